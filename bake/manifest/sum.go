@@ -1,0 +1,4 @@
+package manifest
+
+// Sum is a digest in the form ALGORITHM:HEX, "sha256:" or "sha512:".
+type Sum string

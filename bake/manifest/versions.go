@@ -1,0 +1,104 @@
+// Package manifest holds what is wanted: the versions file that a person
+// edits, the lock that `bake lock` resolves it to, and the image definition
+// (images/worker). It parses them strictly, with file and line in every error,
+// and knows nothing of networks, stores or disks.
+package manifest
+
+// Arch is an architecture by Debian's and Go's common name.
+type Arch string
+
+// The architectures that images are made for.
+const (
+	AMD64 Arch = "amd64"
+	ARM64 Arch = "arm64"
+)
+
+// Versions is a versions file.
+type Versions struct {
+	File string // where it was read from, for errors
+	Sum  Sum    // sha256 of its bytes, as the lock records it
+
+	OS         OS
+	Components []Component // in the file's order
+}
+
+// OS names the distribution that the root filesystem comes from.
+type OS struct {
+	Distribution string   // "debian", the only one there is
+	Suite        string   // "trixie"
+	Packages     []string // beside the definition's list: NAME, or NAME/SUITE to take it from another suite
+	Pos          Pos
+}
+
+// Component is one upstream project's part of the image. It says up to three
+// ways to come by the same files: Release, Module, Package. The first two are
+// alternatives chosen by origin; Package stands alone.
+type Component struct {
+	Name    string
+	Version string // as upstream writes it: "v1.36.3", "2.3.4"
+	Release *Release
+	Module  *Module
+	Package *Package
+	Pos     Pos
+}
+
+// Release is a published artifact.
+type Release struct {
+	URL    string       // template with {version} and {arch}; {version} as written, {semver} without a leading v
+	SHA256 map[Arch]Sum // at least one of SHA256 and SHA512 per architecture
+	SHA512 map[Arch]Sum
+	Files  []File
+	Pos    Pos
+}
+
+// File takes one member, or all that match, out of an artifact to a path of
+// the image.
+type File struct {
+	Member string // path.Match pattern of archive members, clean, without "./"; empty: the artifact itself is the file
+	Path   string // absolute; with a trailing slash, the directory for members by their base names
+	Mode   uint16 // 0755 unless given
+	Pos    Pos
+}
+
+// Module is a Go module from which the component can be built.
+type Module struct {
+	Path      string            // of the main module: "k8s.io/kubernetes"
+	Version   string            // "v1.36.3"
+	Toolchain string            // "go1.26.8": part of the build's identity
+	Dir       string            // the committed go.mod and go.sum, relative to the versions file: "modules/kubernetes"
+	Programs  []Program         // what to build
+	Tags      []string          // build tags
+	Stamp     map[string]string // -X variables; values are templates with {version}, {semver}, {major}, {minor}
+	CGO       *CGO              // nil: CGO_ENABLED=0
+	Pos       Pos
+}
+
+// Program is one main package of a Module and where it installs.
+type Program struct {
+	Package string // "k8s.io/kubernetes/cmd/kubelet"
+	Path    string // "/usr/local/bin/kubelet"
+	Pos     Pos
+}
+
+// CGO says what a C compiler needs: Debian packages, unpacked from the lock,
+// never installed on the host.
+type CGO struct {
+	Packages []string // "libseccomp-dev"; the closure is not followed
+	LDFlags  []string // for the external linker: "-static"
+	Pos      Pos
+}
+
+// Package takes files out of a Debian package, without installing it.
+type Package struct {
+	Name  string // "containerd"
+	Suite string // "bullseye"
+	Files []File
+	Pos   Pos
+}
+
+// Pos is a place in a file. Line and Column count from 1.
+type Pos struct {
+	File   string
+	Line   int
+	Column int
+}
