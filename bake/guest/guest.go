@@ -1,0 +1,25 @@
+// Package guest carries the two programs that bake puts into every image:
+// firstboot, which configures a worker, and init, the initramfs's PID 1.
+//
+// The programs are built by `make` into bin/ARCH/ before bake itself is, and
+// embedded. A bake built without them composes no image and says so.
+package guest
+
+import (
+	"embed"
+	"fmt"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+//go:embed all:bin
+var bin embed.FS
+
+// Program returns a guest program ("firstboot" or "init") for arch.
+func Program(name string, arch manifest.Arch) ([]byte, error) {
+	data, err := bin.ReadFile(fmt.Sprintf("bin/%s/%s", arch, name))
+	if err != nil {
+		return nil, fmt.Errorf("this bake was built without the guest program %s for %s: build it with `make`", name, arch)
+	}
+	return data, nil
+}

@@ -1,0 +1,254 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Accel is how QEMU runs the guest's code.
+type Accel string
+
+// The accelerators.
+const (
+	KVM Accel = "kvm"
+	TCG Accel = "tcg"
+)
+
+// Disk is a disk image file attached to a machine, which writes to it: give
+// each machine an overlay of its own (see [Tools.Overlay]).
+type Disk struct {
+	Path   string
+	Format string // "raw" or "qcow2"
+	Bus    Bus
+	Boot   bool // the firmware tries this one first
+}
+
+// Config describes a machine. Name, Disks and Accel are required.
+type Config struct {
+	Name       string
+	Disks      []Disk
+	Accel      Accel
+	SecureBoot bool // enforcing, with Microsoft's keys; else firmware without Secure Boot
+	CPUs       int  // 2 where 0
+	MemoryMiB  int  // 2048 where 0
+	Network    *Network
+	Address    netip.Addr // on Network
+	SMBIOS     []string   // type 11 strings, such as "io.systemd.credential:NAME=VALUE"
+	NoReboot   bool       // a reboot ends the machine
+	Console    io.Writer  // a copy of the serial port; may be nil
+}
+
+// Machine is a running virtual machine.
+type Machine struct {
+	Console *Console
+	Started time.Time
+
+	config Config
+	tools  Tools
+	dir    string // sockets and firmware variables; removed at the end
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	done   chan struct{} // closed when QEMU has ended
+	err    error         // QEMU's, valid after done
+	stderr strings.Builder
+}
+
+// Start starts a machine. It ends when ctx does, at the latest.
+func (t Tools) Start(ctx context.Context, config Config) (*Machine, error) {
+	if config.CPUs == 0 {
+		config.CPUs = 2
+	}
+	if config.MemoryMiB == 0 {
+		config.MemoryMiB = 2048
+	}
+	dir, err := os.MkdirTemp("", "bake-vm-")
+	if err != nil {
+		return nil, fmt.Errorf("making the machine's directory: %w", err)
+	}
+	m := &Machine{config: config, tools: t, dir: dir, done: make(chan struct{}), Console: newConsole(config.Console)}
+	if err := m.start(ctx); err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("starting machine %s: %w", config.Name, err)
+	}
+	return m, nil
+}
+
+func (m *Machine) start(ctx context.Context) error {
+	args, err := m.args()
+	if err != nil {
+		return err
+	}
+	netCtx, stopNet := context.WithCancel(ctx)
+	if m.config.Network != nil {
+		listener, err := net.Listen("unix", filepath.Join(m.dir, "net"))
+		if err != nil {
+			stopNet()
+			return err
+		}
+		go func() {
+			conn, err := listener.Accept()
+			listener.Close()
+			if err == nil {
+				m.config.Network.attach(netCtx, conn)
+			}
+		}()
+		context.AfterFunc(netCtx, func() { listener.Close() })
+	}
+	m.cmd = exec.CommandContext(ctx, m.tools.QEMU, args...)
+	m.cmd.Stdout = m.Console
+	m.cmd.Stderr = &m.stderr
+	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
+		stopNet()
+		return err
+	}
+	m.Started = time.Now()
+	if err := m.cmd.Start(); err != nil {
+		stopNet()
+		return err
+	}
+	go func() {
+		m.err = m.cmd.Wait()
+		stopNet()
+		m.Console.end()
+		os.RemoveAll(m.dir)
+		close(m.done)
+	}()
+	return nil
+}
+
+// CommandLine returns what was started, to run again by hand.
+func (m *Machine) CommandLine() string {
+	quoted := make([]string, len(m.cmd.Args))
+	for i, a := range m.cmd.Args {
+		if strings.ContainsAny(a, " ;'\"$") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		quoted[i] = a
+	}
+	return strings.Join(quoted, " ")
+}
+
+// Type sends text to the serial port.
+func (m *Machine) Type(text string) error {
+	_, err := io.WriteString(m.stdin, text)
+	return err
+}
+
+// Dial connects to a TCP port of the machine, trying until ctx ends.
+func (m *Machine) Dial(ctx context.Context, port int) (net.Conn, error) {
+	address := net.JoinHostPort(m.config.Address.String(), strconv.Itoa(port))
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		conn, err := m.config.Network.Dial(attempt, address)
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-m.done:
+			return nil, fmt.Errorf("connecting to %s: the machine ended", address)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connecting to %s: %w", address, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// Kill ends the machine at once, as a power cut does.
+func (m *Machine) Kill() {
+	m.cmd.Process.Kill()
+	<-m.done
+}
+
+// Wait waits until the machine has ended and returns QEMU's error.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for machine %s to end: %w; its console's last lines:\n%s", m.config.Name, ctx.Err(), m.Console.Tail(40))
+	}
+	if m.err != nil {
+		return fmt.Errorf("machine %s: %w: %s", m.config.Name, m.err, strings.TrimSpace(m.stderr.String()))
+	}
+	return nil
+}
+
+// PowerDown presses the power button and waits for a clean end.
+func (m *Machine) PowerDown(ctx context.Context) error {
+	if err := m.qmp("system_powerdown"); err != nil {
+		return fmt.Errorf("powering machine %s down: %w", m.config.Name, err)
+	}
+	return m.Wait(ctx)
+}
+
+// qmp sends one command by the QEMU Machine Protocol.
+func (m *Machine) qmp(command string) error {
+	conn, err := net.Dial("unix", filepath.Join(m.dir, "qmp"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	decoder := json.NewDecoder(conn)
+	var greeting json.RawMessage
+	if err := decoder.Decode(&greeting); err != nil {
+		return err
+	}
+	for _, c := range []string{"qmp_capabilities", command} {
+		if _, err := fmt.Fprintf(conn, `{"execute":%q}`+"\n", c); err != nil {
+			return err
+		}
+		for {
+			var reply struct {
+				Return json.RawMessage
+				Error  *struct{ Desc string }
+			}
+			if err := decoder.Decode(&reply); err != nil {
+				return err
+			}
+			if reply.Error != nil {
+				return fmt.Errorf("%s: %s", c, reply.Error.Desc)
+			}
+			if reply.Return != nil {
+				break // events come between
+			}
+		}
+	}
+	return nil
+}
+
+// Overlay makes a copy-on-write disk of size bytes (0: the base's size) over a
+// raw image, which stays as it is.
+func (t Tools) Overlay(ctx context.Context, path, base string, size int64) (Disk, error) {
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return Disk{}, err
+	}
+	args := []string{"create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, path}
+	if size > 0 {
+		args = append(args, strconv.FormatInt(size, 10))
+	}
+	if out, err := exec.CommandContext(ctx, t.QEMUImg, args...).CombinedOutput(); err != nil {
+		return Disk{}, fmt.Errorf("making an overlay of %s: %w: %s", base, err, out)
+	}
+	return Disk{Path: path, Format: "qcow2"}, nil
+}
+
+func copyFile(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
+}

@@ -1,0 +1,173 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// minQEMU is the oldest major version that is accepted. QEMU 7.2 under TCG
+// corrupts EFLAGS on recent AMD processors: guests oops at random places.
+const minQEMU = 8
+
+// Tools are the programs and firmware of the host that a machine needs.
+type Tools struct {
+	QEMU     string // qemu-system-x86_64
+	QEMUImg  string // qemu-img
+	Version  string // of QEMU
+	Firmware string // directory of the OVMF images
+}
+
+// MissingError says which Debian package to install.
+type MissingError struct {
+	What, Package string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s is not there: install the package %s (QEMU %d or newer; on Debian 12 from bookworm-backports)", e.What, e.Package, minQEMU)
+}
+
+// FindTools looks up QEMU on the search path and its firmware in the given
+// directories, and checks QEMU's version.
+func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) (Tools, error) {
+	if arch != manifest.AMD64 {
+		return Tools{}, fmt.Errorf("running an %s image is not supported: only amd64 is", arch)
+	}
+	var t Tools
+	var err error
+	if t.QEMU, err = exec.LookPath("qemu-system-x86_64"); err != nil {
+		return t, &MissingError{"qemu-system-x86_64", "qemu-system-x86"}
+	}
+	if t.QEMUImg, err = exec.LookPath("qemu-img"); err != nil {
+		return t, &MissingError{"qemu-img", "qemu-utils"}
+	}
+	out, err := exec.CommandContext(ctx, t.QEMU, "--version").Output()
+	if err != nil {
+		return t, fmt.Errorf("asking QEMU's version: %w", err)
+	}
+	m := regexp.MustCompile(`version ((\d+)\.\S+)`).FindSubmatch(out)
+	if m == nil {
+		return t, fmt.Errorf("asking QEMU's version: cannot read %q", out)
+	}
+	t.Version = string(m[1])
+	if major, _ := strconv.Atoi(string(m[2])); major < minQEMU {
+		return t, fmt.Errorf("QEMU %s is too old: before %d its TCG corrupts processor flags and guests crash at random; on Debian 12 install qemu-system-x86 from bookworm-backports", t.Version, minQEMU)
+	}
+	for _, dir := range firmwareDirs {
+		if _, err := os.Stat(filepath.Join(dir, codeSecure)); err == nil {
+			t.Firmware = dir
+			return t, nil
+		}
+	}
+	return t, &MissingError{codeSecure, "ovmf"}
+}
+
+// FirmwareDirs is where distributions put OVMF.
+func FirmwareDirs() []string {
+	return []string{"/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf"}
+}
+
+const (
+	codePlain  = "OVMF_CODE_4M.fd"
+	varsPlain  = "OVMF_VARS_4M.fd"
+	codeSecure = "OVMF_CODE_4M.secboot.fd"
+	varsSecure = "OVMF_VARS_4M.ms.fd" // Microsoft's keys enrolled, Secure Boot on
+)
+
+// Bus is how a disk is attached.
+type Bus string
+
+// The buses that Compute Engine's machine types have.
+const (
+	SCSI Bus = "virtio-scsi"
+	NVMe Bus = "nvme"
+)
+
+// args builds QEMU's command line.
+func (m *Machine) args() ([]string, error) {
+	c := m.config
+	code, vars := codePlain, varsPlain
+	machine := "q35"
+	var args []string
+	if c.SecureBoot {
+		code, vars = codeSecure, varsSecure
+		machine = "q35,smm=on"
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+	}
+	varsCopy := filepath.Join(m.dir, "vars.fd")
+	if err := copyFile(varsCopy, filepath.Join(m.tools.Firmware, vars)); err != nil {
+		return nil, err
+	}
+	args = append(args,
+		"-name", c.Name, "-nodefaults", "-display", "none", "-no-user-config",
+		"-machine", machine,
+		"-smp", strconv.Itoa(c.CPUs), "-m", strconv.Itoa(c.MemoryMiB),
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+filepath.Join(m.tools.Firmware, code),
+		"-drive", "if=pflash,unit=1,format=raw,file="+varsCopy,
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-qmp", "unix:"+filepath.Join(m.dir, "qmp")+",server=on,wait=off",
+		"-device", "virtio-rng-pci",
+	)
+	switch c.Accel {
+	case KVM:
+		args = append(args, "-accel", "kvm", "-cpu", "host")
+	case TCG:
+		// Five-level page tables, which "max" has, cost emulation time and give nothing here.
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
+	default:
+		return nil, fmt.Errorf("BUG: accelerator %q", c.Accel)
+	}
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	disks, err := m.diskArgs()
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, disks...)
+	if c.Network != nil {
+		args = append(args,
+			"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path="+filepath.Join(m.dir, "net"),
+			"-device", "virtio-net-pci,netdev=net0,mac="+MAC(c.Address))
+	}
+	for _, s := range c.SMBIOS {
+		args = append(args, "-smbios", "type=11,value="+s)
+	}
+	return args, nil
+}
+
+func (m *Machine) diskArgs() ([]string, error) {
+	var args []string
+	scsi := false
+	for i, d := range m.config.Disks {
+		id := "disk" + strconv.Itoa(i)
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=%s,format=%s,discard=unmap,cache=unsafe,file=%s", id, d.Format, d.Path))
+		boot := ""
+		if d.Boot {
+			boot = ",bootindex=0"
+		}
+		switch d.Bus {
+		case SCSI:
+			if !scsi {
+				args = append(args, "-device", "virtio-scsi-pci,id=scsi")
+				scsi = true
+			}
+			args = append(args, "-device", fmt.Sprintf("scsi-hd,bus=scsi.0,scsi-id=%d,drive=%s%s", i+1, id, boot))
+		case NVMe:
+			args = append(args, "-device", fmt.Sprintf("nvme,serial=%s,drive=%s%s", id, id, boot))
+		default:
+			return nil, fmt.Errorf("disk %s: unknown bus %q", d.Path, d.Bus)
+		}
+	}
+	if len(args) == 0 {
+		return nil, errors.New("a machine needs a disk")
+	}
+	return args, nil
+}
