@@ -1,0 +1,114 @@
+package archive
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/klauspost/compress/flate"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Level is the compression level of klauspost/compress/flate.
+const Level = 5
+
+// codec names everything that decides about a segment's compressed form beside
+// its content and Level. Another version of the library may compress to other
+// bytes, so a test compares this with go.mod and with the digest of a sample.
+const codec = "github.com/klauspost/compress v1.20.3 flate, segments 1"
+
+// appendCodec appends the codec's identity.
+func appendCodec(b []byte) []byte {
+	return fmt.Appendf(b, "%s, level %d, solo %d, gap %d\n", codec, Level, soloSize, gapSize)
+}
+
+// A cached value is the CRC-32 of the content, little-endian, and the
+// compressed form, which ends in a sync flush.
+const crcLen = 4
+
+// validValue reports whether b can be a cached value at all. That it is the
+// one that was put under a key is for the cache to verify.
+func validValue(b []byte) bool {
+	return len(b) > crcLen+4 && bytes.HasSuffix(b, []byte{0, 0, 0xff, 0xff})
+}
+
+// loader reads the content of segments. One goroutine uses it.
+type loader struct {
+	buf   []byte // tree.ChunkSize bytes
+	stage []byte // segmentSize bytes
+
+	blob  *tree.Blob // of the chunk in data; nil: none
+	chunk int
+	data  []byte // within buf
+}
+
+func newLoader() *loader {
+	return &loader{buf: make([]byte, tree.ChunkSize), stage: make([]byte, segmentSize)}
+}
+
+// load returns the content of s, verified. It is valid until the next call.
+func (l *loader) load(s *segment) ([]byte, error) {
+	if len(s.pieces) == 1 && s.pieces[0].Blob != nil {
+		p := s.pieces[0]
+		if err := l.read(p.Blob, p.Chunk); err != nil {
+			return nil, err
+		}
+		return l.data[p.From : p.From+p.Length], nil
+	}
+	out := l.stage[:s.length]
+	at := int64(0)
+	for _, p := range s.pieces {
+		if p.Blob == nil {
+			clear(out[at : at+p.Length])
+		} else {
+			if err := l.read(p.Blob, p.Chunk); err != nil {
+				return nil, err
+			}
+			copy(out[at:], l.data[p.From:p.From+p.Length])
+		}
+		at += p.Length
+	}
+	return out, nil
+}
+
+func (l *loader) read(blob *tree.Blob, chunk int) error {
+	if l.blob == blob && l.chunk == chunk {
+		return nil
+	}
+	l.blob = nil // data is being overwritten
+	data, err := blob.ReadChunk(chunk, l.buf)
+	if err != nil {
+		return err
+	}
+	l.blob, l.chunk, l.data = blob, chunk, data
+	return nil
+}
+
+// compressor makes values out of content. One goroutine uses it.
+type compressor struct {
+	flate *flate.Writer
+}
+
+func newCompressor() (*compressor, error) {
+	w, err := flate.NewWriter(nil, Level)
+	if err != nil {
+		return nil, fmt.Errorf("BUG: %w", err)
+	}
+	return &compressor{w}, nil
+}
+
+// appendValue appends the value of content to dst.
+func (c *compressor) appendValue(dst, content []byte) ([]byte, error) {
+	out := bytes.NewBuffer(binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(content)))
+	c.flate.Reset(out)
+	// The library fills its blocks alike however content is cut into writes.
+	if _, err := c.flate.Write(content); err != nil {
+		return nil, err
+	}
+	if err := c.flate.Flush(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
