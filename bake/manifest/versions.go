@@ -26,7 +26,8 @@ type Versions struct {
 type OS struct {
 	Distribution string   // "debian", the only one there is
 	Suite        string   // "trixie"
-	Packages     []string // beside the definition's list: NAME, or NAME/SUITE to take it from another suite
+	Packages     []string // beside the definition's list, as ParsePackageRef reads them; see PackagesFor
+	APTSources   string   // sources.list(5) of the image in the deb822 style; "" for none
 	Pos          Pos
 }
 
@@ -44,11 +45,12 @@ type Component struct {
 
 // Release is a published artifact.
 type Release struct {
-	URL    string       // template with {version} and {arch}; {version} as written, {semver} without a leading v
-	SHA256 map[Arch]Sum // at least one of SHA256 and SHA512 per architecture
-	SHA512 map[Arch]Sum
-	Files  []File
-	Pos    Pos
+	Component string       // its name, for errors
+	URL       string       // template with {arch}; see For
+	SHA256    map[Arch]Sum // at least one of SHA256 and SHA512 per architecture
+	SHA512    map[Arch]Sum
+	Files     []File
+	Pos       Pos
 }
 
 // File takes one member, or all that match, out of an artifact to a path of
@@ -68,7 +70,7 @@ type Module struct {
 	Dir       string            // the committed go.mod and go.sum, relative to the versions file: "modules/kubernetes"
 	Programs  []Program         // what to build
 	Tags      []string          // build tags
-	Stamp     map[string]string // -X variables; values are templates with {version}, {semver}, {major}, {minor}
+	Stamp     map[string]string // -X variables: IMPORT/PATH.NAME to value, its {version} etc. filled in
 	CGO       *CGO              // nil: CGO_ENABLED=0
 	Pos       Pos
 }
@@ -83,14 +85,14 @@ type Program struct {
 // CGO says what a C compiler needs: Debian packages, unpacked from the lock,
 // never installed on the host.
 type CGO struct {
-	Packages []string // "libseccomp-dev"; the closure is not followed
+	Packages []string // "libseccomp-dev", as ParsePackageRef reads them; their closure is not followed
 	LDFlags  []string // for the external linker: "-static"
 	Pos      Pos
 }
 
 // Package takes files out of a Debian package, without installing it.
 type Package struct {
-	Name  string // "containerd"
+	Name  string // "containerd"; may hold {arch}, see ParsePackageRef
 	Suite string // "bullseye"
 	Files []File
 	Pos   Pos

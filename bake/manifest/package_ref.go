@@ -1,0 +1,109 @@
+package manifest
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// PackageRef asks for a Debian package, as a list of packages writes it: NAME,
+// or NAME/SUITE to take it from another suite than the rest. NAME may hold
+// {arch}: "systemd-boot-efi-{arch}-signed/trixie".
+type PackageRef struct {
+	Name  string // "systemd-boot-efi-amd64-signed"
+	Suite string // "trixie"; "" for the suite of the image
+}
+
+// ParsePackageRef reads one entry of a list of packages for arch.
+func ParsePackageRef(s string, arch Arch) (PackageRef, error) {
+	name, suite, hasSuite := strings.Cut(s, "/")
+	name, err := expand(name, map[string]string{"arch": string(arch)})
+	if err != nil {
+		return PackageRef{}, err
+	}
+	if err := checkPackageName(name); err != nil {
+		return PackageRef{}, err
+	}
+	if hasSuite {
+		if err := checkSuite(suite); err != nil {
+			return PackageRef{}, err
+		}
+	}
+	return PackageRef{name, suite}, nil
+}
+
+// String writes r as ParsePackageRef reads it.
+func (r PackageRef) String() string {
+	if r.Suite == "" {
+		return r.Name
+	}
+	return r.Name + "/" + r.Suite
+}
+
+// PackagesFor returns the packages for arch, in the file's order.
+func (o OS) PackagesFor(arch Arch) ([]PackageRef, error) {
+	refs := make([]PackageRef, len(o.Packages))
+	for i, s := range o.Packages {
+		var err error
+		if refs[i], err = ParsePackageRef(s, arch); err != nil {
+			return nil, fmt.Errorf("%s: os.packages: %w", o.Pos, err)
+		}
+	}
+	return refs, nil
+}
+
+// Ref returns the package for arch.
+func (p *Package) Ref(arch Arch) (PackageRef, error) {
+	ref, err := ParsePackageRef(p.Name+"/"+p.Suite, arch)
+	if err != nil {
+		return PackageRef{}, fmt.Errorf("%s: %w", p.Pos, err)
+	}
+	return ref, nil
+}
+
+// packages reads a list of packages and checks that each is one for every
+// architecture, and that no name stands twice.
+func (v value) packages() []string {
+	var out []string
+	first := map[string]int{} // the line of each name
+	for _, item := range v.list() {
+		s := item.text()
+		if s == "" {
+			continue
+		}
+		name, _, _ := strings.Cut(s, "/")
+		if line, ok := first[name]; ok {
+			item.errorf("package %s stands twice, first on line %d (remove one)", name, line)
+			continue
+		}
+		first[name] = item.pos().Line
+		if _, err := ParsePackageRef(s, AMD64); err != nil {
+			item.errorf("%v", err)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// checkPackageName checks a name by Debian policy, section 5.6.1: lower-case
+// letters, digits, plus, minus and full stops, at least two of them, the first
+// a letter or digit.
+func checkPackageName(s string) error {
+	if !packageName.MatchString(s) {
+		return fmt.Errorf("%q is not a Debian package name (lower-case letters, digits, + - and .)", s)
+	}
+	return nil
+}
+
+func checkSuite(s string) error {
+	if !suiteName.MatchString(s) {
+		return fmt.Errorf("%q is not the name of a Debian suite, such as trixie or bookworm-backports", s)
+	}
+	return nil
+}
+
+var (
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	suiteName   = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+)

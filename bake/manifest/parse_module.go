@@ -1,0 +1,133 @@
+package manifest
+
+import (
+	"fmt"
+	"go/token"
+	"go/version"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+)
+
+// readModule reads the part of a component that says how to build it. The
+// module's version is the component's, with a v in front, unless it says
+// otherwise.
+func readModule(v value, c *Component) *Module {
+	m := v.mapping()
+	mod := &Module{Pos: v.pos()}
+	modulePath := m.required("path")
+	mod.Path = modulePath.checked(module.CheckPath)
+	mod.Version = "v" + strings.TrimPrefix(c.Version, "v")
+	moduleVersion := m.optional("version")
+	if moduleVersion.present() {
+		mod.Version = moduleVersion.text()
+	} else {
+		moduleVersion = modulePath // to say what is wrong where something is
+	}
+	if mod.Path != "" && mod.Version != "" && c.Version != "" {
+		if err := checkModuleVersion(mod.Path, mod.Version); err != nil {
+			moduleVersion.errorf("%v", err)
+		}
+	}
+	mod.Toolchain = m.required("toolchain").checked(checkToolchain)
+	mod.Dir = m.required("dir").checked(checkModuleDir)
+	programs := m.required("programs")
+	for _, item := range programs.list() {
+		mod.Programs = append(mod.Programs, readProgram(item, mod.Path))
+	}
+	if programs.present() && len(programs.list()) == 0 {
+		programs.errorf("empty (say at least one program)")
+	}
+	for _, item := range m.optional("tags").list() {
+		mod.Tags = append(mod.Tags, item.checked(checkTag))
+	}
+	for _, entry := range m.optional("stamp").mapping().entries() {
+		if mod.Stamp == nil {
+			mod.Stamp = map[string]string{}
+		}
+		mod.Stamp[entry.name] = readStamp(entry, c.Version)
+	}
+	if cgo := m.optional("cgo"); cgo.present() {
+		cm := cgo.mapping()
+		mod.CGO = &CGO{Packages: cm.optional("packages").packages(), LDFlags: cm.optional("ldflags").texts(), Pos: cgo.pos()}
+	}
+	return mod
+}
+
+func readProgram(v value, modulePath string) Program {
+	m := v.mapping()
+	return Program{
+		Package: m.required("package").checked(func(s string) error {
+			if err := module.CheckImportPath(s); err != nil {
+				return err
+			}
+			if modulePath != "" && s != modulePath && !strings.HasPrefix(s, modulePath+"/") {
+				return fmt.Errorf("%q is not a package of module %s", s, modulePath)
+			}
+			return nil
+		}),
+		Path: m.required("path").checked(func(s string) error { return checkInstallPath(s, false) }),
+		Pos:  v.pos(),
+	}
+}
+
+// readStamp reads the value of a linker's -X flag, whose name is the key.
+func readStamp(v value, version string) string {
+	dot := strings.LastIndexByte(v.name, '.')
+	switch {
+	case dot < 0 || !token.IsIdentifier(v.name[dot+1:]) || module.CheckImportPath(v.name[:dot]) != nil:
+		v.report(v.pos(), v.key, "not a variable (want IMPORT/PATH.NAME, or main.NAME)")
+		return ""
+	case version == "":
+		return "" // reported already
+	}
+	s, err := expand(v.text(), versionValues(version))
+	if err != nil {
+		v.errorf("%v", err)
+	}
+	return s
+}
+
+// checkModuleVersion checks that version is one that the module proxy could
+// have for path: canonical, and of the path's major version.
+func checkModuleVersion(path, version string) error {
+	if semver.Canonical(version) != version && semver.Canonical(version)+semver.Build(version) != version {
+		return fmt.Errorf("%q is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)", version)
+	}
+	return module.Check(path, version)
+}
+
+// checkToolchain checks the name of a Go release as GOTOOLCHAIN takes it
+// (https://go.dev/doc/toolchain#name). "go1.26" is the name of a language
+// version: from 1.21 the first release is called go1.26.0.
+func checkToolchain(s string) error {
+	switch {
+	case !version.IsValid(s):
+		return fmt.Errorf("%q is not a Go toolchain (want go1.MINOR.PATCH)", s)
+	case version.Lang(s) == s && version.Compare(s, "go1.21") >= 0:
+		return fmt.Errorf("%q is a version of the language, not a toolchain (write %s.0 or later)", s, s)
+	}
+	return nil
+}
+
+// checkModuleDir checks a directory's path relative to the versions file: the
+// slash-separated path of something below that file's directory.
+func checkModuleDir(s string) error {
+	if path.Clean(s) != s || s == "." || !filepath.IsLocal(s) || strings.Contains(s, `\`) {
+		return fmt.Errorf("%q is not a directory below the one of this file (want a relative path such as modules/runc)", s)
+	}
+	return nil
+}
+
+func checkTag(s string) error {
+	if !buildTag.MatchString(s) {
+		return fmt.Errorf("%q is not a build tag (letters, digits, _ and .)", s)
+	}
+	return nil
+}
+
+var buildTag = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)

@@ -1,0 +1,269 @@
+package manifest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// ParseVersions parses a versions file and checks all that can be checked
+// without fetching anything. file is its name, for errors and for finding the
+// lock and the modules beside it. The error joins an *InputError for each
+// mistake.
+//
+// Templates come back with the placeholders of the component's version
+// filled in: only Release.URL may still hold {arch}.
+func ParseVersions(file string, data []byte) (*Versions, error) {
+	doc, top := parseYAML(file, data)
+	v := &Versions{File: file, Sum: SHA256(sha256.Sum256(data))}
+	v.OS = readOS(top.required("os"))
+	for _, entry := range top.required("components").mapping().entries() {
+		v.Components = append(v.Components, readComponent(entry))
+	}
+	checkPaths(doc, v.Components)
+	checkModuleDirs(doc, v.Components)
+	if err := doc.err(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Component returns the component of that name, or nil.
+func (v *Versions) Component(name string) *Component {
+	for i := range v.Components {
+		if v.Components[i].Name == name {
+			return &v.Components[i]
+		}
+	}
+	return nil
+}
+
+func readOS(v value) OS {
+	m := v.mapping()
+	os := OS{
+		Distribution: m.required("distribution").oneOf("debian"),
+		Suite:        m.required("suite").suite(),
+		Packages:     m.optional("packages").packages(),
+		APTSources:   readAPTSources(m.optional("apt_sources")),
+		Pos:          v.pos(),
+	}
+	return os
+}
+
+// readAPTSources reads sources.list(5) in the deb822 style. APT ignores a file
+// that it does not understand, so what every stanza must have is checked here.
+func readAPTSources(v value) string {
+	s := v.anyText()
+	for stanza := range strings.SplitSeq(strings.TrimSpace(s), "\n\n") {
+		for _, field := range []string{"Types", "URIs", "Suites"} {
+			if v.present() && !strings.Contains("\n"+stanza, "\n"+field+": ") {
+				v.errorf("a stanza has no %s field (see sources.list(5), deb822 style)", field)
+			}
+		}
+	}
+	return s
+}
+
+func readComponent(v value) Component {
+	c := Component{Name: v.name, Pos: v.pos()}
+	if !componentName.MatchString(c.Name) {
+		v.errorf("%q is not a component name (lower-case words of letters and digits, joined by hyphens)", c.Name)
+	}
+	m := v.mapping()
+	c.Version = m.required("version").version()
+	release, module, pkg := m.optional("release"), m.optional("module"), m.optional("package")
+	if release.present() {
+		c.Release = readRelease(release, &c)
+	}
+	if module.present() {
+		c.Module = readModule(module, &c)
+	}
+	if pkg.present() {
+		c.Package = readPackage(pkg)
+	}
+	switch {
+	case pkg.present() && (release.present() || module.present()):
+		m.errorf("package excludes release and module (remove the one or the others)")
+	case !pkg.present() && !release.present() && !module.present():
+		m.errorf("there is no way to come by it (add release, module or package)")
+	}
+	return c
+}
+
+func readRelease(v value, c *Component) *Release {
+	m := v.mapping()
+	r := &Release{Component: c.Name, Pos: v.pos()}
+	address := m.required("url")
+	r.URL = address.url(c.Version)
+	sums256, sums512 := m.optional(sha256Name), m.optional(sha512Name)
+	r.SHA256, r.SHA512 = sums256.sums(), sums512.sums()
+	if !sums256.present() && !sums512.present() {
+		m.errorf("no digest (add sha256 or sha512 with one for each architecture)")
+	}
+	if len(r.Archs()) > 1 && r.URL != "" && !strings.Contains(r.URL, "{arch}") {
+		address.errorf("digests for several architectures, and one address for all (write {arch} where it differs)")
+	}
+	r.Files = m.required("files").files()
+	return r
+}
+
+func readPackage(v value) *Package {
+	m := v.mapping()
+	p := &Package{Name: m.required("name").packageName(), Suite: m.required("suite").suite(), Pos: v.pos()}
+	files := m.required("files")
+	p.Files = files.files()
+	for _, f := range p.Files {
+		if f.Member == "" {
+			v.report(f.Pos, files.key, "a file out of a package needs its member (add member: usr/bin/...)")
+		}
+	}
+	return p
+}
+
+// url reads the address of a release and fills in the version.
+func (v value) url(version string) string {
+	s := v.text()
+	if s == "" {
+		return ""
+	}
+	values := versionValues(version)
+	values["arch"] = "{arch}" // for Release.For to fill in
+	address, err := expand(s, values)
+	if err != nil {
+		v.errorf("%v", err)
+		return ""
+	}
+	// The braces of {arch} are no part of a URL yet.
+	u, err := url.Parse(strings.ReplaceAll(address, "{arch}", string(AMD64)))
+	switch {
+	case err != nil:
+		v.errorf("not a URL: %v", err)
+	case u.Scheme != "https" && u.Scheme != "http":
+		v.errorf("%q does not begin with https:// or http://", s)
+	case u.Host == "":
+		v.errorf("%q names no host", s)
+	case u.User != nil:
+		v.errorf("a URL with a user name in it is not allowed (this file is public; remove it)")
+	case u.Fragment != "":
+		v.errorf("%q has a fragment, which is never sent (remove #%s)", s, u.Fragment)
+	default:
+		return address
+	}
+	return ""
+}
+
+// sums reads digests by architecture; the key says their algorithm.
+func (v value) sums() map[Arch]Sum {
+	out := map[Arch]Sum{}
+	owner := map[Sum]string{}
+	entries := v.mapping().entries()
+	if len(entries) == 0 {
+		v.errorf("no digest (add one for each architecture, or remove the key)")
+	}
+	for _, entry := range entries {
+		arch, ok := entry.archKey()
+		digits := entry.text()
+		if !ok || digits == "" {
+			continue
+		}
+		sum, err := newSum(v.name, digits)
+		if err != nil {
+			entry.errorf("%v", err)
+			continue
+		}
+		if other, ok := owner[sum]; ok {
+			entry.errorf("the same digest as for %s (was it pasted twice?)", other)
+		}
+		owner[sum] = entry.name
+		out[arch] = sum
+	}
+	return out
+}
+
+// archKey takes the value's key for an architecture.
+func (v value) archKey() (Arch, bool) {
+	switch v.name {
+	case string(AMD64), string(ARM64):
+		return Arch(v.name), true
+	case "x86_64", "x64":
+		v.report(v.pos(), v.key, "unknown architecture (did you mean amd64?)")
+	case "aarch64":
+		v.report(v.pos(), v.key, "unknown architecture (did you mean arm64?)")
+	default:
+		v.report(v.pos(), v.key, "unknown architecture (known: amd64, arm64)")
+	}
+	return "", false
+}
+
+func (v value) version() string {
+	s := v.text()
+	if s != "" && !versionText.MatchString(s) {
+		v.errorf("%q is not a version (it begins with a digit, or v and a digit, and has letters, digits and . + ~ _ - only)", s)
+		return ""
+	}
+	return s
+}
+
+func (v value) suite() string { return v.checked(checkSuite) }
+
+// packageName reads the name of one Debian package, which may hold {arch}.
+func (v value) packageName() string {
+	return v.checked(func(s string) error {
+		name, err := expand(s, map[string]string{"arch": string(AMD64)})
+		if err != nil {
+			return err
+		}
+		return checkPackageName(name)
+	})
+}
+
+// checked reads a text that check finds nothing wrong with.
+func (v value) checked(check func(string) error) string {
+	s := v.text()
+	if s == "" {
+		return ""
+	}
+	if err := check(s); err != nil {
+		v.errorf("%v", err)
+		return ""
+	}
+	return s
+}
+
+// checkModuleDirs reports two modules that want different things from one
+// directory, whose go.mod can pin only one of them.
+func checkModuleDirs(d *document, components []Component) {
+	first := map[string]*Component{}
+	for i := range components {
+		c := &components[i]
+		if c.Module == nil || c.Module.Dir == "" {
+			continue
+		}
+		other, ok := first[c.Module.Dir]
+		if !ok {
+			first[c.Module.Dir] = c
+			continue
+		}
+		what, here, there := "", "", ""
+		switch a, b := c.Module, other.Module; {
+		case a.Path != b.Path:
+			what, here, there = "path", a.Path, b.Path
+		case a.Version != b.Version:
+			what, here, there = "version", a.Version, b.Version
+		case a.Toolchain != b.Toolchain:
+			what, here, there = "toolchain", a.Toolchain, b.Toolchain
+		default:
+			continue
+		}
+		d.report(c.Module.Pos, "components."+c.Name+".module", fmt.Sprintf(
+			"%s is %s here and %s for %s on line %d, which has the same dir %s (make them equal, or use two directories)",
+			what, here, there, other.Name, other.Module.Pos.Line, c.Module.Dir))
+	}
+}
+
+var (
+	componentName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	versionText   = regexp.MustCompile(`^v?[0-9][A-Za-z0-9.+~_-]*$`)
+)

@@ -1,0 +1,50 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Archs returns the architectures that r has a digest for, sorted.
+func (r *Release) Archs() []Arch {
+	archs := slices.Concat(slices.Collect(maps.Keys(r.SHA256)), slices.Collect(maps.Keys(r.SHA512)))
+	slices.Sort(archs)
+	return slices.Compact(archs)
+}
+
+// For returns where the artifact for arch is and all its digests, the longer
+// first. It returns a *MissingArchError if the file has none for arch.
+func (r *Release) For(arch Arch) (url string, sums []Sum, err error) {
+	for _, digests := range []map[Arch]Sum{r.SHA512, r.SHA256} {
+		if sum, ok := digests[arch]; ok {
+			sums = append(sums, sum)
+		}
+	}
+	if len(sums) == 0 {
+		return "", nil, &MissingArchError{Pos: r.Pos, What: "release of component " + r.Component, Arch: arch, Have: r.Archs()}
+	}
+	url, err = expand(r.URL, map[string]string{"arch": string(arch)})
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: components.%s.release.url: %w", r.Pos, r.Component, err)
+	}
+	return url, sums, nil
+}
+
+// MissingArchError says that a file has nothing for an architecture. That is
+// no mistake until somebody asks for it.
+type MissingArchError struct {
+	Pos  Pos
+	What string // "release of component runc"
+	Arch Arch
+	Have []Arch // sorted
+}
+
+func (e *MissingArchError) Error() string {
+	have := make([]string, len(e.Have))
+	for i, a := range e.Have {
+		have[i] = string(a)
+	}
+	return fmt.Sprintf("%s: %s: nothing for %s (there is: %s)", e.Pos, e.What, e.Arch, strings.Join(have, ", "))
+}
