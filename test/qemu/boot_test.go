@@ -1,0 +1,130 @@
+package qemu
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/vm"
+)
+
+// TestSecureBoot boots as Compute Engine boots a Shielded VM: Secure Boot
+// enforcing, a SCSI disk larger than the image, a key in the metadata.
+func TestSecureBoot(t *testing.T) {
+	const diskSize = 10 << 30
+	w := boot(t, options{diskSize: diskSize})
+	w.waitFor(`Linux version \S+`, 2*time.Minute)
+	w.waitFor(`Secure boot enabled`, time.Minute)
+	w.waitFor(`worker-0 login: |localhost login: `, 5*time.Minute)
+	w.login(3 * time.Minute)
+
+	w.isHealthy()
+	w.expect("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality")
+	w.expect("hostname", "worker-0")
+	w.expect("cat /proc/swaps | tail -n +2", "")
+	if args := w.run("cat /proc/cmdline"); !strings.Contains(args, "console=ttyS0,38400n8d") {
+		t.Errorf("kernel arguments = %q; want a serial console at 38400", args)
+	}
+	w.expect("stty speed </dev/ttyS0", "38400")
+	w.hasGrownTo(diskSize)
+	w.kernelIsReadyForPods()
+	w.containerdAnswers()
+	save(t, "blame", w.run("systemd-analyze blame --no-pager"))
+	save(t, "critical-chain", w.run("systemd-analyze critical-chain --no-pager"))
+	w.shutDown()
+}
+
+// TestNVMe boots from an NVMe disk with firmware that knows no Secure Boot.
+func TestNVMe(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only in make test-qemu")
+	}
+	w := boot(t, options{bus: vm.NVMe, plainUEFI: true})
+	w.waitFor(`login: `, 6*time.Minute)
+	w.login(3 * time.Minute)
+	w.isHealthy()
+	if root := w.run("findmnt -no SOURCE /"); !strings.HasPrefix(root, "/dev/nvme0n1p") {
+		t.Errorf("root is on %s; want the NVMe disk", root)
+	}
+	w.shutDown()
+}
+
+// isHealthy requires what every boot of the image must show.
+func (w *worker) isHealthy() {
+	w.t.Helper()
+	if state, _ := w.try("systemctl is-system-running --wait"); state != "running" {
+		w.t.Errorf("systemctl is-system-running = %q; want running; failed units:\n%s", state, w.run("systemctl --failed --no-pager --no-legend; systemctl list-jobs --no-pager"))
+	}
+	w.expect("systemctl --failed --no-legend --no-pager", "")
+	// What must have been done at bake time was not done again at boot.
+	for _, unit := range []string{"systemd-hwdb-update", "ldconfig", "systemd-firstboot", "systemd-sysusers", "systemd-journal-catalog-update"} {
+		state := w.run("systemctl show -P ExecMainStartTimestampMonotonic " + unit + ".service")
+		if state != "0" && state != "" {
+			w.t.Errorf("%s ran at boot (at %s us)", unit, state)
+		}
+	}
+	if log := w.run("journalctl -b --no-pager -o cat"); regexp.MustCompile(`(?i)press any key|populated /etc with preset`).MatchString(log) {
+		w.t.Error("the journal shows a prompt or presets at boot")
+	}
+	for _, service := range []string{"containerd", "kubelet", "kube-proxy"} {
+		if state, _ := w.try("systemctl is-enabled " + service); state != "disabled" {
+			w.t.Errorf("%s is %s; want disabled until firstboot enables it", service, state)
+		}
+	}
+}
+
+// hasGrownTo requires that partition and file system fill a disk of size bytes.
+func (w *worker) hasGrownTo(size int64) {
+	w.t.Helper()
+	out := w.run("df --output=size -B1 / | tail -n 1")
+	got, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// The ESP and the file system's own metadata take the rest.
+	if want := size * 9 / 10; got < want {
+		w.t.Errorf("the root file system has %d bytes; want at least %d of a disk of %d", got, want, size)
+	}
+}
+
+func (w *worker) kernelIsReadyForPods() {
+	w.t.Helper()
+	for key, want := range map[string]string{
+		"net.ipv4.ip_forward":                 "1",
+		"net.bridge.bridge-nf-call-iptables":  "1",
+		"net.bridge.bridge-nf-call-ip6tables": "1",
+	} {
+		w.expect("sysctl -n "+key, want)
+	}
+	for _, module := range []string{"br_netfilter", "overlay"} {
+		if _, err := w.try("test -d /sys/module/" + module); err != nil {
+			w.t.Errorf("module %s is not loaded", module)
+		}
+	}
+}
+
+// containerdAnswers starts containerd by hand, as nothing has configured the
+// worker yet, and asks it over the CRI.
+func (w *worker) containerdAnswers() {
+	w.t.Helper()
+	w.run("systemctl start containerd")
+	info := decode[struct {
+		Status struct {
+			Conditions []struct {
+				Type   string
+				Status bool
+			}
+		}
+	}](w.t, w.run("crictl --runtime-endpoint unix:///run/containerd/containerd.sock info"))
+	ready := map[string]bool{}
+	for _, c := range info.Status.Conditions {
+		ready[c.Type] = c.Status
+	}
+	if !ready["RuntimeReady"] {
+		w.t.Errorf("crictl info: conditions %v; want RuntimeReady", ready)
+	}
+	w.t.Logf("containerd: %s", strings.ReplaceAll(w.run("containerd --version; runc --version | head -n 1"), "\n", "; "))
+}
+
