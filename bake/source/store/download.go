@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/hex"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -19,8 +19,8 @@ import (
 // by several goroutines.
 type Download struct {
 	store   *Store
-	digests []digest
-	hashes  []hash.Hash // of digests, over the bytes written
+	sums    []manifest.Sum
+	hashes  []hash.Hash // of sums, over the bytes written
 	own     hash.Hash   // SHA-256, which names the file; one of hashes or one more
 	file    *os.File
 	size    int64
@@ -33,16 +33,16 @@ type Download struct {
 // It waits while another goroutine or process downloads it: ask [Store.Find]
 // again afterwards.
 func (s *Store) Download(ctx context.Context, sums []manifest.Sum) (_ *Download, err error) {
-	digests, err := parseSums(sums)
+	sums, err = parseSums(sums)
 	if err != nil {
 		return nil, err
 	}
-	name := digests[0].algorithm + "-" + digests[0].hex
+	name := sums[0].Algorithm() + "-" + sums[0].Hex()
 	release, err := s.acquire(ctx, "file-"+name)
 	if err != nil {
 		return nil, err
 	}
-	d := &Download{store: s, digests: digests, release: release}
+	d := &Download{store: s, sums: sums, release: release}
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -75,15 +75,15 @@ func (s *Store) Download(ctx context.Context, sums []manifest.Sum) (_ *Download,
 // rehash begins the digests anew.
 func (d *Download) rehash() {
 	d.hashes, d.own, d.size = nil, nil, 0
-	for _, digest := range d.digests {
-		h := digest.newHash()
+	for _, sum := range d.sums {
+		h := sum.NewHash()
 		d.hashes = append(d.hashes, h)
-		if digest.algorithm == "sha256" {
+		if sum.Algorithm() == "sha256" {
 			d.own = h
 		}
 	}
 	if d.own == nil {
-		d.own = digest{algorithm: "sha256"}.newHash()
+		d.own = sha256.New()
 		d.hashes = append(d.hashes, d.own)
 	}
 }
@@ -132,18 +132,17 @@ func (d *Download) Write(b []byte) (int, error) {
 }
 
 // Commit verifies the bytes, gives them their name and returns it. The wrong
-// bytes are dropped and reported as a MismatchError.
+// bytes are dropped and reported as a manifest.SumError.
 func (d *Download) Commit() (string, error) {
-	for i, want := range d.digests {
-		got := digest{want.algorithm, hex.EncodeToString(d.hashes[i].Sum(nil))}
-		if got != want {
-			return "", errors.Join(&MismatchError{Got: got.sum(), Want: want.sum()}, d.Reset("", ""))
+	for i, sum := range d.sums {
+		if err := sum.Check(d.hashes[i]); err != nil {
+			return "", errors.Join(err, d.Reset("", ""))
 		}
 	}
 	if err := d.file.Sync(); err != nil {
 		return "", d.store.full(err, d.size)
 	}
-	own := digest{"sha256", hex.EncodeToString(d.own.Sum(nil))}
+	own := manifest.SHA256([sha256.Size]byte(d.own.Sum(nil)))
 	path := d.store.filePath(own)
 	// Closed before the rename because Windows does not rename open files.
 	partial := d.file.Name()
@@ -154,9 +153,9 @@ func (d *Download) Commit() (string, error) {
 	if err := place(partial, path); err != nil {
 		return "", d.store.full(err, d.size)
 	}
-	for _, other := range d.digests {
-		if other.algorithm != "sha256" {
-			if err := d.store.record(other, own.hex); err != nil {
+	for _, sum := range d.sums {
+		if sum.Algorithm() != "sha256" {
+			if err := d.store.record(sum, own.Hex()); err != nil {
 				return "", err
 			}
 		}
