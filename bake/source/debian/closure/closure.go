@@ -1,0 +1,89 @@
+// Package closure computes which Debian packages make up a system: those that
+// are essential, those that are asked for, and everything that these depend on.
+// It is pure; package repo reads the indices that it chooses from.
+//
+// Depends and Pre-Depends are followed in full, Recommends and Suggests never.
+// There is one native architecture. Where a dependency leaves a choice, a
+// package that is chosen anyway wins, then the first alternative that can be
+// had, a package of that name before one that only provides it. Packages whose
+// dependencies leave no choice are therefore chosen first; the result does not
+// depend on the order in which packages are asked for.
+//
+// The search tries an alternative as far as its consequences are forced and
+// never takes back a choice that was made before: it may fail to find a
+// solution where an exhaustive search (SAT) finds one, and then says which
+// dependency it could not meet. On Debian's stable suites that does not happen
+// for lists of packages that can be installed together.
+package closure
+
+import (
+	"strings"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Package is what a Packages index says of one binary package, as far as it
+// matters here. Relationship fields are as written.
+type Package struct {
+	Name      string
+	Version   string
+	Arch      string // the native architecture or "all"
+	MultiArch string // "", "no", "same", "foreign", "allowed"
+	Priority  string // "required", ..., "optional"
+	Essential bool
+
+	Depends, PreDepends, Conflicts, Breaks, Provides string
+
+	Path   string // below the archive
+	Size   int64  // bytes
+	SHA256 tree.Digest
+}
+
+// Index is the packages of one suite of one archive.
+type Index struct {
+	Archive  string // "debian" or "debian-security"
+	Suite    string // "trixie", "trixie-updates", "trixie-security"
+	Packages []Package
+}
+
+// Group is a suite with its updates: the indices among which the highest
+// version of a package wins. At equal versions the first index wins, so put the
+// suite itself first: its pool files stay on mirrors longest.
+type Group struct {
+	Suite   string // the suite that gives the group its name
+	Indices []Index
+}
+
+// suites names the group's indices for an error.
+func (g *Group) suites() string {
+	s := make([]string, len(g.Indices))
+	for i, x := range g.Indices {
+		s[i] = x.Suite
+	}
+	return strings.Join(s, ", ")
+}
+
+// Want asks for a package.
+type Want struct {
+	Name  string
+	Suite string // the group to take it from; "": the base
+	From  string // who asks, for errors: "images/worker/image.yaml:12"
+}
+
+// Choice is a package of the result.
+type Choice struct {
+	Package
+	Archive string
+	Suite   string   // of the index it was found in
+	Why     []string // the chain that led to it, from who asked: "essential", "base-files", "mawk (for awk)"
+}
+
+// UnsolvableError says that no set of packages fulfils what is wanted.
+type UnsolvableError struct {
+	Chain   []string // from who asked to the package that has the problem
+	Problem string
+}
+
+func (e *UnsolvableError) Error() string {
+	return strings.Join(e.Chain, " -> ") + ": " + e.Problem
+}

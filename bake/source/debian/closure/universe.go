@@ -1,0 +1,142 @@
+package closure
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// candidate is the one version of a package that a group offers: the highest.
+type candidate struct {
+	*Package
+	version  version
+	group    int // index into universe.groups
+	archive  string
+	suite    string
+	provides []Relation
+}
+
+func (c *candidate) String() string { return c.Name + " " + c.Version }
+
+// universe is the groups, indexed. Group 0 is the base.
+type universe struct {
+	arch   string
+	groups []groupIndex
+}
+
+type groupIndex struct {
+	*Group
+	byName   map[string]*candidate
+	provider map[string][]*candidate // by the name that they provide; the best first
+}
+
+func newUniverse(arch string, groups []Group) (*universe, error) {
+	u := &universe{arch: arch, groups: make([]groupIndex, len(groups))}
+	for i := range groups {
+		g, err := indexGroup(&groups[i], i)
+		if err != nil {
+			return nil, err
+		}
+		u.groups[i] = g
+	}
+	return u, nil
+}
+
+func indexGroup(group *Group, number int) (groupIndex, error) {
+	g := groupIndex{Group: group, provider: make(map[string][]*candidate)}
+	n := 0
+	for _, x := range group.Indices {
+		n = max(n, len(x.Packages))
+	}
+	g.byName = make(map[string]*candidate, n)
+	for i := range group.Indices {
+		x := &group.Indices[i]
+		for j := range x.Packages {
+			p := &x.Packages[j]
+			if err := ValidVersion(p.Version); err != nil {
+				return g, fmt.Errorf("package %s of %s: %w", p.Name, x.Suite, err)
+			}
+			c := &candidate{Package: p, version: mustVersion(p.Version), group: number, archive: x.Archive, suite: x.Suite}
+			if old := g.byName[p.Name]; old == nil || c.version.compare(old.version) > 0 {
+				g.byName[p.Name] = c
+			}
+		}
+	}
+	for _, c := range g.byName {
+		if c.Provides == "" {
+			continue
+		}
+		clauses, err := ParseRelations(c.Provides)
+		if err != nil {
+			return g, c.fieldError("Provides", err)
+		}
+		for _, clause := range clauses {
+			if len(clause) != 1 || clause[0].Op != "" && clause[0].Op != "=" {
+				return g, c.fieldError("Provides", fmt.Errorf("%q is no name with at most one exact version", clause))
+			}
+			c.provides = append(c.provides, clause[0])
+		}
+		for _, r := range c.provides {
+			if list := g.provider[r.Name]; len(list) == 0 || list[len(list)-1] != c {
+				g.provider[r.Name] = append(list, c)
+			}
+		}
+	}
+	// A name that several packages provide goes to the one that Debian itself
+	// installs by default, which Priority says (Policy 2.5).
+	for _, list := range g.provider {
+		slices.SortFunc(list, func(a, b *candidate) int {
+			return cmp.Or(cmp.Compare(priority(a.Priority), priority(b.Priority)), strings.Compare(a.Name, b.Name))
+		})
+	}
+	return g, nil
+}
+
+// priority ranks the values of Priority; unknown ones come last.
+func priority(p string) int {
+	if i := slices.Index([]string{"required", "important", "standard", "optional"}, p); i >= 0 {
+		return i
+	}
+	return 4
+}
+
+func (c *candidate) fieldError(field string, err error) error {
+	return fmt.Errorf("package %s of %s: field %s: %w", c, c.suite, field, err)
+}
+
+// satisfies reports whether c fulfils r, by its own name or one it provides.
+//
+// A version in r is never met by a name that is provided without a version
+// (Policy 7.5).
+func (u *universe) satisfies(c *candidate, r Relation) bool {
+	if !u.archSatisfies(c, r.Arch) {
+		return false
+	}
+	if c.Name == r.Name && r.allows(c.version) {
+		return true
+	}
+	for _, p := range c.provides {
+		if p.Name != r.Name {
+			continue
+		}
+		if r.Op == "" || p.Op == "=" && r.allows(mustVersion(p.Version)) {
+			return true
+		}
+	}
+	return false
+}
+
+// archSatisfies reports whether c may stand for a dependency with the given
+// qualifier. Architecture "all" counts as native. With one architecture,
+// Multi-Arch: foreign and same change nothing; "any" asks for
+// Multi-Arch: allowed (deb-control(5), Multi-Arch).
+func (u *universe) archSatisfies(c *candidate, qualifier string) bool {
+	switch qualifier {
+	case "", "native", u.arch:
+		return true
+	case "any":
+		return c.MultiArch == "allowed"
+	}
+	return false
+}

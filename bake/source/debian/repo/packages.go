@@ -1,0 +1,138 @@
+package repo
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/ulikunitz/xz"
+
+	"github.com/nodebake/bake/bake/source/debian/closure"
+	"github.com/nodebake/bake/bake/source/debian/deb822"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Verify checks the content of the index against the Release.
+func (x Index) Verify(content []byte) error {
+	if int64(len(content)) != x.Size {
+		return fmt.Errorf("%s has %d bytes, the Release file says %d", x.Path, len(content), x.Size)
+	}
+	if got := tree.Digest(sha256.Sum256(content)); got != x.SHA256 {
+		return fmt.Errorf("%s has SHA-256 %s, the Release file says %s", x.Path, got, x.SHA256)
+	}
+	return nil
+}
+
+// Parse decompresses and parses the content of the index, which must have been
+// verified.
+func (x Index) Parse(content []byte, arch string) ([]closure.Package, error) {
+	var r io.Reader = bytes.NewReader(content)
+	var err error
+	switch {
+	case strings.HasSuffix(x.Path, ".gz"):
+		r, err = gzip.NewReader(r)
+	case strings.HasSuffix(x.Path, ".xz"):
+		r, err = xz.NewReader(r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing %s: %w", x.Path, err)
+	}
+	// One byte more than there may be tells a longer file from its end.
+	limited := &io.LimitedReader{R: r, N: x.Unpacked + 1}
+	packages, err := ParsePackages(limited, arch)
+	if err == nil && limited.N != 1 {
+		err = fmt.Errorf("it does not have the %d bytes that the Release file says", x.Unpacked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", x.Path, err)
+	}
+	return packages, nil
+}
+
+// ParsePackages parses a Packages index, keeping what closure needs.
+func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
+	reader := deb822.NewReader(r, "Package", "Version", "Architecture", "Multi-Arch", "Priority", "Essential",
+		"Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides", "Filename", "Size", "SHA256")
+	var packages []closure.Package
+	for {
+		s, err := reader.Next()
+		if err == io.EOF {
+			return packages, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		p, err := parsePackage(&s, arch)
+		if err != nil {
+			return nil, fmt.Errorf("package %q at line %d: %w", s.Get("Package"), s.Line, err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
+	var p closure.Package
+	for _, f := range s.Fields {
+		switch strings.ToLower(f.Name) {
+		case "package":
+			p.Name = f.Value
+		case "version":
+			p.Version = f.Value
+		case "architecture":
+			p.Arch = f.Value
+		case "multi-arch":
+			p.MultiArch = f.Value
+		case "priority":
+			p.Priority = f.Value
+		case "essential":
+			p.Essential = f.Value == "yes"
+		case "depends":
+			p.Depends = f.Value
+		case "pre-depends":
+			p.PreDepends = f.Value
+		case "conflicts":
+			p.Conflicts = f.Value
+		case "breaks":
+			p.Breaks = f.Value
+		case "provides":
+			p.Provides = f.Value
+		case "filename":
+			// Some archives write "./pool/...", as dpkg-scanpackages does.
+			p.Path = strings.TrimPrefix(f.Value, "./")
+		case "size":
+			size, err := strconv.ParseUint(f.Value, 10, 63)
+			if err != nil || size == 0 {
+				return p, fmt.Errorf("field Size: %q is no size", f.Value)
+			}
+			p.Size = int64(size)
+		case "sha256":
+			if err := p.SHA256.UnmarshalText([]byte(f.Value)); err != nil {
+				return p, fmt.Errorf("field SHA256: %w", err)
+			}
+		}
+	}
+	switch {
+	case !closure.ValidName(p.Name):
+		return p, errors.New("field Package: missing, or not the name of a package")
+	case p.Arch != arch && p.Arch != "all":
+		return p, fmt.Errorf("field Architecture: %q in an index of %s", p.Arch, arch)
+	case p.Size == 0:
+		return p, errors.New("field Size is missing")
+	case p.SHA256.IsZero():
+		return p, errors.New("field SHA256 is missing")
+	case !strings.HasSuffix(p.Path, ".deb"):
+		return p, fmt.Errorf("field Filename: %q is not the path of a .deb", p.Path)
+	}
+	if err := closure.ValidVersion(p.Version); err != nil {
+		return p, fmt.Errorf("field Version: %w", err)
+	}
+	if err := validPath(p.Path); err != nil {
+		return p, fmt.Errorf("field Filename: %w", err)
+	}
+	return p, nil
+}
