@@ -2,8 +2,10 @@ package gpt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -292,21 +294,34 @@ func TestParseGUID(t *testing.T) {
 	}
 }
 
+// FuzzRead changes header and entries of the primary copy. Their checksums are
+// made right, without which the fuzzer would not get past them.
 func FuzzRead(f *testing.F) {
-	l, err := Plan(64*1024, Derive(seed, "disk"), []Partition{{Type: ESPType(), GUID: Derive(seed, "esp"), Start: HeadSize, Length: 1024, Name: "esp"}})
+	const size = 64 * 1024
+	l, err := Plan(size, Derive(seed, "disk"), []Partition{{Type: ESPType(), GUID: Derive(seed, "esp"), Start: HeadSize, Length: 1024, Name: "esp"}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(content(f, l))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, data []byte) {
+	good := content(f, l)
+	f.Add(good[SectorSize:SectorSize+headerSize], good[2*SectorSize:2*SectorSize+2*entrySize])
+	f.Fuzz(func(t *testing.T, head, entries []byte) {
+		disk := bytes.Clone(good)
+		copy(disk[SectorSize:SectorSize+headerSize], head)
+		copy(disk[2*SectorSize:HeadSize], entries)
+		h := disk[SectorSize : SectorSize+headerSize]
+		n := int64(binary.LittleEndian.Uint32(h[80:])) * int64(binary.LittleEndian.Uint32(h[84:]))
+		if at := int64(binary.LittleEndian.Uint32(h[72:])) * SectorSize; at+n <= size {
+			binary.LittleEndian.PutUint32(h[88:], crc32.ChecksumIEEE(disk[at:at+n]))
+		}
+		clear(h[16:20])
+		binary.LittleEndian.PutUint32(h[16:], crc32.ChecksumIEEE(h))
 		for _, read := range []func(io.ReaderAt, int64) (*Table, error){Read, ReadAny} {
-			table, err := read(bytes.NewReader(data), int64(len(data)))
+			table, err := read(bytes.NewReader(disk), size)
 			if err != nil {
 				continue
 			}
 			for _, p := range table.Partitions {
-				if p.Start < 0 || p.Length <= 0 || p.Start+p.Length > int64(len(data)) {
+				if p.Start < 0 || p.Length <= 0 || p.Start+p.Length > size {
 					t.Errorf("partition %d is outside of the disk: %+v", p.Number, p)
 				}
 			}
