@@ -310,7 +310,7 @@ func FuzzRead(f *testing.F) {
 		copy(disk[2*SectorSize:HeadSize], entries)
 		h := disk[SectorSize : SectorSize+headerSize]
 		n := int64(binary.LittleEndian.Uint32(h[80:])) * int64(binary.LittleEndian.Uint32(h[84:]))
-		if at := int64(binary.LittleEndian.Uint32(h[72:])) * SectorSize; at+n <= size {
+		if at := int64(binary.LittleEndian.Uint32(h[72:])) * SectorSize; n >= 0 && n <= size && at <= size-n {
 			binary.LittleEndian.PutUint32(h[88:], crc32.ChecksumIEEE(disk[at:at+n]))
 		}
 		clear(h[16:20])
