@@ -1,0 +1,216 @@
+package gomod
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// gocmd runs the go command of one toolchain in one wrapper module.
+type gocmd struct {
+	path      string   // of the go command
+	toolchain string   // the one that must run: "go1.26.8"
+	env       []string // complete
+	dir       string   // the build's directory: mod/, tmp/, out/
+	log       string   // where the whole output of commands goes
+}
+
+// userSettings are the go command's settings that say where things are and
+// whom to trust, not what is built. They are taken from the user's environment
+// and `go env -w`; everything else of the go command's is set or unset here.
+func userSettings() []string {
+	return []string{
+		"GOPATH", "GOMODCACHE", "GOCACHE",
+		"GOPROXY", "GOSUMDB", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOVCS",
+	}
+}
+
+// newGo finds the go command and gives it an environment whose effect does not
+// depend on the host. dir holds everything that it writes, but for the caches.
+func (b *Builder) newGo(ctx context.Context, toolchain, dir string) (*gocmd, error) {
+	name := b.Go
+	if name == "" {
+		name = "go"
+	}
+	path, err := lookPath(name, b.Env)
+	if err != nil {
+		return nil, &MissingToolError{Tool: name, Need: "to build from a Go module", Remedy: "install Go 1.21 or newer, see https://go.dev/dl/, or on Debian: apt-get install golang-go"}
+	}
+	g := &gocmd{path: path, toolchain: toolchain, dir: dir, log: filepath.Join(dir, "log")}
+	for _, sub := range []string{"mod", "tmp", "out"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o777); err != nil {
+			return nil, fmt.Errorf("making the build's directory: %w", err)
+		}
+	}
+
+	// GOTOOLCHAIN=local: whatever the host's go is, it can answer this.
+	g.env = append(slices.Clone(b.Env), "GOTOOLCHAIN=local", "GOWORK=off")
+	out, err := g.run(ctx, nil, slices.Concat([]string{"env", "-json"}, userSettings())...)
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{}
+	if err := json.Unmarshal(out, &settings); err != nil {
+		return nil, fmt.Errorf("reading the output of go env: %w", err)
+	}
+	g.env = cleanEnv(b.Env)
+	for _, name := range userSettings() {
+		if v := settings[name]; v != "" {
+			g.env = append(g.env, name+"="+v)
+		}
+	}
+	g.env = append(g.env,
+		"GOENV=off", // what `go env -w` has set beyond userSettings
+		"GOTOOLCHAIN="+toolchain,
+		"GOFLAGS=-mod=readonly",
+		"GO111MODULE=on",
+		"GOWORK=off",
+		"GOTMPDIR="+filepath.Join(dir, "tmp"),
+		"TMPDIR="+filepath.Join(dir, "tmp"), // the C compiler's
+		"LC_ALL=C",
+	)
+	return g, g.checkVersion(ctx)
+}
+
+// cleanEnv returns env without what could change the result of a build: the
+// settings of the go command and of C compilers (gcc(1), "Environment
+// Variables").
+func cleanEnv(env []string) []string {
+	var out []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		switch {
+		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), strings.HasPrefix(name, "PKG_CONFIG"),
+			strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "GCC_"):
+			continue
+		}
+		switch name {
+		case "LANG", "LANGUAGE", "TMPDIR", "SOURCE_DATE_EPOCH",
+			"CC", "CXX", "FC", "AR", "LD", "CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS",
+			"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES",
+			"COMPILER_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "LD_RUN_PATH", "LDEMULATION", "COLLECT_NO_DEMANGLE":
+			continue
+		}
+		out = append(out, kv)
+	}
+	return out
+}
+
+// checkVersion makes sure that the pinned toolchain is the one that runs. The
+// host's go fetches it as a module where it is another.
+func (g *gocmd) checkVersion(ctx context.Context) error {
+	out, err := g.run(ctx, nil, "env", "GOVERSION")
+	if err != nil {
+		return fmt.Errorf("getting the toolchain %s: %w", g.toolchain, err)
+	}
+	if got := strings.TrimSpace(string(out)); got != g.toolchain {
+		return fmt.Errorf("%s is %s and did not switch to the pinned toolchain %s (Go 1.21 and newer can: see https://go.dev/doc/toolchain)", g.path, got, g.toolchain)
+	}
+	return nil
+}
+
+// writeModule writes the wrapper module in which commands run.
+func (g *gocmd) writeModule(goMod, goSum []byte) error {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"go.mod", goMod}, {"go.sum", goSum}} {
+		if err := os.WriteFile(filepath.Join(g.dir, "mod", f.name), f.data, 0o666); err != nil {
+			return fmt.Errorf("writing the wrapper module: %w", err)
+		}
+	}
+	return nil
+}
+
+// run runs one command in the wrapper module and returns its standard output.
+// watch, which may be nil, is given every line of its standard error, and
+// reports whether the line is worth showing when the command fails.
+func (g *gocmd) run(ctx context.Context, watch func(line string) bool, args ...string) ([]byte, error) {
+	log, err := os.OpenFile(g.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("opening the build's log: %w", err)
+	}
+	defer log.Close()
+	fmt.Fprintf(log, "$ go %s\n", strings.Join(args, " "))
+
+	var stdout strings.Builder
+	stderr := &lineWriter{w: log, watch: watch}
+	cmd := exec.CommandContext(ctx, g.path, args...)
+	cmd.Dir = filepath.Join(g.dir, "mod")
+	cmd.Env = g.env
+	cmd.Stdout = &stdout
+	cmd.Stderr = stderr
+	ownGroup(cmd)
+	err = cmd.Run()
+	stderr.flush()
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, &commandError{args: args, err: err, tail: stderr.tail}
+	}
+	return []byte(stdout.String()), nil
+}
+
+// commandError is a command that ended badly and the last lines it wrote.
+type commandError struct {
+	args []string
+	err  error
+	tail []string
+}
+
+func (e *commandError) Error() string {
+	what := "go " + e.args[0]
+	if len(e.tail) == 0 {
+		return fmt.Sprintf("%s: %v", what, e.err)
+	}
+	return fmt.Sprintf("%s: %v:\n\t%s", what, e.err, strings.Join(e.tail, "\n\t"))
+}
+
+func (e *commandError) Unwrap() error { return e.err }
+
+// MissingToolError is a program that a build needs and the host does not have.
+type MissingToolError struct {
+	Tool   string // "go"
+	Need   string // "to build from a Go module"
+	Remedy string
+}
+
+func (e *MissingToolError) Error() string {
+	return fmt.Sprintf("%s is needed %s and was not found in PATH (%s)", e.Tool, e.Need, e.Remedy)
+}
+
+// lookPath finds the program name in the PATH of env.
+func lookPath(name string, env []string) (string, error) {
+	if filepath.Base(name) != name {
+		return exec.LookPath(name)
+	}
+	path := ""
+	for _, kv := range env {
+		k, v, _ := strings.Cut(kv, "=")
+		if k == "PATH" || runtime.GOOS == "windows" && strings.EqualFold(k, "PATH") {
+			path = v // the last one counts, as in os/exec
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		if !filepath.IsAbs(dir) {
+			continue // a program of the current directory is not the host's
+		}
+		found, err := exec.LookPath(filepath.Join(dir, name))
+		if err == nil {
+			return found, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, exec.ErrNotFound) {
+			return "", err
+		}
+	}
+	return "", exec.ErrNotFound
+}

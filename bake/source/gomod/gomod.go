@@ -1,0 +1,163 @@
+// Package gomod builds the programs of a component from the component's Go
+// module, for hosts that cannot reach its release.
+//
+// Everything that decides the bytes is pinned: the module and its version, the
+// toolchain, and, by the go.mod and go.sum that are committed for it, every
+// dependency. The go command runs with -mod=readonly, so that a module whose
+// content is not the one in go.sum is refused, and the checksum database is
+// asked only for toolchains (golang.org/ref/mod#authenticating). Builds are
+// made with -trimpath, without VCS stamps and build IDs, and with an
+// environment from which everything that could change the result was taken:
+// the same identity gives the same bytes, in any directory, for any user, from
+// a cold or a warm build cache. The user's own module and build cache are used,
+// because both are checked by content and save minutes.
+//
+// What was built is kept as a pack under a key made of that identity.
+//
+// Limits. Only Linux programs are built, and only static ones. A toolchain is
+// known by its version alone: a distribution that patches Go without saying so
+// in `go version` gives other bytes. With cgo, the C library and headers come
+// from locked Debian packages, but the compiler and the linker are the
+// host's; their versions are part of the identity and are reported in [Built].
+// Cgo builds need a host that runs shell scripts.
+package gomod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Packs keeps what was built. The store is one.
+type Packs interface {
+	HasPack(key string) bool
+	Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error)
+}
+
+// Debs gives the Debian packages that a cgo build compiles and links against.
+type Debs interface {
+	// Locked returns the package that the lock has for arch.
+	Locked(arch manifest.Arch, p manifest.PackageRef) (manifest.LockedPackage, bool)
+	// Unpack returns the files of p.
+	Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error)
+}
+
+// Config is what a [Builder] needs.
+type Config struct {
+	Packs Packs    // nil: nothing can be built, only pinned
+	Debs  Debs     // nil: a component with CGO cannot be built
+	Env   []string // as os.Environ gives it: PATH, HOME, proxies, GOPROXY and its like are taken from it
+	Dir   string   // scratch, made if it is absent; the log of a failed build stays there as NAME-ARCH.log
+	Go    string   // the go command; empty: "go" in Env's PATH
+	CC    string   // the C compiler; empty: "cc" in Env's PATH, or TRIPLET-gcc for another architecture
+
+	Progress progress.Sink // nil: nobody watches
+}
+
+// Builder builds components. One build runs at a time, since each uses all
+// cores; further calls of Build wait.
+type Builder struct {
+	Config
+	turn chan struct{} // holds one token while a build runs
+}
+
+// New checks c.
+func New(c Config) (*Builder, error) {
+	if c.Dir == "" {
+		return nil, errors.New("BUG: gomod.Config.Dir is empty")
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the scratch directory %s: %w", c.Dir, err)
+	}
+	c.Dir = dir
+	if c.Progress == nil {
+		c.Progress = progress.Discard{}
+	}
+	return &Builder{Config: c, turn: make(chan struct{}, 1)}, nil
+}
+
+// Built says how a component's programs came to be, for the bill of materials.
+type Built struct {
+	Key       string // of the pack: the whole identity of the build
+	Module    string // "k8s.io/kubernetes"
+	Version   string // "v1.36.3"
+	Sum       string // of the module's content, as in go.sum: "h1:..."
+	Toolchain string // "go1.26.8"
+
+	Compiler string                   // with cgo: compiler and linker, as they name themselves
+	Packages []manifest.LockedPackage // with cgo: what was compiled and linked against
+}
+
+// Build returns the programs of c as a pack of root-owned executables at their
+// install paths, from the store if it has them. modfiles is the directory of
+// the versions file, in which c.Module.Dir has go.mod and go.sum.
+func (b *Builder) Build(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+	pack, built, err := b.build(ctx, c, arch, modfiles)
+	if err != nil {
+		return nil, Built{}, fmt.Errorf("building %s %s from its Go module: %w", c.Name, c.Version, err)
+	}
+	return pack, built, nil
+}
+
+func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+	r, err := newRecipe(c, arch, modfiles)
+	if err != nil {
+		return nil, Built{}, err
+	}
+	if c.Module.CGO != nil {
+		if err := b.identifyCGO(ctx, r, *c.Module.CGO); err != nil {
+			return nil, Built{}, err
+		}
+	}
+	built := r.built()
+	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+		select {
+		case b.turn <- struct{}{}:
+			defer func() { <-b.turn }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		return b.make(ctx, r, w)
+	})
+	return pack, built, err
+}
+
+// make runs the build in a directory of its own, which it removes.
+func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) (err error) {
+	if err := os.MkdirAll(b.Dir, 0o777); err != nil {
+		return fmt.Errorf("making the scratch directory: %w", err)
+	}
+	dir, err := os.MkdirTemp(b.Dir, r.component+"-")
+	if err != nil {
+		return fmt.Errorf("making a scratch directory: %w", err)
+	}
+	defer func() {
+		if rerr := os.RemoveAll(dir); rerr != nil && err == nil {
+			err = fmt.Errorf("removing the scratch directory: %w", rerr)
+		}
+	}()
+	g, err := b.newGo(ctx, r.toolchain, dir)
+	if err != nil {
+		return err
+	}
+	g.env = append(g.env, r.env()...)
+	if err := g.writeModule(r.goMod, r.goSum); err != nil {
+		return err
+	}
+	if r.cgo != nil {
+		sysroot, err := b.unpackSysroot(ctx, r, filepath.Join(dir, "sysroot"))
+		if err != nil {
+			return err
+		}
+		g.env = append(g.env, sysroot.env(r.cgo)...)
+	}
+	return b.compile(ctx, g, r, w)
+}
