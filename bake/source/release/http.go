@@ -1,0 +1,244 @@
+package release
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nodebake/bake/bake/source/store"
+)
+
+// maxRetryAfter bounds what a server may ask us to wait.
+const maxRetryAfter = time.Minute
+
+// request sends one request and returns the response with its head read. Its
+// body fails once no byte came for the patience given.
+func (f *Fetcher) request(ctx context.Context, method, url string, header http.Header, patience time.Duration) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watched{cancel: cancel, cause: func() error { return context.Cause(ctx) }, patience: patience}
+	w.timer = time.AfterFunc(patience, w.expire)
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		w.Close()
+		return nil, &invalidURLError{err}
+	}
+	if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		w.Close()
+		return nil, &invalidURLError{fmt.Errorf("scheme %q is neither http nor https", req.URL.Scheme)}
+	}
+	for key, values := range header {
+		req.Header[key] = values
+	}
+	req.Header.Set("User-Agent", f.config.UserAgent)
+	resp, err := f.client.Do(req)
+	w.timer.Stop()
+	if err != nil {
+		err = w.explain(err)
+		w.Close()
+		return nil, err
+	}
+	w.body, resp.Body = resp.Body, w
+	return resp, nil
+}
+
+// invalidURLError says that no request was sent.
+type invalidURLError struct{ err error }
+
+func (e *invalidURLError) Error() string { return e.err.Error() }
+
+// stallError says that a server went silent.
+type stallError struct{ after time.Duration }
+
+func (e *stallError) Error() string { return fmt.Sprintf("not a byte came for %v", e.after) }
+
+// watched is a response body that ends the request where a read takes too
+// long.
+type watched struct {
+	body     io.ReadCloser // nil until the head was read
+	cancel   context.CancelCauseFunc
+	cause    func() error // why the request was ended, if it was
+	timer    *time.Timer
+	patience time.Duration
+}
+
+func (w *watched) expire() { w.cancel(&stallError{w.patience}) }
+
+func (w *watched) Read(b []byte) (int, error) {
+	w.timer.Reset(w.patience)
+	n, err := w.body.Read(b)
+	w.timer.Stop()
+	if err != nil && err != io.EOF {
+		err = w.explain(err)
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.timer.Stop()
+	w.cancel(nil)
+	if w.body == nil {
+		return nil
+	}
+	return w.body.Close()
+}
+
+// explain says why a request failed, without the method and URL that
+// net/http puts before it: our callers say which URL it was.
+func (w *watched) explain(err error) error {
+	if cause := w.cause(); cause != nil {
+		return cause
+	}
+	if errors.Is(err, errRedirects) {
+		return errRedirects
+	}
+	type urlError interface {
+		Unwrap() error
+		Timeout() bool
+	}
+	if u, ok := err.(urlError); ok && u.Unwrap() != nil {
+		return u.Unwrap()
+	}
+	return err
+}
+
+// statusError returns the error that resp stands for.
+func statusError(resp *http.Response) *StatusError {
+	e := &StatusError{Code: resp.StatusCode}
+	after := resp.Header.Get("Retry-After") // RFC 9110, section 10.2.3: seconds or a date
+	if seconds, err := strconv.Atoi(after); err == nil && seconds > 0 {
+		e.RetryAfter = min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	} else if until, err := http.ParseTime(after); err == nil {
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			e.RetryAfter = min(max(until.Sub(date), 0), maxRetryAfter)
+		}
+	}
+	return e
+}
+
+// permanent reports whether trying the same URL again can't help.
+func permanent(err error) bool {
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		switch status.Code {
+		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
+			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return false
+		}
+		return true
+	}
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+		return dns.IsNotFound
+	}
+	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {
+		return true
+	}
+	if notTLS := (tls.RecordHeaderError{}); errors.As(err, &notTLS) {
+		return true
+	}
+	if digest := (*DigestError)(nil); errors.As(err, &digest) {
+		return true
+	}
+	if invalid := (*invalidURLError)(nil); errors.As(err, &invalid) {
+		return true
+	}
+	return errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
+}
+
+// fatal reports whether no URL can help: the disk is full or the store fails.
+func fatal(err error) bool {
+	full := (*store.FullError)(nil)
+	failed := (*storeError)(nil)
+	return errors.As(err, &full) || errors.As(err, &failed)
+}
+
+// storeError is an error of the store, which no server is to blame for.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// tryAll calls try with each URL until one succeeds. URLs whose failure may
+// pass are tried again after a pause, up to Retries times.
+func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try func(ctx context.Context, url string) error) error {
+	last := make([]error, len(urls))
+	for round := 0; ; round++ {
+		hope, pause := false, time.Duration(0)
+		for i, url := range urls {
+			if last[i] != nil && permanent(last[i]) {
+				continue
+			}
+			err := try(ctx, url)
+			switch {
+			case err == nil:
+				return nil
+			case ctx.Err() != nil:
+				return fmt.Errorf("fetching %s: %w", name, context.Cause(ctx))
+			case fatal(err):
+				return fmt.Errorf("fetching %s: %w", name, err)
+			}
+			last[i] = err
+			if !permanent(err) {
+				hope = true
+				if status := (*StatusError)(nil); errors.As(err, &status) {
+					pause = max(pause, status.RetryAfter)
+				}
+			}
+			if i+1 < len(urls) {
+				f.config.Progress.Note("%s: %s: %v; trying the next URL", name, url, err)
+			}
+		}
+		if !hope || round == f.config.Retries {
+			return failure(name, urls, last)
+		}
+		// Half of each pause is fixed, the other half by chance.
+		backoff := min(f.config.Backoff<<round, maxRetryAfter)
+		pause = max(pause, time.Duration(float64(backoff)*(0.5+f.config.Jitter()/2)))
+		f.config.Progress.Note("%s: %v; trying again in %v", name, last[len(last)-1], pause.Round(10*time.Millisecond))
+		if err := sleep(ctx, pause); err != nil {
+			return fmt.Errorf("fetching %s: %w", name, err)
+		}
+	}
+}
+
+// failure returns what the caller is told after every URL failed. A digest
+// that is wrong is the more alarming news than a server that is down.
+func failure(name string, urls []string, errs []error) error {
+	e := &UnreachableError{Name: name}
+	var wrong []error
+	for i, url := range urls {
+		e.Tried = append(e.Tried, Attempt{url, errs[i]})
+		if digest := (*DigestError)(nil); errors.As(errs[i], &digest) {
+			wrong = append(wrong, errs[i])
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.Join(wrong...)
+	}
+	return e
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// validator returns what If-Range can carry for resp (RFC 9110, section
+// 13.1.5): a strong entity tag, else the modification date, else nothing.
+func validator(resp *http.Response) string {
+	if tag := resp.Header.Get("ETag"); strings.HasPrefix(tag, `"`) {
+		return tag
+	}
+	return resp.Header.Get("Last-Modified")
+}

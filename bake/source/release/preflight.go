@@ -1,0 +1,167 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// preflightParallel is how many servers' answers are awaited at once. They are
+// small, so what bounds them is round trips.
+const preflightParallel = 16
+
+// PreflightError names all that can't be had.
+type PreflightError struct {
+	Requests []*UnreachableError // in the order of the requests
+}
+
+func (e *PreflightError) Error() string {
+	errs := make([]error, len(e.Requests))
+	for i, r := range e.Requests {
+		errs[i] = r
+	}
+	return errors.Join(errs...).Error()
+}
+
+func (e *PreflightError) Unwrap() []error {
+	errs := make([]error, len(e.Requests))
+	for i, r := range e.Requests {
+		errs[i] = r
+	}
+	return errs
+}
+
+// Preflight asks, for every request that the store can't serve, whether one of
+// its URLs has the file. It downloads none. The error is a PreflightError that
+// names each file that can't be had, with the reason for each URL.
+func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
+	p := &preflight{Fetcher: f, dead: map[string]error{}}
+	results := make([]*UnreachableError, len(reqs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(preflightParallel)
+	for i, req := range reqs {
+		group.Go(func() error {
+			_, ok, err := f.find(ctx, req)
+			if ok || err != nil {
+				return err
+			}
+			results[i] = p.ask(ctx, req)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("asking for %d files: %w", len(reqs), err)
+	}
+	e := &PreflightError{}
+	for _, r := range results {
+		if r != nil {
+			e.Requests = append(e.Requests, r)
+		}
+	}
+	if len(e.Requests) > 0 {
+		return e
+	}
+	return nil
+}
+
+// preflight is one run of Preflight.
+type preflight struct {
+	*Fetcher
+	mu   sync.Mutex
+	dead map[string]error // hosts that could not be reached at all, and why
+}
+
+// ask returns nil as soon as one URL has the file.
+func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
+	e := &UnreachableError{Name: req.Name}
+	for _, u := range req.URLs {
+		err := p.askURL(ctx, req, u)
+		if err == nil {
+			return nil
+		}
+		e.Tried = append(e.Tried, Attempt{u, err})
+	}
+	return e
+}
+
+func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) error {
+	host := rawURL
+	if u, err := url.Parse(rawURL); err == nil {
+		host = u.Scheme + "://" + u.Host
+	}
+	// A host that is down is waited for once, not for each of its 200 files.
+	p.mu.Lock()
+	err := p.dead[host]
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	err = p.head(ctx, req, rawURL)
+	if err != nil && !permanent(err) && !stalled(err) && ctx.Err() == nil {
+		if err := sleep(ctx, p.config.Backoff); err != nil {
+			return err
+		}
+		err = p.head(ctx, req, rawURL)
+	}
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		// The server is there and does not deny the file: Fetch, which is
+		// patient, will see.
+		if status.Code == http.StatusTooManyRequests {
+			return nil
+		}
+		return err
+	}
+	if digest := (*DigestError)(nil); err != nil && !errors.As(err, &digest) && !errors.Is(err, errRedirects) && ctx.Err() == nil {
+		p.mu.Lock()
+		p.dead[host] = err
+		p.mu.Unlock()
+	}
+	return err
+}
+
+func stalled(err error) bool {
+	stall := (*stallError)(nil)
+	return errors.As(err, &stall)
+}
+
+// head asks for the head of a file, with GET where the server does not like
+// HEAD: 405 and 501 say so, and URLs signed for GET answer 403.
+func (p *preflight) head(ctx context.Context, req Request, url string) error {
+	resp, err := p.request(ctx, http.MethodHead, url, nil, p.config.Answer)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusForbidden:
+		resp, err = p.request(ctx, http.MethodGet, url, http.Header{"Range": {"bytes=0-0"}}, p.config.Answer)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+	}
+	size := int64(-1)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		size = resp.ContentLength
+	case http.StatusPartialContent:
+		if _, all, ok := parseContentRange(resp.Header.Get("Content-Range")); ok {
+			size = all
+		}
+	default:
+		return statusError(resp)
+	}
+	// Some servers answer HEAD with a length of 0 for all files.
+	if req.Size > 0 && size > 0 && size != req.Size {
+		return &DigestError{Name: req.Name, URL: url, Got: fmt.Sprintf("%d bytes", size), Want: fmt.Sprintf("%d bytes", req.Size)}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+// Package release brings files from web servers into the store and unpacks
+// published artifacts to packs.
+//
+// A [Fetcher] downloads several files at once. Each is pinned by digest, may
+// be had from several URLs, is resumed where an earlier attempt ended, and is
+// verified while it is read; what has the wrong digest is never kept.
+// [Fetcher.Preflight] asks for every file without downloading it, so that a
+// wrong URL shows in the first seconds and not after half of the work.
+//
+// [Pack] takes members out of a tar archive, which may be compressed with
+// gzip, xz or zstd, or takes the artifact as it is. An archive is taken for
+// hostile until it is unpacked: see unpack.go for what is refused.
+//
+// The package knows no Debian mirrors, no signatures and no versions files,
+// and speaks HTTP only. It reads neither environment nor clock: the proxy
+// comes with [Config], and a Retry-After date is measured against the Date of
+// the same response.
+package release
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/store"
+)
+
+// Config says how files are fetched. Zero values mean the defaults given.
+type Config struct {
+	Store *store.Store // where downloads go; required
+
+	Proxy     func(*http.Request) (*url.URL, error) // nil: no proxy; http.ProxyFromEnvironment in a program
+	RootCAs   *x509.CertPool                        // nil: those of the host
+	UserAgent string                                // "bake"
+
+	Parallel int // downloads at once: 8
+
+	Retries int            // times that every URL is tried again where that may help: 4
+	Backoff time.Duration  // before the first of them, doubled for each further one: 500 ms
+	Jitter  func() float64 // in [0, 1): spreads the retries of several bakes; nil: random
+
+	Connect time.Duration // to reach a server, TLS included: 10 s
+	Stall   time.Duration // without a byte, before a request is given up: 30 s
+	Answer  time.Duration // for an answer to Preflight: 5 s
+
+	Progress progress.Sink // nil: progress.Discard
+}
+
+// Request is one file to fetch.
+type Request struct {
+	Name string         // for people: "kubelet v1.36.3"
+	URLs []string       // where it may be had, best first
+	Sums []manifest.Sum // that it must have, all of them; at least one
+	Size int64          // bytes, 0 where that is not known
+}
+
+// check reports a request that no server could serve.
+func (r *Request) check() error {
+	if len(r.Sums) == 0 {
+		return fmt.Errorf("BUG: request for %s has no digest", r.Name)
+	}
+	if len(r.URLs) == 0 {
+		return &UnreachableError{Name: r.Name}
+	}
+	return nil
+}
+
+// Fetcher downloads files. Its methods may be called from several goroutines.
+type Fetcher struct {
+	config Config
+	client *http.Client
+}
+
+// The defaults of Config.
+const (
+	defaultParallel = 8
+	defaultRetries  = 4
+	defaultBackoff  = 500 * time.Millisecond
+	defaultConnect  = 10 * time.Second
+	defaultStall    = 30 * time.Second
+	defaultAnswer   = 5 * time.Second
+)
+
+// maxRedirects bounds how often a server may send us on. Releases need two.
+const maxRedirects = 10
+
+var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
+
+// New returns a Fetcher.
+func New(c Config) (*Fetcher, error) {
+	if c.Store == nil {
+		return nil, errors.New("BUG: release.Config without a Store")
+	}
+	orDefault(&c.UserAgent, "bake")
+	orDefault(&c.Parallel, defaultParallel)
+	orDefault(&c.Retries, defaultRetries)
+	orDefault(&c.Backoff, defaultBackoff)
+	orDefault(&c.Connect, defaultConnect)
+	orDefault(&c.Stall, defaultStall)
+	orDefault(&c.Answer, defaultAnswer)
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	if c.Progress == nil {
+		c.Progress = progress.Discard{}
+	}
+	transport := &http.Transport{
+		Proxy:               c.Proxy,
+		DialContext:         (&net.Dialer{Timeout: c.Connect}).DialContext,
+		TLSHandshakeTimeout: c.Connect,
+		TLSClientConfig:     &tls.Config{RootCAs: c.RootCAs},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: max(c.Parallel, preflightParallel),
+		IdleConnTimeout:     time.Minute,
+		// A .tar.gz must arrive as it was published.
+		DisableCompression: true,
+	}
+	return &Fetcher{config: c, client: &http.Client{
+		Transport: transport,
+		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return errRedirects
+			}
+			return nil
+		},
+	}}, nil
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Attempt is what became of one URL.
+type Attempt struct {
+	URL string
+	Err error // a *StatusError, a *DigestError, or an error of the network
+}
+
+// UnreachableError says that a file can't be had from any of its URLs.
+type UnreachableError struct {
+	Name  string
+	Tried []Attempt
+}
+
+func (e *UnreachableError) Error() string {
+	if len(e.Tried) == 0 {
+		return fmt.Sprintf("%s can't be had: no URL is known for it", e.Name)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s can't be had:", e.Name)
+	for _, t := range e.Tried {
+		fmt.Fprintf(&b, "\n  %s: %v", t.URL, t.Err)
+	}
+	return b.String()
+}
+
+func (e *UnreachableError) Unwrap() []error {
+	var errs []error
+	for _, t := range e.Tried {
+		errs = append(errs, t.Err)
+	}
+	return errs
+}
+
+// lasting reports whether trying again later would not help.
+func (e *UnreachableError) lasting() bool {
+	for _, t := range e.Tried {
+		if !permanent(t.Err) {
+			return false
+		}
+	}
+	return true
+}
+
+// DigestError says that a server sent something else than what was pinned. It
+// was not kept.
+type DigestError struct {
+	Name      string
+	URL       string
+	Got, Want string // digests, or "93 bytes"
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; compare with what the publisher states, "+
+		"and correct the versions file or the lock if that is wrong, else a mirror or proxy altered the file",
+		e.Name, e.URL, e.Got, e.Want)
+}
+
+// StatusError is an answer of a server that is not the file.
+type StatusError struct {
+	Code       int
+	RetryAfter time.Duration // as the server asks; 0: it does not
+}
+
+func (e *StatusError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", e.Code, http.StatusText(e.Code)))
+}
