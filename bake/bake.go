@@ -1,0 +1,265 @@
+// Package bake composes Compute Engine images. It is the orchestration that
+// `bake image` and `bake lock` are faces of, in a few steps that can be read
+// from top to bottom:
+//
+//	plan     read the versions file, its lock and the definition; decide where
+//	         each part comes from, and prove that it can be had   (manifest, source)
+//	fetch    bring the parts into the store, unpacked             (source)
+//	compose  lay out the root file system and the disk            (image)
+//	write    stream the disk to what ships, and record it         (image/archive, bom)
+//
+// The digest of what is written is a function of the versions file, the lock,
+// the definition, the units, the guest programs and each component's origin.
+package bake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+)
+
+// Config says what to make, of what, and with what. Versions, Definition,
+// Units, Arch and Cache are required.
+type Config struct {
+	Versions   string        // the versions file
+	Lock       string        // its lock; beside it where empty (see manifest.LockFile)
+	Definition fs.FS         // the image definition: images/worker
+	Units      fs.FS         // the units of our own
+	Arch       manifest.Arch //
+	Cache      string        // directory of the store
+
+	Mirrors []string // Debian mirrors, before those of the host (see debian.Mirrors)
+	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
+
+	Origin       source.Origin // of every component; "" chooses, see source.Config
+	BuildMissing bool          // build components whose release can't be reached
+	Env          []string      // for the go command and the C compiler: os.Environ()
+
+	Out    string // directory that the image goes to
+	Format Format // TarGz where empty
+
+	Proxy     func(*http.Request) (*url.URL, error) // nil: none
+	UserAgent string
+	Jobs      int // how many things are done at once; 1 where 0
+	Progress  progress.Sink
+}
+
+// Format is the form of an image.
+type Format string
+
+// The formats.
+const (
+	TarGz Format = "tar.gz" // what Compute Engine imports
+	Raw   Format = "raw"    // a sparse disk
+)
+
+// ParseFormat reads a format's name.
+func ParseFormat(s string) (Format, error) {
+	switch f := Format(s); f {
+	case TarGz, Raw:
+		return f, nil
+	}
+	return "", fmt.Errorf("format %q is unknown: want %s or %s", s, TarGz, Raw)
+}
+
+// ParseOrigin reads the name of an origin that can be forced; "" forces none.
+func ParseOrigin(s string) (source.Origin, error) {
+	switch o := source.Origin(s); o {
+	case "", source.FromRelease, source.FromSource:
+		return o, nil
+	}
+	return "", fmt.Errorf("origin %q is unknown: want %s or %s", s, source.FromRelease, source.FromSource)
+}
+
+// InputError is a mistake in what the user gave that has no line to point at,
+// such as a file that is not there.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+
+func (e *InputError) Unwrap() error { return e.Err }
+
+// SupersededError says that the lock names packages that no mirror has.
+type SupersededError = source.SupersededError
+
+// Baker makes images and locks from one configuration.
+type Baker struct {
+	config     Config
+	versions   *manifest.Versions
+	definition *manifest.Definition
+	mirrors    debian.MirrorList
+	store      *store.Store
+	fetcher    *release.Fetcher
+}
+
+// New reads and checks the inputs, and opens the store. Close it after use.
+func New(c Config) (*Baker, error) {
+	if c.Lock == "" {
+		c.Lock = manifest.LockFile(c.Versions)
+	}
+	if c.Format == "" {
+		c.Format = TarGz
+	}
+	if c.Jobs == 0 {
+		c.Jobs = 1
+	}
+	if c.Progress == nil {
+		c.Progress = progress.Discard{}
+	}
+	b := &Baker{config: c}
+	if err := b.readInputs(); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.mirrors, err = debian.Mirrors(c.Mirrors, c.Apt); err != nil {
+		return nil, &InputError{err}
+	}
+	if b.store, err = store.Open(c.Cache); err != nil {
+		return nil, err
+	}
+	b.fetcher, err = release.New(release.Config{
+		Store: b.store, Proxy: c.Proxy, UserAgent: c.UserAgent, Progress: c.Progress,
+	})
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Close gives the store free.
+func (b *Baker) Close() error { return b.store.Close() }
+
+func (b *Baker) readInputs() error {
+	data, err := os.ReadFile(b.config.Versions)
+	if err != nil {
+		return &InputError{fmt.Errorf("reading the versions file: %w", err)}
+	}
+	if b.versions, err = manifest.ParseVersions(b.config.Versions, data); err != nil {
+		return err
+	}
+	b.definition, err = manifest.ParseDefinition(b.config.Definition)
+	var input *manifest.InputError
+	if err != nil && !errors.As(err, &input) {
+		return &InputError{err}
+	}
+	return err
+}
+
+// readLock reads the lock and requires that it fits the inputs.
+func (b *Baker) readLock() (*manifest.Lock, *manifest.LockedArch, error) {
+	lock, err := readLockFile(b.config.Lock)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := lock.Stale(b.versions, b.definition.Sum); err != nil {
+		return nil, nil, err
+	}
+	locked, err := lock.For(b.config.Arch)
+	return lock, locked, err
+}
+
+func readLockFile(path string) (*manifest.Lock, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &InputError{fmt.Errorf("there is no lock %s: make it with `bake lock`", path)}
+	}
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("reading the lock: %w", err)}
+	}
+	return manifest.ParseLock(path, data)
+}
+
+// newSource returns what brings the parts that locked names.
+func (b *Baker) newSource(locked *manifest.LockedArch) (*source.Source, error) {
+	s := source.New(source.Config{
+		Arch:         b.config.Arch,
+		Store:        b.store,
+		Fetcher:      b.fetcher,
+		Mirrors:      b.mirrors,
+		Modules:      os.DirFS(filepath.Dir(b.config.Versions)),
+		Origin:       b.config.Origin,
+		BuildMissing: b.config.BuildMissing,
+		Jobs:         b.config.Jobs,
+		Progress:     b.config.Progress,
+	})
+	var err error
+	s.Builder, err = gomod.New(gomod.Config{
+		Packs: s.Packs(), Debs: s.Debs(locked), Env: b.config.Env,
+		Dir: filepath.Join(b.store.Dir(), "build"), Progress: b.config.Progress,
+	})
+	return s, err
+}
+
+// epoch is the time of everything that an image holds and that has no older
+// time of its own: when the newest of the locked indices was published, in
+// seconds since 1970.
+func epoch(locked *manifest.LockedArch) int64 {
+	var newest time.Time
+	for _, r := range locked.Releases {
+		if r.Date.After(newest) {
+			newest = r.Date
+		}
+	}
+	return newest.Unix()
+}
+
+// Image makes the image and its record.
+func (b *Baker) Image(ctx context.Context) (*Result, error) {
+	lock, locked, err := b.readLock()
+	if err != nil {
+		return nil, err
+	}
+	out, err := b.prepareOutput(locked)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := b.newSource(locked)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := sources.Plan(ctx, b.versions, locked)
+	if err != nil {
+		return nil, err
+	}
+	// What the store holds is verified when it is read, which may be as late as
+	// when it is written to the image. A damaged entry is made anew, once.
+	for repaired := map[string]bool{}; ; {
+		result, err := b.image(ctx, sources, plan, lock, locked, out)
+		name, ok := damaged(err)
+		if !ok || repaired[name] {
+			return result, err
+		}
+		repaired[name] = true
+		b.config.Progress.Note("%v: making it again", err)
+		if err := sources.Forget(name); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (b *Baker) image(ctx context.Context, sources *source.Source, plan *source.Plan, lock *manifest.Lock, locked *manifest.LockedArch, out output) (*Result, error) {
+	parts, err := sources.Fetch(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	composed, err := b.compose(ctx, sources, parts, lock, locked, out.name)
+	if err != nil {
+		return nil, err
+	}
+	return b.write(ctx, composed, out)
+}

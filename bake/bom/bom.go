@@ -1,0 +1,150 @@
+// Package bom says what is in an image: the record that `bake image` writes
+// beside it as NAME.json, and that `bake inspect` shows and compares.
+//
+// The record holds nothing but what the image is a function of and what it
+// consists of: no date, host or user of the bake.
+package bom
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Schema is the version of the record's form. It grows when a field changes
+// its meaning or goes away.
+const Schema = 1
+
+// Image is the record of one image.
+type Image struct {
+	Schema int           `json:"schema"`
+	Name   string        `json:"name"` // "k8s-worker-v1-36-3-amd64"
+	Arch   manifest.Arch `json:"arch"`
+	File   File          `json:"file"`
+	Disk   Disk          `json:"disk"`
+	Inputs Inputs        `json:"inputs"`
+
+	KernelArguments []string    `json:"kernelArguments"`
+	Components      []Component `json:"components"` // in the versions file's order
+	Packages        []Package   `json:"packages"`   // sorted by name
+	Files           []Entry     `json:"files"`      // every file of the root file system, in tree order
+}
+
+// File is what was written.
+type File struct {
+	Name   string       `json:"name"`   // "k8s-worker-v1-36-3-amd64.tar.gz"
+	Format string       `json:"format"` // "tar.gz" or "raw"
+	Size   int64        `json:"size"`   // bytes
+	SHA256 manifest.Sum `json:"sha256"`
+}
+
+// Disk is the disk that the file holds.
+type Disk struct {
+	Size       int64       `json:"size"` // bytes
+	Partitions []Partition `json:"partitions"`
+}
+
+// Partition is one partition of the disk.
+type Partition struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"` // "esp", "root"
+	GUID  string `json:"guid"`
+	Start int64  `json:"start"` // bytes
+	Size  int64  `json:"size"`  // bytes
+}
+
+// Inputs are the digests of what the image was made from.
+type Inputs struct {
+	Versions   manifest.Sum            `json:"versions"`
+	Lock       manifest.Sum            `json:"lock"`
+	Definition manifest.Sum            `json:"definition"`
+	Units      manifest.Sum            `json:"units"`
+	Guest      map[string]manifest.Sum `json:"guest"` // firstboot and init
+}
+
+// Component is one component and how it came here.
+type Component struct {
+	Name      string   `json:"name"`
+	Version   string   `json:"version"`
+	Origin    string   `json:"origin"`              // "release", "source" or "package"
+	From      string   `json:"from"`                // URL, module@version or package
+	Toolchain string   `json:"toolchain,omitempty"` // source: what built it
+	Files     []string `json:"files"`               // absolute paths
+}
+
+// Package is one OS package.
+type Package struct {
+	Name    string       `json:"name"`
+	Version string       `json:"version"`
+	Arch    string       `json:"arch"`
+	Suite   string       `json:"suite"`
+	SHA256  manifest.Sum `json:"sha256"` // of the .deb
+}
+
+// Entry is one file.
+type Entry struct {
+	Path   string    `json:"path"` // absolute
+	Type   tree.Type `json:"type"`
+	Mode   string    `json:"mode"` // octal, with setuid, setgid and sticky bits: "0755"
+	UID    uint32    `json:"uid,omitempty"`
+	GID    uint32    `json:"gid,omitempty"`
+	Size   int64     `json:"size,omitempty"`
+	SHA256 string    `json:"sha256,omitempty"` // files: of the content, hexadecimal
+	Link   string    `json:"link,omitempty"`   // symbolic and hard links
+	Origin string    `json:"origin,omitempty"` // "package bash", "component kubelet", "definition"
+}
+
+// Entries turns a tree into the record's form.
+func Entries(t *tree.Tree) []Entry {
+	out := make([]Entry, len(t.Entries))
+	for i, e := range t.Entries {
+		out[i] = Entry{
+			Path: "/" + strings.TrimPrefix(e.Path, "."), Type: e.Type, Mode: fmt.Sprintf("%04o", e.Perm),
+			UID: e.UID, GID: e.GID, Size: e.Size, Link: e.Link, Origin: e.Origin,
+		}
+		if e.Path != "." {
+			out[i].Path = "/" + e.Path
+		}
+		if e.Type == tree.File {
+			out[i].SHA256 = e.SHA256.String()
+		}
+	}
+	return out
+}
+
+// Packages turns locked packages into the record's form.
+func Packages(locked []manifest.LockedPackage) []Package {
+	out := make([]Package, len(locked))
+	for i, p := range locked {
+		out[i] = Package{p.Name, p.Version, p.Arch, p.Suite, p.SHA256}
+	}
+	slices.SortFunc(out, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Write writes m as JSON, one entry a line, so that two records can be
+// compared with line-based tools as well.
+func (m *Image) Write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", " ")
+	return enc.Encode(m)
+}
+
+// Read reads what Write wrote. name is for errors.
+func Read(name string, r io.Reader) (*Image, error) {
+	var m Image
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if m.Schema != Schema {
+		return nil, fmt.Errorf("reading %s: schema %d, this bake knows %d (use the bake that made it)", name, m.Schema, Schema)
+	}
+	return &m, nil
+}

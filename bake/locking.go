@@ -1,0 +1,176 @@
+package bake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/debian/repo"
+)
+
+// Result is what was made.
+type Result struct {
+	SHA256 manifest.Sum `json:"sha256"`
+	Path   string       `json:"path"`
+	Record string       `json:"record,omitempty"` // NAME.json, for an image
+	Size   int64        `json:"size"`             // bytes
+}
+
+// resolveConfig says what package debian resolves for arch.
+func (b *Baker) resolveConfig(arch manifest.Arch, now time.Time) (debian.Config, error) {
+	packages, err := b.definition.PackagesFor(arch, b.versions.OS.Suite)
+	if err != nil {
+		return debian.Config{}, err
+	}
+	more, err := b.versions.OS.PackagesFor(arch)
+	if err != nil {
+		return debian.Config{}, err
+	}
+	return debian.Config{
+		Suite:    b.versions.OS.Suite,
+		Arch:     arch,
+		Packages: slices.Concat(packages, more),
+		Extra:    extraPackages(b.versions),
+		List:     "image definition " + b.definition.Name,
+		Mirrors:  b.mirrors,
+		Getter:   b.fetcher,
+		Now:      now,
+		Progress: b.config.Progress,
+	}, nil
+}
+
+// extraPackages are those that components need and the image does not.
+func extraPackages(v *manifest.Versions) []manifest.PackageRef {
+	var refs []manifest.PackageRef
+	for _, c := range v.Components {
+		if c.Package != nil {
+			refs = append(refs, manifest.PackageRef{Name: c.Package.Name, Suite: c.Package.Suite})
+		}
+		if c.Module != nil && c.Module.CGO != nil {
+			for _, name := range c.Module.CGO.Packages {
+				refs = append(refs, manifest.PackageRef{Name: name})
+			}
+		}
+	}
+	return refs
+}
+
+// Lock resolves the OS packages for each of arches and writes the lock.
+// now is what signatures and validity dates are checked against.
+func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch) (*Result, error) {
+	lock := &manifest.Lock{
+		File: b.config.Lock, Versions: b.versions.Sum, Definition: b.definition.Sum,
+		Archs: map[manifest.Arch]*manifest.LockedArch{},
+	}
+	for _, arch := range arches {
+		config, err := b.resolveConfig(arch, now)
+		if err != nil {
+			return nil, err
+		}
+		if lock.Archs[arch], err = debian.Resolve(ctx, config); err != nil {
+			return nil, err
+		}
+	}
+	data := lock.Marshal()
+	// What can't be read back must not replace what can.
+	parsed, err := manifest.ParseLock(b.config.Lock, data)
+	if err != nil {
+		return nil, fmt.Errorf("BUG: the new lock does not parse: %w", err)
+	}
+	if err := writeWhole(b.config.Lock, data); err != nil {
+		return nil, fmt.Errorf("writing the lock: %w", err)
+	}
+	return &Result{SHA256: parsed.Sum, Path: b.config.Lock, Size: int64(len(data))}, nil
+}
+
+// LockReport is what is wrong with a lock.
+type LockReport struct {
+	Lock     string         `json:"lock"`
+	Stale    string         `json:"stale,omitempty"` // why, where it is
+	Security []LockedUpdate `json:"security"`        // security updates that it misses
+	Updates  []LockedUpdate `json:"updates"`         // other newer versions
+}
+
+// LockedUpdate is a newer version of a locked package.
+type LockedUpdate struct {
+	Name      string `json:"name"`
+	Locked    string `json:"locked"`
+	Available string `json:"available"`
+	Suite     string `json:"suite"`
+}
+
+// OutdatedError says that a lock misses security updates.
+type OutdatedError struct {
+	Lock    string
+	Updates []LockedUpdate
+}
+
+func (e *OutdatedError) Error() string {
+	text := fmt.Sprintf("%s misses %d security updates (run `bake lock`):", e.Lock, len(e.Updates))
+	for _, u := range e.Updates {
+		text += fmt.Sprintf("\n  %s %s, %s has %s", u.Name, u.Locked, u.Suite, u.Available)
+	}
+	return text
+}
+
+// CheckLock says whether the lock fits the inputs and has the security updates
+// of its architecture. The error is a manifest.StaleError or an OutdatedError
+// where it does not; the report comes with it.
+func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, error) {
+	lock, err := readLockFile(b.config.Lock)
+	if err != nil {
+		return nil, err
+	}
+	locked, err := lock.For(b.config.Arch)
+	if err != nil {
+		return nil, err
+	}
+	report := &LockReport{Lock: b.config.Lock, Security: []LockedUpdate{}, Updates: []LockedUpdate{}}
+	stale := lock.Stale(b.versions, b.definition.Sum)
+	if stale != nil {
+		report.Stale = stale.Error()
+	}
+	config, err := b.resolveConfig(b.config.Arch, now)
+	if err != nil {
+		return nil, err
+	}
+	updates, err := debian.Outdated(ctx, config, locked)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range updates {
+		update := LockedUpdate{u.Have.Name, u.Have.Version, u.Version, u.Suite}
+		if u.Archive == repo.Security {
+			report.Security = append(report.Security, update)
+		} else {
+			report.Updates = append(report.Updates, update)
+		}
+	}
+	var outdated error
+	if len(report.Security) > 0 {
+		outdated = &OutdatedError{b.config.Lock, report.Security}
+	}
+	return report, errors.Join(stale, outdated)
+}
+
+// DiffLocks says in which packages for arch the lock newFile differs from
+// oldFile, a line for each.
+func DiffLocks(oldFile, newFile string, arch manifest.Arch) ([]string, error) {
+	older, err := readLockFile(oldFile)
+	if err != nil {
+		return nil, err
+	}
+	newer, err := readLockFile(newFile)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, change := range manifest.DiffLocks(older, newer, arch) {
+		lines = append(lines, change.String())
+	}
+	return lines, nil
+}

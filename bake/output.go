@@ -1,0 +1,111 @@
+package bake
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// output is where an image goes.
+type output struct {
+	name   string // "k8s-worker-v1-36-3-amd64"
+	image  string // path of the image
+	record string // path of the record
+}
+
+// prepareOutput names the image after the definition and the kubelet's version,
+// and proves that its directory can be written before anything slow begins.
+func (b *Baker) prepareOutput(*manifest.LockedArch) (output, error) {
+	version := ""
+	for _, c := range b.versions.Components {
+		if c.Name == namingComponent {
+			version = c.Version
+		}
+	}
+	if version == "" {
+		return output{}, &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image", b.config.Versions, namingComponent)}
+	}
+	name, err := manifest.ImageName(b.definition.Name, version, b.config.Arch)
+	if err != nil {
+		return output{}, &InputError{err}
+	}
+	if err := os.MkdirAll(b.config.Out, 0o777); err != nil {
+		return output{}, fmt.Errorf("making the output directory: %w (give another by --out)", err)
+	}
+	probe, err := os.CreateTemp(b.config.Out, ".bake-*")
+	if err != nil {
+		return output{}, fmt.Errorf("writing to the output directory: %w (give another by --out)", err)
+	}
+	probe.Close()
+	os.Remove(probe.Name())
+	return output{
+		name:   name,
+		image:  filepath.Join(b.config.Out, name+"."+string(b.config.Format)),
+		record: filepath.Join(b.config.Out, name+".json"),
+	}, nil
+}
+
+// namingComponent is the component whose version is the image's.
+const namingComponent = "kubelet"
+
+// pending is a file that appears under its name complete or not at all.
+type pending struct {
+	*os.File
+	path string
+}
+
+// create begins a file that commit gives the name path.
+func create(path string) (*pending, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".bake-*")
+	if err != nil {
+		return nil, err
+	}
+	return &pending{f, path}, nil
+}
+
+// commit gives the file its name. Other users may read it.
+func (p *pending) commit() error {
+	err := errors.Join(p.Chmod(0o644), p.Close())
+	if err == nil {
+		err = os.Rename(p.Name(), p.path)
+	}
+	if err != nil {
+		os.Remove(p.Name())
+	}
+	return err
+}
+
+// drop removes what was written. After commit it does nothing.
+func (p *pending) drop() {
+	if err := p.Close(); !errors.Is(err, fs.ErrClosed) {
+		os.Remove(p.Name())
+	}
+}
+
+// writeWhole writes data to path, complete or not at all.
+func writeWhole(path string, data []byte) error {
+	p, err := create(path)
+	if err != nil {
+		return err
+	}
+	defer p.drop()
+	if _, err := p.Write(data); err != nil {
+		return err
+	}
+	return p.commit()
+}
+
+// damaged returns the name of the stored content that err says is not what it
+// was recorded to be.
+func damaged(err error) (string, bool) {
+	var corrupt *tree.CorruptError
+	if errors.As(err, &corrupt) {
+		return corrupt.Name, true
+	}
+	return "", false
+}

@@ -1,0 +1,147 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/debian/deb"
+	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Unpack returns the files of a package, downloading and unpacking it where
+// the store does not have them.
+func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
+	return s.packs.Pack(ctx, debian.PackKey(p.SHA256), "package "+p.Name, func(ctx context.Context, w *tree.PackWriter) error {
+		file, err := s.Store.OpenFile(ctx, p.SHA256)
+		if errors.Is(err, fs.ErrNotExist) || isDamaged(err) {
+			if err = s.fetchDeb(ctx, p); err == nil {
+				file, err = s.Store.OpenFile(ctx, p.SHA256)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		task := s.Progress.Start("unpack", p.Name+" "+p.Version, p.Size)
+		control, err := deb.Unpack(&counter{file, task}, p.Size, w)
+		if err != nil {
+			task.End("failed")
+			return err
+		}
+		if err := control.Check(p.Name, p.Version, p.Arch); err != nil {
+			task.End("failed")
+			return err
+		}
+		task.End("done")
+		return nil
+	})
+}
+
+func (s *Source) fetchDeb(ctx context.Context, p manifest.LockedPackage) error {
+	requests, err := debian.Requests(s.Mirrors, []manifest.LockedPackage{p})
+	if err != nil {
+		return err
+	}
+	return s.Fetcher.Fetch(ctx, []release.Request{release.Request(requests[0])})
+}
+
+// counter tells a task how far a file was read.
+type counter struct {
+	r    io.Reader
+	task interface{ Add(int64) }
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.task.Add(int64(n))
+	return n, err
+}
+
+// fromDeb takes a component's files out of a package, to their install paths.
+func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, error) {
+	var key strings.Builder
+	fmt.Fprintf(&key, "from %s", debian.PackKey(c.deb.SHA256))
+	for _, f := range c.Package.Files {
+		fmt.Fprintf(&key, "\n%q %q %o", f.Member, f.Path, f.Mode)
+	}
+	return s.packs.Pack(ctx, key.String(), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+		pack, err := s.Unpack(ctx, c.deb)
+		if err != nil {
+			return err
+		}
+		for _, f := range c.Package.Files {
+			if err := copyMatches(pack, f, w); err != nil {
+				return fmt.Errorf("package %s %s: %w", c.deb.Name, c.deb.Version, err)
+			}
+		}
+		return nil
+	})
+}
+
+func copyMatches(pack *tree.Pack, f manifest.File, w *tree.PackWriter) error {
+	matches := 0
+	for _, e := range pack.Entries {
+		ok, err := path.Match(f.Member, e.Path)
+		if err != nil {
+			return fmt.Errorf("%s: pattern %q: %w", f.Pos, f.Member, err)
+		}
+		if !ok || e.Type != tree.File || strings.HasPrefix(e.Path, "DEBIAN/") {
+			continue
+		}
+		matches++
+		to := strings.TrimPrefix(f.Path, "/")
+		if strings.HasSuffix(to, "/") {
+			to += path.Base(e.Path)
+		}
+		installed := tree.Entry{Path: to, Type: tree.File, Perm: f.Mode, Size: e.Size}
+		if err := w.Add(installed, e.Content()); err != nil {
+			return err
+		}
+	}
+	if matches == 0 {
+		return fmt.Errorf("%s: no file matches %q", f.Pos, f.Member)
+	}
+	return nil
+}
+
+// Debs gives a builder of modules the packages of locked, to compile and link
+// against.
+func (s *Source) Debs(locked *manifest.LockedArch) gomod.Debs { return debs{s, locked} }
+
+// debs is the view that package gomod has of the locked packages.
+type debs struct {
+	source *Source
+	locked *manifest.LockedArch
+}
+
+func (d debs) Locked(arch manifest.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
+	if arch != d.source.Arch {
+		return manifest.LockedPackage{}, false
+	}
+	for _, p := range slices.Concat(d.locked.Extra, d.locked.Packages) {
+		if p.Name == ref.Name && (ref.Suite == "" || debian.SameSuite(p.Suite, ref.Suite)) {
+			return p, true
+		}
+	}
+	return manifest.LockedPackage{}, false
+}
+
+func (d debs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
+	return d.source.Unpack(ctx, p)
+}
+
+func isDamaged(err error) bool {
+	var damaged *store.DamagedError
+	return errors.As(err, &damaged)
+}

@@ -1,0 +1,406 @@
+// Package source brings what a versions file and its lock name, whatever it
+// takes: downloads, unpacking, building. What comes out are packs: files whose
+// content is in the store and known by its digest.
+//
+//	store     what is kept between bakes, by content
+//	release   published artifacts, over HTTP
+//	debian    Debian's packages and their indices
+//	gomod     programs built from Go modules
+//
+// This file is the wing's face. [Source.Plan] decides where every part comes
+// from and proves that it can be had; [Source.Fetch] brings the parts.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Origin says where a component's files come from.
+type Origin string
+
+// The origins of components.
+const (
+	FromRelease Origin = "release" // the published artifact
+	FromSource  Origin = "source"  // built from the Go module
+	FromPackage Origin = "package" // taken out of a Debian package
+)
+
+// Config is what a Source works with.
+type Config struct {
+	Arch         manifest.Arch
+	Store        *store.Store
+	Fetcher      *release.Fetcher
+	Mirrors      debian.MirrorList
+	Builder      *gomod.Builder
+	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
+	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
+	BuildMissing bool   // components whose release can't be reached are built
+	Jobs         int    // how many packages are unpacked at once
+	Progress     progress.Sink
+}
+
+// Source brings parts.
+type Source struct {
+	Config
+	packs *packs
+}
+
+// New returns a Source for c.
+func New(c Config) *Source {
+	return &Source{c, &packs{Store: c.Store, keys: map[string]string{}}}
+}
+
+// Packs is the store's packs as they must be asked for by whoever makes some
+// of an image's content, so that Forget knows them.
+func (s *Source) Packs() gomod.Packs { return s.packs }
+
+// Forget drops the pack called name, as a tree.CorruptError names it, from the
+// store, so that the next Fetch makes it again.
+func (s *Source) Forget(name string) error { return s.packs.forget(name) }
+
+// packs is the store, remembering the key of every pack that it gave out.
+type packs struct {
+	*store.Store
+	mu   sync.Mutex
+	keys map[string]string // by the pack's name
+}
+
+// Pack implements gomod.Packs.
+func (p *packs) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
+	p.mu.Lock()
+	p.keys[name] = key
+	p.mu.Unlock()
+	return p.Store.Pack(ctx, key, name, make)
+}
+
+func (p *packs) forget(name string) error {
+	p.mu.Lock()
+	key, ok := p.keys[name]
+	p.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("BUG: no pack is called %q", name)
+	}
+	return p.Store.Forget(key)
+}
+
+// Package is an OS package and its files.
+type Package struct {
+	manifest.LockedPackage
+	Pack *tree.Pack
+}
+
+// Component is a component, its files at their install paths, and how they
+// came to be.
+type Component struct {
+	manifest.Component
+	Origin    Origin
+	From      string // URL, module@version or package
+	Toolchain string // FromSource: what built it
+	Pack      *tree.Pack
+}
+
+// Parts is everything that an image consists of and that came from elsewhere.
+type Parts struct {
+	Packages   []Package   // in the lock's order
+	Components []Component // in the versions file's order
+}
+
+// Plan is the decision where each part comes from.
+type Plan struct {
+	packages   []manifest.LockedPackage
+	extra      []manifest.LockedPackage
+	components []plannedComponent
+	requests   []release.Request // what is not in the store
+}
+
+type plannedComponent struct {
+	manifest.Component
+	origin  Origin
+	request release.Request // FromRelease
+	deb     manifest.LockedPackage
+}
+
+// SupersededError says that no mirror has some packages of a lock any more.
+type SupersededError struct {
+	Packages []string // "bash 5.2.37-2"
+	Err      error    // one line for each
+}
+
+func (e *SupersededError) Error() string {
+	return fmt.Sprintf("%v\n%d locked packages can't be had: mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)", e.Err, len(e.Packages))
+}
+
+func (e *SupersededError) Unwrap() error { return e.Err }
+
+// Plan decides where each part of v and locked comes from. Everything that
+// must be downloaded has answered when it returns; the error names every part
+// and URL that has not.
+func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifest.LockedArch) (*Plan, error) {
+	p := &Plan{packages: locked.Packages, extra: locked.Extra}
+	debs, err := s.missingDebs(locked.Packages)
+	if err != nil {
+		return nil, err
+	}
+	p.requests = append(p.requests, debs...)
+
+	var group errgroup.Group
+	var packagesErr error
+	group.Go(func() error {
+		packagesErr = s.preflightDebs(ctx, debs)
+		return nil
+	})
+	p.components = make([]plannedComponent, len(v.Components))
+	errs := make([]error, len(v.Components))
+	for i, c := range v.Components {
+		group.Go(func() error {
+			p.components[i], errs[i] = s.planComponent(ctx, c, locked)
+			return nil
+		})
+	}
+	group.Wait()
+	// A lock that must be made anew is not the reason to report while a
+	// component is missing: locking would not help.
+	if err := errors.Join(errs...); err != nil {
+		return nil, errors.Join(err, packagesErr)
+	}
+	if packagesErr != nil {
+		return nil, packagesErr
+	}
+	for _, c := range p.components {
+		switch c.origin {
+		case FromRelease:
+			if !s.Store.HasPack(releaseKey(c)) {
+				p.requests = append(p.requests, c.request)
+			}
+		case FromPackage:
+			more, err := s.missingDebs([]manifest.LockedPackage{c.deb})
+			if err != nil {
+				return nil, err
+			}
+			p.requests = append(p.requests, more...)
+		}
+	}
+	return p, nil
+}
+
+// missingDebs returns the downloads of packages that are not unpacked yet.
+func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]release.Request, error) {
+	var missing []manifest.LockedPackage
+	for _, p := range packages {
+		if !s.Store.HasPack(debian.PackKey(p.SHA256)) {
+			missing = append(missing, p)
+		}
+	}
+	requests, err := debian.Requests(s.Mirrors, missing)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]release.Request, len(requests))
+	for i, r := range requests {
+		out[i] = release.Request(r)
+	}
+	return out, nil
+}
+
+func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) error {
+	err := s.Fetcher.Preflight(ctx, requests)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	superseded := &SupersededError{Err: err}
+	for _, e := range flatten(err) {
+		var unreachable *release.UnreachableError
+		if !errors.As(e, &unreachable) || !gone(unreachable) {
+			return err // a mirror that can't be reached at all is no reason to lock anew
+		}
+		superseded.Packages = append(superseded.Packages, unreachable.Name)
+	}
+	return superseded
+}
+
+// gone reports whether a server said of every URL that it does not have the
+// file.
+func gone(e *release.UnreachableError) bool {
+	for _, t := range e.Tried {
+		var status *release.StatusError
+		if !errors.As(t.Err, &status) || status.Code != http.StatusNotFound && status.Code != http.StatusGone {
+			return false
+		}
+	}
+	return len(e.Tried) > 0
+}
+
+func flatten(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
+	planned := plannedComponent{Component: c}
+	if c.Package != nil {
+		planned.origin = FromPackage
+		for _, p := range locked.Extra {
+			if p.Name == c.Package.Name && debian.SameSuite(p.Suite, c.Package.Suite) {
+				planned.deb = p
+				return planned, nil
+			}
+		}
+		return planned, fmt.Errorf("%s: component %s: package %s of %s is not in the lock (run `bake lock`)", c.Pos, c.Name, c.Package.Name, c.Package.Suite)
+	}
+	if s.Origin == FromSource {
+		planned.origin = FromSource
+		if c.Module == nil {
+			return planned, fmt.Errorf("%s: component %s has no module that it could be built from (add one, or leave --origin source out)", c.Pos, c.Name)
+		}
+		return planned, nil
+	}
+	err := s.planRelease(ctx, &planned)
+	switch {
+	case err == nil:
+		planned.origin = FromRelease
+		return planned, nil
+	case ctx.Err() != nil || s.Origin == FromRelease:
+		return planned, err
+	case c.Module == nil:
+		return planned, fmt.Errorf("component %s: %w; there is no module to build it from (%s)", c.Name, err, c.Pos)
+	case !s.BuildMissing:
+		return planned, fmt.Errorf("component %s: %w; --build-missing would build it from %s %s", c.Name, err, c.Module.Path, c.Module.Version)
+	}
+	s.Progress.Note("component %s: %v; building it from %s %s instead", c.Name, err, c.Module.Path, c.Module.Version)
+	planned.origin = FromSource
+	return planned, nil
+}
+
+// planRelease fills in the request of a component and proves that its release
+// is in the store or can be had.
+func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
+	if c.Release == nil {
+		return fmt.Errorf("it has no release")
+	}
+	url, sums, err := c.Release.For(s.Arch)
+	if err != nil {
+		return err
+	}
+	c.request = release.Request{Name: c.Name + " " + c.Version, URLs: []string{url}, Sums: sums}
+	if s.Store.HasPack(releaseKey(*c)) {
+		return nil
+	}
+	return s.Fetcher.Preflight(ctx, []release.Request{c.request})
+}
+
+// releaseKey identifies the files of a release: the artifact, and what is taken
+// out of it to where.
+func releaseKey(c plannedComponent) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "release %d", release.UnpackVersion)
+	for _, sum := range c.request.Sums {
+		fmt.Fprintf(&b, " %s", sum)
+	}
+	for _, f := range c.Release.Files {
+		fmt.Fprintf(&b, "\n%q %q %o", f.Member, f.Path, f.Mode)
+	}
+	return b.String()
+}
+
+// Fetch brings the parts of p.
+func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
+	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
+		return nil, err
+	}
+	parts := &Parts{
+		Packages:   make([]Package, len(p.packages)),
+		Components: make([]Component, len(p.components)),
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, s.Jobs))
+	for _, i := range bySize(p.packages) {
+		group.Go(func() error {
+			locked := p.packages[i]
+			pack, err := s.Unpack(groupCtx, locked)
+			parts.Packages[i] = Package{locked, pack}
+			return err
+		})
+	}
+	for i, c := range p.components {
+		group.Go(func() error {
+			var err error
+			parts.Components[i], err = s.component(groupCtx, c)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return parts, nil
+}
+
+// bySize orders packages with the largest first, so that none is left to be
+// unpacked alone at the end.
+func bySize(packages []manifest.LockedPackage) []int {
+	order := make([]int, len(packages))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(packages[b].Size - packages[a].Size) })
+	return order
+}
+
+func (s *Source) component(ctx context.Context, c plannedComponent) (Component, error) {
+	out := Component{Component: c.Component, Origin: c.origin}
+	var err error
+	switch c.origin {
+	case FromRelease:
+		out.From = c.request.URLs[0]
+		out.Pack, err = s.packs.Pack(ctx, releaseKey(c), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+			return s.unpackRelease(ctx, c, w)
+		})
+	case FromSource:
+		var built gomod.Built
+		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)
+		out.From = built.Module + "@" + built.Version
+		out.Toolchain = built.Toolchain
+		if built.Compiler != "" {
+			out.Toolchain += ", " + built.Compiler
+		}
+	case FromPackage:
+		out.From = c.deb.Name + " " + c.deb.Version
+		out.Pack, err = s.fromDeb(ctx, c)
+	}
+	return out, err
+}
+
+func (s *Source) unpackRelease(ctx context.Context, c plannedComponent, w *tree.PackWriter) error {
+	path, ok, err := s.Store.Find(ctx, c.request.Sums)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		// Its pack was there when the plan was made, and proved damaged.
+		if err := s.Fetcher.Fetch(ctx, []release.Request{c.request}); err != nil {
+			return err
+		}
+		if path, ok, err = s.Store.Find(ctx, c.request.Sums); err != nil || !ok {
+			return fmt.Errorf("BUG: %s was fetched and is not in the store: %w", c.request.Name, err)
+		}
+	}
+	return release.Unpack(path, c.request.Name, c.Release.Files, w)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// The exit codes, which scripts rely on.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitBadInput    = 3
+	exitStale       = 4
+	exitInterrupted = 130 // 128 + SIGINT, as shells have it
+)
+
+func exitCode(ctx context.Context, err error) int {
+	var usage *usageError
+	var input *manifest.InputError
+	var badInput *bake.InputError
+	var stale *manifest.StaleError
+	var superseded *bake.SupersededError
+	switch {
+	case err == nil:
+		return exitDone
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+		return exitUsage
+	case errors.As(err, &stale) || errors.As(err, &superseded):
+		return exitStale
+	case errors.As(err, &input) || errors.As(err, &badInput):
+		return exitBadInput
+	}
+	return exitFailed
+}
+
+// report prints err, which may be several joined, each on lines of its own.
+func report(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(w, "bake: %s\n", strings.TrimRight(line, "\n"))
+	}
+}

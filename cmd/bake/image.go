@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake"
+)
+
+func newImage(h *host) *cobra.Command {
+	var in inputs
+	var out, format, origin string
+	var buildMissing, asJSON, quiet bool
+	c := &cobra.Command{
+		Use:   "image --versions FILE",
+		Short: "Compose an image",
+		Long: `Compose a Compute Engine image from a versions file and the lock beside it.
+
+Everything that is not in the store yet is fetched and checked, what can't be
+had is named before anything slow begins. The image goes to OUT/NAME.tar.gz,
+its record (packages, components, every file's digest) to OUT/NAME.json. Both
+appear complete or not at all.
+
+One line goes to standard output: the image's digest and path. The digest is a
+function of the versions file, the lock, the image definition and each
+component's origin (release or source), and of nothing else.`,
+		Example: `  bake image --versions manifests/versions.yaml
+  bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
+  bake image --versions versions.yaml --json | jq -r .sha256
+
+  gcloud storage cp out/k8s-worker-v1-36-3-amd64.tar.gz gs://BUCKET/
+  gcloud compute images create k8s-worker-v1-36-3-amd64 \
+    --source-uri gs://BUCKET/k8s-worker-v1-36-3-amd64.tar.gz \
+    --guest-os-features UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE,GVNIC`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := in.config(c, h)
+			if err != nil {
+				return err
+			}
+			config.Out = out
+			config.BuildMissing = buildMissing
+			if config.Format, err = bake.ParseFormat(format); err != nil {
+				return &usageError{err}
+			}
+			if config.Origin, err = bake.ParseOrigin(origin); err != nil {
+				return &usageError{err}
+			}
+			sink, stop := h.progress(quiet)
+			defer stop()
+			config.Progress = sink
+			b, err := bake.New(config)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			result, err := b.Image(c.Context())
+			stop()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(h.stdout).Encode(result)
+			}
+			_, err = fmt.Fprintf(h.stdout, "%s %s\n", result.SHA256, result.Path)
+			return err
+		},
+	}
+	in.addFlags(c)
+	f := c.Flags()
+	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
+	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
+	f.StringVar(&format, "format", "tar.gz", "tar.gz (what Compute Engine imports) or raw (a sparse disk)")
+	f.BoolVar(&buildMissing, "build-missing", false, "build components whose release can't be reached from their Go modules\n(needs go, and cc for runc)")
+	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	return c
+}

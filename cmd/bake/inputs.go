@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/images"
+	"github.com/nodebake/bake/units"
+)
+
+// mirrorVariable lists mirrors where --mirror is not given, separated by spaces.
+const mirrorVariable = "BAKE_MIRROR"
+
+// inputs are the flags that say what an image is made from, shared by the
+// commands that read them.
+type inputs struct {
+	versions   string
+	lock       string
+	definition string
+	arch       string
+	cache      string
+	mirrors    []string
+	jobs       int
+}
+
+func (in *inputs) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&in.versions, "versions", "", "versions `FILE`: what the image consists of (see docs/versions.md)")
+	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
+	f.StringVar(&in.arch, "arch", "amd64", "architecture: amd64 or arm64")
+	f.StringArrayVar(&in.mirrors, "mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/ and\n"+
+		"debian-security/ below it, or as debian=URL or debian-security=URL (a snapshot\n"+
+		"archive); may be repeated (environment: "+mirrorVariable+")")
+	in.addCacheFlag(c)
+	f.IntVar(&in.jobs, "jobs", 0, "how many things to do at once; 0: as many as there are processors")
+}
+
+func (in *inputs) addCacheFlag(c *cobra.Command) {
+	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them (default: bake in the user's cache directory)")
+}
+
+// config turns the flags into a bake.Config. Only here does bake look at its
+// environment.
+func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
+	if err := requireFlag(c, "versions", in.versions); err != nil {
+		return bake.Config{}, err
+	}
+	arch := manifest.Arch(in.arch)
+	if arch != manifest.AMD64 && arch != manifest.ARM64 {
+		return bake.Config{}, &usageError{fmt.Errorf("--arch %s is unknown: want amd64 or arm64", in.arch)}
+	}
+	cache, err := in.cacheDir()
+	if err != nil {
+		return bake.Config{}, err
+	}
+	mirrors := in.mirrors
+	if len(mirrors) == 0 {
+		mirrors = strings.Fields(h.getenv(mirrorVariable))
+	}
+	jobs := in.jobs
+	if jobs <= 0 {
+		jobs = runtime.GOMAXPROCS(0)
+	}
+	config := bake.Config{
+		Versions:   in.versions,
+		Lock:       in.lock,
+		Definition: images.Worker(),
+		Units:      units.FS(),
+		Arch:       arch,
+		Cache:      cache,
+		Mirrors:    mirrors,
+		Jobs:       jobs,
+		Env:        h.env,
+		Proxy:      http.ProxyFromEnvironment,
+		UserAgent:  "bake/" + version(),
+	}
+	if in.definition != "" {
+		config.Definition = os.DirFS(in.definition)
+	}
+	if runtime.GOOS == "linux" {
+		config.Apt = os.DirFS("/")
+	}
+	return config, nil
+}
+
+func (in *inputs) cacheDir() (string, error) {
+	if in.cache != "" {
+		return in.cache, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", &usageError{fmt.Errorf("no cache directory: %w; give one by --cache", err)}
+	}
+	return filepath.Join(dir, "bake"), nil
+}
+
+func (h *host) getenv(name string) string {
+	value := ""
+	for _, kv := range h.env {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			value = v // the last one counts, as in os.Getenv
+		}
+	}
+	return value
+}

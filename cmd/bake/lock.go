@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake"
+)
+
+func newLock(h *host) *cobra.Command {
+	var in inputs
+	var output, diff string
+	var check, asJSON, quiet bool
+	var arches []string
+	c := &cobra.Command{
+		Use:   "lock --versions FILE",
+		Short: "Resolve the OS packages that an image needs",
+		Long: `Resolve the packages of the image definition and the versions file against
+Debian's signed indices (suite, updates and security) and write versions and
+digests to the lock beside the versions file. bake image takes every package
+from there and resolves nothing itself.
+
+With --check nothing is written: exit code 4 says that the lock is stale
+(the versions file or the image definition has changed since), or that
+security updates are missing in it.`,
+		Example: `  bake lock --versions manifests/versions.yaml
+  bake lock --versions manifests/versions.yaml --check
+  bake lock --versions manifests/versions.yaml --output new.lock --diff manifests/versions.lock`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := in.config(c, h)
+			if err != nil {
+				return err
+			}
+			config.Lock = output
+			if diff != "" {
+				changes, err := bake.DiffLocks(diff, bake.LockPath(in.versions, output), config.Arch)
+				if err != nil {
+					return err
+				}
+				for _, line := range changes {
+					fmt.Fprintln(h.stdout, line)
+				}
+				return nil
+			}
+			sink, stop := h.progress(quiet)
+			defer stop()
+			config.Progress = sink
+			b, err := bake.New(config)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			if check {
+				report, err := b.CheckLock(c.Context(), h.now())
+				stop()
+				if asJSON && report != nil {
+					if err := json.NewEncoder(h.stdout).Encode(report); err != nil {
+						return err
+					}
+				}
+				return err
+			}
+			result, err := b.Lock(c.Context(), h.now(), arches)
+			stop()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(h.stdout).Encode(result)
+			}
+			_, err = fmt.Fprintf(h.stdout, "%s %s\n", result.SHA256, result.Path)
+			return err
+		},
+	}
+	in.addFlags(c)
+	f := c.Flags()
+	f.StringVar(&output, "output", "", "lock `FILE` (default: the versions file's name with .lock)")
+	f.StringSliceVar(&arches, "arches", []string{"amd64", "arm64"}, "architectures to lock")
+	f.BoolVar(&check, "check", false, "write nothing; say whether the lock is stale or misses security updates")
+	f.StringVar(&diff, "diff", "", "write nothing; print the packages in which the lock differs from the `FILE` given")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	return c
+}

@@ -1,0 +1,117 @@
+// Bake composes Google Compute Engine images for Kubernetes worker nodes.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nodebake/bake/bake/progress"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	host := &host{
+		env:      os.Environ(),
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		now:      time.Now,
+	}
+	err := run(ctx, host, os.Args[1:])
+	if err != nil {
+		// A second Ctrl-C ends the program at once, whatever it is doing.
+		stop()
+		report(os.Stderr, err)
+	}
+	os.Exit(exitCode(ctx, err))
+}
+
+// host is what commands know of the machine that they run on.
+type host struct {
+	env      []string
+	stdout   io.Writer
+	stderr   io.Writer
+	terminal bool // stderr is one
+	now      func() time.Time
+}
+
+func (h *host) progress(quiet bool) (progress.Sink, func()) {
+	if quiet {
+		return progress.Discard{}, func() {}
+	}
+	return newDisplay(h)
+}
+
+// run executes one command line.
+func run(ctx context.Context, h *host, args []string) error {
+	root := newRoot(h)
+	root.SetArgs(args)
+	root.SetOut(h.stdout)
+	root.SetErr(h.stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("interrupted; nothing was written under a final name: %w", err)
+	}
+	return err
+}
+
+func newRoot(h *host) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bake",
+		Short: "Compose Compute Engine images for Kubernetes workers",
+		Long: `Bake composes a Google Compute Engine image for Kubernetes worker nodes out of
+pinned parts: Debian packages, release binaries, systemd units and firstboot.
+It needs no root, no virtual machine and no container, and the same inputs
+give the same bytes.
+
+  bake lock  --versions versions.yaml   resolve the OS packages, once
+  bake image --versions versions.yaml   make the image
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
+130 interrupted.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
+	})
+	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newCache(h), newVersion(h))
+	return root
+}
+
+// noArgs refuses arguments as wrong usage; exactArgs wants n of them.
+func noArgs(c *cobra.Command, args []string) error { return exactArgs(0)(c, args) }
+
+func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
+
+func rangeArgs(low, high int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := cobra.RangeArgs(low, high)(c, args); err != nil {
+			return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// requireFlag is a usage error unless value was given.
+func requireFlag(c *cobra.Command, name, value string) error {
+	if value == "" {
+		return &usageError{fmt.Errorf("--%s is required (see `%s --help`)", name, c.CommandPath())}
+	}
+	return nil
+}
