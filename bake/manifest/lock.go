@@ -1,6 +1,12 @@
 package manifest
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Lock is what `bake lock` resolves a versions file and an image definition
 // to. `bake image` takes every OS package from it and resolves nothing itself.
@@ -23,7 +29,7 @@ type LockedArch struct {
 type LockedRelease struct {
 	Archive string    // "debian" or "debian-security": the path of the archive on a mirror
 	Suite   string    // as on the mirror: "trixie", "trixie-updates", "trixie-security"
-	Date    time.Time // its Date field
+	Date    time.Time // its Date field: UTC, whole seconds
 	SHA256  Sum       // of the InRelease file
 }
 
@@ -37,4 +43,49 @@ type LockedPackage struct {
 	Path    string // below the archive: "pool/main/b/bash/bash_5.2.37-2_amd64.deb"
 	Size    int64  // bytes
 	SHA256  Sum
+}
+
+// LockFile returns the name of the lock that belongs to a versions file:
+// manifests/versions.yaml has manifests/versions.lock beside it.
+func LockFile(versionsFile string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(versionsFile, ".yaml"), ".yml") + ".lock"
+}
+
+// For returns the section for arch. It returns a *MissingArchError if there is
+// none.
+func (l *Lock) For(arch Arch) (*LockedArch, error) {
+	if section := l.Archs[arch]; section != nil {
+		return section, nil
+	}
+	return nil, &MissingArchError{Pos: Pos{l.File, 1, 1}, What: "lock", Arch: arch, Have: slices.Sorted(maps.Keys(l.Archs))}
+}
+
+// Stale returns a *StaleError unless l was made from v and from the image
+// definition with the digest definition.
+func (l *Lock) Stale(v *Versions, definition Sum) error {
+	e := &StaleError{Lock: l.File, VersionsFile: v.File, Versions: l.Versions != v.Sum, Definition: l.Definition != definition}
+	if !e.Versions && !e.Definition {
+		return nil
+	}
+	return e
+}
+
+// StaleError says that a lock was made from other inputs than those at hand.
+type StaleError struct {
+	Lock         string // file name
+	VersionsFile string
+	Versions     bool // the versions file has changed
+	Definition   bool // the image definition has changed
+}
+
+func (e *StaleError) Error() string {
+	var changed []string
+	if e.Versions {
+		changed = append(changed, e.VersionsFile)
+	}
+	if e.Definition {
+		changed = append(changed, "the image definition")
+	}
+	return fmt.Sprintf("%s is stale: since it was made, %s changed (run: bake lock --versions %s)",
+		e.Lock, strings.Join(changed, " and "), e.VersionsFile)
 }

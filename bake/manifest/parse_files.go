@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 )
@@ -43,7 +44,7 @@ func checkMember(s string) error {
 		return fmt.Errorf("%q has a placeholder, which members have none of (write * for what varies)", s)
 	case strings.HasPrefix(s, "/"):
 		return fmt.Errorf("%q is absolute; members are not (remove the /)", s)
-	case path.Clean(s) != s || s == "." || s == ".." || strings.HasPrefix(s, "../"):
+	case !fs.ValidPath(s) || s == ".":
 		return fmt.Errorf("%q is not clean (no ./, no .., no // and no / at the end)", s)
 	}
 	return nil
@@ -128,7 +129,7 @@ func checkPaths(d *document, components []Component) {
 		}
 		for _, p := range c.Module.Programs {
 			claim(c.Name, "module", p.Path, p.Pos)
-			if c.Release != nil && p.Path != "" && !c.Release.mayInstall(p.Path) {
+			if c.Release != nil && !c.Release.mayInstall(p.Path) {
 				d.report(p.Pos, "components."+c.Name+".module.programs", fmt.Sprintf(
 					"%s is built, but the release installs nothing there (make the paths equal)", p.Path))
 			}
@@ -136,11 +137,13 @@ func checkPaths(d *document, components []Component) {
 	}
 }
 
+// mayInstall says whether r can have the file at target. It says yes where a
+// mistake, which was reported, keeps it from knowing.
 func (r *Release) mayInstall(target string) bool {
 	for _, f := range r.Files {
-		if f.mayInstall(target) {
+		if f.Path == "" || f.mayInstall(target) {
 			return true
 		}
 	}
-	return false
+	return len(r.Files) == 0 || target == ""
 }

@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"go/token"
 	"go/version"
-	"path"
-	"path/filepath"
+	"io/fs"
 	"regexp"
 	"strings"
 
@@ -117,7 +116,7 @@ func checkToolchain(s string) error {
 // checkModuleDir checks a directory's path relative to the versions file: the
 // slash-separated path of something below that file's directory.
 func checkModuleDir(s string) error {
-	if path.Clean(s) != s || s == "." || !filepath.IsLocal(s) || strings.Contains(s, `\`) {
+	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, `\:`) {
 		return fmt.Errorf("%q is not a directory below the one of this file (want a relative path such as modules/runc)", s)
 	}
 	return nil

@@ -275,12 +275,10 @@ func (v value) errorf(format string, args ...any) {
 
 // mapping opens a mapping. Keys that stand twice are reported; the first counts.
 func (v value) mapping() *mapping {
-	m := &mapping{document: v.document, key: v.key, pos: v.pos(), closed: true}
 	if !v.isA(yaml.MappingNode, "a mapping") {
-		return m
+		return &mapping{document: v.document, closed: true}
 	}
-	m.closed = false
-	m.asked = map[string]bool{}
+	m := &mapping{document: v.document, key: v.key, pos: v.pos(), asked: map[string]bool{}}
 	first := map[string]int{} // the line of each key
 	for i := 0; i < len(v.node.Content); i += 2 {
 		key, node := v.node.Content[i], v.node.Content[i+1]
