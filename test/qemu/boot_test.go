@@ -127,4 +127,3 @@ func (w *worker) containerdAnswers() {
 	}
 	w.t.Logf("containerd: %s", strings.ReplaceAll(w.run("containerd --version; runc --version | head -n 1"), "\n", "; "))
 }
-

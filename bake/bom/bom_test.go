@@ -1,0 +1,76 @@
+package bom
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+func image() *Image {
+	return &Image{
+		Schema: Schema, Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
+		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d", "ro"},
+		Components:      []Component{{Name: "kubelet", Version: "v1.36.3", Origin: "release"}},
+		Packages:        []Package{{Name: "bash", Version: "5.2-1"}, {Name: "jq", Version: "1.7-1"}},
+		Files: []Entry{
+			{Path: "/", Type: tree.Dir, Mode: "0755"},
+			{Path: "/etc/motd", Type: tree.File, Mode: "0644", Size: 5, SHA256: strings.Repeat("ab", 32)},
+		},
+	}
+}
+
+func TestDiff(t *testing.T) {
+	a, b := image(), image()
+	if got := Diff(a, b); got != nil {
+		t.Errorf("Diff of equal images = %v; want none", got)
+	}
+	b.KernelArguments = b.KernelArguments[1:]
+	b.Components[0].Origin, b.Components[0].Toolchain = "source", "go1.26.8"
+	b.Packages = []Package{{Name: "bash", Version: "5.2-2"}, {Name: "less", Version: "668"}}
+	b.Files[1].Mode = "0600"
+	b.Files = append(b.Files, Entry{Path: "/new", Type: tree.Symlink, Mode: "0777", Link: "etc"})
+	var got []string
+	for _, c := range Diff(a, b) {
+		got = append(got, c.String())
+	}
+	want := []string{
+		"~ kernel argument console: tty0 ttyS0,38400n8d -> ttyS0,38400n8d",
+		"~ component kubelet: v1.36.3 (release) -> v1.36.3 (source, go1.26.8)",
+		"~ package bash: 5.2-1 -> 5.2-2",
+		"- package jq 1.7-1",
+		"+ package less 668",
+		"~ file /etc/motd: file 0644 0:0 5 bytes sha256:abababababab -> file 0600 0:0 5 bytes sha256:abababababab",
+		"+ file /new symlink 0777 0:0 to etc",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Diff (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadIsStrictAndGivesBackWhatWasWritten(t *testing.T) {
+	var b bytes.Buffer
+	if err := image().Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	got, err := Read("x.json", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(image(), got); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{
+		strings.Replace(text, `"schema": 1`, `"schema": 99`, 1),
+		strings.Replace(text, `"schema"`, `"shcema"`, 1),
+		text[:len(text)/2],
+	} {
+		if _, err := Read("x.json", strings.NewReader(bad)); err == nil || !strings.Contains(err.Error(), "x.json") {
+			t.Errorf("Read of a broken record = %v; want an error that names x.json", err)
+		}
+	}
+}

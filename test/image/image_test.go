@@ -1,0 +1,171 @@
+// Package image holds the finished image against checkers that we did not
+// write: GNU tar and gzip, sgdisk, e2fsck, fsck.vfat, the kernel's ext4, dpkg
+// and apt.
+//
+// The image is the one named by BAKE_IMAGE, or the only *-amd64.tar.gz in out/.
+package image
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nodebake/bake/bake/bom"
+)
+
+// root is the project's, seen from this package.
+const root = "../.."
+
+// subject is the image under test, taken apart once for all tests.
+type subject struct {
+	archive string // NAME.tar.gz
+	record  *bom.Image
+	dir     string // scratch
+	disk    string // disk.raw
+	esp     string // partition images
+	root    string
+	err     error
+}
+
+var (
+	once   sync.Once
+	shared subject
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.dir != "" {
+		os.RemoveAll(shared.dir)
+	}
+	os.Exit(code)
+}
+
+func theImage(t *testing.T) *subject {
+	t.Helper()
+	once.Do(func() { shared.err = shared.prepare() })
+	if shared.err != nil {
+		unable(t, "%v", shared.err)
+	}
+	return &shared
+}
+
+// unable skips a test that cannot run here; in CI it fails.
+func unable(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+func (s *subject) prepare() error {
+	var err error
+	if s.archive, err = findImage(); err != nil {
+		return err
+	}
+	f, err := os.Open(strings.TrimSuffix(s.archive, ".tar.gz") + ".json")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if s.record, err = bom.Read(f.Name(), f); err != nil {
+		return err
+	}
+	if s.dir, err = os.MkdirTemp("", "bake-image-"); err != nil {
+		return err
+	}
+	// GNU tar makes the file sparse by itself with -S only when it creates
+	// archives; piped through cp it is.
+	s.disk = filepath.Join(s.dir, "disk.raw")
+	if err := sh("tar -xzOf %s disk.raw | cp --sparse=always /dev/stdin %s", s.archive, s.disk); err != nil {
+		return err
+	}
+	for _, p := range s.record.Disk.Partitions {
+		path := filepath.Join(s.dir, p.Type)
+		if err := copyRange(path, s.disk, p.Start, p.Size); err != nil {
+			return err
+		}
+		switch p.Type {
+		case "esp":
+			s.esp = path
+		case "root":
+			s.root = path
+		}
+	}
+	if s.esp == "" || s.root == "" {
+		return fmt.Errorf("%s names partitions %v; want esp and root", f.Name(), s.record.Disk.Partitions)
+	}
+	return nil
+}
+
+func findImage() (string, error) {
+	if path := os.Getenv("BAKE_IMAGE"); path != "" {
+		return path, nil
+	}
+	found, err := filepath.Glob(filepath.Join(root, "out", "*-amd64.tar.gz"))
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("found %d images in out/ (%s): run `make image`, or name one in BAKE_IMAGE", len(found), strings.Join(found, ", "))
+	}
+	return found[0], nil
+}
+
+// copyRange writes size bytes of from at offset to a sparse file.
+func copyRange(to, from string, offset, size int64) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	cmd := exec.Command("cp", "--sparse=always", "/dev/stdin", to)
+	cmd.Stdin = io.NewSectionReader(in, offset, size)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("copying a partition: %w: %s", err, out)
+	}
+	return nil
+}
+
+func sh(format string, args ...any) error {
+	command := fmt.Sprintf(format, args...)
+	if out, err := exec.Command("bash", "-o", "pipefail", "-c", command).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", command, err, out)
+	}
+	return nil
+}
+
+// run runs a checker that must succeed, and returns its output.
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := try(t, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func try(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		unable(t, "%s is not installed here (scripts/install-tools test installs it)", name)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// needRoot ends a test that only root can run.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		unable(t, "this test mounts a file system or changes its root, which takes root")
+	}
+}
