@@ -1,0 +1,10 @@
+package debian
+
+import (
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian/deb"
+)
+
+// PackKey names, in a store, the pack that package deb makes of the .deb with
+// digest sum.
+func PackKey(sum manifest.Sum) string { return deb.Format + " " + string(sum) }
