@@ -2,6 +2,9 @@
 // edits, the lock that `bake lock` resolves it to, and the image definition
 // (images/worker). It parses them strictly, with file and line in every error,
 // and knows nothing of networks, stores or disks.
+//
+// Files are YAML within limits: one document, at most 1 MiB, no anchors,
+// aliases, merge keys or tags; numbers and truth values are not taken for text.
 package manifest
 
 // Arch is an architecture by Debian's and Go's common name.

@@ -18,7 +18,11 @@ import (
 
 // maxFileSize bounds what is parsed, in bytes. A lock of two architectures and
 // 400 packages has 120 kB.
-const maxFileSize = 4 << 20
+const maxFileSize = 1 << 20
+
+// maxProblems is how many mistakes one error tells of. A person corrects some
+// and runs again; a file that is not ours at all need not fill the screen.
+const maxProblems = 20
 
 // document is a YAML file that is being read. Every mistake found on the way
 // is kept, and err returns them all; the values that a mistaken file gives are
@@ -121,7 +125,7 @@ func (d *document) forbid(n *yaml.Node, key string) {
 	case n.Anchor != "":
 		d.report(pos, key, fmt.Sprintf("anchor &%s is not allowed (write the value out where it is used)", n.Anchor))
 	case n.Style&yaml.TaggedStyle != 0:
-		d.report(pos, key, fmt.Sprintf("tag %s is not allowed (remove it)", n.Tag))
+		d.report(pos, key, fmt.Sprintf("tag %s is not allowed (remove it)", shown(n.Tag)))
 	}
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -144,11 +148,12 @@ func (d *document) forbid(n *yaml.Node, key string) {
 	}
 }
 
+// joinKey writes the key of name within parent as errors show it.
 func joinKey(parent, name string) string {
 	if parent == "" {
-		return name
+		return shown(name)
 	}
-	return parent + "." + name
+	return parent + "." + shown(name)
 }
 
 // report keeps a problem of the given place.
@@ -156,8 +161,8 @@ func (d *document) report(pos Pos, key, problem string) {
 	d.problems = append(d.problems, &InputError{Pos: pos, Key: key, Problem: problem})
 }
 
-// err returns everything that was wrong, in the order of the file, as
-// *InputErrors joined; nil if nothing was. Reading must be done.
+// err returns what was wrong, in the order of the file, as *InputErrors
+// joined; nil if nothing was. Reading must be done.
 func (d *document) err() error {
 	for _, m := range d.mappings {
 		m.reportUnknown()
@@ -166,9 +171,13 @@ func (d *document) err() error {
 	slices.SortStableFunc(d.problems, func(a, b *InputError) int {
 		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 	})
-	errs := make([]error, len(d.problems))
+	var errs []error
 	for i, p := range d.problems {
-		errs[i] = p
+		if i == maxProblems {
+			errs = append(errs, fmt.Errorf("%s: and %d more", d.file, len(d.problems)-maxProblems))
+			break
+		}
+		errs = append(errs, p)
 	}
 	return errors.Join(errs...)
 }
@@ -436,18 +445,31 @@ func describe(n *yaml.Node) string {
 	if n.Tag == "!!null" {
 		return "nothing"
 	}
-	const most = 40
-	s := n.Value
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
 	switch n.Tag {
 	case "!!int", "!!float":
-		return "the number " + s
+		return "the number " + shown(n.Value)
 	case "!!bool":
-		return "the truth value " + s
+		return "the truth value " + shown(n.Value)
 	case "!!timestamp":
-		return "the date " + s
+		return "the date " + shown(n.Value)
 	}
-	return strconv.Quote(s)
+	return strconv.Quote(shorten(n.Value))
+}
+
+// shown returns a file's text as it may stand in an error: no longer than fits
+// there, and nothing that would break the line.
+func shown(s string) string {
+	s = shorten(s)
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+func shorten(s string) string {
+	const most = 80 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }

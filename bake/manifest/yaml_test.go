@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestYAMLErrors(t *testing.T) {
 		{"null", "~\n", "f.yaml:1:1: file is empty"},
 		{"not a mapping", "- a\n", "f.yaml:1:1: want a mapping, found a list"},
 		{"not UTF-8", "name: \xff\n", "f.yaml:1:1: file is not UTF-8"},
-		{"too large", "name: " + strings.Repeat("x", maxFileSize), "f.yaml:1:1: file has 4194310 bytes, more than the 4194304 that are read"},
+		{"too large", "name: " + strings.Repeat("x", maxFileSize), "f.yaml:1:1: file has 1048582 bytes, more than the 1048576 that are read"},
 		{"two documents", "name: a\n---\nname: b\n", "f.yaml:2:1: a second YAML document starts here (a file holds one)"},
 		{"syntax", "name: a\nkind: [b\n", "f.yaml:2:1: not YAML: did not find expected ',' or ']'"},
 		{"syntax to the end", "name: [a", "f.yaml:2:1: not YAML: did not find expected ',' or ']'"},
@@ -114,12 +115,14 @@ func TestYAMLErrors(t *testing.T) {
 		{"number too small", "name: a\nsize: 0\n", "f.yaml:2:7: size: 0 is out of range (at least 1)"},
 		{"decimal mode", "name: a\nmode: 493\n", "f.yaml:2:7: mode: want a mode of four octal digits such as 0755, found the number 493"},
 		{"short mode", "name: a\nmode: 755\n", "f.yaml:2:7: mode: want a mode of four octal digits such as 0755, found the number 755"},
-		{"long text", "name: a\nwords: " + strings.Repeat("é", 30) + "\n", "f.yaml:2:8: words: want a list, found \"" + strings.Repeat("é", 20) + "...\""},
+		{"long text", "name: a\nwords: " + strings.Repeat("é", 50) + "\n", "f.yaml:2:8: words: want a list, found \"" + strings.Repeat("é", 40) + "...\""},
 		{"anchor and alias", "name: &n a\nkind: *n\n", "f.yaml:1:7: name: anchor &n is not allowed (write the value out where it is used)\nf.yaml:2:7: kind: alias *n is not allowed (write the value out)"},
 		{"unknown alias", "name: *n\n", "f.yaml:1:1: not YAML: unknown anchor 'n' referenced"},
 		{"merge key", "name: a\n<<: {kind: module}\n", "f.yaml:2:1: <<: merge key is not allowed (write the keys out)"},
 		{"tag", "name: !!str 1.10\n", "f.yaml:1:7: name: tag !!str is not allowed (remove it)"},
 		{"own tag", "words: [!env HOME]\n", "f.yaml:1:9: words[0]: tag !env is not allowed (remove it)"},
+		{"tag with a line break", "words: [!a%0Ab HOME]\n", "f.yaml:1:9: words[0]: tag \"!a\\nb\" is not allowed (remove it)"},
+		{"key with a line break", "name: a\nouter: {inner: {deep: true}, \"a\\nb\": c}\n", "f.yaml:2:30: outer.\"a\\nb\": unknown key (known here: inner)"},
 		{"mapping as key", "name: a\nouter:\n  {a: b}: c\n", "f.yaml:3:3: outer: a key must be text"},
 		{"several at once", "nam: a\ncount: 0\nmode: x\n", "f.yaml:1:1: name: missing (add it)\nf.yaml:1:1: nam: unknown key (did you mean \"name\"?)\nf.yaml:2:8: count: 0 is out of range (1 to 9)\nf.yaml:3:7: mode: want a mode of four octal digits such as 0755, found \"x\""},
 	} {
@@ -149,6 +152,19 @@ func TestYAMLBillionLaughs(t *testing.T) {
 	want := "f.yaml:1:5: a0: anchor &a0 is not allowed (write the value out where it is used)\n"
 	if !strings.HasPrefix(text(err), want) {
 		t.Errorf("readSample(billion laughs) = %.200v; want prefix %q", err, want)
+	}
+}
+
+// TestYAMLManyErrors reads a file that is something else altogether.
+func TestYAMLManyErrors(t *testing.T) {
+	var b strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&b, "key%d: value\n", i)
+	}
+	_, err := readSample(b.String())
+	lines := strings.Split(text(err), "\n")
+	if want := "f.yaml: and 81 more"; len(lines) != maxProblems+1 || lines[maxProblems] != want {
+		t.Errorf("readSample(100 unknown keys) = %d lines, the last %q; want %d, the last %q", len(lines), lines[len(lines)-1], maxProblems+1, want)
 	}
 }
 
