@@ -155,3 +155,19 @@ func TestCommittedMissingArch(t *testing.T) {
 		t.Errorf("PackagesFor(arm64): error %v, (-want +got):\n%s", err, diff)
 	}
 }
+
+// TestDocumentedExample parses the example of docs/versions.md.
+func TestDocumentedExample(t *testing.T) {
+	data, err := os.ReadFile("../../docs/versions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("docs/versions.md has no example")
+	}
+	if _, err := ParseVersions("docs/versions.md", []byte(example)); err != nil {
+		t.Errorf("ParseVersions of the example:\n%v", err)
+	}
+}

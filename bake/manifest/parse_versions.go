@@ -42,23 +42,26 @@ func (v *Versions) Component(name string) *Component {
 
 func readOS(v value) OS {
 	m := v.mapping()
-	os := OS{
+	return OS{
 		Distribution: m.required("distribution").oneOf("debian"),
 		Suite:        m.required("suite").suite(),
 		Packages:     m.optional("packages").packages(),
 		APTSources:   readAPTSources(m.optional("apt_sources")),
 		Pos:          v.pos(),
 	}
-	return os
 }
 
-// readAPTSources reads sources.list(5) in the deb822 style. APT ignores a file
-// that it does not understand, so what every stanza must have is checked here.
+// readAPTSources reads sources.list(5) in the deb822 style. What every stanza
+// must have is checked here, because nobody would see what APT says of it on
+// the node.
 func readAPTSources(v value) string {
 	s := v.anyText()
-	for stanza := range strings.SplitSeq(strings.TrimSpace(s), "\n\n") {
+	for stanza := range strings.SplitSeq(s, "\n\n") {
+		if strings.TrimSpace(stanza) == "" {
+			continue
+		}
 		for _, field := range []string{"Types", "URIs", "Suites"} {
-			if v.present() && !strings.Contains("\n"+stanza, "\n"+field+": ") {
+			if !strings.Contains("\n"+stanza, "\n"+field+":") {
 				v.errorf("a stanza has no %s field (see sources.list(5), deb822 style)", field)
 			}
 		}

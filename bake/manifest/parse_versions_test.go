@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -218,6 +220,7 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"package twice", "[vim,", "[vim, vim/trixie,", "v.yaml:4:19: os.packages[1]: package vim stands twice, first on line 4 (remove one)"},
 		{"package placeholder", "{arch}-signed", "{archh}-signed", "v.yaml:4:19: os.packages[1]: unknown placeholder {archh} (did you mean {arch}?)"},
 		{"apt sources", "    URIs: https://mirror.example/debian\n", "", "v.yaml:5:16: os.apt_sources: a stanza has no URIs field (see sources.list(5), deb822 style)"},
+		{"apt sources of another type", "apt_sources: |\n    Types: deb\n    URIs: https://mirror.example/debian\n    Suites: bookworm\n", "apt_sources: [deb]\n", "v.yaml:5:16: os.apt_sources: want text, found a list"},
 
 		{"component name", "  runc:\n", "  Runc:\n", "v.yaml:12:5: components.Runc: \"Runc\" is not a component name (lower-case words of letters and digits, joined by hyphens)"},
 		{"component twice", "  plugins:\n", "  runc:\n", "v.yaml:36:3: components.runc: duplicate key, first on line 11 (remove one)"},
@@ -336,6 +339,13 @@ components:
 
 func FuzzParseVersions(f *testing.F) {
 	f.Add([]byte(valid))
+	for _, name := range committed {
+		data, err := os.ReadFile(filepath.Join("..", "..", "manifests", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Add([]byte("os: {distribution: debian, suite: trixie}\ncomponents: {}\n"))
 	f.Add([]byte("os: &a [*a]\n"))
 	f.Add([]byte("? [a, b]\n: c\n"))
