@@ -1,0 +1,59 @@
+package rootfs
+
+import (
+	"bytes"
+	"crypto/sha256"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// memory holds files made here, in one blob.
+type memory struct {
+	blob *tree.Blob
+	buf  bytes.Buffer
+	w    *tree.PackWriter
+	err  error
+}
+
+func newMemory(name string) *memory {
+	m := &memory{blob: &tree.Blob{Name: name}}
+	m.w = tree.NewPackWriter(&m.buf)
+	return m
+}
+
+// add returns e, a File, with its content. Its blob can be read when m is closed.
+func (m *memory) add(e tree.Entry, content []byte) tree.Entry {
+	e.Blob, e.Offset, e.SHA256 = m.blob, int64(m.buf.Len()), sha256.Sum256(content)
+	if err := m.w.Add(e, bytes.NewReader(content)); m.err == nil {
+		m.err = err
+	}
+	return e
+}
+
+// close completes the blob of everything added.
+func (m *memory) close() error {
+	if m.err != nil {
+		return m.err
+	}
+	pack, err := m.w.Close()
+	if err != nil {
+		return err
+	}
+	m.blob.Size, m.blob.Chunks, m.blob.R = pack.Size, pack.Chunks, bytes.NewReader(m.buf.Bytes())
+	return nil
+}
+
+// deriveInMemory stands in for a store.
+func deriveInMemory(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
+	var buf bytes.Buffer
+	w := tree.NewPackWriter(&buf)
+	if err := make(w); err != nil {
+		return nil, err
+	}
+	pack, err := w.Close()
+	if err != nil {
+		return nil, err
+	}
+	pack.Bind(key, "", bytes.NewReader(buf.Bytes()))
+	return pack, nil
+}

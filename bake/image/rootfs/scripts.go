@@ -1,0 +1,219 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// scripts yields what the definition declares for the packages of this image.
+func (l *layout) scripts() iter.Seq2[int, manifest.PackageScripts] {
+	return func(yield func(int, manifest.PackageScripts) bool) {
+		for i, s := range l.Definition.Configure {
+			if l.has(s.Package) && (s.Suite == "" || s.Suite == l.Suite) && !yield(i, s) {
+				return
+			}
+		}
+	}
+}
+
+type diversion struct{ to, pkg string }
+
+// diversions returns the declared diversions by the path that they move.
+func (l *layout) diversions() map[string]diversion {
+	out := map[string]diversion{}
+	for _, s := range l.scripts() {
+		for _, d := range s.Diversions {
+			out[d.Path] = diversion{d.To, s.Package}
+		}
+	}
+	return out
+}
+
+// applyScripts does what the definition declares for the packages.
+func (l *layout) applyScripts() error {
+	var errs []error
+	for _, s := range l.scripts() {
+		for _, n := range s.Directories {
+			errs = append(errs, at(n.Pos, l.directory(n)))
+		}
+		for _, n := range s.Empty {
+			errs = append(errs, at(n.Pos, l.empty(n)))
+		}
+		for _, c := range s.Copies {
+			errs = append(errs, at(c.Pos, l.copy(c)))
+		}
+		for _, k := range s.Symlinks {
+			errs = append(errs, at(k.Pos, l.declaredLink(k)))
+		}
+		for _, n := range s.Overrides {
+			errs = append(errs, at(n.Pos, l.override(n)))
+		}
+	}
+	errs = append(errs, l.alternatives())
+	return errors.Join(errs...)
+}
+
+// at names the place of the definition that an error is about.
+func at(pos manifest.Pos, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", pos, err)
+}
+
+func (l *layout) directory(n manifest.Node) error {
+	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	if err != nil {
+		return err
+	}
+	if old, ok := l.at(n.Path); ok {
+		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under overrides)", n.Path, old.Type, old.Origin)
+	}
+	l.put(tree.Entry{Path: canonical(n.Path[1:]), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Origin: definitionOrigin})
+	return nil
+}
+
+func (l *layout) empty(n manifest.Node) error {
+	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	if err != nil {
+		return err
+	}
+	if old, ok := l.at(n.Path); ok {
+		return fmt.Errorf("%s exists already, from %s", n.Path, old.Origin)
+	}
+	l.makeOwned(n.Path, n.Mode, uid, gid, nil)
+	return nil
+}
+
+// copy shares the content of the file that is copied.
+func (l *layout) copy(c manifest.Copy) error {
+	e, ok := l.at(c.From)
+	if !ok || e.Type != tree.File {
+		return fmt.Errorf("%s is not a file of the image", c.From)
+	}
+	if old, ok := l.at(c.To); ok {
+		return fmt.Errorf("%s exists already, from %s", c.To, old.Origin)
+	}
+	e.Path = canonical(c.To[1:])
+	if c.Mode != 0 {
+		e.Perm = c.Mode
+	}
+	l.put(e)
+	return nil
+}
+
+// declaredLink makes a symbolic link. It may take the place of an empty directory,
+// as /var/run does.
+func (l *layout) declaredLink(k manifest.Link) error {
+	p := canonical(k.Path[1:])
+	if old, ok := l.entries[p]; ok {
+		if old.Type != tree.Dir {
+			return fmt.Errorf("%s exists already, from %s", k.Path, old.Origin)
+		}
+		for child := range l.entries {
+			if strings.HasPrefix(child, p+"/") {
+				return fmt.Errorf("%s is a directory of %s that holds /%s", k.Path, old.Origin, child)
+			}
+		}
+	}
+	l.link(p, k.To)
+	return nil
+}
+
+func (l *layout) override(n manifest.Node) error {
+	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	if err != nil {
+		return err
+	}
+	e, ok := l.at(n.Path)
+	if !ok {
+		return fmt.Errorf("%s is not in the image", n.Path)
+	}
+	e.UID, e.GID, e.Perm = uid, gid, n.Mode
+	l.put(e)
+	return nil
+}
+
+// alternatives links each name to its best program and writes what
+// update-alternatives remembers.
+func (l *layout) alternatives() error {
+	groups := map[string][]manifest.Alternative{}
+	var errs []error
+	for _, s := range l.scripts() {
+		for _, a := range s.Alternatives {
+			if _, ok := l.at(a.Path); !ok {
+				errs = append(errs, fmt.Errorf("%s: %s is not in the image", a.Pos, a.Path))
+				continue
+			}
+			groups[a.Name] = append(groups[a.Name], a)
+		}
+	}
+	for _, name := range sortedKeys(groups) {
+		errs = append(errs, l.alternative(name, groups[name]))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *layout) alternative(name string, choices []manifest.Alternative) error {
+	// The file lists choices by path; the best is the first of the highest priority.
+	slices.SortFunc(choices, func(a, b manifest.Alternative) int { return strings.Compare(a.Path, b.Path) })
+	best := choices[0]
+	slaves := map[string]string{} // links by name, over all choices
+	for _, c := range choices {
+		if c.Link != best.Link {
+			return fmt.Errorf("%s: alternative %s has the link %s here and %s elsewhere", c.Pos, name, c.Link, best.Link)
+		}
+		if c.Priority > best.Priority {
+			best = c
+		}
+		for _, slave := range c.Slaves {
+			slaves[slave.Name] = slave.Link
+		}
+	}
+	var state strings.Builder
+	fmt.Fprintf(&state, "auto\n%s\n", best.Link)
+	for _, slave := range sortedKeys(slaves) {
+		fmt.Fprintf(&state, "%s\n%s\n", slave, slaves[slave])
+	}
+	state.WriteString("\n")
+	for _, c := range choices {
+		fmt.Fprintf(&state, "%s\n%d\n", c.Path, c.Priority)
+		for _, slave := range sortedKeys(slaves) {
+			target := ""
+			if i := slices.IndexFunc(c.Slaves, func(s manifest.Alternative) bool { return s.Name == slave }); i >= 0 {
+				target = c.Slaves[i].Path
+			}
+			state.WriteString(target + "\n")
+		}
+	}
+	state.WriteString("\n")
+	l.make(path.Join(dpkgDir, "alternatives", name), 0o644, []byte(state.String()))
+
+	for _, a := range append([]manifest.Alternative{best}, best.Slaves...) {
+		if old, ok := l.at(a.Link); ok {
+			return fmt.Errorf("%s: alternative %s: %s exists already, from %s", a.Pos, a.Name, a.Link, old.Origin)
+		}
+		l.link(a.Link, "/etc/alternatives/"+a.Name)
+		l.link("/etc/alternatives/"+a.Name, a.Path)
+	}
+	return nil
+}
+
+// read returns the content of a file of the image.
+func (l *layout) read(p string) ([]byte, error) {
+	e, ok := l.at(p)
+	if !ok {
+		return nil, fmt.Errorf("/%s is not in the image", p)
+	}
+	return l.content.read(e)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,271 @@
+package rootfs
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// sysuser is a line of sysusers.d(5).
+type sysuser struct {
+	kind    byte // 'u', 'g' or 'm'
+	expired bool // "u!"
+	name    string
+	id      string // "-", "42", "42:65534", "-:nogroup"; for 'm' the group
+	comment string
+	home    string
+	shell   string
+}
+
+// applySysusers adds the accounts of every sysusers.d file, with the numbers
+// that systemd-sysusers gives when it runs once over all of them (systemd,
+// src/sysusers/sysusers.c): files by name, groups before users, unset numbers
+// from 999 down.
+func (l *layout) applySysusers() error {
+	files := map[string]string{} // by base name; /etc before /usr
+	for _, dir := range []string{"usr/lib/sysusers.d", "etc/sysusers.d"} {
+		for p := range l.entries {
+			if path.Dir(p) == dir && strings.HasSuffix(p, ".conf") {
+				files[path.Base(p)] = p
+			}
+		}
+	}
+	var lines []sysuser
+	for _, name := range sortedKeys(files) {
+		text, err := l.read(files[name])
+		if err != nil {
+			return err
+		}
+		parsed, err := parseSysusers(string(text))
+		if err != nil {
+			return fmt.Errorf("/%s: %w", files[name], err)
+		}
+		lines = append(lines, parsed...)
+	}
+	s := sysusers{accounts: &l.accounts, next: 999}
+	return s.apply(lines)
+}
+
+// parseSysusers reads a file of sysusers.d. Lines of type r, which reserve
+// ranges for allocation by an operator, are ignored: ours are from 999 down.
+func parseSysusers(text string) ([]sysuser, error) {
+	var out []sysuser
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		words, err := splitQuoted(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		kind := strings.TrimSuffix(words[0], "!")
+		if kind == "r" {
+			continue
+		}
+		if len(kind) != 1 || !strings.Contains("ugm", kind) || len(words) < 2 || len(words) > 6 {
+			return nil, fmt.Errorf("line %d: %q is not a user, group or membership", number, strings.TrimSpace(line))
+		}
+		field := func(i int) string {
+			if i < len(words) && words[i] != "-" {
+				return words[i]
+			}
+			return ""
+		}
+		u := sysuser{
+			kind: kind[0], expired: words[0] == "u!", name: words[1],
+			id: field(2), comment: field(3), home: field(4), shell: field(5),
+		}
+		if strings.ContainsAny(u.name+u.id+u.home+u.shell, "%:/") && strings.Contains(u.name+u.id+u.home+u.shell, "%") {
+			return nil, fmt.Errorf("line %d: specifiers such as %%b are not supported", number)
+		}
+		if strings.HasPrefix(u.id, "/") {
+			return nil, fmt.Errorf("line %d: a number taken from the owner of %s is not supported", number, u.id)
+		}
+		if strings.ContainsAny(u.name, ":/\n") || strings.ContainsAny(u.comment+u.home+u.shell, ":\n") {
+			return nil, fmt.Errorf("line %d: a colon cannot stand in /etc/passwd", number)
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// splitQuoted splits a line at blanks; double and single quotes keep them.
+func splitQuoted(line string) ([]string, error) {
+	var words []string
+	var word strings.Builder
+	inWord, quote := false, rune(0)
+	for _, r := range strings.TrimRight(line, "\n") {
+		switch {
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && (r == '"' || r == '\''):
+			quote, inWord = r, true
+		case quote == 0 && (r == ' ' || r == '\t'):
+			if inWord {
+				words = append(words, word.String())
+				word.Reset()
+			}
+			inWord = false
+		default:
+			inWord = true
+			word.WriteRune(r)
+		}
+	}
+	if quote != 0 {
+		return nil, fmt.Errorf("a %c is not closed", quote)
+	}
+	if inWord {
+		words = append(words, word.String())
+	}
+	return words, nil
+}
+
+// sysusers allocates.
+type sysusers struct {
+	*accounts
+	next uint32 // the highest number that was not tried
+}
+
+func (s *sysusers) apply(lines []sysuser) error {
+	seen := map[string]bool{} // the first line for a name counts
+	var groups, users []sysuser
+	for _, line := range lines {
+		if key := string(line.kind) + line.name; line.kind != 'm' && !seen[key] {
+			seen[key] = true
+			if line.kind == 'g' {
+				groups = append(groups, line)
+			} else {
+				users = append(users, line)
+			}
+		}
+	}
+	// A membership makes a user or group that nothing else makes.
+	for _, line := range lines {
+		if line.kind == 'm' && !seen["u"+line.name] {
+			seen["u"+line.name] = true
+			users = append(users, sysuser{kind: 'u', name: line.name})
+		}
+		if line.kind == 'm' && !seen["u"+line.id] && !seen["g"+line.id] {
+			seen["g"+line.id] = true
+			groups = append(groups, sysuser{kind: 'g', name: line.id})
+		}
+	}
+	for _, g := range groups {
+		if _, err := s.addGroup(g.name, g.id); err != nil {
+			return fmt.Errorf("group %s: %w", g.name, err)
+		}
+	}
+	for _, u := range users {
+		if err := s.addUser(u); err != nil {
+			return fmt.Errorf("user %s: %w", u.name, err)
+		}
+	}
+	for _, line := range lines {
+		if line.kind == 'm' {
+			g := s.group(line.id)
+			if !slices.Contains(g.members, line.name) {
+				g.members = append(g.members, line.name)
+			}
+		}
+	}
+	return nil
+}
+
+// addGroup returns the number of a group, which it makes unless it exists. A
+// wanted number that is taken gives way to another, as in systemd.
+func (s *sysusers) addGroup(name, want string) (uint32, error) {
+	if g := s.group(name); g != nil {
+		return g.gid, nil
+	}
+	gid, err := s.pick(want, func(id uint32) bool {
+		u := s.userByID(id)
+		return s.groupByID(id) == nil && (u == nil || u.name == name)
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.groups = append(s.groups, group{name: name, gid: gid, password: "!*"})
+	return gid, nil
+}
+
+func (s *sysusers) addUser(line sysuser) error {
+	if s.user(line.name) != nil {
+		return nil
+	}
+	wantUser, wantGroup, hasGroup := strings.Cut(line.id, ":")
+	if wantUser == "-" {
+		wantUser = ""
+	}
+	gid, err := uint32(0), error(nil)
+	if hasGroup {
+		gid, err = s.existing(wantGroup)
+	} else {
+		gid, err = s.addGroup(line.name, wantUser)
+	}
+	if err != nil {
+		return err
+	}
+	free := func(id uint32) bool {
+		g := s.groupByID(id)
+		return s.userByID(id) == nil && (g == nil || g.name == line.name)
+	}
+	if wantUser == "" && free(gid) {
+		wantUser = strconv.FormatUint(uint64(gid), 10)
+	}
+	uid, err := s.pick(wantUser, free)
+	if err != nil {
+		return err
+	}
+	u := user{
+		name: line.name, uid: uid, gid: gid, comment: line.comment, home: line.home, shell: line.shell,
+		password: "!*", expired: line.expired,
+	}
+	if u.home == "" {
+		u.home = "/"
+	}
+	if u.shell == "" {
+		u.shell = nologin
+	}
+	s.users = append(s.users, u)
+	return nil
+}
+
+// existing returns the number of a group given by number or name.
+func (s *sysusers) existing(nameOrNumber string) (uint32, error) {
+	if n, err := strconv.ParseUint(nameOrNumber, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	g := s.group(nameOrNumber)
+	if g == nil {
+		return 0, fmt.Errorf("no group %q", nameOrNumber)
+	}
+	return g.gid, nil
+}
+
+// lowestID is where the search for a number ends. Below are those that Debian
+// hands out by itself.
+const lowestID = 100
+
+func (s *sysusers) pick(want string, free func(uint32) bool) (uint32, error) {
+	if want != "" {
+		n, err := strconv.ParseUint(want, 10, 32)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a number", want)
+		}
+		if free(uint32(n)) {
+			return uint32(n), nil
+		}
+	}
+	for ; s.next >= lowestID; s.next-- {
+		if free(s.next) {
+			id := s.next
+			s.next--
+			return id, nil
+		}
+	}
+	return 0, fmt.Errorf("no number from 999 down to %d is free", lowestID)
+}

@@ -1,0 +1,140 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/knqyf263/go-deb-version"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// unpacked is a package whose control file was read.
+type unpacked struct {
+	Package
+	control  control
+	members  map[string]tree.Entry // control members by name: "conffiles"
+	lost     map[string]bool       // canonical paths that belong to a package that replaces this one
+	confs    []string              // see conffiles
+	confRead bool
+}
+
+// controlDir is where a pack has the control members.
+const controlDir = "DEBIAN/"
+
+func (l *layout) open(p Package) (*unpacked, error) {
+	u := &unpacked{Package: p, members: map[string]tree.Entry{}, lost: map[string]bool{}}
+	for _, e := range p.Pack.Entries {
+		if name, ok := strings.CutPrefix(e.Path, controlDir); ok && e.Type == tree.File {
+			u.members[name] = e
+		}
+	}
+	member, ok := u.members["control"]
+	if !ok {
+		return nil, errors.New("no control file")
+	}
+	text, err := l.content.read(member)
+	if err != nil {
+		return nil, err
+	}
+	if u.control, err = parseControl(text); err != nil {
+		return nil, fmt.Errorf("control file: %w", err)
+	}
+	for _, want := range []struct{ field, value string }{
+		{"Package", p.Name}, {"Version", p.Version}, {"Architecture", p.Arch},
+	} {
+		if got := u.control.get(want.field); got != want.value {
+			return nil, fmt.Errorf("control file has %s %q, the lock %q", want.field, got, want.value)
+		}
+	}
+	return u, nil
+}
+
+// data returns the entries that are files of the image.
+func (u *unpacked) data() []tree.Entry {
+	return slices.DeleteFunc(slices.Clone(u.Pack.Entries), func(e tree.Entry) bool {
+		return e.Path == "DEBIAN" || strings.HasPrefix(e.Path, controlDir)
+	})
+}
+
+// name is how dpkg names the package's files in its database.
+func (u *unpacked) databaseName() string {
+	if u.control.get("Multi-Arch") == "same" {
+		return u.Name + ":" + u.Arch
+	}
+	return u.Name
+}
+
+// conffiles returns the absolute paths of the configuration files that dpkg
+// asks about before it changes them.
+func (u *unpacked) conffiles(r *reader) ([]string, error) {
+	member, ok := u.members["conffiles"]
+	if !ok || u.confRead {
+		return u.confs, nil
+	}
+	text, err := r.read(member)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, " \t\n")
+		// deb-conffiles(5): flags stand before the path. The only one names a
+		// file that this version no longer has.
+		if strings.HasPrefix(line, "/") {
+			u.confs = append(u.confs, line)
+		}
+	}
+	u.confRead = true
+	return u.confs, nil
+}
+
+func (u *unpacked) isConffile(r *reader, p string) bool {
+	// An unreadable list is reported when the database is made.
+	confs, _ := u.conffiles(r)
+	return slices.Contains(confs, p)
+}
+
+// replaces says whether u's Replaces field names other in its version.
+func (u *unpacked) replaces(other *unpacked) bool {
+	for item := range strings.SplitSeq(u.control.get("Replaces"), ",") {
+		name, relation, versioned := strings.Cut(strings.TrimSpace(item), " (")
+		if name, _, _ = strings.Cut(name, ":"); name != other.Name {
+			continue
+		}
+		if !versioned || satisfies(other.Version, strings.TrimSuffix(relation, ")")) {
+			return true
+		}
+	}
+	return false
+}
+
+// satisfies evaluates a relation such as "<< 1.2-3" (Debian policy, section 7.1).
+func satisfies(have, relation string) bool {
+	operator, text, ok := strings.Cut(relation, " ")
+	if !ok {
+		return false
+	}
+	a, err := version.NewVersion(have)
+	if err != nil {
+		return false
+	}
+	b, err := version.NewVersion(strings.TrimSpace(text))
+	if err != nil {
+		return false
+	}
+	switch c := a.Compare(b); operator {
+	case "<<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case "=":
+		return c == 0
+	case ">=":
+		return c >= 0
+	case ">>":
+		return c > 0
+	}
+	return false
+}
