@@ -224,7 +224,7 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := b.prepareOutput(locked)
+	out, err := b.prepareOutput()
 	if err != nil {
 		return nil, err
 	}

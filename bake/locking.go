@@ -20,20 +20,27 @@ type Result struct {
 	Size   int64        `json:"size"`             // bytes
 }
 
+// packages returns the OS packages that are asked for, those that they need not
+// included.
+func (b *Baker) packages(arch manifest.Arch) ([]manifest.PackageRef, error) {
+	definition, err := b.definition.PackagesFor(arch, b.versions.OS.Suite)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := b.versions.OS.PackagesFor(arch)
+	return slices.Concat(definition, versions), err
+}
+
 // resolveConfig says what package debian resolves for arch.
 func (b *Baker) resolveConfig(arch manifest.Arch, now time.Time) (debian.Config, error) {
-	packages, err := b.definition.PackagesFor(arch, b.versions.OS.Suite)
-	if err != nil {
-		return debian.Config{}, err
-	}
-	more, err := b.versions.OS.PackagesFor(arch)
+	packages, err := b.packages(arch)
 	if err != nil {
 		return debian.Config{}, err
 	}
 	return debian.Config{
 		Suite:    b.versions.OS.Suite,
 		Arch:     arch,
-		Packages: slices.Concat(packages, more),
+		Packages: packages,
 		Extra:    extraPackages(b.versions),
 		List:     "image definition " + b.definition.Name,
 		Mirrors:  b.mirrors,

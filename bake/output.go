@@ -20,13 +20,8 @@ type output struct {
 
 // prepareOutput names the image after the definition and the kubelet's version,
 // and proves that its directory can be written before anything slow begins.
-func (b *Baker) prepareOutput(*manifest.LockedArch) (output, error) {
-	version := ""
-	for _, c := range b.versions.Components {
-		if c.Name == namingComponent {
-			version = c.Version
-		}
-	}
+func (b *Baker) prepareOutput() (output, error) {
+	version := b.version()
 	if version == "" {
 		return output{}, &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image", b.config.Versions, namingComponent)}
 	}

@@ -25,14 +25,14 @@ type Image struct {
 	Schema int           `json:"schema"`
 	Name   string        `json:"name"` // "k8s-worker-v1-36-3-amd64"
 	Arch   manifest.Arch `json:"arch"`
-	File   File          `json:"file"`
-	Disk   Disk          `json:"disk"`
+	File   *File         `json:"file,omitempty"` // absent in the record inside the image
+	Disk   Disk          `json:"disk,omitzero"`  // likewise
 	Inputs Inputs        `json:"inputs"`
 
 	KernelArguments []string    `json:"kernelArguments"`
-	Components      []Component `json:"components"` // in the versions file's order
-	Packages        []Package   `json:"packages"`   // sorted by name
-	Files           []Entry     `json:"files"`      // every file of the root file system, in tree order
+	Components      []Component `json:"components"`      // in the versions file's order
+	Packages        []Package   `json:"packages"`        // sorted by name
+	Files           []Entry     `json:"files,omitempty"` // every file of the root file system, in tree order; absent inside
 }
 
 // File is what was written.
@@ -69,12 +69,18 @@ type Inputs struct {
 
 // Component is one component and how it came here.
 type Component struct {
-	Name      string   `json:"name"`
-	Version   string   `json:"version"`
-	Origin    string   `json:"origin"`              // "release", "source" or "package"
-	From      string   `json:"from"`                // URL, module@version or package
-	Toolchain string   `json:"toolchain,omitempty"` // source: what built it
-	Files     []string `json:"files"`               // absolute paths
+	Name      string    `json:"name"`
+	Version   string    `json:"version"`
+	Origin    string    `json:"origin"`              // "release", "source" or "package"
+	From      string    `json:"from"`                // URL, module@version or package
+	Toolchain string    `json:"toolchain,omitempty"` // source: what built it
+	Files     []Program `json:"files"`
+}
+
+// Program is a file of a component.
+type Program struct {
+	Path   string `json:"path"`   // absolute
+	SHA256 string `json:"sha256"` // hexadecimal
 }
 
 // Package is one OS package.

@@ -2,10 +2,8 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/release"
-	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -23,12 +20,11 @@ import (
 // the store does not have them.
 func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
 	return s.packs.Pack(ctx, debian.PackKey(p.SHA256), "package "+p.Name, func(ctx context.Context, w *tree.PackWriter) error {
-		file, err := s.Store.OpenFile(ctx, p.SHA256)
-		if errors.Is(err, fs.ErrNotExist) || isDamaged(err) {
-			if err = s.fetchDeb(ctx, p); err == nil {
-				file, err = s.Store.OpenFile(ctx, p.SHA256)
-			}
+		requests, err := debian.Requests(s.Mirrors, []manifest.LockedPackage{p})
+		if err != nil {
+			return err
 		}
+		file, err := s.Fetcher.Open(ctx, release.Request(requests[0]))
 		if err != nil {
 			return err
 		}
@@ -46,14 +42,6 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 		task.End("done")
 		return nil
 	})
-}
-
-func (s *Source) fetchDeb(ctx context.Context, p manifest.LockedPackage) error {
-	requests, err := debian.Requests(s.Mirrors, []manifest.LockedPackage{p})
-	if err != nil {
-		return err
-	}
-	return s.Fetcher.Fetch(ctx, []release.Request{release.Request(requests[0])})
 }
 
 // counter tells a task how far a file was read.
@@ -139,9 +127,4 @@ func (d debs) Locked(arch manifest.Arch, ref manifest.PackageRef) (manifest.Lock
 
 func (d debs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
 	return d.source.Unpack(ctx, p)
-}
-
-func isDamaged(err error) bool {
-	var damaged *store.DamagedError
-	return errors.As(err, &damaged)
 }

@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -84,10 +83,14 @@ type packs struct {
 
 // Pack implements gomod.Packs.
 func (p *packs) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
-	p.mu.Lock()
-	p.keys[name] = key
-	p.mu.Unlock()
+	p.remember(name, key)
 	return p.Store.Pack(ctx, key, name, make)
+}
+
+func (p *packs) remember(name, key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys[name] = key
 }
 
 func (p *packs) forget(name string) error {
@@ -307,18 +310,9 @@ func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	return s.Fetcher.Preflight(ctx, []release.Request{c.request})
 }
 
-// releaseKey identifies the files of a release: the artifact, and what is taken
-// out of it to where.
+// releaseKey identifies the files of a release in the store.
 func releaseKey(c plannedComponent) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "release %d", release.UnpackVersion)
-	for _, sum := range c.request.Sums {
-		fmt.Fprintf(&b, " %s", sum)
-	}
-	for _, f := range c.Release.Files {
-		fmt.Fprintf(&b, "\n%q %q %o", f.Member, f.Path, f.Mode)
-	}
-	return b.String()
+	return release.PackKey(c.request.Sums, c.Release.Files)
 }
 
 // Fetch brings the parts of p.
@@ -370,9 +364,9 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 	switch c.origin {
 	case FromRelease:
 		out.From = c.request.URLs[0]
-		out.Pack, err = s.packs.Pack(ctx, releaseKey(c), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
-			return s.unpackRelease(ctx, c, w)
-		})
+		name := "component " + c.Name
+		s.packs.remember(name, releaseKey(c))
+		out.Pack, err = s.Fetcher.Pack(ctx, c.request, name, c.Release.Files)
 	case FromSource:
 		var built gomod.Built
 		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)
@@ -386,21 +380,4 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 		out.Pack, err = s.fromDeb(ctx, c)
 	}
 	return out, err
-}
-
-func (s *Source) unpackRelease(ctx context.Context, c plannedComponent, w *tree.PackWriter) error {
-	path, ok, err := s.Store.Find(ctx, c.request.Sums)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		// Its pack was there when the plan was made, and proved damaged.
-		if err := s.Fetcher.Fetch(ctx, []release.Request{c.request}); err != nil {
-			return err
-		}
-		if path, ok, err = s.Store.Find(ctx, c.request.Sums); err != nil || !ok {
-			return fmt.Errorf("BUG: %s was fetched and is not in the store: %w", c.request.Name, err)
-		}
-	}
-	return release.Unpack(path, c.request.Name, c.Release.Files, w)
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/images"
+	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
 )
 
@@ -53,9 +53,9 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 	if err := requireFlag(c, "versions", in.versions); err != nil {
 		return bake.Config{}, err
 	}
-	arch := manifest.Arch(in.arch)
-	if arch != manifest.AMD64 && arch != manifest.ARM64 {
-		return bake.Config{}, &usageError{fmt.Errorf("--arch %s is unknown: want amd64 or arm64", in.arch)}
+	arch, err := parseArch("--arch", in.arch)
+	if err != nil {
+		return bake.Config{}, err
 	}
 	cache, err := in.cacheDir()
 	if err != nil {
@@ -72,7 +72,7 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 	config := bake.Config{
 		Versions:   in.versions,
 		Lock:       in.lock,
-		Definition: images.Worker(),
+		Definition: worker.FS(),
 		Units:      units.FS(),
 		Arch:       arch,
 		Cache:      cache,
@@ -89,6 +89,14 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 		config.Apt = os.DirFS("/")
 	}
 	return config, nil
+}
+
+func parseArch(flag, name string) (manifest.Arch, error) {
+	switch arch := manifest.Arch(name); arch {
+	case manifest.AMD64, manifest.ARM64:
+		return arch, nil
+	}
+	return "", &usageError{fmt.Errorf("%s %s is unknown: want amd64 or arm64", flag, name)}
 }
 
 func (in *inputs) cacheDir() (string, error) {

@@ -1,19 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 func newLock(h *host) *cobra.Command {
 	var in inputs
 	var output, diff string
 	var check, asJSON, quiet bool
-	var arches []string
+	var names []string
 	c := &cobra.Command{
 		Use:   "lock --versions FILE",
 		Short: "Resolve the OS packages that an image needs",
@@ -36,7 +38,7 @@ security updates are missing in it.`,
 			}
 			config.Lock = output
 			if diff != "" {
-				changes, err := bake.DiffLocks(diff, bake.LockPath(in.versions, output), config.Arch)
+				changes, err := bake.DiffLocks(diff, cmp.Or(output, manifest.LockFile(in.versions)), config.Arch)
 				if err != nil {
 					return err
 				}
@@ -63,6 +65,14 @@ security updates are missing in it.`,
 				}
 				return err
 			}
+			var arches []manifest.Arch
+			for _, name := range names {
+				arch, err := parseArch("--arches", name)
+				if err != nil {
+					return err
+				}
+				arches = append(arches, arch)
+			}
 			result, err := b.Lock(c.Context(), h.now(), arches)
 			stop()
 			if err != nil {
@@ -78,7 +88,7 @@ security updates are missing in it.`,
 	in.addFlags(c)
 	f := c.Flags()
 	f.StringVar(&output, "output", "", "lock `FILE` (default: the versions file's name with .lock)")
-	f.StringSliceVar(&arches, "arches", []string{"amd64", "arm64"}, "architectures to lock")
+	f.StringSliceVar(&names, "arches", []string{"amd64", "arm64"}, "architectures to lock")
 	f.BoolVar(&check, "check", false, "write nothing; say whether the lock is stale or misses security updates")
 	f.StringVar(&diff, "diff", "", "write nothing; print the packages in which the lock differs from the `FILE` given")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,11 +45,14 @@ type host struct {
 	now      func() time.Time
 }
 
+// progress returns a display of long work on stderr and what ends it, which
+// may be called more than once.
 func (h *host) progress(quiet bool) (progress.Sink, func()) {
 	if quiet {
 		return progress.Discard{}, func() {}
 	}
-	return newDisplay(h)
+	display := progress.NewDisplay(h.stderr, h.terminal, h.now)
+	return display, sync.OnceFunc(func() { display.Close() })
 }
 
 // run executes one command line.

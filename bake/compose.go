@@ -1,0 +1,173 @@
+package bake
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/image"
+	"github.com/nodebake/bake/bake/image/rootfs"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Where the image holds what bake itself puts there.
+const (
+	firstbootPath = "usr/lib/bake/firstboot"
+	recordPath    = "usr/lib/bake/image.json"
+)
+
+// composed is a disk and its record, not yet written.
+type composed struct {
+	*image.Image
+	record *bom.Image
+}
+
+// compose lays out the disk of parts.
+func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
+	firstboot, err := guest.Program("firstboot", b.config.Arch)
+	if err != nil {
+		return nil, err
+	}
+	init, err := guest.Program("init", b.config.Arch)
+	if err != nil {
+		return nil, err
+	}
+	record, err := b.newRecord(parts, lock, name, firstboot, init)
+	if err != nil {
+		return nil, err
+	}
+	config := image.Config{
+		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
+		Name: name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init,
+		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
+			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })
+		},
+	}
+	for _, p := range parts.Packages {
+		config.Packages = append(config.Packages, rootfs.Package{LockedPackage: p.LockedPackage, Pack: p.Pack})
+	}
+	for _, c := range parts.Components {
+		config.Components = append(config.Components, rootfs.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), Pack: c.Pack})
+	}
+	if config.Requested, err = b.requested(); err != nil {
+		return nil, err
+	}
+	var inside bytes.Buffer
+	if err := record.Write(&inside); err != nil {
+		return nil, err
+	}
+	config.Extra = []tree.Entry{
+		file(firstbootPath, 0o755, firstboot),
+		file(recordPath, 0o644, inside.Bytes()),
+	}
+	made, err := image.Compose(config)
+	if err != nil {
+		return nil, err
+	}
+	record.KernelArguments = strings.Fields(made.CommandLine)
+	record.Disk = bom.Disk{Size: made.Layout.Size, Partitions: []bom.Partition{
+		{Name: "ESP", Type: "esp", GUID: made.GUIDs.ESP.String(), Start: made.Layout.ESP.Start, Size: made.Layout.ESP.Length},
+		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
+	}}
+	record.Files = bom.Entries(made.Root)
+	return &composed{made, record}, nil
+}
+
+// file is an entry with content that is in memory.
+func file(path string, perm uint16, content []byte) tree.Entry {
+	return tree.Entry{
+		Path: path, Type: tree.File, Perm: perm, Size: int64(len(content)), SHA256: sha256.Sum256(content),
+		Blob: tree.Bytes(path, content), Origin: "bake",
+	}
+}
+
+// version is the image's: that of the component that names it.
+func (b *Baker) version() string {
+	for _, c := range b.versions.Components {
+		if c.Name == namingComponent {
+			return c.Version
+		}
+	}
+	return ""
+}
+
+// requested returns the names of the packages that the definition and the
+// versions file ask for.
+func (b *Baker) requested() ([]string, error) {
+	packages, err := b.packages(b.config.Arch)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(packages))
+	for i, p := range packages {
+		names[i] = p.Name
+	}
+	return names, nil
+}
+
+// newRecord records what is known before the disk is laid out. In this form it
+// goes into the image; what is beside it adds disk, files and the digest.
+func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string, firstboot, init []byte) (*bom.Image, error) {
+	units, err := sumFiles(b.config.Units)
+	if err != nil {
+		return nil, fmt.Errorf("reading units: %w", err)
+	}
+	record := &bom.Image{
+		Schema: bom.Schema, Name: name, Arch: b.config.Arch,
+		Inputs: bom.Inputs{
+			Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum, Units: units,
+			Guest: map[string]manifest.Sum{
+				"firstboot": manifest.SHA256(sha256.Sum256(firstboot)),
+				"init":      manifest.SHA256(sha256.Sum256(init)),
+			},
+		},
+		KernelArguments: b.definition.Kernel.Arguments,
+	}
+	var packages []manifest.LockedPackage
+	for _, p := range parts.Packages {
+		packages = append(packages, p.LockedPackage)
+	}
+	record.Packages = bom.Packages(packages)
+	for _, c := range parts.Components {
+		component := bom.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), From: c.From, Toolchain: c.Toolchain}
+		for _, e := range c.Pack.Entries {
+			component.Files = append(component.Files, bom.Program{Path: "/" + e.Path, SHA256: e.SHA256.String()})
+		}
+		record.Components = append(record.Components, component)
+	}
+	return record, nil
+}
+
+// seed identifies everything that an image is made of.
+func seed(record *bom.Image) []byte {
+	h := sha256.New()
+	if err := record.Write(h); err != nil {
+		panic("BUG: " + err.Error()) // a hash takes all
+	}
+	return h.Sum(nil)
+}
+
+// sumFiles returns the digest of all files of fsys, by path and content.
+func sumFiles(fsys fs.FS) (manifest.Sum, error) {
+	h := sha256.New()
+	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(fsys, path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%q %d\n", path, len(content))
+		h.Write(content)
+		return nil
+	})
+	return manifest.SHA256([sha256.Size]byte(h.Sum(nil))), err
+}

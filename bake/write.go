@@ -1,0 +1,162 @@
+package bake
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// write writes the image and its record. The record goes last: where it is, so
+// is the image that it describes.
+func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, error) {
+	options := archive.Options{
+		Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress,
+	}
+	var written bom.File
+	var err error
+	if b.config.Format == Raw {
+		written, err = b.writeRaw(ctx, c, out, options)
+	} else {
+		written, err = b.writeTarGz(ctx, c, out, options)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing %s: %w", out.image, err)
+	}
+	written.Name = out.name + "." + string(b.config.Format)
+	written.Format = string(b.config.Format)
+	c.record.File = &written
+	if err := b.writeRecord(c.record, out); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", out.record, err)
+	}
+	return &Result{SHA256: written.SHA256, Path: out.image, Record: out.record, Size: written.Size}, nil
+}
+
+// known is what the store keeps about an archive that was written before, by
+// the digest of its plan.
+type known struct {
+	Size   int64       `json:"size"`
+	SHA256 tree.Digest `json:"sha256"`
+}
+
+// writeTarGz writes the archive, unless the one that is there is it: the plan
+// tells what its digest must be, and the file is read to see that it has it.
+func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (bom.File, error) {
+	key := planKey(archive.PlanDigest(&c.List, options))
+	var before known
+	value, ok := b.store.Get(key)
+	if ok = ok && json.Unmarshal(value, &before) == nil; ok && has(out.image, before) {
+		b.config.Progress.Note("%s is there already, with the right digest", out.image)
+		return bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
+	}
+	file, err := create(out.image)
+	if err != nil {
+		return bom.File{}, err
+	}
+	defer file.drop()
+	result, err := archive.WriteTarGz(ctx, file, &c.List, options)
+	if err != nil {
+		return bom.File{}, err
+	}
+	if ok && result.SHA256 != before.SHA256 {
+		return bom.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
+	}
+	if err := file.commit(); err != nil {
+		return bom.File{}, err
+	}
+	value, err = json.Marshal(known{result.Size, result.SHA256})
+	if err == nil {
+		err = b.store.Put(key, value)
+	}
+	if err != nil {
+		b.config.Progress.Note("the digest of %s could not be kept for next time: %v", out.image, err)
+	}
+	return bom.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
+}
+
+func planKey(plan tree.Digest) tree.Digest {
+	return sha256.Sum256(append([]byte("archive of plan "), plan[:]...))
+}
+
+// has reports whether the file at path is the one known.
+func has(path string, k known) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() != k.Size {
+		return false
+	}
+	sum, err := sumOf(f)
+	return err == nil && sum == k.SHA256
+}
+
+func sumOf(r io.Reader) (tree.Digest, error) {
+	h := sha256.New()
+	// Large reads: the hash is faster than many small system calls.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, make([]byte, 1<<20)); err != nil {
+		return tree.Digest{}, err
+	}
+	return tree.Digest(h.Sum(nil)), nil
+}
+
+// writeRaw writes a sparse disk.
+func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (bom.File, error) {
+	file, err := create(out.image)
+	if err != nil {
+		return bom.File{}, err
+	}
+	defer file.drop()
+	if err := archive.WriteRaw(ctx, file.File, &c.List, options); err != nil {
+		return bom.File{}, err
+	}
+	sum, err := sumList(ctx, &c.List)
+	if err != nil {
+		return bom.File{}, err
+	}
+	return bom.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, file.commit()
+}
+
+// sumList hashes the disk from its plan, without reading holes back.
+func sumList(ctx context.Context, l *extent.List) (tree.Digest, error) {
+	h := sha256.New()
+	r := l.Reader()
+	buf := make([]byte, tree.ChunkSize)
+	for at := int64(0); at < l.Size; {
+		if err := context.Cause(ctx); err != nil {
+			return tree.Digest{}, err
+		}
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), l.Size-at)], at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return tree.Digest{}, err
+		}
+		h.Write(buf[:n])
+		at += int64(n)
+	}
+	return tree.Digest(h.Sum(nil)), nil
+}
+
+func (b *Baker) writeRecord(record *bom.Image, out output) error {
+	file, err := create(out.record)
+	if err != nil {
+		return err
+	}
+	defer file.drop()
+	w := bufio.NewWriter(file)
+	if err := errors.Join(record.Write(w), w.Flush()); err != nil {
+		return err
+	}
+	return file.commit()
+}
