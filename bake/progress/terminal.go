@@ -93,14 +93,14 @@ func (t *Terminal) Start(verb, name string, total int64) Task {
 }
 
 // rate returns a decorator's text: bytes per second, smoothed over about three
-// seconds.
+// seconds, or since the beginning while that is less.
 func (t *task) rate(now func() time.Time) func(decor.Statistics) string {
 	const smooth = 3 // seconds
 	last, seen, rate := t.began, int64(0), 0.0
 	return func(decor.Statistics) string {
 		at, n := now(), t.bytes.Load()
 		if dt := at.Sub(last).Seconds(); dt > 0 {
-			weight := min(dt/smooth, 1)
+			weight := min(dt/min(smooth, at.Sub(t.began).Seconds()), 1)
 			rate += weight * (float64(max(n-seen, 0))/dt - rate)
 			last, seen = at, n
 		}

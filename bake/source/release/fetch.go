@@ -35,6 +35,7 @@ func (f *Fetcher) Fetch(ctx context.Context, reqs []Request) error {
 	if err := f.reserve(missing); err != nil {
 		return err
 	}
+	progress.Expect(f.config.Progress, len(missing))
 	// The largest first, so that none of them is what is left at the end.
 	slices.SortStableFunc(missing, func(a, b Request) int {
 		return int(max(min(b.Size-a.Size, 1), -1))
