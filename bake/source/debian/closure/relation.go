@@ -133,8 +133,11 @@ func ValidVersion(s string) error {
 			digits = 0
 		}
 	}
-	if s == "" {
+	switch {
+	case s == "":
 		return errors.New("version is empty")
+	case strings.HasSuffix(s, "-"):
+		return fmt.Errorf("version %q has an empty revision", s) // which go-deb-version takes
 	}
 	if _, err := debversion.NewVersion(s); err != nil {
 		return fmt.Errorf("version %q: %w", s, err)

@@ -1,0 +1,91 @@
+package debian
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian/closure"
+	"github.com/nodebake/bake/bake/source/debian/repo"
+)
+
+// Update is a locked package of which there is a newer version.
+type Update struct {
+	Have     manifest.LockedPackage
+	Version  string // the highest there is
+	Archive  string // where it is; the security archive where that has it too
+	Suite    string // "trixie-security"
+	Security bool   // the security archive has a newer version, perhaps not the highest
+}
+
+// Outdated returns the packages of locked, Extra among them, of which the
+// suite they come from or its updates have a newer version, in the order of the
+// lock. cfg's lists are not looked at, nor whether a newer version would need
+// other packages.
+func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]Update, error) {
+	l, err := newLoader(cfg)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(locked.Packages, locked.Extra)
+	names := make(map[string]bool, len(all))
+	for _, p := range all {
+		if err := closure.ValidVersion(p.Version); err != nil {
+			return nil, fmt.Errorf("locked package %s: %w", p.Name, err)
+		}
+		names[p.Name] = true
+	}
+	offers := make(map[string]map[string][]Update) // by suite and name
+	var updates []Update
+	for _, p := range all {
+		suite := baseSuite(p.Suite)
+		if offers[suite] == nil {
+			g, err := l.group(ctx, suite)
+			if err != nil {
+				return nil, err
+			}
+			offers[suite] = offersOf(g, names)
+		}
+		if u, newer := newest(p, offers[suite][p.Name]); newer {
+			updates = append(updates, u)
+		}
+	}
+	return updates, nil
+}
+
+// offersOf lists every version of the packages called names.
+func offersOf(g closure.Group, names map[string]bool) map[string][]Update {
+	offers := make(map[string][]Update, len(names))
+	for _, x := range g.Indices {
+		for i := range x.Packages {
+			p := &x.Packages[i]
+			if names[p.Name] {
+				offers[p.Name] = append(offers[p.Name], Update{Version: p.Version, Archive: x.Archive, Suite: x.Suite})
+			}
+		}
+	}
+	return offers
+}
+
+// newest picks the highest of offers that is newer than p. Between equals the
+// security archive wins: a point release copies its updates to the suite, which
+// does not make them less urgent.
+func newest(p manifest.LockedPackage, offers []Update) (Update, bool) {
+	best := Update{Have: p, Version: p.Version}
+	found, security := false, false
+	for _, o := range offers {
+		if closure.CompareVersions(o.Version, p.Version) <= 0 {
+			continue
+		}
+		fixes := o.Archive == repo.Security
+		security = security || fixes
+		d := closure.CompareVersions(o.Version, best.Version)
+		if d > 0 || d == 0 && fixes {
+			o.Have = p
+			best, found = o, true
+		}
+	}
+	best.Security = security
+	return best, found
+}
