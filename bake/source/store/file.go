@@ -122,13 +122,25 @@ func (s *Store) OpenFile(ctx context.Context, sum manifest.Sum) (*os.File, error
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
-	if wrong := (*manifest.SumError)(nil); !errors.As(err, &wrong) {
+	defer f.Close()
+	wrong := (*manifest.SumError)(nil)
+	if !errors.As(err, &wrong) {
 		return nil, fmt.Errorf("verifying %s: %w", path, err)
 	}
-	// The record of a SHA-512 may be what is damaged: remove both.
-	if err := errors.Join(removeIfThere(path), removeIfThere(s.filePath(sum))); err != nil {
-		return nil, fmt.Errorf("removing the damaged file %s: %w", path, err)
+	if s.filePath(sum) != path {
+		// It was found through the record of a SHA-512, which may be what is
+		// damaged.
+		if err := removeIfThere(s.filePath(sum)); err != nil {
+			return nil, fmt.Errorf("removing a record: %w", err)
+		}
+		own, parseErr := manifest.ParseSum("sha256:" + filepath.Base(path))
+		if parseErr == nil && verify(ctx, f, own) == nil {
+			return nil, &DamagedError{Path: s.filePath(sum), Err: err}
+		}
+	}
+	f.Close() // Windows does not remove open files
+	if err := removeIfThere(path); err != nil {
+		return nil, fmt.Errorf("removing a damaged file: %w", err)
 	}
 	return nil, &DamagedError{Path: path, Err: err}
 }

@@ -109,7 +109,11 @@ func prune(ctx context.Context, dir string, o PruneOptions) (removed, kept []ent
 		return nil, nil, err
 	}
 	now, err := fileSystemTime(dir)
-	if err != nil {
+	if err != nil && noSpace(err) {
+		// The disk is full to the last directory entry, and Prune is what
+		// helps. Entries seem younger than they are by this.
+		now = newest(entries)
+	} else if err != nil {
 		return nil, nil, err
 	}
 	doomed, kept := choose(entries, o, now)
@@ -127,6 +131,17 @@ func prune(ctx context.Context, dir string, o PruneOptions) (removed, kept []ent
 		}
 	}
 	return doomed, kept, nil
+}
+
+// newest returns when any of the entries was last used.
+func newest(entries []entry) time.Time {
+	var t time.Time
+	for _, e := range entries {
+		if e.used.After(t) {
+			t = e.used
+		}
+	}
+	return t
 }
 
 // choose decides which entries go.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
@@ -41,24 +40,6 @@ func makeFiles(files ...string) func(context.Context, *tree.PackWriter) error {
 			}
 		}
 		return nil
-	}
-}
-
-// flip changes one byte of a file.
-func flip(t *testing.T, path string, at int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var one [1]byte
-	if _, err := f.ReadAt(one[:], at); err != nil {
-		t.Fatal(err)
-	}
-	one[0] ^= 0x40
-	if _, err := f.WriteAt(one[:], at); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -175,21 +156,3 @@ func TestValues(t *testing.T) {
 		}
 	}
 }
-
-func TestOpenSweepsLeftovers(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	left := filepath.Join(dir, tmpDir, "pack-left")
-	if err := os.Mkdir(left, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	open(t, dir) // s uses the store, so it may be s's
-	if _, err := os.Stat(left); err != nil {
-		t.Errorf("Open of a store in use removed %s", left)
-	}
-	s.Close()
-	s = open(t, t.TempDir())
-	s.Close()
-}
-
-var _ = time.Second
