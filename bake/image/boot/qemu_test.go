@@ -1,0 +1,369 @@
+//go:build qemu
+
+// This test boots a small disk of Debian's signed boot chain in QEMU:
+//
+//	go test -tags qemu -run TestBoot -v ./bake/image/boot
+//
+// It downloads the packages with the host's own apt configuration (read, not
+// changed), 36 MB and the package lists. BAKE_TEST_DEBS names a directory that has
+// them already. The small root is made by mke2fs, so that nothing but the boot
+// chain is under test.
+
+package boot
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/image/disk"
+	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/image/fat"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+const testEpoch = 1761998400
+
+func TestBoot(t *testing.T) {
+	for name, pkg := range map[string]string{
+		"qemu-system-x86_64": "-t bookworm-backports qemu-system-x86", "mke2fs": "e2fsprogs", "dpkg-deb": "dpkg",
+	} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
+		}
+	}
+	root := unpack(t, packages(t))
+	image := filepath.Join(t.TempDir(), "disk.raw")
+	makeDisk(t, root, image, nil)
+
+	other := filepath.Join(t.TempDir(), "other.raw") // a second disk from the same image
+	lone := filepath.Join(t.TempDir(), "lone.raw")   // another image: other GUIDs
+	makeDisk(t, root, lone, []string{"console=ttyS0", "panic=3"})
+	_ = lone
+
+	const (
+		scsi = "virtio-scsi-pci,id=scsi0"
+		ok   = "guest: end"
+	)
+	for _, tt := range []struct {
+		name    string
+		plain   bool // without Secure Boot
+		devices []string
+		want    []string // regular expressions of the console
+	}{
+		{
+			"scsi", false,
+			[]string{scsi, "scsi-hd,drive=a,serial=BOOTED,bootindex=0"},
+			[]string{`guest: serial BOOTED`, `guest: secureboot 1`, `initramfs: the firmware booted .*Scsi`, ok},
+		},
+		{
+			"scsi, the second of two", false,
+			[]string{scsi, "scsi-hd,drive=b,serial=OTHER,scsi-id=0", "scsi-hd,drive=a,serial=BOOTED,scsi-id=1,bootindex=0"},
+			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*Scsi\(0x1,0x0\)`, ok},
+		},
+		{
+			"scsi, the first of two", false,
+			[]string{scsi, "scsi-hd,drive=a,serial=BOOTED,scsi-id=0,bootindex=0", "scsi-hd,drive=b,serial=OTHER,scsi-id=1"},
+			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*Scsi\(0x0,0x0\)`, ok},
+		},
+		{
+			"nvme, the second of two", true,
+			[]string{"nvme,drive=b,serial=OTHER", "nvme,drive=a,serial=BOOTED,bootindex=0"},
+			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*NVMe\(0x1\)`, ok},
+		},
+		{
+			"nvme, the first of two", true,
+			[]string{"nvme,drive=a,serial=BOOTED,bootindex=0", "nvme,drive=b,serial=OTHER"},
+			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*NVMe\(0x1\)`, ok},
+		},
+		{
+			"nvme, with scsi beside it", true,
+			[]string{scsi, "scsi-hd,drive=b,serial=OTHER", "nvme,drive=a,serial=BOOTED,bootindex=0"},
+			[]string{`guest: serial BOOTED`, ok},
+		},
+		{
+			"scsi behind a bridge", true,
+			[]string{"pcie-root-port,id=p1,chassis=1", "virtio-scsi-pci,id=scsi1,bus=p1", scsi,
+				"scsi-hd,drive=b,bus=scsi0.0,serial=OTHER", "scsi-hd,drive=a,bus=scsi1.0,serial=BOOTED,bootindex=0"},
+			[]string{`guest: serial BOOTED`, `Pci\(0x[0-9a-f]+,0x0\)/Pci\(0x0,0x0\)/Scsi`, ok},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			copyFile(t, image, other)
+			booted := filepath.Join(t.TempDir(), "booted.raw")
+			copyFile(t, image, booted)
+			out := runQEMU(t, tt.plain, map[string]string{"a": booted, "b": other}, tt.devices)
+			for _, w := range tt.want {
+				if !regexp.MustCompile(w).MatchString(out) {
+					t.Errorf("the console does not show %q", w)
+				}
+			}
+			if t.Failed() || testing.Verbose() {
+				t.Logf("console:\n%s", interesting(out))
+			}
+		})
+	}
+}
+
+// packages returns the directory of Debian packages.
+func packages(t *testing.T) string {
+	if dir := os.Getenv("BAKE_TEST_DEBS"); dir != "" {
+		return dir
+	}
+	dir := t.TempDir()
+	sources := hostSources(t, "trixie")
+	apt := func(args ...string) string {
+		for _, d := range []string{"lists/partial", "cache/archives/partial", "parts", "debs"} {
+			if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "parts/host.sources"), sources, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("apt-get", append([]string{
+			"-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=" + dir + "/parts", "-o", "Dir::State::lists=" + dir + "/lists",
+			"-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache=" + dir + "/cache", "-o", "APT::Sandbox::User=root",
+			"-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64",
+		}, args...)...)
+		cmd.Dir = filepath.Join(dir, "debs")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("apt-get %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	apt("update")
+	kernel := regexp.MustCompile(`(?m)^Inst (linux-image-[0-9]\S*)`).FindStringSubmatch(apt("-s", "--no-install-recommends", "install", "linux-image-cloud-amd64"))
+	if kernel == nil {
+		t.Fatal("apt-get knows no linux-image that linux-image-cloud-amd64 depends on")
+	}
+	apt("download", kernel[1], "shim-signed", "shim-helpers-amd64-signed", "systemd-boot-efi-amd64-signed")
+	return filepath.Join(dir, "debs")
+}
+
+// hostSources returns the host's apt sources for another suite.
+func hostSources(t *testing.T, suite string) []byte {
+	files, err := filepath.Glob("/etc/apt/sources.list.d/*.sources")
+	if err != nil || len(files) == 0 {
+		t.Fatal("the host has no /etc/apt/sources.list.d/*.sources to take a mirror from")
+	}
+	var all []byte
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if suites, ok := strings.CutPrefix(line, "Suites:"); ok {
+				if strings.Contains(suites, "-security") {
+					line = "Suites: " + suite + "-security\n"
+				} else {
+					line = "Suites: " + suite + "\n"
+				}
+			}
+			all = append(all, line...)
+		}
+		all = append(all, '\n')
+	}
+	return all
+}
+
+// unpack makes a tree of the packages' files.
+func unpack(t *testing.T, debs string) *tree.Tree {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no packages", debs)
+	}
+	for _, f := range files {
+		if out, err := exec.Command("dpkg-deb", "-x", f, dir).CombinedOutput(); err != nil {
+			t.Fatalf("dpkg-deb -x %s: %v\n%s", f, err, out)
+		}
+	}
+	var entries []tree.Entry
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			entries = append(entries, directory(rel))
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		entries = append(entries, textEntry(rel, 0o644, data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := tree.New(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func buildGo(t *testing.T, dir, pkg string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "program")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build %s: %v\n%s", pkg, err, text)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// makeDisk writes a bootable disk.
+func makeDisk(t *testing.T, root *tree.Tree, to string, arguments []string) {
+	t.Helper()
+	if arguments == nil {
+		arguments = []string{"console=ttyS0,38400n8d", "panic=3"}
+	}
+	layout, err := disk.NewLayout(512 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guids := disk.NewGUIDs([]byte(strings.Join(arguments, " ")))
+	esp, err := Plan(Config{
+		Arch: manifest.AMD64, Root: root, Init: buildGo(t, "../../..", "./cmd/init"), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
+		Arguments: arguments, RootGUID: guids.Root.String(), Name: "test", Title: "A test", Epoch: testEpoch,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	espList, err := fat.Plan(esp.Tree, fat.Options{
+		Size: layout.ESP.Length, HiddenSectors: uint32(layout.ESP.Start / 512), VolumeID: 1, Label: "ESP", Epoch: time.Unix(testEpoch, 0),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := disk.Plan(disk.Config{
+		Layout: layout, GUIDs: guids, Arch: "amd64", ESPList: espList,
+		RootList: extent.List{Size: layout.Root.Length, Extents: smallRoot(t)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(list.Size); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list.Extents {
+		if _, err := io.Copy(io.NewOffsetWriter(f, e.Offset), e.Blob.Section(e.BlobOffset, e.Length)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// smallRoot is an ext4 with an init, made by mke2fs.
+func smallRoot(t *testing.T) []extent.Extent {
+	t.Helper()
+	dir, image := t.TempDir(), filepath.Join(t.TempDir(), "root.ext4")
+	for _, d := range []string{"dev", "proc", "sys", "usr/lib/systemd", "usr/sbin"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "usr/lib/systemd/systemd"), buildGo(t, "testdata/guest", "."), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"sbin": "usr/sbin", "lib": "usr/lib", "usr/sbin/init": "/lib/systemd/systemd"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", dir, image, "32M").CombinedOutput(); err != nil {
+		t.Fatalf("mke2fs: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []extent.Extent{{Length: int64(len(data)), Blob: tree.Bytes("root", data)}}
+}
+
+// runQEMU boots and returns what the serial console showed.
+func runQEMU(t *testing.T, plain bool, drives map[string]string, devices []string) string {
+	t.Helper()
+	dir := t.TempDir()
+	vars, code := "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+	args := []string{"-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
+	if plain {
+		vars, code = "/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"
+		args = []string{"-machine", "q35"}
+	}
+	copyFile(t, vars, filepath.Join(dir, "vars.fd"))
+	console := filepath.Join(dir, "console")
+	args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
+		"-drive", "if=pflash,unit=1,format=raw,file="+filepath.Join(dir, "vars.fd"),
+		"-serial", "file:"+console)
+	for _, id := range []string{"a", "b"} {
+		if file := drives[id]; file != "" && strings.Contains(strings.Join(devices, " "), "drive="+id) {
+			args = append(args, "-drive", "if=none,format=raw,id="+id+",file="+file)
+		}
+	}
+	for _, d := range devices {
+		args = append(args, "-device", d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	began := time.Now()
+	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", args...).CombinedOutput()
+	text, _ := os.ReadFile(console)
+	t.Logf("qemu-system-x86_64 %s\n%.1f s", strings.Join(args, " "), time.Since(began).Seconds())
+	if err != nil {
+		t.Errorf("QEMU: %v\n%s", err, out)
+	}
+	return string(bytes.ReplaceAll(text, []byte("\r"), nil))
+}
+
+// interesting leaves out what the firmware draws and most of the kernel's lines
+// before it starts init.
+func interesting(console string) string {
+	var b strings.Builder
+	started := false
+	for line := range strings.Lines(console) {
+		started = started || strings.Contains(line, "Run /init")
+		if started || regexp.MustCompile(`initramfs:|guest:|secureboot|ecure boot|ockdown|EXT4|rror|panic|reboot`).MatchString(line) {
+			fmt.Fprint(&b, line)
+		}
+	}
+	return b.String()
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "--sparse=always", "--no-preserve=mode", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,180 @@
+package disk
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/image/fat"
+	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+func TestNewLayout(t *testing.T) {
+	const overhead = alignment + espSize + mib // before the root, and the last MiB with the backup table
+	for _, tt := range []struct {
+		minRoot, size int64 // 0: refused
+	}{
+		{1, gib},
+		{gib - overhead, gib},
+		{gib - overhead + 1, 2 * gib},
+		{2*gib - overhead, 2 * gib},
+		{3 * gib, 4 * gib},
+		{maxSize - overhead, maxSize},
+		{maxSize - overhead + 1, 0},
+		{1 << 62, 0},
+		{0, 0},
+		{-1, 0},
+	} {
+		l, err := NewLayout(tt.minRoot)
+		if tt.size == 0 {
+			if err == nil {
+				t.Errorf("NewLayout(%d) = %+v; want an error", tt.minRoot, l)
+			}
+			continue
+		}
+		if err != nil || l.Size != tt.size {
+			t.Errorf("NewLayout(%d) = %+v, %v; want a disk of %d", tt.minRoot, l, err, tt.size)
+			continue
+		}
+		if l.Root.Length < tt.minRoot || l.ESP.Start%mib+l.Root.Start%mib+l.Root.Length%mib != 0 {
+			t.Errorf("NewLayout(%d) = %+v; want a root of at least that, aligned to a MiB", tt.minRoot, l)
+		}
+		if l.ESP.Start+l.ESP.Length != l.Root.Start || l.Size-l.Root.Start-l.Root.Length != mib {
+			t.Errorf("NewLayout(%d) = %+v; want the root between the ESP and the last MiB", tt.minRoot, l)
+		}
+	}
+}
+
+// config is a disk with an ESP and a few bytes as its root.
+func config(t testing.TB) Config {
+	t.Helper()
+	layout, err := NewLayout(100 * mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := tree.New([]tree.Entry{{Path: ".", Type: tree.Dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	esp, err := fat.Plan(files, fat.Options{Size: layout.ESP.Length, VolumeID: 1, Epoch: time.Unix(1761998400, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := extent.List{Size: layout.Root.Length}
+	root.Append(4096, 5, tree.Bytes("root", []byte("a root")), 0)
+	return Config{Layout: layout, GUIDs: NewGUIDs([]byte("seed")), Arch: "amd64", ESPList: esp, RootList: root}
+}
+
+func TestPlan(t *testing.T) {
+	c := config(t)
+	l, err := Plan(c)
+	if err != nil {
+		t.Fatalf("Plan() = %v", err)
+	}
+	table, err := gpt.Read(l.Reader(), l.Size)
+	if err != nil {
+		t.Fatalf("Read() = %v", err)
+	}
+	if len(table.Partitions) != 2 || table.Disk != c.GUIDs.Disk || table.Backup != l.Size-gpt.SectorSize {
+		t.Fatalf("Read() = %+v", table)
+	}
+	for i, want := range []struct {
+		typ  string
+		guid gpt.GUID
+		at   Range
+	}{{"esp", c.GUIDs.ESP, c.Layout.ESP}, {"root-x86-64", c.GUIDs.Root, c.Layout.Root}} {
+		p := table.Partitions[i]
+		if gpt.TypeName(p.Type) != want.typ || p.GUID != want.guid || (Range{p.Start, p.Length}) != want.at {
+			t.Errorf("partition %d = %+v; want %+v", i+1, p, want)
+		}
+	}
+	if _, err := fat.Open(io.NewSectionReader(l.Reader(), c.Layout.ESP.Start, c.Layout.ESP.Length), c.Layout.ESP.Length); err != nil {
+		t.Errorf("the ESP: %v", err)
+	}
+	got := make([]byte, 7)
+	if _, err := l.Reader().ReadAt(got, c.Layout.Root.Start+4095); err != nil || !bytes.Equal(got, []byte("\x00a roo\x00")) {
+		t.Errorf("the root has %q, %v", got, err)
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"architecture": func(c *Config) { c.Arch = "riscv64" },
+		"ESP's size":   func(c *Config) { c.ESPList.Size-- },
+		"root's size":  func(c *Config) { c.RootList.Size += 4096 },
+	} {
+		c := config(t)
+		change(&c)
+		if _, err := Plan(c); err == nil {
+			t.Errorf("%s: Plan() succeeds", name)
+		}
+	}
+}
+
+func TestDeterminism(t *testing.T) {
+	digest := func() [32]byte {
+		l, err := Plan(config(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.New()
+		for p := range l.Pieces() {
+			if p.Blob != nil {
+				if _, err := io.Copy(h, p.Blob.Section(int64(p.Chunk)*tree.ChunkSize+p.From, p.Length)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return [32]byte(h.Sum(nil))
+	}
+	if a, b := digest(), digest(); a != b {
+		t.Errorf("two plans of one disk give %x and %x", a, b)
+	}
+}
+
+// TestSgdisk has the finished disk judged, also after it was put on a larger one.
+func TestSgdisk(t *testing.T) {
+	sgdisk, err := exec.LookPath("sgdisk")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("sgdisk is missing: apt-get install gdisk")
+		}
+		t.Skip("sgdisk is missing: apt-get install gdisk")
+	}
+	l, err := Plan(config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(l.Size); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range l.Extents {
+		if _, err := io.Copy(io.NewOffsetWriter(f, e.Offset), e.Blob.Section(e.BlobOffset, e.Length)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput()
+	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
+		t.Errorf("sgdisk --verify: %v\n%s", err, out)
+	}
+	if err := f.Truncate(10 * gib); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput(); err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
+		t.Errorf("sgdisk --verify accepts a backup table in the middle of the disk:\n%s", out)
+	}
+}
