@@ -1,9 +1,6 @@
 package ext4
 
-import (
-	"encoding/binary"
-	"hash/crc32"
-)
+import "hash/crc32"
 
 // crc32c continues seed over data the way the kernel does: without the
 // inversions at both ends that package crc32 makes (checksums.rst). Start with crcStart.
@@ -14,11 +11,15 @@ func crc32c(seed uint32, data []byte) uint32 {
 
 const crcStart = ^uint32(0)
 
-// crc32c32 continues seed over one little-endian word.
+// crc32c32 continues seed over one little-endian word. Every inode needs two of these;
+// crc32.Update would move the word to the heap.
 func crc32c32(seed, word uint32) uint32 {
-	var b [4]byte
-	binary.LittleEndian.PutUint32(b[:], word)
-	return crc32c(seed, b[:])
+	table := crc32.MakeTable(crc32.Castagnoli)
+	for range 4 {
+		seed = table[byte(seed^word)] ^ seed>>8
+		word >>= 8
+	}
+	return seed
 }
 
 // inodeSeed is what checksums of everything that belongs to an inode start from.

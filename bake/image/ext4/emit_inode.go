@@ -43,6 +43,7 @@ func (w *emitter) emitInodes() {
 	w.sealInode(format.InodeResize, slot(format.InodeResize), w.resizeInode())
 	w.sealInode(format.InodeJournal, slot(format.InodeJournal), w.journalInode())
 	trees := w.trees
+	inode := new(format.Inode)
 	for i := range w.nodes {
 		ino := inodeNumber(int32(i))
 		var at []run // blocks of its extent tree
@@ -50,16 +51,16 @@ func (w *emitter) emitInodes() {
 			at, trees = w.treeAt[trees[0][1]:], trees[1:]
 		}
 		b := slot(ino)
-		inode := w.nodeInode(int32(i), ino, at)
+		w.fillInode(inode, int32(i), at)
 		copy(b[format.InodeFixedSize:], w.nodes[i].inXattr)
 		w.sealInode(ino, b, inode)
 	}
 }
 
 // sealInode writes inode, and the checksum of all of b into it.
-func (w *emitter) sealInode(ino uint32, b []byte, inode format.Inode) {
+func (w *emitter) sealInode(ino uint32, b []byte, inode *format.Inode) {
 	inode.ExtraIsize = format.InodeExtraIsize
-	putStruct(b, &inode)
+	putStruct(b, inode)
 	// The checksum's own fields are still zero, as the sum wants them.
 	sum := crc32c(inodeSeed(w.seed, ino, inode.Generation), b)
 	binary.LittleEndian.PutUint16(b[format.InodeChecksumLoOffset:], uint16(sum))
@@ -67,8 +68,15 @@ func (w *emitter) sealInode(ino uint32, b []byte, inode format.Inode) {
 }
 
 // newInode is an inode whose every time is the epoch.
-func (w *emitter) newInode(mode uint16, size, blocks int64) format.Inode {
-	inode := format.Inode{Mode: mode, LinksCount: 1}
+func (w *emitter) newInode(mode uint16, size, blocks int64) *format.Inode {
+	inode := new(format.Inode)
+	w.initInode(inode, mode, size, blocks)
+	return inode
+}
+
+// initInode makes inode what newInode returns.
+func (w *emitter) initInode(inode *format.Inode, mode uint16, size, blocks int64) {
+	*inode = format.Inode{Mode: mode, LinksCount: 1}
 	inode.SizeLo, inode.SizeHigh = uint32(size), uint32(size>>32)
 	sectors := blocks * (blockSize / 512)
 	inode.BlocksLo, inode.BlocksHigh = uint32(sectors), uint16(sectors>>32)
@@ -78,11 +86,10 @@ func (w *emitter) newInode(mode uint16, size, blocks int64) format.Inode {
 	}
 	inode.ATime, inode.CTime, inode.MTime, inode.CRTime = low, low, low, low
 	inode.ATimeExtra, inode.CTimeExtra, inode.MTimeExtra, inode.CRTimeExtra = extra, extra, extra, extra
-	return inode
 }
 
-// nodeInode makes the inode of a node; at has the blocks of its extent tree.
-func (w *emitter) nodeInode(i int32, ino uint32, at []run) format.Inode {
+// fillInode makes inode the one of a node; at has the blocks of its extent tree.
+func (w *emitter) fillInode(inode *format.Inode, i int32, at []run) {
 	n := &w.nodes[i]
 	e := n.entry
 	runs := w.content[i].of(w.runs)
@@ -100,7 +107,7 @@ func (w *emitter) nodeInode(i int32, ino uint32, at []run) format.Inode {
 	if n.xattr != nil {
 		blocks++
 	}
-	inode := w.newInode(n.mode, size, blocks)
+	w.initInode(inode, n.mode, size, blocks)
 	inode.UIDLo, inode.UIDHigh = uint16(e.UID), uint16(e.UID>>16)
 	inode.GIDLo, inode.GIDHigh = uint16(e.GID), uint16(e.GID>>16)
 	inode.FileACLLo, inode.FileACLHigh = uint32(w.xattrs[i]), uint16(w.xattrs[i]>>32)
@@ -125,9 +132,8 @@ func (w *emitter) nodeInode(i int32, ino uint32, at []run) format.Inode {
 	case e.Type == tree.Fifo:
 	default:
 		inode.Flags |= format.InodeExtents
-		putExtents(inode.Block[:], runs, at, inodeSeed(w.seed, ino, 0), w.makeBlock)
+		putExtents(inode.Block[:], runs, at, inodeSeed(w.seed, inodeNumber(i), 0), w.makeBlock)
 	}
-	return inode
 }
 
 // encodeDevice writes a device number: in 16 bits where it fits, as the first
@@ -153,7 +159,7 @@ func decodeDevice(block *[format.InodeBlockSize]byte) (major, minor uint32) {
 // descriptors, through block pointers as ext2 had them: its double indirect
 // block knows the reserved blocks, and each of these is an indirect block that
 // knows its copies in other groups (special_inodes.rst, "Reserved GDT Blocks").
-func (w *emitter) resizeInode() format.Inode {
+func (w *emitter) resizeInode() *format.Inode {
 	const perBlock = blockSize / 4
 	const direct = 12
 	copies := 0
@@ -185,7 +191,7 @@ func (w *emitter) emitResizeMap(front []byte) {
 }
 
 // journalInode makes the journal's inode.
-func (w *emitter) journalInode() format.Inode {
+func (w *emitter) journalInode() *format.Inode {
 	inode := w.newInode(format.ModeFile|0o600, w.journalBlocks*blockSize, w.journalBlocks)
 	inode.Flags |= format.InodeExtents
 	putExtents(inode.Block[:], w.journal, nil, 0, nil)

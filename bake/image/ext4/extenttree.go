@@ -25,18 +25,22 @@ func extentTreeBlocks(n int) int {
 // Inode.Block, and the rest to the blocks at, in the order leaves first. block returns the buffer of
 // a block, and seed is the one of the inode.
 func putExtents(area []byte, runs []run, at []run, seed uint32, block func(n int64) []byte) {
-	// entry i of the level being written
-	first := make([]uint32, len(runs)) // the first block of the file that it covers
+	var few [format.ExtentsInInode]uint32
+	first := few[:0] // of each entry of the level being written: the first block of the file that it covers
 	var logical int64
-	for i, r := range runs {
-		first[i] = uint32(logical)
+	for _, r := range runs {
+		first = append(first, uint32(logical))
 		logical += r.n
 	}
 	if logical > 1<<32-1 {
 		panic(fmt.Sprintf("BUG: file of %d blocks", logical))
 	}
 	put := func(b []byte, depth, from, to, limit int) {
-		putStruct(b, &format.ExtentHeader{Magic: format.ExtentMagic, Entries: uint16(to - from), Max: uint16(limit), Depth: uint16(depth)})
+		// By hand: package binary would allocate for each of thousands of files.
+		binary.LittleEndian.PutUint16(b, format.ExtentMagic)
+		binary.LittleEndian.PutUint16(b[2:], uint16(to-from))
+		binary.LittleEndian.PutUint16(b[4:], uint16(limit))
+		binary.LittleEndian.PutUint16(b[6:], uint16(depth))
 		for i := from; i < to; i++ {
 			b = b[format.ExtentEntrySize:]
 			binary.LittleEndian.PutUint32(b, first[i])

@@ -49,7 +49,7 @@ const lostFoundBlocks = 4
 // newModel makes inodes of t. The error joins everything in t that ext4
 // cannot hold.
 func newModel(t *tree.Tree, o *Options) (*model, error) {
-	m := &model{nodes: make([]node, 2, len(t.Entries)+1)}
+	m := &model{nodes: make([]node, 2, len(t.Entries)+2)}
 	a := adapter{model: m, epoch: o.Epoch, links: make([]link, 0, len(t.Entries)+1)}
 	a.addEntries(t)
 	a.addHardlinks(t)
