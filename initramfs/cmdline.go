@@ -54,7 +54,13 @@ func ParseCommandLine(text string) (CommandLine, error) {
 		default:
 			if module, parameter, ok := strings.Cut(key, "."); ok && module != "" && parameter != "" {
 				module = strings.ReplaceAll(module, "-", "_")
-				c.parameters[module] = append(c.parameters[module], parameter+strings.TrimPrefix(arg, key))
+				if strings.Contains(value, " ") {
+					value = `"` + value + `"`
+				}
+				if strings.Contains(arg, "=") {
+					parameter += "=" + value
+				}
+				c.parameters[module] = append(c.parameters[module], parameter)
 			}
 		}
 	}
