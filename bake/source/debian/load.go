@@ -147,6 +147,10 @@ func (l *loader) first(ctx context.Context, name string, size int64, urls []stri
 	task := l.sink.Start("fetch", name, size)
 	var errs []error
 	for _, u := range urls {
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, err)
+			break
+		}
 		content, err := l.cfg.Getter.Get(ctx, []string{u}, limit)
 		if err == nil {
 			err = accept(content)
@@ -159,9 +163,6 @@ func (l *loader) first(ctx context.Context, name string, size int64, urls []stri
 		}
 		// A Getter's own error names the URL.
 		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	task.End("failed")
 	return errors.Join(errs...)

@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -80,12 +81,10 @@ func parseMirror(text string) (archive, base string, err error) {
 	}
 	u, err := url.Parse(text)
 	switch {
-	case err != nil:
-		return "", "", fmt.Errorf("it is not a URL (want http:// or https://)")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "", "", fmt.Errorf("it is not a URL of http:// or https://")
-	case u.RawQuery != "" || u.Fragment != "":
-		return "", "", fmt.Errorf("the URL of a directory has neither ? nor #")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return "", "", errors.New("it is not a URL of http:// or https://")
+	case strings.ContainsAny(text, "?#"):
+		return "", "", errors.New("the URL of a directory has neither ? nor #")
 	}
 	if archive == "" {
 		if m := archivePath.FindStringSubmatch(u.Path); m != nil {
@@ -108,7 +107,7 @@ var archivePath = regexp.MustCompile(`/(debian|debian-security)(?:/[0-9]{8}T[0-9
 // is checked against the lock.
 func debianArchive(s aptconf.Source) (string, bool) {
 	u, err := url.Parse(s.URI)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(s.URI, "$[") {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(s.URI, "?#$[") {
 		return "", false
 	}
 	m := archivePath.FindStringSubmatch(u.Path)

@@ -1,0 +1,455 @@
+package debian
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/release"
+)
+
+func testNow() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+
+// web is what mirrors serve, by URL, and what was asked of them.
+type web struct {
+	files map[string][]byte
+	asked []string
+}
+
+func (w *web) Get(_ context.Context, urls []string, limit int64) ([]byte, error) {
+	for _, u := range urls {
+		w.asked = append(w.asked, u)
+		if b, ok := w.files[u]; ok {
+			if int64(len(b)) > limit {
+				return nil, fmt.Errorf("%s: longer than %d bytes", u, limit)
+			}
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: 404", urls[0])
+}
+
+// publisher signs archives as Debian does.
+type publisher struct {
+	key     *openpgp.Entity
+	keyring []byte
+}
+
+func newPublisher(t *testing.T) *publisher {
+	t.Helper()
+	key, err := openpgp.NewEntity("archive", "", "archive@debian.example", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return testNow().AddDate(-1, 0, 0) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := key.Serialize(w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &publisher{key, b.Bytes()}
+}
+
+// suite is one suite to publish; zero fields have their defaults.
+type suite struct {
+	archive, name, label, codename string
+	age                            time.Duration
+	packages                       string // stanzas
+}
+
+// pkg is a stanza of a package; its digest is that of its name and version.
+func pkg(name, version, fields string) string {
+	if fields != "" {
+		fields += "\n"
+	}
+	sum := sha256.Sum256([]byte(name + version))
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nFilename: pool/main/%s/%s_%s_amd64.deb\nSize: 1000\nSHA256: %x\n%s\n", name, version, name, name, version, sum, fields)
+}
+
+func (p *publisher) publish(t *testing.T, w *web, base string, s suite) {
+	t.Helper()
+	if s.codename == "" {
+		s.codename = s.name
+	}
+	if s.label == "" {
+		s.label = map[string]string{"debian": "Debian", "debian-security": "Debian-Security"}[s.archive]
+	}
+	dist := base + "/" + s.archive + "/dists/" + s.name + "/"
+	var gz bytes.Buffer
+	z := gzip.NewWriter(&gz)
+	if _, err := z.Write([]byte(s.packages)); err != nil {
+		t.Fatal(err)
+	}
+	z.Close()
+	plain, packed := sha256.Sum256([]byte(s.packages)), sha256.Sum256(gz.Bytes())
+	const index = "main/binary-amd64/Packages"
+	date := testNow().Add(-s.age)
+	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: some-alias\nCodename: %s\nDate: %s\nValid-Until: %s\nAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n %x %d %s\n %x %d %s.gz\n",
+		s.label, s.codename, date.Format("Mon, 02 Jan 2006 15:04:05 UTC"), date.AddDate(0, 0, 7).Format("Mon, 02 Jan 2006 15:04:05 UTC"),
+		plain, len(s.packages), index, packed, gz.Len(), index)
+	var signed bytes.Buffer
+	c, err := clearsign.Encode(&signed, p.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.files[dist+"InRelease"] = signed.Bytes()
+	w.files[dist+index+".gz"] = gz.Bytes()
+	w.files[dist+path.Dir(index)+"/by-hash/SHA256/"+hex.EncodeToString(packed[:])] = gz.Bytes()
+}
+
+// trixie publishes a small release.
+func (p *publisher) trixie(t *testing.T, w *web, base string) {
+	t.Helper()
+	p.publish(t, w, base, suite{archive: "debian", name: "trixie", packages: pkg("base-files", "13", "Essential: yes\nPre-Depends: awk") +
+		pkg("mawk", "1.3", "Provides: awk") + pkg("curl", "8.0", "Depends: libcurl4 (= 8.0)") + pkg("libcurl4", "8.0", "") + pkg("unused", "1", "")})
+	p.publish(t, w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
+	p.publish(t, w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("curl", "8.0+deb13u1", "Depends: libcurl4 (= 8.0+deb13u1)") + pkg("libcurl4", "8.0+deb13u1", "")})
+}
+
+func newWeb() *web { return &web{files: make(map[string][]byte)} }
+
+func testConfig(t *testing.T, p *publisher, w *web, mirrors ...string) Config {
+	t.Helper()
+	list, err := Mirrors(mirrors, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Suite: "trixie", Arch: manifest.AMD64, Packages: refs("curl", "tzdata"), List: "worker list",
+		Mirrors: list, Getter: w, Now: testNow(), Keyring: p.keyring,
+	}
+}
+
+func refs(names ...string) []manifest.PackageRef {
+	var list []manifest.PackageRef
+	for _, n := range names {
+		name, suite, _ := strings.Cut(n, "/")
+		list = append(list, manifest.PackageRef{Name: name, Suite: suite})
+	}
+	return list
+}
+
+func locked(archive, suite, name, version string) manifest.LockedPackage {
+	return manifest.LockedPackage{
+		Name: name, Version: version, Arch: "amd64", Suite: suite, Archive: archive,
+		Path: fmt.Sprintf("pool/main/%s/%s_%s_amd64.deb", name, name, version), Size: 1000,
+		SHA256: manifest.SHA256(sha256.Sum256([]byte(name + version))),
+	}
+}
+
+func TestResolve(t *testing.T) {
+	p, w := newPublisher(t), newWeb()
+	const base = "http://mirror.example"
+	p.trixie(t, w, base)
+	p.publish(t, w, base, suite{archive: "debian", name: "trixie-backports", label: "Debian Backports", packages: pkg("socat", "2~bpo13+1", "Depends: libcurl4")})
+	cfg := testConfig(t, p, w, base)
+	cfg.Packages = append(cfg.Packages, refs("socat/trixie-backports")...)
+	cfg.Extra = refs("unused", "curl", "socat/trixie-backports", "curl/trixie")
+	got, err := Resolve(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &manifest.LockedArch{
+		Packages: []manifest.LockedPackage{
+			locked("debian", "trixie", "base-files", "13"),
+			locked("debian-security", "trixie-security", "curl", "8.0+deb13u1"),
+			locked("debian-security", "trixie-security", "libcurl4", "8.0+deb13u1"),
+			locked("debian", "trixie", "mawk", "1.3"),
+			locked("debian", "trixie-backports", "socat", "2~bpo13+1"),
+			locked("debian", "trixie-updates", "tzdata", "2026f"),
+		},
+		Extra: []manifest.LockedPackage{
+			locked("debian-security", "trixie-security", "curl", "8.0+deb13u1"),
+			locked("debian", "trixie-backports", "socat", "2~bpo13+1"),
+			locked("debian", "trixie", "unused", "1"),
+		},
+	}
+	for _, s := range []struct{ archive, suite string }{
+		{"debian", "trixie"}, {"debian", "trixie-backports"}, {"debian", "trixie-updates"}, {"debian-security", "trixie-security"},
+	} {
+		content := w.files[base+"/"+s.archive+"/dists/"+s.suite+"/InRelease"]
+		want.Releases = append(want.Releases, manifest.LockedRelease{Archive: s.archive, Suite: s.suite, Date: testNow(), SHA256: manifest.SHA256(sha256.Sum256(content))})
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Resolve (-want +got):\n%s", diff)
+	}
+	for _, u := range w.asked {
+		if !strings.HasSuffix(u, "/InRelease") && !strings.Contains(u, "/by-hash/") {
+			t.Errorf("asked for %s; want indices by their digest", u)
+		}
+	}
+}
+
+func TestResolveMirrors(t *testing.T) {
+	const a, b = "http://a.example", "http://b.example"
+	release := a + "/debian/dists/trixie/InRelease"
+	tests := []struct {
+		name   string
+		change func(*publisher, *web)
+		want   string // of the error; "": the second mirror serves
+	}{
+		{"first is not there", func(_ *publisher, w *web) { delete(w.files, release) }, ""},
+		{"first is a portal", func(_ *publisher, w *web) { w.files[release] = []byte("<html>") }, ""},
+		{"first is tampered with", func(_ *publisher, w *web) {
+			w.files[release] = bytes.Replace(w.files[release], []byte("some-alias"), []byte("evil-alias"), 1)
+		}, ""},
+		{"first is stale", func(p *publisher, w *web) {
+			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: 8 * 24 * time.Hour, packages: pkg("curl", "1", "")})
+		}, ""},
+		{"first serves another suite", func(p *publisher, w *web) {
+			p.publish(t, w, a, suite{archive: "debian", name: "trixie", codename: "bookworm", packages: pkg("curl", "1", "")})
+		}, ""},
+		{"first has no indices", func(_ *publisher, w *web) {
+			for u := range w.files {
+				if strings.HasPrefix(u, a) && strings.Contains(u, "Packages") || strings.Contains(u, a+"/debian/dists/trixie/main/binary-amd64/by-hash") {
+					delete(w.files, u)
+				}
+			}
+		}, ""},
+		{"first has another index", func(_ *publisher, w *web) {
+			for u := range w.files {
+				if strings.HasPrefix(u, a) && strings.Contains(u, "binary-amd64") {
+					w.files[u] = []byte("not what was signed")
+				}
+			}
+		}, ""},
+		{"no by-hash", func(_ *publisher, w *web) {
+			for u := range w.files {
+				if strings.Contains(u, "by-hash") {
+					delete(w.files, u)
+				}
+			}
+		}, ""},
+		{"neither has a Release", func(_ *publisher, w *web) {
+			delete(w.files, release)
+			delete(w.files, strings.Replace(release, a, b, 1))
+		}, b + "/debian/dists/trixie/InRelease: 404"},
+		{"neither has the index", func(_ *publisher, w *web) {
+			for u := range w.files {
+				if strings.Contains(u, "/trixie/main/") {
+					delete(w.files, u)
+				}
+			}
+		}, b + "/debian/dists/trixie/main/binary-amd64/Packages.gz: 404"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p, w := newPublisher(t), newWeb()
+			p.trixie(t, w, a)
+			p.trixie(t, w, b)
+			test.change(p, w)
+			got, err := Resolve(t.Context(), testConfig(t, p, w, a, b))
+			if test.want != "" {
+				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "loading trixie of debian") {
+					t.Errorf("Resolve: error is %v; want %q", err, test.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Packages) != 5 {
+				t.Errorf("Resolve = %d packages; want 5", len(got.Packages))
+			}
+		})
+	}
+}
+
+func TestResolveErrors(t *testing.T) {
+	const base = "http://mirror.example"
+	p, w := newPublisher(t), newWeb()
+	p.trixie(t, w, base)
+	p.publish(t, w, base, suite{archive: "debian", name: "bad-syntax", packages: pkg("a", "1", "") + "Package: b\nVersion: 1\n"})
+
+	t.Run("expired", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Now = testNow().AddDate(0, 0, 8)
+		_, err := Resolve(t.Context(), cfg)
+		var expired *ExpiredError
+		if !errors.As(err, &expired) || !strings.Contains(err.Error(), "2026-11-29") || !strings.Contains(err.Error(), "clock") {
+			t.Errorf("error is %v; want an ExpiredError with date and remedy", err)
+		}
+	})
+	t.Run("not Debian's key", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Keyring = nil
+		if _, err := Resolve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "none of its signatures is good") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("no mirror", func(t *testing.T) {
+		cfg := testConfig(t, p, w)
+		_, err := Resolve(t.Context(), cfg)
+		var none *NoMirrorError
+		if !errors.As(err, &none) || !strings.Contains(err.Error(), "--mirror") {
+			t.Errorf("error is %v; want a NoMirrorError that names the flag", err)
+		}
+	})
+	t.Run("no mirror of security", func(t *testing.T) {
+		cfg := testConfig(t, p, w, "debian="+base+"/debian")
+		_, err := Resolve(t.Context(), cfg)
+		var none *NoMirrorError
+		if !errors.As(err, &none) || none.Archive != "debian-security" {
+			t.Errorf("error is %v; want a NoMirrorError", err)
+		}
+	})
+	t.Run("architecture", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Arch = "riscv64"
+		if _, err := Resolve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "trixie has no architecture riscv64") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("unsolvable", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Packages = refs("curl", "nginx")
+		_, err := Resolve(t.Context(), cfg)
+		var unsolvable *UnsolvableError
+		if !errors.As(err, &unsolvable) || !strings.Contains(err.Error(), "worker list: there is no package nginx in trixie, trixie-updates, trixie-security") {
+			t.Errorf("error is %v; want an UnsolvableError", err)
+		}
+	})
+	t.Run("extra", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Extra = refs("nginx")
+		if _, err := Resolve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "extra packages: there is no package nginx") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("syntax", func(t *testing.T) {
+		cfg := testConfig(t, p, w, base)
+		cfg.Suite, cfg.Packages = "bad-syntax", refs("a")
+		if _, err := Resolve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `package "b" at line 8`) {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Resolve(ctx, testConfig(t, p, w, base)); !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v; want %v", err, context.Canceled)
+		}
+	})
+}
+
+func TestOutdated(t *testing.T) {
+	const base = "http://mirror.example"
+	p, w := newPublisher(t), newWeb()
+	p.publish(t, w, base, suite{archive: "debian", name: "trixie", packages: pkg("same", "1", "") + pkg("point", "2", "") + pkg("both", "2", "") + pkg("behind", "3", "") + pkg("newer", "1", "")})
+	p.publish(t, w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
+	p.publish(t, w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("both", "2", "") + pkg("curl", "2", "") + pkg("behind", "2", "")})
+	lock := &manifest.LockedArch{
+		Packages: []manifest.LockedPackage{
+			locked("debian", "trixie", "behind", "1"),
+			locked("debian", "trixie", "both", "1"),
+			locked("debian-security", "trixie-security", "curl", "1"),
+			locked("debian", "trixie", "gone", "1"),
+			locked("debian", "trixie", "newer", "2"),
+			locked("debian", "trixie", "point", "1"),
+			locked("debian", "trixie", "same", "1"),
+		},
+		Extra: []manifest.LockedPackage{locked("debian", "trixie", "tzdata", "2026a")},
+	}
+	got, err := Outdated(t.Context(), testConfig(t, p, w, base), lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Update{
+		{lock.Packages[0], "3", "debian", "trixie", true},
+		{lock.Packages[1], "2", "debian-security", "trixie-security", true},
+		{lock.Packages[2], "2", "debian-security", "trixie-security", true},
+		{lock.Packages[5], "2", "debian", "trixie", false},
+		{lock.Extra[0], "2026f", "debian", "trixie-updates", false},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Outdated (-want +got):\n%s", diff)
+	}
+	lock.Packages[0].Version = "not a version"
+	if _, err := Outdated(t.Context(), testConfig(t, p, w, base), lock); err == nil || !strings.Contains(err.Error(), "locked package behind") {
+		t.Errorf("Outdated of a broken lock: error is %v", err)
+	}
+}
+
+func TestRequests(t *testing.T) {
+	list, err := Mirrors([]string{"debian=http://a.example/debian", "debian=http://b.example/debian"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := locked("debian", "trixie", "curl", "8.0")
+	got, err := Requests(list, []manifest.LockedPackage{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []release.Request{{
+		Name: "curl 8.0",
+		URLs: []string{"http://a.example/debian/" + p.Path, "http://b.example/debian/" + p.Path},
+		Sums: []manifest.Sum{p.SHA256}, Size: 1000,
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Requests (-want +got):\n%s", diff)
+	}
+	_, err = Requests(list, []manifest.LockedPackage{locked("debian-security", "trixie-security", "curl", "8.0")})
+	var none *NoMirrorError
+	if !errors.As(err, &none) || !strings.Contains(err.Error(), "package curl") {
+		t.Errorf("Requests without a mirror: error is %v", err)
+	}
+}
+
+func TestSources(t *testing.T) {
+	tests := []struct {
+		suite string
+		want  []source
+	}{
+		{"trixie", []source{{"debian", "trixie"}, {"debian", "trixie-updates"}, {"debian-security", "trixie-security"}}},
+		{"sid", []source{{"debian", "sid"}}},
+		{"trixie-backports", []source{{"debian", "trixie-backports"}}},
+	}
+	for _, test := range tests {
+		if diff := cmp.Diff(test.want, sources(test.suite), cmp.AllowUnexported(source{})); diff != "" {
+			t.Errorf("sources(%q) (-want +got):\n%s", test.suite, diff)
+		}
+	}
+}
+
+func TestSameSuite(t *testing.T) {
+	tests := []struct {
+		locked, wanted string
+		want           bool
+	}{
+		{"bullseye", "bullseye", true}, {"bullseye-security", "bullseye", true}, {"bullseye-updates", "bullseye", true},
+		{"trixie-backports", "trixie", false}, {"bookworm-security", "bullseye", false},
+	}
+	for _, test := range tests {
+		if got := SameSuite(test.locked, test.wanted); got != test.want {
+			t.Errorf("SameSuite(%q, %q) = %t; want %t", test.locked, test.wanted, got, test.want)
+		}
+	}
+}
