@@ -44,12 +44,9 @@ func TestBoot(t *testing.T) {
 	}
 	root := unpack(t, packages(t))
 	image := filepath.Join(t.TempDir(), "disk.raw")
-	makeDisk(t, root, image, nil)
+	esp := makeDisk(t, root, image)
 
 	other := filepath.Join(t.TempDir(), "other.raw") // a second disk from the same image
-	lone := filepath.Join(t.TempDir(), "lone.raw")   // another image: other GUIDs
-	makeDisk(t, root, lone, []string{"console=ttyS0", "panic=3"})
-	_ = lone
 
 	const (
 		scsi = "virtio-scsi-pci,id=scsi0"
@@ -57,52 +54,63 @@ func TestBoot(t *testing.T) {
 	)
 	for _, tt := range []struct {
 		name    string
-		plain   bool // without Secure Boot
+		how     firmware
 		devices []string
 		want    []string // regular expressions of the console
 	}{
 		{
-			"scsi", false,
+			"scsi", secureBoot,
 			[]string{scsi, "scsi-hd,drive=a,serial=BOOTED,bootindex=0"},
 			[]string{`guest: serial BOOTED`, `guest: secureboot 1`, `initramfs: the firmware booted .*Scsi`, ok},
 		},
 		{
-			"scsi, the second of two", false,
+			"scsi-second-of-two", secureBoot,
 			[]string{scsi, "scsi-hd,drive=b,serial=OTHER,scsi-id=0", "scsi-hd,drive=a,serial=BOOTED,scsi-id=1,bootindex=0"},
 			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*Scsi\(0x1,0x0\)`, ok},
 		},
 		{
-			"scsi, the first of two", false,
+			"scsi-first-of-two", secureBoot,
 			[]string{scsi, "scsi-hd,drive=a,serial=BOOTED,scsi-id=0,bootindex=0", "scsi-hd,drive=b,serial=OTHER,scsi-id=1"},
 			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*Scsi\(0x0,0x0\)`, ok},
 		},
 		{
-			"nvme, the second of two", true,
+			"nvme-second-of-two", plainUEFI,
 			[]string{"nvme,drive=b,serial=OTHER", "nvme,drive=a,serial=BOOTED,bootindex=0"},
 			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*NVMe\(0x1\)`, ok},
 		},
 		{
-			"nvme, the first of two", true,
+			"nvme-first-of-two", plainUEFI,
 			[]string{"nvme,drive=a,serial=BOOTED,bootindex=0", "nvme,drive=b,serial=OTHER"},
 			[]string{`guest: serial BOOTED`, `initramfs: the firmware booted .*NVMe\(0x1\)`, ok},
 		},
 		{
-			"nvme, with scsi beside it", true,
+			"nvme-with-scsi-beside", plainUEFI,
 			[]string{scsi, "scsi-hd,drive=b,serial=OTHER", "nvme,drive=a,serial=BOOTED,bootindex=0"},
 			[]string{`guest: serial BOOTED`, ok},
 		},
 		{
-			"scsi behind a bridge", true,
+			"scsi-behind-a-bridge", plainUEFI,
 			[]string{"pcie-root-port,id=p1,chassis=1", "virtio-scsi-pci,id=scsi1,bus=p1", scsi,
 				"scsi-hd,drive=b,bus=scsi0.0,serial=OTHER", "scsi-hd,drive=a,bus=scsi1.0,serial=BOOTED,bootindex=0"},
 			[]string{`guest: serial BOOTED`, `Pci\(0x[0-9a-f]+,0x0\)/Pci\(0x0,0x0\)/Scsi`, ok},
+		},
+		{
+			// No firmware says anything: the first disk by place, not by name.
+			"no-firmware-two-disks", direct,
+			[]string{"virtio-scsi-pci,id=late,addr=9", "scsi-hd,bus=late.0,drive=b,serial=OTHER", "nvme,addr=8,drive=a,serial=BOOTED"},
+			[]string{`guest: serial BOOTED`, `the machine was not booted by EFI`, `may be the wrong one: taking that of nvme0n1`, ok},
+		},
+		{
+			"no-disk", direct,
+			[]string{scsi},
+			[]string{`THIS MACHINE CANNOT START: the root partition was not found`, `seen: no disk at all`, `looked for: partition GUID [0-9a-f-]{36} `, `it restarts in 3 s`, `reboot: Restarting system`},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			copyFile(t, image, other)
 			booted := filepath.Join(t.TempDir(), "booted.raw")
 			copyFile(t, image, booted)
-			out := runQEMU(t, tt.plain, map[string]string{"a": booted, "b": other}, tt.devices)
+			out := runQEMU(t, tt.how, esp, map[string]string{"a": booted, "b": other}, tt.devices)
 			for _, w := range tt.want {
 				if !regexp.MustCompile(w).MatchString(out) {
 					t.Errorf("the console does not show %q", w)
@@ -239,19 +247,16 @@ func buildGo(t *testing.T, dir, pkg string) []byte {
 }
 
 // makeDisk writes a bootable disk.
-func makeDisk(t *testing.T, root *tree.Tree, to string, arguments []string) {
+func makeDisk(t *testing.T, root *tree.Tree, to string) *ESP {
 	t.Helper()
-	if arguments == nil {
-		arguments = []string{"console=ttyS0,38400n8d", "panic=3"}
-	}
 	layout, err := disk.NewLayout(512 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	guids := disk.NewGUIDs([]byte(strings.Join(arguments, " ")))
+	guids := disk.NewGUIDs([]byte("boot test"))
 	esp, err := Plan(Config{
 		Arch: manifest.AMD64, Root: root, Init: buildGo(t, "../../..", "./cmd/init"), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
-		Arguments: arguments, RootGUID: guids.Root.String(), Name: "test", Title: "A test", Epoch: testEpoch,
+		Arguments: []string{"console=ttyS0,38400n8d", "panic=3"}, RootGUID: guids.Root.String(), Name: "test", Title: "A test", Epoch: testEpoch,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +287,7 @@ func makeDisk(t *testing.T, root *tree.Tree, to string, arguments []string) {
 			t.Fatal(err)
 		}
 	}
+	return esp
 }
 
 // smallRoot is an ext4 with an init, made by mke2fs.
@@ -311,22 +317,52 @@ func smallRoot(t *testing.T) []extent.Extent {
 	return []extent.Extent{{Length: int64(len(data)), Blob: tree.Bytes("root", data)}}
 }
 
+// firmware is how a machine is started.
+type firmware int
+
+const (
+	secureBoot firmware = iota // OVMF with Microsoft's keys, enforcing
+	plainUEFI
+	direct // QEMU loads the kernel
+)
+
+// extract writes a file of the ESP beside the machine's other files.
+func extract(t *testing.T, esp *ESP, dir, name string) string {
+	t.Helper()
+	e := esp.Tree.Lookup("test/" + esp.KernelVersion + "/" + name)
+	data, err := io.ReadAll(e.Content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
 // runQEMU boots and returns what the serial console showed.
-func runQEMU(t *testing.T, plain bool, drives map[string]string, devices []string) string {
+func runQEMU(t *testing.T, how firmware, esp *ESP, drives map[string]string, devices []string) string {
 	t.Helper()
 	dir := t.TempDir()
-	vars, code := "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
-	args := []string{"-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
-	if plain {
-		vars, code = "/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"
-		args = []string{"-machine", "q35"}
-	}
-	copyFile(t, vars, filepath.Join(dir, "vars.fd"))
 	console := filepath.Join(dir, "console")
-	args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
-		"-drive", "if=pflash,unit=1,format=raw,file="+filepath.Join(dir, "vars.fd"),
-		"-serial", "file:"+console)
+	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-serial", "file:" + console}
+	pflash := func(code, vars string) {
+		copyFile(t, "/usr/share/OVMF/"+vars, filepath.Join(dir, "vars.fd"))
+		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/"+code,
+			"-drive", "if=pflash,unit=1,format=raw,file="+filepath.Join(dir, "vars.fd"))
+	}
+	switch how {
+	case secureBoot:
+		args = append(args, "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+		pflash("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd")
+	case plainUEFI:
+		args = append(args, "-machine", "q35")
+		pflash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+	case direct:
+		args = append(args, "-machine", "q35", "-append", esp.CommandLine,
+			"-kernel", extract(t, esp, dir, "linux"), "-initrd", extract(t, esp, dir, "initrd.img"))
+	}
 	for _, id := range []string{"a", "b"} {
 		if file := drives[id]; file != "" && strings.Contains(strings.Join(devices, " "), "drive="+id) {
 			args = append(args, "-drive", "if=none,format=raw,id="+id+",file="+file)
