@@ -88,7 +88,7 @@ func cleanEnv(env []string) []string {
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
-		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), strings.HasPrefix(name, "PKG_CONFIG"),
+		case strings.HasPrefix(name, "GO") && !strings.HasPrefix(name, "GOOGLE_"), strings.HasPrefix(name, "CGO_"), strings.HasPrefix(name, "PKG_CONFIG"),
 			strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "GCC_"):
 			continue
 		}
@@ -119,13 +119,15 @@ func (g *gocmd) checkVersion(ctx context.Context) error {
 
 // writeModule writes the wrapper module in which commands run.
 func (g *gocmd) writeModule(goMod, goSum []byte) error {
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"go.mod", goMod}, {"go.sum", goSum}} {
-		if err := os.WriteFile(filepath.Join(g.dir, "mod", f.name), f.data, 0o666); err != nil {
-			return fmt.Errorf("writing the wrapper module: %w", err)
-		}
+	if err := g.writeFile("go.mod", goMod); err != nil {
+		return err
+	}
+	return g.writeFile("go.sum", goSum)
+}
+
+func (g *gocmd) writeFile(name string, data []byte) error {
+	if err := os.WriteFile(filepath.Join(g.dir, "mod", name), data, 0o666); err != nil {
+		return fmt.Errorf("writing the wrapper module: %w", err)
 	}
 	return nil
 }

@@ -108,14 +108,9 @@ func (b *Builder) Build(ctx context.Context, c manifest.Component, arch manifest
 }
 
 func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
-	r, err := newRecipe(c, arch, modfiles)
+	r, err := b.recipe(ctx, c, arch, modfiles)
 	if err != nil {
 		return nil, Built{}, err
-	}
-	if c.Module.CGO != nil {
-		if err := b.identifyCGO(ctx, r, *c.Module.CGO); err != nil {
-			return nil, Built{}, err
-		}
 	}
 	built := r.built()
 	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
@@ -130,12 +125,77 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 	return pack, built, err
 }
 
-// make runs the build in a directory of its own, which it removes.
-func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) (err error) {
+// Preflight makes sure, in seconds, that c can be built: that go and, for cgo,
+// a C compiler are there, that the pinned toolchain runs, and that the module
+// can be had. What the store has needs nothing of this.
+func (b *Builder) Preflight(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) error {
+	if err := b.preflight(ctx, c, arch, modfiles); err != nil {
+		return fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
+	}
+	return nil
+}
+
+func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) error {
+	r, err := b.recipe(ctx, c, arch, modfiles)
+	if err != nil {
+		return err
+	}
+	if b.Packs.HasPack(r.built().Key) {
+		return nil
+	}
+	return b.scratch(r.component, func(dir string) error {
+		g, err := b.newGo(ctx, r.toolchain, dir)
+		if err != nil {
+			return err
+		}
+		if err := g.writeModule(r.goMod, r.goSum); err != nil {
+			return err
+		}
+		_, err = g.run(ctx, nil, "list", "-m", r.module.String())
+		return err
+	})
+}
+
+// recipe reads and checks all that decides what building c gives.
+func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recipe, error) {
+	r, err := newRecipe(c, arch, modfiles)
+	if err != nil {
+		return nil, err
+	}
+	if c.Module.CGO != nil {
+		return r, b.identifyCGO(ctx, r, *c.Module.CGO)
+	}
+	return r, nil
+}
+
+// make builds the programs of r and adds them to w.
+func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) error {
+	return b.scratch(r.component, func(dir string) error {
+		g, err := b.newGo(ctx, r.toolchain, dir)
+		if err != nil {
+			return err
+		}
+		g.env = append(g.env, r.env()...)
+		if err := g.writeModule(r.goMod, r.goSum); err != nil {
+			return err
+		}
+		if r.cgo != nil {
+			sysroot, err := b.unpackSysroot(ctx, r, filepath.Join(dir, "sysroot"))
+			if err != nil {
+				return err
+			}
+			g.env = append(g.env, sysroot.env(r.cgo)...)
+		}
+		return b.compile(ctx, g, r, w)
+	})
+}
+
+// scratch calls use with a directory that is gone afterwards.
+func (b *Builder) scratch(name string, use func(dir string) error) (err error) {
 	if err := os.MkdirAll(b.Dir, 0o777); err != nil {
 		return fmt.Errorf("making the scratch directory: %w", err)
 	}
-	dir, err := os.MkdirTemp(b.Dir, r.component+"-")
+	dir, err := os.MkdirTemp(b.Dir, name+"-")
 	if err != nil {
 		return fmt.Errorf("making a scratch directory: %w", err)
 	}
@@ -144,20 +204,5 @@ func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) (err 
 			err = fmt.Errorf("removing the scratch directory: %w", rerr)
 		}
 	}()
-	g, err := b.newGo(ctx, r.toolchain, dir)
-	if err != nil {
-		return err
-	}
-	g.env = append(g.env, r.env()...)
-	if err := g.writeModule(r.goMod, r.goSum); err != nil {
-		return err
-	}
-	if r.cgo != nil {
-		sysroot, err := b.unpackSysroot(ctx, r, filepath.Join(dir, "sysroot"))
-		if err != nil {
-			return err
-		}
-		g.env = append(g.env, sysroot.env(r.cgo)...)
-	}
-	return b.compile(ctx, g, r, w)
+	return use(dir)
 }

@@ -38,57 +38,55 @@ func (b *Builder) Pin(ctx context.Context, name, path, version, toolchain string
 	return pinned, nil
 }
 
-func (b *Builder) pin(ctx context.Context, name string, m module.Version, toolchain string, packages []string) (_ Pinned, err error) {
+func (b *Builder) pin(ctx context.Context, name string, m module.Version, toolchain string, packages []string) (out Pinned, err error) {
 	if err := checkToolchain(toolchain); err != nil {
 		return Pinned{}, err
 	}
-	if err := os.MkdirAll(b.Dir, 0o777); err != nil {
-		return Pinned{}, fmt.Errorf("making the scratch directory: %w", err)
-	}
-	dir, err := os.MkdirTemp(b.Dir, "pin-")
-	if err != nil {
-		return Pinned{}, fmt.Errorf("making a scratch directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	g, err := b.newGo(ctx, toolchain, dir)
-	if err != nil {
-		return Pinned{}, err
-	}
-	g.env = append(g.env, "GOFLAGS=-mod=mod")
+	err = b.scratch("pin", func(dir string) error {
+		g, err := b.newGo(ctx, toolchain, dir)
+		if err != nil {
+			return err
+		}
+		g.env = append(g.env, "GOFLAGS=-mod=mod")
+		upstream, err := g.downloadGoMod(ctx, m)
+		if err != nil {
+			return err
+		}
+		wrapper, err := wrap(name, m, upstream)
+		if err != nil {
+			return err
+		}
+		if err := g.writeModule(wrapper, nil); err != nil {
+			return err
+		}
+		if err := g.writeFile("programs.go", programsFile(packages)); err != nil {
+			return err
+		}
+		if _, err := g.run(ctx, nil, "mod", "tidy"); err != nil {
+			return err
+		}
+		if out.GoMod, err = os.ReadFile(filepath.Join(dir, "mod", "go.mod")); err != nil {
+			return fmt.Errorf("reading the wrapper module: %w", err)
+		}
+		if out.GoSum, err = os.ReadFile(filepath.Join(dir, "mod", "go.sum")); err != nil {
+			return fmt.Errorf("reading the wrapper module: %w", err)
+		}
+		return nil
+	})
+	return out, err
+}
 
-	upstream, err := g.downloadGoMod(ctx, m)
-	if err != nil {
-		return Pinned{}, err
-	}
-	wrapper, err := wrap(name, m, upstream)
-	if err != nil {
-		return Pinned{}, err
-	}
-	if err := g.writeModule(wrapper, nil); err != nil {
-		return Pinned{}, err
-	}
-	// What go mod tidy is to keep, a file must import. It considers every
-	// architecture and tag but "ignore".
-	var imports strings.Builder
-	imports.WriteString("//go:build programs\n\npackage programs\n\nimport (\n")
+// programsFile imports packages, because go mod tidy keeps what some file of
+// the main module imports. It considers every architecture and every tag but
+// "ignore".
+func programsFile(packages []string) []byte {
+	var out strings.Builder
+	out.WriteString("//go:build programs\n\npackage programs\n\nimport (\n")
 	for _, p := range slices.Sorted(slices.Values(packages)) {
-		fmt.Fprintf(&imports, "\t_ %q\n", p)
+		fmt.Fprintf(&out, "\t_ %q\n", p)
 	}
-	imports.WriteString(")\n")
-	if err := os.WriteFile(filepath.Join(dir, "mod", "programs.go"), []byte(imports.String()), 0o666); err != nil {
-		return Pinned{}, fmt.Errorf("writing the wrapper module: %w", err)
-	}
-	if _, err := g.run(ctx, nil, "mod", "tidy"); err != nil {
-		return Pinned{}, err
-	}
-	var out Pinned
-	if out.GoMod, err = os.ReadFile(filepath.Join(dir, "mod", "go.mod")); err != nil {
-		return Pinned{}, fmt.Errorf("reading the wrapper module: %w", err)
-	}
-	if out.GoSum, err = os.ReadFile(filepath.Join(dir, "mod", "go.sum")); err != nil {
-		return Pinned{}, fmt.Errorf("reading the wrapper module: %w", err)
-	}
-	return out, nil
+	out.WriteString(")\n")
+	return []byte(out.String())
 }
 
 // downloadGoMod returns the go.mod of m.
