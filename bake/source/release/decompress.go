@@ -46,6 +46,7 @@ var errBomb = errors.New("it decompresses to far more than a release has")
 // Its errors say what is wrong with the stream.
 type decompressed struct {
 	done   func() error // why to stop, if so
+	err    error        // of the stream
 	in     *counter
 	r      io.Reader
 	out    int64
@@ -99,8 +100,9 @@ func checkXZ(head []byte) error {
 		return nil // the library reads it or says what is wrong
 	}
 	bits := head[16] & 0x3f
+	// 40 stands for one byte less than this formula gives.
 	if size := (2 | uint64(bits&1)) << (bits/2 + 11); size > maxXZDict {
-		return fmt.Errorf("xz: it needs a dictionary of %d bytes, at most %d are allowed", size, maxXZDict)
+		return fmt.Errorf("xz: it needs a dictionary of %d MiB, at most %d are allowed", size>>20, maxXZDict>>20)
 	}
 	return nil
 }
@@ -112,7 +114,8 @@ func (d *decompressed) Read(b []byte) (int, error) {
 	n, err := d.r.Read(b)
 	d.out += int64(n)
 	if d.out > maxUnpacked || d.out > freeOutput && d.out/maxRatio > d.in.n {
-		return 0, fmt.Errorf("%w: %d bytes so far, from %d", errBomb, d.out, d.in.n)
+		d.err = fmt.Errorf("%w: %d bytes so far, from %d", errBomb, d.out, d.in.n)
+		return 0, d.err
 	}
 	if tail := len(bytes.TrimRight(b[:n], "\x00")); tail == 0 {
 		d.zeroes += int64(n)
@@ -120,15 +123,30 @@ func (d *decompressed) Read(b []byte) (int, error) {
 		d.zeroes = int64(n - tail)
 	}
 	if err != nil && err != io.EOF {
-		err = d.explain(err)
+		d.err = d.explain(err)
+		err = d.err
 	}
 	return n, err
 }
 
+// tarError returns what is wrong where reading the archive in d ends with err:
+// the stream, or else the archive itself.
+func (d *decompressed) tarError(err error) error {
+	switch {
+	case d.err != nil:
+		return d.err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errCutOff
+	}
+	return err
+}
+
+var errCutOff = fmt.Errorf("it is cut off: %w", io.ErrUnexpectedEOF)
+
 func (d *decompressed) explain(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		return fmt.Errorf("it is cut off: %w", io.ErrUnexpectedEOF)
+		return errCutOff
 	case d.out > 0 && (errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch)):
 		return fmt.Errorf("its %s stream is followed by something else", d.format)
 	case d.format != "":

@@ -162,12 +162,12 @@ func (u *unpacker) addMembers(ctx context.Context, archive io.Reader, size int64
 			return fmt.Errorf("it is not a tar archive, compressed or not: %w", err)
 		}
 		if err != nil {
-			return d.explain(err)
+			return d.tarError(err)
 		}
 		if count == maxMembers {
 			return fmt.Errorf("it has more than %d members", maxMembers)
 		}
-		if err := u.addMember(tr, header, size); err != nil {
+		if err := u.addMember(memberReader{tr, d}, header, size); err != nil {
 			return err
 		}
 	}
@@ -178,6 +178,21 @@ func (u *unpacker) addMembers(ctx context.Context, archive io.Reader, size int64
 		return err
 	}
 	return u.unmatched()
+}
+
+// memberReader reads the content of a member. Its errors say what is wrong
+// with the archive.
+type memberReader struct {
+	tar    *tar.Reader
+	stream *decompressed
+}
+
+func (r memberReader) Read(b []byte) (int, error) {
+	n, err := r.tar.Read(b)
+	if err != nil && err != io.EOF {
+		err = r.stream.tarError(err)
+	}
+	return n, err
 }
 
 // drain reads to the end, which verifies the checksum of the compressed
