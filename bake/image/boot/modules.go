@@ -119,7 +119,9 @@ func (s *moduleSet) closure(names []string) ([]module, error) {
 			}
 		}
 		for _, d := range info.before {
-			// A soft dependency may be an alias, or of a kernel built otherwise.
+			// A soft dependency may be of a kernel built otherwise, or an alias. Those
+			// are left out: to find whose alias it is every module would have to be
+			// decompressed, and the kernel asks for them again when it needs them.
 			if d = strings.ReplaceAll(d, "-", "_"); s.files[d] != nil && state[d] == 0 {
 				if err := visit(d, name+" wants it first"); err != nil {
 					return err

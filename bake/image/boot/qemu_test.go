@@ -4,7 +4,8 @@
 //
 //	go test -tags qemu -run TestBoot -v ./bake/image/boot
 //
-// It downloads the packages with the host's own apt configuration (read, not
+// and compares the modules that it loads with kmod's opinion
+// (TestClosureIsKmods). It downloads the packages with the host's own apt configuration (read, not
 // changed), 36 MB and the package lists. BAKE_TEST_DEBS names a directory that has
 // them already. The small root is made by mke2fs, so that nothing but the boot
 // chain is under test.
@@ -25,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodebake/bake/bake/image/disk"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/fat"
@@ -42,7 +45,7 @@ func TestBoot(t *testing.T) {
 			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
 		}
 	}
-	root := unpack(t, packages(t))
+	root, _ := unpack(t, packages(t))
 	image := filepath.Join(t.TempDir(), "disk.raw")
 	esp := makeDisk(t, root, image)
 
@@ -187,8 +190,8 @@ func hostSources(t *testing.T, suite string) []byte {
 	return all
 }
 
-// unpack makes a tree of the packages' files.
-func unpack(t *testing.T, debs string) *tree.Tree {
+// unpack makes a tree of the packages' files, and the directory that they are in.
+func unpack(t *testing.T, debs string) (*tree.Tree, string) {
 	t.Helper()
 	dir := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
@@ -227,7 +230,58 @@ func unpack(t *testing.T, debs string) *tree.Tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tr
+	return tr, dir
+}
+
+// TestClosureIsKmods compares what an initramfs loads with what modprobe would,
+// but for soft dependencies on aliases (btrfs on "blake2b-256"), which closure
+// leaves out.
+func TestClosureIsKmods(t *testing.T) {
+	for _, name := range []string{"depmod", "modprobe"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%s is missing: apt-get install kmod", name)
+		}
+	}
+	root, dir := unpack(t, packages(t))
+	_, version, err := findKernel(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("depmod", "-b", dir, version).CombinedOutput(); err != nil {
+		t.Fatalf("depmod: %v\n%s", err, out)
+	}
+	set, err := findModules(root, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"virtio_scsi", "sd_mod", "nvme", "efivarfs", "ext4", "virtio_net", "gve", "idpf", "br_netfilter", "mlx5_core", "vfat"} {
+		out, err := exec.Command("modprobe", "-d", dir, "-S", version, "--show-depends", name).CombinedOutput()
+		if err != nil {
+			t.Errorf("modprobe --show-depends %s: %v\n%s", name, err, out)
+			continue
+		}
+		want := map[string]bool{}
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "insmod" {
+				want[moduleName(f[1])] = true
+			}
+		}
+		modules, err := set.closure([]string{name})
+		if err != nil {
+			t.Errorf("closure(%s) = %v", name, err)
+			continue
+		}
+		got := map[string]bool{}
+		for _, m := range modules {
+			got[m.name] = true
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: another closure than modprobe's (-modprobe +ours):\n%s", name, diff)
+		}
+	}
 }
 
 func buildGo(t *testing.T, dir, pkg string) []byte {
