@@ -1,0 +1,340 @@
+package rootfs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/image/rootfs"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/debian/deb"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/images/worker"
+	"github.com/nodebake/bake/units"
+)
+
+// The tests of this file compose the worker's root from real packages, as the
+// host's Debian mirrors have them today, and show it to Debian's own programs.
+// They share bake's cache, so that a package is fetched and unpacked once.
+
+// testEpoch is any time later than that of the packages.
+const testEpoch = 1_800_000_000
+
+// closure is the worker's packages of one suite.
+type closure struct {
+	config rootfs.Config
+	files  map[string]string // .deb files by package
+	err    error
+}
+
+var trixie = sync.OnceValue(func() closure { return fetchClosure("trixie") })
+
+var errNoMirrors = errors.New("the host's apt configuration has no Debian mirror")
+
+// worker returns what to compose the worker's root of.
+func workerClosure(t *testing.T, get func() closure) closure {
+	t.Helper()
+	c := get()
+	switch {
+	case errors.Is(c.err, errNoMirrors) && os.Getenv("CI") == "":
+		t.Skip(c.err)
+	case c.err != nil:
+		t.Fatal(c.err)
+	}
+	return c
+}
+
+func fetchClosure(suite string) (c closure) {
+	c.err = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		d, err := manifest.ParseDefinition(worker.FS())
+		if err != nil {
+			return err
+		}
+		mirrors, err := debian.Mirrors(nil, os.DirFS("/"))
+		if err != nil {
+			return err
+		}
+		if _, err := mirrors.URLs("debian", ""); err != nil {
+			return fmt.Errorf("%w: %w", errNoMirrors, err)
+		}
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		s, err := store.Open(filepath.Join(cache, "bake"))
+		if err != nil {
+			return err
+		}
+		fetcher, err := release.New(release.Config{Store: s, Proxy: http.ProxyFromEnvironment})
+		if err != nil {
+			return err
+		}
+		refs, err := d.PackagesFor(manifest.AMD64, suite)
+		if err != nil {
+			return err
+		}
+		locked, err := debian.Resolve(ctx, debian.Config{
+			Suite: suite, Arch: manifest.AMD64, Packages: refs, Mirrors: mirrors, Getter: fetcher, Now: time.Now(),
+		})
+		if err != nil {
+			return err
+		}
+		requests, err := debian.Requests(mirrors, locked.Packages)
+		if err != nil {
+			return err
+		}
+		if err := fetcher.Fetch(ctx, requests); err != nil {
+			return err
+		}
+		c.files = map[string]string{}
+		c.config = rootfs.Config{
+			Arch: manifest.AMD64, Suite: suite, Definition: d, Units: units.FS(),
+			ImageID: "k8s-worker", ImageVersion: "v1.36.3", Epoch: testEpoch,
+			Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
+				return s.Pack(context.Background(), "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })
+			},
+		}
+		for _, r := range refs {
+			c.config.Requested = append(c.config.Requested, r.Name)
+		}
+		for _, p := range locked.Packages {
+			file, ok := s.Path(p.SHA256)
+			if !ok {
+				return fmt.Errorf("%s was not fetched", p.Name)
+			}
+			pack, err := s.Pack(ctx, debian.PackKey(p.SHA256), p.Name, func(_ context.Context, w *tree.PackWriter) error {
+				f, err := os.Open(file)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = deb.Unpack(f, p.Size, w)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
+			c.files[p.Name] = file
+			c.config.Packages = append(c.config.Packages, rootfs.Package{LockedPackage: p, Pack: pack})
+		}
+		for _, program := range []string{"bin/containerd", "usr/local/bin/kubelet", "usr/local/bin/kube-proxy", rootfs.FirstbootPath} {
+			text := "#!/bin/true\n"
+			c.config.Extra = append(c.config.Extra, tree.Entry{
+				Path: program, Type: tree.File, Perm: 0o755, Size: int64(len(text)), Blob: tree.Bytes(program, []byte(text)), Origin: "test",
+			})
+		}
+		return nil
+	}()
+	return c
+}
+
+// needRoot skips a test that has to make files of other owners.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("want root")
+		}
+		t.Skip("needs root, to make files of other owners and to chroot")
+	}
+}
+
+// need looks for a program of a Debian package.
+func need(t *testing.T, program, pkg string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("no %s: apt-get install %s", program, pkg)
+		}
+		t.Skipf("no %s: apt-get install %s", program, pkg)
+	}
+}
+
+// run returns what a program prints, and fails the test where it fails.
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, name, args...)
+	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestWorker has Debian's programs judge the worker's root.
+func TestWorker(t *testing.T) {
+	needRoot(t)
+	need(t, "dpkg", "dpkg")
+	need(t, "systemctl", "systemd")
+	c := workerClosure(t, trixie)
+	start := time.Now()
+	root, err := rootfs.Compose(c.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("composed %d entries of %d packages in %v", len(root.Entries), len(c.config.Packages), time.Since(start))
+	dir := t.TempDir()
+	if err := write(dir, root); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("dpkg --audit", func(t *testing.T) {
+		if out := run(t, "dpkg", "--root="+dir, "--audit"); out != "" {
+			t.Errorf("found:\n%s", out)
+		}
+	})
+	t.Run("dpkg --verify", func(t *testing.T) {
+		want := "??5?????? c /etc/default/instance_configs.cfg\n??5??????   /usr/lib/os-release\n"
+		if got := run(t, "dpkg", "--root="+dir, "--verify"); got != want {
+			t.Errorf("dpkg --verify prints\n%s\nwant\n%s", got, want)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "usr/bin/less"), []byte("changed"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := run(t, "dpkg", "--root="+dir, "--verify", "less"); !strings.Contains(got, "/usr/bin/less") {
+			t.Errorf("dpkg --verify does not see a changed file: %q", got)
+		}
+	})
+	t.Run("apt-get check", func(t *testing.T) { run(t, "chroot", dir, "apt-get", "check") })
+	t.Run("apt-mark", func(t *testing.T) {
+		for _, name := range strings.Fields(run(t, "chroot", dir, "apt-mark", "showmanual")) {
+			essential := !strings.Contains(strings.Join(c.config.Requested, "\n"), name)
+			if essential && !strings.Contains(run(t, "dpkg-query", "--root="+dir, "-W", "-f", "${Essential}", name), "yes") {
+				t.Errorf("%s counts as asked for by somebody", name)
+			}
+		}
+	})
+	t.Run("sshd", func(t *testing.T) {
+		key := filepath.Join(dir, "etc/ssh/ssh_host_ed25519_key")
+		run(t, "chroot", dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/ssh_host_ed25519_key")
+		if err := os.MkdirAll(filepath.Join(dir, "run/sshd"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		settings := run(t, "chroot", dir, "/usr/sbin/sshd", "-T")
+		for _, want := range []string{"permitrootlogin without-password", "passwordauthentication no", "kbdinteractiveauthentication no"} {
+			if !strings.Contains(settings, want+"\n") {
+				t.Errorf("sshd -T lacks %q", want)
+			}
+		}
+		os.Remove(key)
+	})
+	t.Run("chronyd", func(t *testing.T) {
+		if got := run(t, "chroot", dir, "chronyd", "-p"); !strings.Contains(got, "server metadata.google.internal") {
+			t.Errorf("chronyd -p prints\n%s", got)
+		}
+	})
+	t.Run("systemctl", func(t *testing.T) {
+		for _, u := range c.config.Definition.Units.Enable {
+			if got := strings.TrimSpace(run(t, "systemctl", "--root="+dir, "is-enabled", u.Name)); got != "enabled" {
+				t.Errorf("systemctl is-enabled %s = %s; want enabled", u.Name, got)
+			}
+		}
+	})
+	// The host's systemd may be older than the image's: the image checks itself.
+	t.Run("systemd-analyze verify", func(t *testing.T) {
+		ours, err := filepath.Glob(filepath.Join(dir, "etc/systemd/system/*.service"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range ours {
+			if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			if out := analyze(t, dir, strings.TrimPrefix(file, dir)); out != "" {
+				t.Errorf("%s:\n%s", filepath.Base(file), out)
+			}
+		}
+		broken := filepath.Join(dir, "etc/systemd/system/broken.service")
+		if err := os.WriteFile(broken, []byte("[Service]\nExecStart=/no/such/program\nTypo=yes\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out := analyze(t, dir, "/etc/systemd/system/broken.service"); !strings.Contains(out, "Typo") {
+			t.Errorf("systemd-analyze verify takes a broken unit: %q", out)
+		}
+	})
+	t.Run("accounts", func(t *testing.T) {
+		for _, file := range []string{"passwd", "group"} {
+			run(t, "chroot", dir, "sh", "-c", map[string]string{"passwd": "pwck -rq", "group": "grpck -r"}[file]+" || test $? = 2")
+		}
+		if out := run(t, "chroot", dir, "getent", "shadow", "root"); !strings.HasPrefix(out, "root:*:") {
+			t.Errorf("root's password: %q", out)
+		}
+	})
+}
+
+// analyze returns what systemd-analyze says about a unit of the root itself.
+func analyze(t *testing.T, dir, unit string) string {
+	t.Helper()
+	command := exec.Command("chroot", dir, "systemd-analyze", "--man=no", "--recursive-errors=no", "verify", unit)
+	out, _ := command.CombinedOutput()
+	return string(out)
+}
+
+// write puts a tree into a directory, owners included.
+func write(dir string, root *tree.Tree) error {
+	var errs []error
+	for _, e := range root.Entries {
+		errs = append(errs, writeEntry(filepath.Join(dir, e.Path), e))
+	}
+	for _, e := range root.Entries {
+		if e.Type == tree.Hardlink {
+			errs = append(errs, os.Link(filepath.Join(dir, e.Link), filepath.Join(dir, e.Path)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func writeEntry(file string, e tree.Entry) error {
+	switch e.Type {
+	case tree.Dir:
+		if err := os.MkdirAll(file, 0o755); err != nil {
+			return err
+		}
+	case tree.File:
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, e.Content())
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	case tree.Symlink:
+		return errors.Join(os.Symlink(e.Link, file), os.Lchown(file, int(e.UID), int(e.GID)))
+	case tree.Hardlink:
+		return nil
+	default:
+		return fmt.Errorf("%s: type %s", e.Path, e.Type)
+	}
+	if err := os.Lchown(file, int(e.UID), int(e.GID)); err != nil {
+		return err
+	}
+	return os.Chmod(file, fileMode(e.Perm))
+}
+
+func fileMode(perm uint16) os.FileMode {
+	mode := os.FileMode(perm & 0o777)
+	for bit, m := range map[uint16]os.FileMode{tree.SetUID: os.ModeSetuid, tree.SetGID: os.ModeSetgid, tree.Sticky: os.ModeSticky} {
+		if perm&bit != 0 {
+			mode |= m
+		}
+	}
+	return mode
+}
