@@ -41,9 +41,7 @@ func readModule(v value, c *Component) *Module {
 	if programs.present() && len(programs.list()) == 0 {
 		programs.errorf("empty (say at least one program)")
 	}
-	for _, item := range m.optional("tags").list() {
-		mod.Tags = append(mod.Tags, item.checked(checkTag))
-	}
+	mod.Tags = m.optional("tags").tags()
 	for _, entry := range m.optional("stamp").mapping().entries() {
 		if mod.Stamp == nil {
 			mod.Stamp = map[string]string{}
@@ -70,8 +68,17 @@ func readProgram(v value, modulePath string) Program {
 			return nil
 		}),
 		Path: m.required("path").checked(func(s string) error { return checkInstallPath(s, false) }),
+		Tags: m.optional("tags").tags(),
 		Pos:  v.pos(),
 	}
+}
+
+func (v value) tags() []string {
+	var out []string
+	for _, item := range v.list() {
+		out = append(out, item.checked(checkTag))
+	}
+	return out
 }
 
 // readStamp reads the value of a linker's -X flag, whose name is the key.

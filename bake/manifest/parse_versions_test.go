@@ -284,6 +284,7 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"no programs", "      programs:\n        - package: github.com/opencontainers/runc\n          path: /usr/local/bin/runc\n", "      programs: []\n", "v.yaml:27:17: components.runc.module.programs: empty (say at least one program)"},
 		{"package of another module", "package: github.com/opencontainers/runc", "package: github.com/opencontainers/runcer", "v.yaml:28:20: components.runc.module.programs[0].package: \"github.com/opencontainers/runcer\" is not a package of module github.com/opencontainers/runc"},
 		{"program elsewhere", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/bin/runc\n      tags", "v.yaml:28:11: components.runc.module.programs: /usr/bin/runc is built, but the release installs nothing there (make the paths equal)"},
+		{"program's tag", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/local/bin/runc\n          tags: [a-b]\n      tags", "v.yaml:30:18: components.runc.module.programs[0].tags[0]: \"a-b\" is not a build tag (letters, digits, _ and .)"},
 		{"tag", "[seccomp]", "[\"seccomp,x\"]", "v.yaml:30:14: components.runc.module.tags[0]: \"seccomp,x\" is not a build tag (letters, digits, _ and .)"},
 		{"stamp variable", "main.version:", "version:", "v.yaml:32:9: components.runc.module.stamp.version: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
 		{"stamp name", "main.version:", "main.1:", "v.yaml:32:9: components.runc.module.stamp.main.1: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},

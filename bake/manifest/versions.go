@@ -80,8 +80,9 @@ type Module struct {
 
 // Program is one main package of a Module and where it installs.
 type Program struct {
-	Package string // "k8s.io/kubernetes/cmd/kubelet"
-	Path    string // "/usr/local/bin/kubelet"
+	Package string   // "k8s.io/kubernetes/cmd/kubelet"
+	Path    string   // "/usr/local/bin/kubelet"
+	Tags    []string // build tags beside the module's
 	Pos     Pos
 }
 

@@ -26,7 +26,7 @@ import (
 func TestBuild(t *testing.T) {
 	toy := newToy(t)
 	toy.component.Module.Programs = append(toy.component.Module.Programs,
-		manifest.Program{Package: "example.com/toy/cmd/bye/v2", Path: "/opt/bye"})
+		manifest.Program{Package: "example.com/toy/cmd/bye/v2", Path: "/opt/bye", Tags: []string{"polite"}})
 	packs, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +63,10 @@ func TestBuild(t *testing.T) {
 		// place of dep was used.
 		if got, want := runProgram(t, pack.Entries[1]), "hello v1.2.3 fork\n"; got != want {
 			t.Errorf("the program says %q; want %q", got, want)
+		}
+		// One program's tag is not the other's.
+		if got, want := runProgram(t, pack.Entries[0]), "goodbye\n"; got != want {
+			t.Errorf("the program with a tag of its own says %q; want %q", got, want)
 		}
 	}
 	for _, task := range sink.tasks {

@@ -37,15 +37,14 @@ const listFields = "Dir,ImportPath,Name,Standard,GoFiles,CgoFiles,CFiles,SFiles,
 
 // compile fetches r's modules, builds its programs and adds them to w.
 func (b *Builder) compile(ctx context.Context, g *gocmd, r *recipe, w *tree.PackWriter) error {
-	name := r.component + " " + r.module.Version
-	packages, err := b.list(ctx, g, r, name)
+	packages, err := b.list(ctx, g, r)
 	if err != nil {
 		return err
 	}
 	if err := checkStamps(ctx, r.stamps, packages); err != nil {
 		return err
 	}
-	if err := b.goBuild(ctx, g, r, name, packages); err != nil {
+	if err := b.goBuild(ctx, g, r, packages); err != nil {
 		return err
 	}
 	for _, p := range r.programs {
@@ -57,57 +56,56 @@ func (b *Builder) compile(ctx context.Context, g *gocmd, r *recipe, w *tree.Pack
 }
 
 // list fetches the modules that r's programs need, and no others, and returns
-// the packages that they are made of.
-func (b *Builder) list(ctx context.Context, g *gocmd, r *recipe, name string) ([]*goPackage, error) {
-	task := b.Progress.Start("fetch", "modules of "+name, 0)
-	result := "failed"
-	defer func() { task.End(result) }()
-
-	args := []string{"list", "-deps", "-json=" + listFields}
-	if len(r.tags) > 0 {
-		args = append(args, "-tags="+strings.Join(r.tags, ","))
-	}
-	out, err := g.run(ctx, nil, append(args, r.packages()...)...)
-	if err != nil {
-		return nil, b.explain(g, r, err, args)
-	}
-	var packages []*goPackage
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		p := new(goPackage)
-		switch err := dec.Decode(p); {
-		case errors.Is(err, io.EOF):
-			result = "done"
-			return packages, nil
-		case err != nil:
-			return nil, fmt.Errorf("reading the output of go list: %w", err)
+// the packages that they are made of. A package that is in several programs
+// may be there several times.
+func (b *Builder) list(ctx context.Context, g *gocmd, r *recipe) (packages []*goPackage, err error) {
+	task := b.Progress.Start("fetch", "modules of "+r.name(), 0)
+	defer func() { task.End(result(err)) }()
+	for _, batch := range r.batches() {
+		args := []string{"list", "-deps", "-json=" + listFields}
+		if len(batch.tags) > 0 {
+			args = append(args, "-tags="+strings.Join(batch.tags, ","))
 		}
-		packages = append(packages, p)
+		args = append(args, batch.packages...)
+		out, err := g.run(ctx, nil, args...)
+		if err != nil {
+			return nil, b.explain(g, r, err, args)
+		}
+		for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+			p := new(goPackage)
+			if err := dec.Decode(p); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return nil, fmt.Errorf("reading the output of go list: %w", err)
+			}
+			packages = append(packages, p)
+		}
 	}
+	return packages, nil
 }
 
-func (r *recipe) packages() []string {
-	var out []string
-	for _, p := range r.programs {
-		out = append(out, p.Package)
+// result is how a task ended, for progress.
+func result(err error) string {
+	if err != nil {
+		return "failed"
 	}
-	return out
+	return "done"
 }
 
-func (b *Builder) goBuild(ctx context.Context, g *gocmd, r *recipe, name string, packages []*goPackage) error {
+func (b *Builder) goBuild(ctx context.Context, g *gocmd, r *recipe, packages []*goPackage) (err error) {
 	meter := newMeter(packages)
-	task := b.Progress.Start("build", name, meter.total)
-	result := "failed"
-	defer func() { task.End(result) }()
-	meter.task = task
-
-	// -v names each package when its compilation starts.
-	args := append([]string{"build", "-v"}, r.flags()...)
-	args = append(args, "-o", filepath.Join(g.dir, "out")+string(filepath.Separator))
-	if _, err := g.run(ctx, meter.watch, append(args, r.packages()...)...); err != nil {
-		return b.explain(g, r, err, args)
+	meter.task = b.Progress.Start("build", r.name(), meter.total)
+	defer func() { meter.task.End(result(err)) }()
+	for _, batch := range r.batches() {
+		// -v names each package when its compilation starts.
+		args := append([]string{"build", "-v"}, r.flags(batch.tags)...)
+		args = append(args, "-o", filepath.Join(g.dir, "out")+string(filepath.Separator))
+		args = append(args, batch.packages...)
+		if _, err := g.run(ctx, meter.watch, args...); err != nil {
+			return b.explain(g, r, err, args)
+		}
 	}
 	meter.finish()
-	result = "done"
 	return nil
 }
 
@@ -133,7 +131,6 @@ func (b *Builder) explain(g *gocmd, r *recipe, err error, args []string) error {
 		}
 		line = append(line, quote(a))
 	}
-	line = append(line, r.packages()...)
 	note := ""
 	if r.cgo != nil {
 		note = "\n\tand CGO_CFLAGS and CGO_LDFLAGS that name libraries like those of the locked packages"
@@ -163,6 +160,9 @@ type meter struct {
 func newMeter(packages []*goPackage) *meter {
 	m := &meter{packages: map[string]*goPackage{}, size: map[string]int64{}}
 	for _, p := range packages {
+		if m.packages[p.ImportPath] != nil {
+			continue
+		}
 		var size int64
 		for _, files := range [][]string{p.GoFiles, p.CgoFiles, p.CFiles, p.SFiles} {
 			for _, name := range files {

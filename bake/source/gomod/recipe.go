@@ -38,8 +38,9 @@ type recipe struct {
 
 // program is a main package and the path of its executable in the pack.
 type program struct {
-	Package string `json:"package"`
-	Path    string `json:"path"`
+	Package string   `json:"package"`
+	Path    string   `json:"path"`
+	Tags    []string `json:"tags,omitempty"` // beside the recipe's
 }
 
 // cgo is the part of the recipe that needs a C compiler.
@@ -114,7 +115,7 @@ func programs(list []manifest.Program) ([]program, error) {
 			return nil, fmt.Errorf("programs %s and %s are both called %s", first, p.Package, name)
 		}
 		names[name] = p.Package
-		out = append(out, program{p.Package, strings.TrimPrefix(p.Path, "/")})
+		out = append(out, program{p.Package, strings.TrimPrefix(p.Path, "/"), p.Tags})
 	}
 	slices.SortFunc(out, func(a, b program) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
@@ -205,7 +206,7 @@ func (r *recipe) built() Built {
 		GoSum:     fmt.Sprintf("%x", sha256.Sum256(r.goSum)),
 		Programs:  r.programs,
 		Env:       r.env(),
-		Flags:     r.flags(),
+		Flags:     r.flags(r.tags),
 	}
 	built := Built{Module: r.module.Path, Version: r.module.Version, Sum: r.sum, Toolchain: r.toolchain}
 	if r.cgo != nil {
@@ -223,6 +224,9 @@ func (r *recipe) built() Built {
 	return built
 }
 
+// name is what people are shown.
+func (r *recipe) name() string { return r.component + " " + r.module.Version }
+
 // env is the part of the go command's environment that decides the result.
 // See newGo for the rest.
 func (r *recipe) env() []string {
@@ -234,8 +238,29 @@ func (r *recipe) env() []string {
 	return append(env, "CGO_ENABLED=1")
 }
 
+// batch is a set of programs that one go command builds.
+type batch struct {
+	tags     []string
+	packages []string
+}
+
+// batches returns r's programs, those with the same build tags together.
+func (r *recipe) batches() []batch {
+	var out []batch
+	for _, p := range r.programs {
+		tags := slices.Concat(r.tags, p.Tags)
+		i := slices.IndexFunc(out, func(b batch) bool { return slices.Equal(b.tags, tags) })
+		if i < 0 {
+			i = len(out)
+			out = append(out, batch{tags: tags})
+		}
+		out[i].packages = append(out[i].packages, p.Package)
+	}
+	return out
+}
+
 // flags are those of `go build`.
-func (r *recipe) flags() []string {
+func (r *recipe) flags(tags []string) []string {
 	// -s and -w leave out the symbol table and DWARF, as upstream's releases
 	// do: a third of the size. An empty build ID leaves out a hash of the
 	// inputs that says no more than go.sum does.
@@ -253,8 +278,8 @@ func (r *recipe) flags() []string {
 	for _, s := range r.stamps {
 		ldflags = append(ldflags, "-X", s.Variable+"="+s.Value)
 	}
-	if len(r.tags) > 0 {
-		flags = append(flags, "-tags="+strings.Join(r.tags, ","))
+	if len(tags) > 0 {
+		flags = append(flags, "-tags="+strings.Join(tags, ","))
 	}
 	return append(flags, "-ldflags="+strings.Join(ldflags, " "))
 }

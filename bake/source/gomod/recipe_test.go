@@ -42,7 +42,7 @@ func TestCommittedModules(t *testing.T) {
 func TestFlags(t *testing.T) {
 	r := &recipe{arch: manifest.ARM64, tags: []string{"a", "b"}, stamps: []stamp{{"main.x", "1"}, {"p.y", ""}}}
 	want := []string{"-trimpath", "-buildvcs=false", "-tags=a,b", "-ldflags=-s -w -buildid= -X main.x=1 -X p.y="}
-	if diff := cmp.Diff(want, r.flags()); diff != "" {
+	if diff := cmp.Diff(want, r.flags(r.tags)); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"GOARCH=arm64", "GOARM64=v8.0", "GOOS=linux", "CGO_ENABLED=0"}, r.env()); diff != "" {
@@ -50,7 +50,7 @@ func TestFlags(t *testing.T) {
 	}
 	r = &recipe{arch: manifest.AMD64, cgo: &cgo{ldflags: []string{"-static-pie", "-Wl,-z,now"}}}
 	want = []string{"-trimpath", "-buildvcs=false", "-buildmode=pie", "-ldflags=-s -w -buildid= -linkmode=external '-extldflags=-static-pie -Wl,-z,now'"}
-	if diff := cmp.Diff(want, r.flags()); diff != "" {
+	if diff := cmp.Diff(want, r.flags(r.tags)); diff != "" {
 		t.Errorf("flags with cgo (-want +got):\n%s", diff)
 	}
 }
@@ -59,25 +59,26 @@ func TestFlags(t *testing.T) {
 func TestKey(t *testing.T) {
 	keys := map[string]string{}
 	for name, change := range map[string]func(r *recipe){
-		"nothing":   func(r *recipe) {},
-		"arch":      func(r *recipe) { r.arch = manifest.ARM64 },
-		"version":   func(r *recipe) { r.module.Version = "v1.0.1" },
-		"sum":       func(r *recipe) { r.sum = "h1:b" },
-		"toolchain": func(r *recipe) { r.toolchain = "go1.26.7" },
-		"go.mod":    func(r *recipe) { r.goMod = []byte("b") },
-		"go.sum":    func(r *recipe) { r.goSum = []byte("b") },
-		"program":   func(r *recipe) { r.programs[0].Package = "m/cmd/b" },
-		"path":      func(r *recipe) { r.programs[0].Path = "b" },
-		"tag":       func(r *recipe) { r.tags = []string{"b"} },
-		"stamp":     func(r *recipe) { r.stamps = []stamp{{"main.v", "b"}} },
-		"no cgo":    func(r *recipe) { r.cgo = nil },
-		"compiler":  func(r *recipe) { r.cgo.compiler = "cc 2" },
-		"package":   func(r *recipe) { r.cgo.packages[0].SHA256 = "sha256:b" },
-		"ldflags":   func(r *recipe) { r.cgo.ldflags = []string{"-static"} },
+		"nothing":       func(r *recipe) {},
+		"arch":          func(r *recipe) { r.arch = manifest.ARM64 },
+		"version":       func(r *recipe) { r.module.Version = "v1.0.1" },
+		"sum":           func(r *recipe) { r.sum = "h1:b" },
+		"toolchain":     func(r *recipe) { r.toolchain = "go1.26.7" },
+		"go.mod":        func(r *recipe) { r.goMod = []byte("b") },
+		"go.sum":        func(r *recipe) { r.goSum = []byte("b") },
+		"program":       func(r *recipe) { r.programs[0].Package = "m/cmd/b" },
+		"path":          func(r *recipe) { r.programs[0].Path = "b" },
+		"program's tag": func(r *recipe) { r.programs[0].Tags = []string{"b"} },
+		"tag":           func(r *recipe) { r.tags = []string{"b"} },
+		"stamp":         func(r *recipe) { r.stamps = []stamp{{"main.v", "b"}} },
+		"no cgo":        func(r *recipe) { r.cgo = nil },
+		"compiler":      func(r *recipe) { r.cgo.compiler = "cc 2" },
+		"package":       func(r *recipe) { r.cgo.packages[0].SHA256 = "sha256:b" },
+		"ldflags":       func(r *recipe) { r.cgo.ldflags = []string{"-static"} },
 	} {
 		r := &recipe{
 			component: "c", arch: manifest.AMD64, module: module.Version{Path: "m", Version: "v1.0.0"}, sum: "h1:a", toolchain: "go1.26.8",
-			goMod: []byte("a"), goSum: []byte("a"), programs: []program{{"m/cmd/a", "a"}},
+			goMod: []byte("a"), goSum: []byte("a"), programs: []program{{"m/cmd/a", "a", nil}},
 			cgo: &cgo{compiler: "cc 1", packages: []manifest.LockedPackage{{Name: "p", SHA256: "sha256:a"}}},
 		}
 		change(r)

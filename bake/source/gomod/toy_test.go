@@ -48,7 +48,19 @@ func main() { println("hello", version.Version, dep.Name()) }
 -- example.com/toy@v1.2.3/cmd/bye/v2/main.go --
 package main
 
-func main() { println("bye") }
+func main() { println(word) }
+-- example.com/toy@v1.2.3/cmd/bye/v2/polite.go --
+//go:build polite
+
+package main
+
+const word = "goodbye"
+-- example.com/toy@v1.2.3/cmd/bye/v2/curt.go --
+//go:build !polite
+
+package main
+
+const word = "bye"
 -- example.com/toy@v1.2.3/cmd/broken/main.go --
 package main
 
