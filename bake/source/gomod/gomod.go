@@ -113,15 +113,20 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 		return nil, Built{}, err
 	}
 	built := r.built()
+	var failed error // the build's own error, without the store's words around it
 	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
 		select {
 		case b.turn <- struct{}{}:
 			defer func() { <-b.turn }()
+			failed = b.make(ctx, r, w)
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			failed = context.Cause(ctx)
 		}
-		return b.make(ctx, r, w)
+		return failed
 	})
+	if failed != nil {
+		err = failed
+	}
 	return pack, built, err
 }
 
