@@ -47,8 +47,8 @@ func (w *emitter) emitInodes() {
 	for i := range w.nodes {
 		ino := inodeNumber(int32(i))
 		var at []run // blocks of its extent tree
-		if len(trees) > 0 && trees[0][0] == int32(i) {
-			at, trees = w.treeAt[trees[0][1]:], trees[1:]
+		if len(trees) > 0 && trees[0].node == int32(i) {
+			at, trees = w.treeAt[trees[0].from:], trees[1:]
 		}
 		b := slot(ino)
 		w.fillInode(inode, int32(i), at)

@@ -6,12 +6,17 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
@@ -125,6 +130,9 @@ func fullTree(t testing.TB) *tree.Tree {
 			"system.posix_acl_access": aclValue, "system.posix_acl_default": aclValue,
 		}},
 	}
+	motd := []byte("content that no pack has padded\n")
+	entries = append(entries, tree.Entry{Path: "motd", Type: tree.File, Perm: 0o444,
+		Blob: tree.Bytes("motd", motd), Size: int64(len(motd)), SHA256: sha256.Sum256(motd)})
 	p := newPacker(t)
 	p.add(tree.Entry{Path: "one/file", Type: tree.File, Perm: 0o4755, UID: 1, GID: 2, MTime: 1_650_000_000}, pattern(1, 100))
 	for _, n := range []int{0, 1, 4095, 4096, 4097, 8192, 1 << 20, 3<<20 + 5} {
@@ -323,4 +331,17 @@ func wantEntries(tr *tree.Tree) []tree.Entry {
 	}
 	slices.SortFunc(want, func(a, b tree.Entry) int { return tree.ComparePaths(a.Path, b.Path) })
 	return want
+}
+
+// diffEntries is cmp.Diff, which takes seconds for thousands of equal entries.
+func diffEntries(want, got []tree.Entry) string {
+	same := slices.EqualFunc(want, got, func(a, b tree.Entry) bool {
+		sameXattrs := maps.EqualFunc(a.Xattrs, b.Xattrs, bytes.Equal)
+		a.Xattrs, b.Xattrs = nil, nil
+		return sameXattrs && reflect.DeepEqual(a, b)
+	})
+	if same {
+		return ""
+	}
+	return cmp.Diff(want, got, cmpopts.EquateEmpty())
 }

@@ -152,6 +152,9 @@ func (a *adapter) addNode(e *tree.Entry) int32 {
 	case tree.File:
 		n.mode |= format.ModeFile
 		n.blocks = blocksOf(e.Size)
+		if e.Size > 0 && e.Blob == nil {
+			a.failf(e, "it has %d bytes and no blob that holds them", e.Size)
+		}
 	case tree.Symlink:
 		n.mode |= format.ModeSymlink
 		n.mode |= 0o777 // Linux knows no other permissions of symlinks

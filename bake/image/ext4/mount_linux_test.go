@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/tree"
@@ -60,7 +58,7 @@ func TestMount(t *testing.T) {
 	l := mustPlan(t, tr, testOptions(1<<30))
 	dir, _ := mountImage(t, writeImage(t, &l.List), "ro")
 	got := hostEntries(t, dir)
-	if diff := cmp.Diff(wantEntries(tr), got, cmpopts.EquateEmpty()); diff != "" {
+	if diff := diffEntries(wantEntries(tr), got); diff != "" {
 		t.Errorf("what the kernel shows is not what was planned (-want +got):\n%s", diff)
 	}
 	var st unix.Statfs_t

@@ -53,7 +53,10 @@ type Options struct {
 type Layout struct {
 	List extent.List // the partition's content
 
-	FreeBytes  int64 // that files of any user can take: none are reserved for root
+	// FreeBytes is what files can take. No blocks are reserved for root, as
+	// everything on a node runs as root and kubelet evicts before the disk is full. The kernel
+	// keeps up to 16 MiB of it back while mounted, which statfs(2) leaves out of f_bavail.
+	FreeBytes  int64
 	Inodes     int64 // in all
 	FreeInodes int64
 

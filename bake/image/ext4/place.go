@@ -19,11 +19,16 @@ type placement struct {
 	journal      []run
 	resizeMap    int64 // the block of the resize inode that knows the reserved descriptors
 
-	runs    []run      // of all nodes, each node's together
-	content []span     // by node: its content in runs
-	xattrs  []int64    // by node: its block of extended attributes, or 0
-	trees   [][2]int32 // nodes whose extents need blocks of a tree: node, its span in treeRuns
-	treeAt  []run      // blocks of extent trees
+	runs    []run        // of all nodes, each node's together
+	content []span       // by node: its content in runs
+	xattrs  []int64      // by node: its block of extended attributes, or 0
+	trees   []extentTree // of nodes whose extents do not fit into the inode, in their order
+	treeAt  []run        // blocks of extent trees
+}
+
+// extentTree says where the blocks of a node's extent tree are: in treeAt, from an index on.
+type extentTree struct {
+	node, from int32
 }
 
 // span is a range of indexes.
@@ -145,7 +150,7 @@ func (p *placement) placeTrees() error {
 			}
 			p.treeAt = append(p.treeAt, run{block, 1})
 		}
-		p.trees = append(p.trees, [2]int32{int32(i), from})
+		p.trees = append(p.trees, extentTree{int32(i), from})
 	}
 	return nil
 }
@@ -160,7 +165,9 @@ func (p *placement) freeBlocks() int64 {
 }
 
 // MinSize returns the smallest Options.Size in bytes with which Plan of t
-// leaves free bytes free. It ignores o.Size. A tree that no size fits is an error.
+// leaves free bytes free; every larger one does so too. It ignores o.Size. A
+// tree that no size fits is an error. Below a GiB, where the default journal grows with
+// the size, both hold to within a MiB.
 func MinSize(t *tree.Tree, o Options, free int64) (int64, error) {
 	o.Size = maxSize
 	checked, err := o.withDefaults()
@@ -171,8 +178,9 @@ func MinSize(t *tree.Tree, o Options, free int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The search relies on what is free growing with the size. A group that begins is the
-	// exception, and newGeometry leaves those out that would take space away.
+	// The search relies on what is free growing with the size. A group that
+	// begins would be an exception, had newGeometry not left out those that take
+	// space away. Whatever the search meets, it ends with a size that fits.
 	fits := func(blocks int64) bool {
 		o.Size = blocks * blockSize
 		sized, err := o.withDefaults()

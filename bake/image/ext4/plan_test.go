@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -43,7 +42,7 @@ func TestPlan(t *testing.T) {
 			image := writeImage(t, &l.List)
 			mustFsck(t, image)
 			fsys := openImage(t, image)
-			if diff := cmp.Diff(want, readTree(t, fsys), cmpopts.EquateEmpty()); diff != "" {
+			if diff := diffEntries(want, readTree(t, fsys)); diff != "" {
 				t.Errorf("what was read is not what was planned (-want +got):\n%s", diff)
 			}
 			if err := fsys.Verify(); err != nil {
@@ -283,7 +282,7 @@ func TestGrow(t *testing.T) {
 		}
 		mustFsck(t, image)
 		fsys := openImage(t, image)
-		if diff := cmp.Diff(want, readTree(t, fsys), cmpopts.EquateEmpty()); diff != "" {
+		if diff := diffEntries(want, readTree(t, fsys)); diff != "" {
 			t.Errorf("after growing to %d (-want +got):\n%s", size, diff)
 		}
 		if err := fsys.Verify(); err != nil {

@@ -52,8 +52,8 @@ type Info struct {
 }
 
 // Open reads the superblock and the group descriptors of the filesystem that
-// begins at the start of r, and verifies their checksums where it has feature
-// metadata_csum. It refuses filesystems that were not unmounted cleanly.
+// begins at the start of r, and verifies their checksums. Where it lacks feature
+// metadata_csum there are none to verify. It refuses filesystems that were not unmounted cleanly.
 func Open(r io.ReaderAt) (*FS, error) { return open(r, true) }
 
 // open is Open; fuzzing leaves out the checksums, to get behind them.

@@ -46,7 +46,7 @@ func (f *FS) readInode(number uint32) (*inode, error) {
 	} else {
 		i.xattrs = whole[end:len(b)]
 		if end < format.InodeFixedSize {
-			// An inode of an older kernel: what follows is no field.
+			// An older kernel made it: behind end are attributes, no fields.
 			short := make([]byte, format.InodeFixedSize)
 			copy(short, b[:end])
 			getStruct(short, &i.Inode)

@@ -111,11 +111,20 @@ func (w *walker) walk() error {
 			return err
 		}
 	}
-	for number, l := range w.links {
-		// Whichever of several comes first: each is reason enough.
-		if l.seen != l.has {
-			return fmt.Errorf("%s: inode %d has %d names and counts %d links", l.first, number, l.seen, l.has)
+	return w.checkLinks()
+}
+
+// checkLinks compares all link counts with the names that were found. Of several that are
+// wrong it names the first by path.
+func (w *walker) checkLinks() error {
+	var wrong *linkCount
+	for _, l := range w.links {
+		if l.seen != l.has && (wrong == nil || l.first < wrong.first) {
+			wrong = l
 		}
+	}
+	if wrong != nil {
+		return fmt.Errorf("%s: it has %d names and counts %d links", wrong.first, wrong.seen, wrong.has)
 	}
 	return nil
 }
