@@ -1,16 +1,322 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 )
 
-func newInspect(*host) *cobra.Command {
-	return &cobra.Command{
-		Use:   "inspect IMAGE [NEW]",
+// inspection is what the flags of `bake inspect` ask for.
+type inspection struct {
+	packages, files  bool
+	cat              string
+	asJSON, exitCode bool
+}
+
+func newInspect(h *host) *cobra.Command {
+	var in inspection
+	c := &cobra.Command{
+		Use:   "inspect IMAGE [NEW | --files [PATTERN...]]",
 		Short: "Show what is in an image, or in what two images differ",
-		Args:  rangeArgs(1, 2),
-		RunE:  func(*cobra.Command, []string) error { return errors.New("inspect is not written yet") },
+		Long: `Show what is in a finished image (NAME.tar.gz or a raw disk), read from the
+image itself. With two images, show in what the second differs from the first.
+
+The image's digest is compared with the one in NAME.json beside it, where that
+is there; programs, packages and kernel arguments with the record that the image
+holds. What does not agree is said, and the exit code is 1.
+
+A pattern of --files is a directory or file, or has the wildcards of the shell;
+without a slash it is held against the names of files alone.
+
+A disk in an archive is unpacked to the directory for temporary files (TMPDIR),
+without its zeroes.`,
+		Example: `  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz
+  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --files /etc/systemd '*.conf'
+  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat /etc/os-release
+  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat esp:/loader/loader.conf
+  bake inspect old.tar.gz new.tar.gz`,
+		Args: in.args,
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case in.cat != "":
+				return imageError(catFile(c.Context(), h.stdout, args[0], in.cat))
+			case len(args) == 2 && !in.files:
+				return imageError(in.compare(c.Context(), h.stdout, args[0], args[1]))
+			}
+			return imageError(in.show(c.Context(), h.stdout, args[0], args[1:]))
+		},
 	}
+	f := c.Flags()
+	f.BoolVar(&in.packages, "packages", false, "list the OS packages")
+	f.BoolVar(&in.files, "files", false, "list the files, or those that match a pattern")
+	f.StringVar(&in.cat, "cat", "", "print the file at `PATH`, or at esp:PATH on the EFI system partition")
+	f.BoolVar(&in.asJSON, "json", false, "print the whole record, or all differences, as JSON")
+	f.BoolVar(&in.exitCode, "exit-code", false, "exit with 1 where two images differ")
+	return c
+}
+
+func (in *inspection) args(c *cobra.Command, args []string) error {
+	most := 2
+	switch {
+	case in.files:
+		most = 1000
+	case in.cat != "" || in.packages:
+		most = 1
+	}
+	if err := rangeArgs(1, most)(c, args); err != nil {
+		return err
+	}
+	modes := 0
+	for _, set := range []bool{in.packages, in.files, in.cat != "", in.asJSON} {
+		if set {
+			modes++
+		}
+	}
+	if modes > 1 {
+		return &usageError{errors.New("--packages, --files, --cat and --json exclude each other")}
+	}
+	if in.exitCode && (len(args) != 2 || in.files) {
+		return &usageError{errors.New("--exit-code is for the comparison of two images")}
+	}
+	return nil
+}
+
+func catFile(ctx context.Context, w io.Writer, image, name string) error {
+	m, err := check.Open(ctx, image, os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	content, err := m.ReadFile(name)
+	if err == nil {
+		_, err = io.Copy(w, content)
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s in %s: %w", name, image, err)
+	}
+	return nil
+}
+
+// readRecord returns what is in an image, and in what the image contradicts the
+// records in it and beside it. beside is the path of the latter.
+func readRecord(ctx context.Context, image string) (r *bom.Image, beside string, wrong []string, err error) {
+	m, err := check.Open(ctx, image, os.TempDir())
+	if err != nil {
+		return nil, "", nil, err
+	}
+	defer m.Close()
+	r, err = m.Record(ctx, runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if wrong, err = m.Contradictions(r); err != nil {
+		return nil, "", nil, err
+	}
+	if beside, err = m.CheckBeside(ctx); err != nil {
+		wrong = append(wrong, fmt.Sprintf("%s does not describe %s: %v", beside, image, err))
+	}
+	return r, beside, wrong, nil
+}
+
+func (in *inspection) show(ctx context.Context, w io.Writer, image string, patterns []string) error {
+	r, beside, wrong, err := readRecord(ctx, image)
+	if err != nil {
+		return err
+	}
+	switch {
+	case in.asJSON:
+		err = r.Write(w)
+	case in.packages:
+		err = printPackages(w, r.Packages)
+	case in.files:
+		err = printFiles(w, r.Files, patterns)
+	default:
+		err = printSummary(w, r, beside)
+	}
+	if err != nil {
+		return err
+	}
+	return contradicted(wrong)
+}
+
+// contradicted is an error that lists what is wrong, a line each.
+func contradicted(wrong []string) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(wrong, "\n"))
+}
+
+func (in *inspection) compare(ctx context.Context, w io.Writer, old, new string) error {
+	a, _, wrongOld, err := readRecord(ctx, old)
+	if err != nil {
+		return err
+	}
+	b, _, wrongNew, err := readRecord(ctx, new)
+	if err != nil {
+		return err
+	}
+	changes := bom.Diff(a, b)
+	if in.asJSON {
+		if changes == nil {
+			changes = []bom.Change{}
+		}
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(changes)
+	} else {
+		err = printChanges(w, changes, a.File.SHA256 == b.File.SHA256)
+	}
+	if err != nil {
+		return err
+	}
+	if err := contradicted(append(wrongOld, wrongNew...)); err != nil {
+		return err
+	}
+	if in.exitCode && (len(changes) > 0 || a.File.SHA256 != b.File.SHA256) {
+		return errors.New("the images differ")
+	}
+	return nil
+}
+
+func printChanges(w io.Writer, changes []bom.Change, sameFile bool) error {
+	var b strings.Builder
+	for _, c := range changes {
+		fmt.Fprintln(&b, c)
+	}
+	switch {
+	case len(changes) > 0:
+	case sameFile:
+		fmt.Fprintln(&b, "no difference: the files have the same digest")
+	default:
+		fmt.Fprintln(&b, "no difference in what the images hold; the files have different digests")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printPackages(w io.Writer, packages []bom.Package) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, p := range packages {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Arch, p.Suite)
+	}
+	return t.Flush()
+}
+
+func printFiles(w io.Writer, files []bom.Entry, patterns []string) error {
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return &usageError{fmt.Errorf("pattern %q: %w", p, err)}
+		}
+	}
+	var b strings.Builder
+	found := 0
+	for _, e := range files {
+		if len(patterns) > 0 && !matchesAny(patterns, e.Path) {
+			continue
+		}
+		found++
+		name, what := e.Path, ""
+		if e.Link != "" {
+			name += " -> " + e.Link
+		}
+		if e.SHA256 != "" {
+			what = e.SHA256[:16]
+		}
+		fmt.Fprintf(&b, "%-8s %s %5d:%-5d %10d  %-16s  %s\n", e.Type, e.Mode, e.UID, e.GID, e.Size, what, name)
+	}
+	if found == 0 {
+		return fmt.Errorf("no file matches %s", strings.Join(patterns, " "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// matchesAny holds an absolute path against patterns.
+func matchesAny(patterns []string, file string) bool {
+	for _, p := range patterns {
+		name := file
+		if !strings.Contains(p, "/") {
+			name = path.Base(file)
+		}
+		if ok, _ := path.Match(p, name); ok || file == path.Clean(p) || strings.HasPrefix(file, strings.TrimSuffix(p, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func printSummary(w io.Writer, r *bom.Image, beside string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "name\t%s\n", r.Name)
+	fmt.Fprintf(t, "arch\t%s\n", r.Arch)
+	fmt.Fprintf(t, "file\t%s, %s\n", r.File.Name, progress.Bytes(r.File.Size))
+	digest := string(r.File.SHA256)
+	if beside != "" {
+		digest += " (as " + filepath.Base(beside) + " says)"
+	}
+	fmt.Fprintf(t, "digest\t%s\n", digest)
+	fmt.Fprintf(t, "kernel\t%s\n", strings.Join(r.KernelArguments, " "))
+	fmt.Fprintf(t, "packages\t%d (--packages lists them)\n", len(r.Packages))
+	fmt.Fprintf(t, "files\t%d (--files lists them)\n", len(r.Files))
+	fmt.Fprintf(t, "\ndisk\t%s\n", binaryBytes(r.Disk.Size))
+	for _, p := range r.Disk.Partitions {
+		fmt.Fprintf(t, "  %s\t%s at %s\t%s\n", p.Name, binaryBytes(p.Size), binaryBytes(p.Start), p.GUID)
+	}
+	fmt.Fprintln(t, "\nmade from")
+	for _, input := range inputsOf(r) {
+		fmt.Fprintf(t, "  %s\t%s\n", input.name, input.sum)
+	}
+	fmt.Fprintln(t, "\ncomponents")
+	for _, c := range r.Components {
+		how := c.Origin
+		if compiler, _, _ := strings.Cut(c.Toolchain, ","); compiler != "" { // runc's C compiler is for --json
+			how += ", " + compiler
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.Version, how, c.From)
+	}
+	return t.Flush()
+}
+
+// binaryBytes writes the size of what is laid out in powers of two: "256 MiB".
+func binaryBytes(n int64) string {
+	for shift, unit := range map[int]string{30: "GiB", 20: "MiB", 10: "KiB"} {
+		if n >= 1<<shift && n%(1<<shift) == 0 && n < 1024<<shift {
+			return fmt.Sprintf("%d %s", n>>shift, unit)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+type namedSum struct {
+	name string
+	sum  manifest.Sum
+}
+
+func inputsOf(r *bom.Image) []namedSum {
+	list := []namedSum{
+		{"versions file", r.Inputs.Versions}, {"lock", r.Inputs.Lock},
+		{"definition", r.Inputs.Definition}, {"units", r.Inputs.Units},
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Inputs.Guest)) {
+		list = append(list, namedSum{name, r.Inputs.Guest[name]})
+	}
+	return list
 }

@@ -1,16 +1,153 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
-func newLint(*host) *cobra.Command {
-	return &cobra.Command{
+func newLint(h *host) *cobra.Command {
+	var listRules, asJSON bool
+	c := &cobra.Command{
 		Use:   "lint IMAGE",
 		Short: "Hold a finished image against the rules of Compute Engine",
-		Args:  exactArgs(1),
-		RunE:  func(*cobra.Command, []string) error { return errors.New("lint is not written yet") },
+		Long: `Hold a finished image (NAME.tar.gz or a raw disk) against rules: what Compute
+Engine asks of an image that it imports, what makes an image safe to start many
+times, and what Kubernetes needs.
+
+Every rule that the image does not hold to is one line, with the reason and
+where it stands. Then come the guest OS features that the image may be created
+with. Exit code 1 says that a rule is violated.
+
+A disk in an archive is unpacked to the directory for temporary files (TMPDIR),
+without its zeroes.`,
+		Example: `  bake lint out/k8s-worker-v1-36-3-amd64.tar.gz
+  bake lint --rules
+  bake lint out/*.tar.gz --json | jq -r '.violations[].rule'`,
+		Args: func(c *cobra.Command, args []string) error {
+			if listRules {
+				return noArgs(c, args)
+			}
+			return exactArgs(1)(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if listRules {
+				return printRules(h.stdout, asJSON)
+			}
+			report, err := check.Lint(c.Context(), args[0], os.TempDir())
+			if err != nil {
+				return imageError(err)
+			}
+			if asJSON {
+				enc := json.NewEncoder(h.stdout)
+				enc.SetIndent("", "  ")
+				err = enc.Encode(report)
+			} else {
+				err = printReport(h.stdout, report)
+			}
+			if err != nil {
+				return err
+			}
+			return lintError(report)
+		},
 	}
+	c.Flags().BoolVar(&listRules, "rules", false, "list the rules")
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+// imageError makes bad input of a file that is no image.
+func imageError(err error) error {
+	var notImage *check.NotImageError
+	if errors.As(err, &notImage) {
+		return &bake.InputError{Err: err}
+	}
+	return err
+}
+
+// lintError says that an image is not as it must be.
+func lintError(r *check.Report) error {
+	switch {
+	case r.OK():
+		return nil
+	case len(r.Unchecked) == 0:
+		return fmt.Errorf("%s violates %s", r.Path, plural(len(r.Violations), "rule"))
+	}
+	return fmt.Errorf("%s violates %s, and %s could not be checked", r.Path, plural(len(r.Violations), "rule"), plural(len(r.Unchecked), "rule"))
+}
+
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+func printRules(w io.Writer, asJSON bool) error {
+	rules := check.Rules()
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(rules)
+	}
+	for _, r := range rules {
+		if _, err := fmt.Fprintf(w, "%s\n    %s\n    why: %s\n", r.ID, r.Must, r.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printReport(w io.Writer, r *check.Report) error {
+	var b strings.Builder
+	for _, v := range r.Violations {
+		fmt.Fprintf(&b, "FAIL %s\n", v)
+	}
+	if len(r.Unchecked) > 0 {
+		fmt.Fprintf(&b, "not checked, since what they are about could not be read: %s\n", strings.Join(r.Unchecked, " "))
+	}
+	fmt.Fprintf(&b, "%s: %d of %s hold\n", r.Path, r.Checked-len(r.Violations), plural(r.Checked+len(r.Unchecked), "rule"))
+	if len(r.Features) > 0 {
+		printFeatures(&b, r)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printFeatures shows the command that creates the image with every feature
+// that it may have.
+func printFeatures(w io.Writer, r *check.Report) {
+	var names, reasons []string
+	missing := map[string][]string{} // by reason
+	for _, f := range r.Features {
+		if f.Missing == "" {
+			names = append(names, f.Name)
+			continue
+		}
+		if missing[f.Missing] == nil {
+			reasons = append(reasons, f.Missing)
+		}
+		missing[f.Missing] = append(missing[f.Missing], f.Name)
+	}
+	for _, reason := range reasons {
+		fmt.Fprintf(w, "not for this image: %s (%s)\n", strings.Join(missing[reason], ", "), reason)
+	}
+	base := filepath.Base(r.Path)
+	name, ok := strings.CutSuffix(base, ".tar.gz")
+	if !ok {
+		return // Compute Engine takes archives
+	}
+	architecture := map[manifest.Arch]string{manifest.AMD64: "X86_64", manifest.ARM64: "ARM64"}[r.Arch]
+	fmt.Fprintf(w, "\ngcloud compute images create %s --source-uri gs://BUCKET/%s \\\n  --architecture %s --guest-os-features %s\n",
+		name, base, architecture, strings.Join(names, ","))
 }

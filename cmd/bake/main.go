@@ -28,12 +28,13 @@ func main() {
 		now:      time.Now,
 	}
 	err := run(ctx, host, os.Args[1:])
+	code := exitCode(ctx, err) // before stop, which cancels ctx
 	if err != nil {
 		// A second Ctrl-C ends the program at once, whatever it is doing.
 		stop()
 		report(os.Stderr, err)
 	}
-	os.Exit(exitCode(ctx, err))
+	os.Exit(code)
 }
 
 // host is what commands know of the machine that they run on.

@@ -1,0 +1,189 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/image/ext4"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+const (
+	// maxText is the largest file in bytes that is read as text. The largest in
+	// an image of ours is dpkg's status, below 1 MiB.
+	maxText = 16 << 20
+
+	// maxLinks is how many symbolic links a path may go through, as Linux has it.
+	maxLinks = 40
+)
+
+// files are the files of a root file system by path.
+type files struct {
+	root  *ext4.FS
+	nodes []ext4.Node // in the order of tree.New
+	index map[string]int
+}
+
+func readFiles(root *ext4.FS) (*files, error) {
+	f := &files{root: root, index: map[string]int{}}
+	err := root.Walk(func(n *ext4.Node) error {
+		f.index[n.Path] = len(f.nodes)
+		f.nodes = append(f.nodes, *n)
+		return nil
+	})
+	return f, err
+}
+
+// lookup returns the file at p, a path without a leading slash, or nil. It
+// follows no link.
+func (f *files) lookup(p string) *ext4.Node {
+	i, ok := f.index[p]
+	if !ok {
+		return nil
+	}
+	return &f.nodes[i]
+}
+
+// resolve returns what an open of p inside the root would find: symbolic links
+// are followed, absolute ones from the root, and of a hard link the first name
+// is returned.
+func (f *files) resolve(p string) (*ext4.Node, error) {
+	rest := strings.Split(strings.Trim(p, "/"), "/")
+	at := "."
+	links := 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = path.Dir(at)
+			continue
+		}
+		next := path.Join(at, part)
+		n := f.lookup(next)
+		switch {
+		case n == nil:
+			return nil, fmt.Errorf("/%s: %w", strings.TrimPrefix(p, "/"), fs.ErrNotExist)
+		case n.Type == tree.Symlink:
+			if links++; links > maxLinks {
+				return nil, fmt.Errorf("/%s: more than %d symbolic links", strings.TrimPrefix(p, "/"), maxLinks)
+			}
+			if strings.HasPrefix(n.Link, "/") {
+				at = "."
+			}
+			rest = append(strings.Split(strings.Trim(n.Link, "/"), "/"), rest...)
+		default:
+			at = next
+		}
+	}
+	n := f.lookup(at)
+	if n.Type == tree.Hardlink {
+		n = f.lookup(n.Link)
+	}
+	return n, nil
+}
+
+// exists says whether an open of p would find a file.
+func (f *files) exists(p string) bool {
+	n, err := f.resolve(p)
+	return err == nil && n.Type == tree.File
+}
+
+// text reads the file at p, following links.
+func (f *files) text(p string) (string, error) {
+	n, err := f.resolve(p)
+	if err != nil {
+		return "", err
+	}
+	if n.Type == tree.Char && n.Major == 1 && n.Minor == 3 { // /dev/null
+		return "", nil
+	}
+	if n.Size > maxText {
+		return "", fmt.Errorf("/%s: %d bytes, more than the %d that are read as text", n.Path, n.Size, maxText)
+	}
+	content, err := f.root.Content(n)
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(content)
+	return string(data), err
+}
+
+// lines returns the lines of the file at p without blanks around them, those
+// that are empty and those that begin with # or ;. A file that is not there
+// has none.
+func (f *files) lines(p string) ([]string, error) {
+	text, err := f.text(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && line[0] != '#' && line[0] != ';' {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+// below yields everything in the directory dir and the directories in it.
+func (f *files) below(dir string) iter.Seq[*ext4.Node] {
+	return func(yield func(*ext4.Node) bool) {
+		i, ok := f.index[dir]
+		if !ok {
+			return
+		}
+		for i++; i < len(f.nodes) && (dir == "." || strings.HasPrefix(f.nodes[i].Path, dir+"/")); i++ {
+			if !yield(&f.nodes[i]) {
+				return
+			}
+		}
+	}
+}
+
+// in yields what is in the directory dir itself.
+func (f *files) in(dir string) iter.Seq[*ext4.Node] {
+	return func(yield func(*ext4.Node) bool) {
+		for n := range f.below(dir) {
+			if path.Dir(n.Path) == dir && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// fragments returns the files NAME+suffix of a configuration that is spread
+// over directories, sorted by name. The first directory that has a name hides
+// it in all others, as systemd's programs have it (sysctl.d(5)).
+func (f *files) fragments(suffix string, dirs ...string) []string {
+	byName := map[string]string{}
+	for _, dir := range dirs {
+		for n := range f.in(dir) {
+			name := path.Base(n.Path)
+			if _, ok := byName[name]; !ok && strings.HasSuffix(name, suffix) {
+				byName[name] = n.Path
+			}
+		}
+	}
+	names := make([]string, 0, len(byName))
+	for name := range byName {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = byName[name]
+	}
+	return names
+}

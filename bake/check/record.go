@@ -1,0 +1,229 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/image/ext4"
+	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// recordPath is where an image holds its own record, without what is only
+// known when the disk is laid out.
+const recordPath = "usr/lib/bake/image.json"
+
+// Inside returns the record that the image holds.
+func (m *Image) Inside() (*bom.Image, error) {
+	text, err := m.files.text(recordPath)
+	if err != nil {
+		return nil, fmt.Errorf("reading the record inside the image: %w", err)
+	}
+	return bom.Read("/"+recordPath, strings.NewReader(text))
+}
+
+// Record says what is in the image. Components, packages and inputs come from
+// the record inside; partitions, files with their digests and the kernel's
+// arguments from what is there. jobs files are read at once.
+func (m *Image) Record(ctx context.Context, jobs int) (*bom.Image, error) {
+	r, err := m.Inside()
+	if err != nil {
+		return nil, err
+	}
+	if r.File, err = m.File(ctx); err != nil {
+		return nil, err
+	}
+	r.Disk = bom.Disk{Size: m.Size}
+	for _, p := range m.Table.Partitions {
+		r.Disk.Partitions = append(r.Disk.Partitions, bom.Partition{
+			Name: p.Name, Type: partitionType(p.Type), GUID: p.GUID.String(), Start: p.Start, Size: p.Length,
+		})
+	}
+	if len(m.entries) > 0 {
+		r.KernelArguments = m.entries[0].Options
+	}
+	if err := m.hash(ctx, jobs); err != nil {
+		return nil, fmt.Errorf("reading files of %s: %w", m.Path, err)
+	}
+	var t tree.Tree
+	for i := range m.files.nodes {
+		if n := &m.files.nodes[i]; n.Path != lostFound {
+			t.Entries = append(t.Entries, n.Entry)
+		}
+	}
+	r.Files = bom.Entries(&t)
+	return r, nil
+}
+
+// lostFound is in every ext4 file system and no part of what an image is made
+// of.
+const lostFound = "lost+found"
+
+func partitionType(t gpt.GUID) string {
+	if _, ok := rootArch(t); ok {
+		return "root"
+	}
+	if t == gpt.ESPType() {
+		return "esp"
+	}
+	return gpt.TypeName(t)
+}
+
+// hash sets the digest of every file. ext4's reader serves one goroutine, what
+// it returns for a file's content as many as the disk does.
+func (m *Image) hash(ctx context.Context, jobs int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(jobs, 1))
+	for i := range m.files.nodes {
+		n := &m.files.nodes[i]
+		if n.Type != tree.File || !n.SHA256.IsZero() {
+			continue
+		}
+		content, err := m.Root.Content(n)
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		g.Go(func() error {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			return sum(n, content)
+		})
+	}
+	return g.Wait()
+}
+
+func sum(n *ext4.Node, content io.Reader) error {
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{content}, make([]byte, min(max(n.Size, 1), 256<<10))); err != nil {
+		return err
+	}
+	h.Sum(n.SHA256[:0])
+	return nil
+}
+
+// digest returns the digest of the file at p, following links.
+func (m *Image) digest(p string) (tree.Digest, error) {
+	n, err := m.files.resolve(p)
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	if n.SHA256.IsZero() {
+		content, err := m.Root.Content(n)
+		if err != nil {
+			return tree.Digest{}, err
+		}
+		if err := sum(n, content); err != nil {
+			return tree.Digest{}, err
+		}
+	}
+	return n.SHA256, nil
+}
+
+// Contradictions says in what the image is not as the record r, which it
+// holds, says: packages, programs of components, guest programs, kernel
+// arguments, architecture.
+func (m *Image) Contradictions(r *bom.Image) ([]string, error) {
+	var found []string
+	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	if r.Arch != m.Arch {
+		add("the record says %s, the root partition's type %s", r.Arch, m.Arch)
+	}
+	installed, err := m.files.installed()
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, comparePackages(r.Packages, installed)...)
+	for _, c := range r.Components {
+		for _, p := range c.Files {
+			got, err := m.digest(p.Path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				add("component %s: %s is recorded and missing", c.Name, p.Path)
+			case err != nil:
+				return nil, err
+			case p.SHA256 != "" && got.String() != p.SHA256 && !got.IsZero():
+				add("component %s: %s has sha256:%s, the record says sha256:%s", c.Name, p.Path, got, p.SHA256)
+			}
+		}
+	}
+	if want, ok := r.Inputs.Guest["firstboot"]; ok {
+		if got, err := m.digest(firstbootPath); err == nil && manifest.SHA256(got) != want {
+			add("/%s has %s, the record says %s", firstbootPath, manifest.SHA256(got), want)
+		}
+	}
+	for _, k := range m.kernels {
+		if want, ok := r.Inputs.Guest["init"]; ok && k.init != nil {
+			if got := manifest.SHA256(sha256.Sum256(k.init)); got != want {
+				add("init in the initramfs of %s has %s, the record says %s", k.entry.Path, got, want)
+			}
+		}
+	}
+	if inside, err := m.Inside(); err == nil && len(m.entries) > 0 {
+		for _, a := range inside.KernelArguments {
+			if !slices.Contains(m.entries[0].Options, a) {
+				add("kernel argument %s is recorded and not in %s", a, m.entries[0].Path)
+			}
+		}
+	}
+	return found, nil
+}
+
+// CheckBeside compares the digest in the record beside the image, NAME.json,
+// with the image's own. It returns the record's path, or "" where there is none
+// or where it describes another file, such as the same image in another format.
+func (m *Image) CheckBeside(ctx context.Context) (string, error) {
+	name, ok := strings.CutSuffix(m.Path, "."+m.Format)
+	if !ok {
+		return "", nil
+	}
+	path := name + ".json"
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return path, err
+	}
+	r, err := bom.Read(path, bytes.NewReader(data))
+	if err != nil {
+		return path, err
+	}
+	if r.File == nil || r.File.Name != filepath.Base(m.Path) {
+		return "", nil
+	}
+	file, err := m.File(ctx)
+	if err != nil {
+		return path, err
+	}
+	if r.File.SHA256 != file.SHA256 {
+		return path, &manifest.SumError{Want: r.File.SHA256, Got: file.SHA256}
+	}
+	return path, nil
+}
+
+// ReadFile returns the content of a file of the root file system, following
+// symbolic links; after "esp:", of a file of the EFI system partition.
+func (m *Image) ReadFile(name string) (io.Reader, error) {
+	if p, ok := strings.CutPrefix(name, "esp:"); ok {
+		return m.esp.open(p)
+	}
+	n, err := m.files.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	return m.Root.Content(n)
+}

@@ -1,0 +1,161 @@
+package check
+
+import (
+	"path"
+	"strings"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+func unitRules() []Rule {
+	return []Rule{{
+		ID:    "services",
+		Must:  "containerd, kubelet and kube-proxy are installed and not enabled",
+		Why:   "firstboot writes their configuration, then enables them; without it they would fail and fail again [docs/design.md]",
+		needs: needsRoot,
+		check: func(s *subject) []string {
+			var p problems
+			for _, name := range []string{"containerd", "kubelet", "kube-proxy"} {
+				p = append(p, s.files.checkUnit(name+".service", false)...)
+			}
+			return p
+		},
+	}, {
+		ID:    "preset",
+		Must:  "the first line of all presets is: disable *",
+		Why:   "a preset that is applied on a node must not start what the image left off; the first line that matches counts [systemd.preset(5)]",
+		needs: needsRoot,
+		check: checkPreset,
+	}, {
+		ID:    "firstboot",
+		Must:  "/usr/lib/bake/firstboot is a program for the image's architecture, and its unit is enabled",
+		Why:   "it makes the machine a node [docs/design.md]",
+		needs: needsRoot,
+		check: checkFirstboot,
+	}, {
+		ID:    "nothing-waits",
+		Must:  "no unit that waits for the network or the metadata server is part of the boot",
+		Why:   "a machine without a metadata server must still reach the state running, and be reachable [docs/design.md]",
+		needs: needsRoot,
+		check: func(s *subject) []string {
+			var p problems
+			for _, name := range []string{"systemd-networkd-wait-online.service", "NetworkManager-wait-online.service", "google-startup-scripts.service"} {
+				if links := s.files.pulledBy(name); len(links) > 0 {
+					if file, _ := s.files.unitFile(name); file != "" {
+						p.add("%s is enabled by /%s", name, strings.Join(links, ", /"))
+					}
+				}
+			}
+			return p
+		},
+	}, {
+		ID:    "no-questions",
+		Must:  "systemd-firstboot is masked or not there",
+		Why:   "it asks on the console and holds the boot until somebody answers [systemd-firstboot(1)]",
+		needs: needsRoot,
+		check: func(s *subject) []string {
+			if file, masked := s.files.unitFile("systemd-firstboot.service"); file != "" && !masked {
+				return []string{"/" + file + " is not masked"}
+			}
+			return nil
+		},
+	}, {
+		ID:    "journal-size",
+		Must:  "the journal's size is limited: SystemMaxUse",
+		Why:   "by default it takes up to a tenth of the disk, which pods need more [journald.conf(5)]",
+		needs: needsRoot,
+		check: func(s *subject) []string {
+			var p problems
+			limit := ""
+			files := []string{"etc/systemd/journald.conf"}
+			files = append(files, s.files.fragments(".conf", "etc/systemd/journald.conf.d", "run/systemd/journald.conf.d", "usr/local/lib/systemd/journald.conf.d", "usr/lib/systemd/journald.conf.d")...)
+			for _, file := range files {
+				if !s.files.exists(file) {
+					continue
+				}
+				options, err := s.files.options(file)
+				p.err(err)
+				if v := last(options, "Journal", "SystemMaxUse"); v != "" {
+					limit = v
+				}
+			}
+			if limit == "" {
+				p.add("no file in /etc/systemd/journald.conf.d has SystemMaxUse")
+			}
+			return p
+		},
+	}, {
+		ID:    "no-swap",
+		Must:  "there is no swap: no line of fstab, no unit, no swap file",
+		Why:   "kubelet does not start on a machine with swap [Kubernetes: Swap memory management]",
+		needs: needsRoot,
+		check: checkSwap,
+	}}
+}
+
+func checkPreset(s *subject) []string {
+	for _, file := range s.files.fragments(".preset", "etc/systemd/system-preset", "run/systemd/system-preset", "usr/local/lib/systemd/system-preset", "usr/lib/systemd/system-preset") {
+		lines, err := s.files.lines(file)
+		if err != nil {
+			return wrong(err)
+		}
+		if len(lines) == 0 {
+			continue
+		}
+		if words := strings.Fields(lines[0]); len(words) == 2 && words[0] == "disable" && words[1] == "*" {
+			return nil
+		}
+		return []string{"the first line is " + lines[0] + " in /" + file}
+	}
+	return []string{"there is no preset, and units without one are enabled"}
+}
+
+func checkFirstboot(s *subject) []string {
+	p := problems(s.files.checkUnit("firstboot.service", true))
+	n, err := s.files.resolve(firstbootPath)
+	if err != nil {
+		p.err(err)
+		return p
+	}
+	content, err := s.Root.Content(n)
+	if err == nil {
+		err = checkProgram(content, s.Arch, false)
+	}
+	if err != nil {
+		p.add("/%s: %v", firstbootPath, err)
+	}
+	return p
+}
+
+func checkSwap(s *subject) []string {
+	var p problems
+	mounts, err := s.files.fstab()
+	p.err(err)
+	for _, m := range mounts {
+		if m.kind == "swap" {
+			p.add("/etc/fstab has the swap %s", m.device)
+		}
+	}
+	for _, dir := range unitDirs() {
+		for n := range s.files.below(dir) {
+			if path.Ext(n.Path) == ".swap" && n.Link != "/dev/null" {
+				p.add("there is the unit /%s", n.Path)
+			}
+		}
+	}
+	for _, file := range []string{"swapfile", "swap.img", "var/swap", "var/swapfile"} {
+		if n := s.files.lookup(file); n != nil && n.Type == tree.File {
+			p.add("there is /%s", file)
+		}
+	}
+	for _, t := range s.Table.Partitions {
+		if partitionType(t.Type) == linuxSwap {
+			p.add("partition %d is swap", t.Number)
+		}
+	}
+	return p
+}
+
+// linuxSwap is the type of swap partitions (Discoverable Partitions
+// Specification, UAPI.2).
+const linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
