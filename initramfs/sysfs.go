@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +26,7 @@ type Disk struct {
 }
 
 // ScanDisks lists the disks below the root of sys, which is /sys, sorted by
-// Path: by where they are, that is, not by the order in which drivers found them.
+// where they are and not by the order in which drivers found them.
 // Loop devices, RAM disks, optical drives and the like are left out, and disks
 // that vanish meanwhile.
 func ScanDisks(sys fs.FS) ([]Disk, error) {
@@ -42,8 +43,28 @@ func ScanDisks(sys fs.FS) ([]Disk, error) {
 			disks = append(disks, d)
 		}
 	}
-	slices.SortFunc(disks, func(a, b Disk) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(disks, comparePlaces)
 	return disks, nil
+}
+
+// comparePlaces orders disks by where they are. Those that are not on PCI come
+// last.
+func comparePlaces(a, b Disk) int {
+	switch {
+	case len(a.Places) > 0 && len(b.Places) > 0:
+		p, q := a.Places[0], b.Places[0]
+		return cmp.Or(
+			cmp.Compare(p.Root, q.Root),
+			slices.CompareFunc(p.PCI, q.PCI, func(f, g Function) int {
+				return cmp.Or(cmp.Compare(f.Device, g.Device), cmp.Compare(f.Function, g.Function))
+			}),
+			cmp.Compare(p.Unit, q.Unit), cmp.Compare(p.LUN, q.LUN),
+			strings.Compare(a.Path, b.Path),
+		)
+	case len(a.Places) != len(b.Places):
+		return cmp.Compare(len(b.Places), len(a.Places))
+	}
+	return strings.Compare(a.Path, b.Path)
 }
 
 func scanDisk(sys fs.FS, name string) (Disk, bool) {

@@ -96,7 +96,7 @@ func TestScanDisks(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ScanDisks() (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"sda", "vda", "sdb", "sdc", "nvme0n1", "vdb", "nvme1n2"}, order); diff != "" {
+	if diff := cmp.Diff([]string{"sda", "nvme1n2", "vda", "sdb", "sdc", "nvme0n1", "vdb"}, order); diff != "" {
 		t.Errorf("order of the disks (-want +got):\n%s", diff)
 	}
 }
