@@ -1,0 +1,44 @@
+//go:build unix
+
+package archive
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// allocated returns how many bytes f takes on its disk.
+func allocated(t *testing.T, f *os.File) int64 {
+	t.Helper()
+	if err := f.Sync(); err != nil { // some file systems allocate late
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Blocks * 512
+}
+
+func TestFilesAreSparse(t *testing.T) {
+	l := mixedList()
+	f := create(t)
+	if err := WriteRaw(t.Context(), f, l, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, limit := allocated(t, f), contentSize(l)+256<<10; got > limit {
+		t.Errorf("WriteRaw takes %d bytes on the disk; want at most %d of %d", got, limit, l.Size)
+	}
+
+	out, _ := write(t, l, Options{})
+	d, err := OpenTarGz(t.Context(), tempFile(t, out), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	// A mebibyte of the content is zeroes, which unpacking finds.
+	if got, limit := allocated(t, d.f), contentSize(l)-1<<20+256<<10; got > limit {
+		t.Errorf("OpenTarGz takes %d bytes on the disk; want at most %d of %d", got, limit, l.Size)
+	}
+}
