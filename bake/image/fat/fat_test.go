@@ -280,6 +280,58 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
+// TestForeignVolume reads what mkfs.vfat and mtools made.
+func TestForeignVolume(t *testing.T) {
+	mkfs, mcopy, mmd := tool(t, "mkfs.vfat", "dosfstools"), tool(t, "mcopy", "mtools"), tool(t, "mmd", "mtools")
+	dir := t.TempDir()
+	image := filepath.Join(dir, "fat.img")
+	files := map[string]string{"UPPER.TXT": "1", "lower.txt": "22", "Mixed.txt": "333", "a name with spaces": "4444", "d/lower": strings.Repeat("x", 5000)}
+	for name, content := range files {
+		path := filepath.Join(dir, "in", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := filepath.Join(dir, "in")
+	for _, args := range [][]string{
+		{mkfs, "-F", "32", "-n", "FOREIGN", "-C", image, "40000"},
+		{mmd, "-i", image, "::d"},
+		{mcopy, "-i", image, in + "/UPPER.TXT", in + "/lower.txt", in + "/Mixed.txt", in + "/a name with spaces", "::"},
+		{mcopy, "-i", image, in + "/d/lower", "::d"},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	v, err := Open(f, 40000*1024)
+	if err != nil {
+		t.Fatalf("Open() = %v", err)
+	}
+	if v.Label != "FOREIGN" {
+		t.Errorf("Label = %q; want FOREIGN", v.Label)
+	}
+	got := map[string]string{}
+	err = fs.WalkDir(v.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			var data []byte
+			data, err = fs.ReadFile(v.FS(), path)
+			got[path] = string(data)
+		}
+		return err
+	})
+	if diff := cmp.Diff(files, got); err != nil || diff != "" {
+		t.Errorf("files of a foreign volume (-want +got): %v\n%s", err, diff)
+	}
+}
+
 func TestDeterminism(t *testing.T) {
 	digest := func() [32]byte {
 		l := plan(t, sample(t), options())

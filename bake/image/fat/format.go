@@ -117,6 +117,9 @@ const (
 	attrLong     = attrReadOnly | attrHidden | attrSystem | attrVolumeID
 	attrLongMask = attrLong | attrDir | attrArchive
 
+	caseLowerBase = 0x08 // in NTRes; not in fatgen103, but what Windows NT does
+	caseLowerExt  = 0x10
+
 	lastLong    = 0x40
 	deletedMark = 0xe5
 	kanjiE5     = 0x05 // stands for 0xe5 as the first byte of a name

@@ -122,6 +122,22 @@ func (s shortName) String() string {
 	return base + "." + ext
 }
 
+// inCase returns the name in the case that a record's NTRes bits say: Windows and
+// Linux keep a name such as "grub.cfg" so, without long records. Plan does not.
+func (s shortName) inCase(bits uint8) string {
+	base, ext, dot := strings.Cut(s.String(), ".")
+	if bits&caseLowerBase != 0 {
+		base = strings.ToLower(base)
+	}
+	if bits&caseLowerExt != 0 {
+		ext = strings.ToLower(ext)
+	}
+	if !dot {
+		return base
+	}
+	return base + "." + ext
+}
+
 // longRecords encodes name as the long records that precede the record of
 // short.
 func longRecords(name string, short shortName) []longEntry {

@@ -201,7 +201,7 @@ func (w *walker) records(dir *node, data []byte) error {
 			continue
 		}
 		n := &node{
-			name: short.String(), short: short.String(),
+			name: short.inCase(e.NTRes), short: short.String(),
 			dir: e.Attr&attrDir != 0, size: int64(e.Size),
 			cluster: uint32(e.ClusterHigh)<<16 | uint32(e.ClusterLow),
 			modTime: fromTimestamp(e.WriteDate, e.WriteTime),
