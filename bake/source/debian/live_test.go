@@ -1,0 +1,464 @@
+package debian
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian/deb"
+	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// The tests of this file read Debian's real archives, through the mirrors of
+// the host's apt configuration.
+
+// workerList is a list as images/worker has it, for the suite trixie.
+func workerList() []manifest.PackageRef {
+	return refs("apt", "ca-certificates", "chrony", "conntrack", "curl", "dbus", "e2fsprogs", "ethtool", "google-guest-agent",
+		"ipset", "iproute2", "iptables", "kmod", "less", "linux-image-cloud-amd64", "nftables", "openssh-server", "shim-signed", "socat",
+		"systemd", "systemd-boot-efi-amd64-signed", "systemd-repart", "systemd-resolved", "systemd-sysv", "udev", "vim-tiny")
+}
+
+// hostConfig returns a Config for the host's mirrors. It skips the test where
+// the host has none or they can't be reached, except in CI.
+func hostConfig(t *testing.T) Config {
+	t.Helper()
+	missing := func(err error) {
+		t.Helper()
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	mirrors, err := Mirrors(nil, os.DirFS("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, archive := range []string{repo.Main, repo.Security} {
+		urls, err := mirrors.URLs(archive, "")
+		if err != nil {
+			missing(err)
+		}
+		u, err := url.Parse(urls[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := u.Port()
+		if port == "" {
+			port = u.Scheme
+		}
+		if os.Getenv("http_proxy") == "" && os.Getenv("https_proxy") == "" {
+			conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(u.Hostname(), port))
+			if err != nil {
+				missing(fmt.Errorf("reaching the mirror of %s: %w", archive, err))
+			}
+			conn.Close()
+		}
+	}
+	return Config{Suite: "trixie", Arch: manifest.AMD64, Mirrors: mirrors, Getter: plain{&http.Client{Timeout: 5 * time.Minute}}, Now: time.Now()}
+}
+
+// plain is a Getter without retries.
+type plain struct{ client *http.Client }
+
+func (p plain) Get(ctx context.Context, urls []string, limit int64) ([]byte, error) {
+	var errs []error
+	for _, u := range urls {
+		b, err := p.get(ctx, u, limit)
+		if err == nil {
+			return b, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (p plain) get(ctx context.Context, u string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", u, resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s: longer than %d bytes", u, limit)
+	}
+	return b, err
+}
+
+// tool skips the test where a program is missing, except in CI.
+func tool(t *testing.T, name, pkg string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is not there: apt-get install %s", name, pkg)
+		}
+		t.Skipf("%s is not there: apt-get install %s", name, pkg)
+	}
+}
+
+// TestArchiveClosure compares our closure with apt's.
+func TestArchiveClosure(t *testing.T) {
+	tool(t, "apt-get", "apt")
+	t.Parallel()
+	// The lists have apt, because apt takes itself for essential.
+	tests := []struct {
+		suite string
+		list  []manifest.PackageRef
+	}{
+		{"trixie", workerList()},
+		{"bookworm", refs("apt", "systemd", "systemd-sysv", "dbus", "udev", "openssh-server", "linux-image-cloud-amd64", "shim-signed",
+			"iptables", "chrony", "curl", "etcd-server")},
+	}
+	for _, test := range tests {
+		t.Run(test.suite, func(t *testing.T) {
+			cfg := hostConfig(t)
+			cfg.Suite, cfg.Packages = test.suite, test.list
+			start := time.Now()
+			locked, err := Resolve(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d packages in %v", len(locked.Packages), time.Since(start).Round(time.Millisecond))
+			ours := make(map[string]string)
+			for _, p := range locked.Packages {
+				ours[p.Name] = p.Version
+			}
+			if diff := cmp.Diff(simulate(t, cfg), ours); diff != "" {
+				t.Errorf("packages and versions (-apt +ours):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestArchivePinned resolves what a set for bookworm takes from other suites.
+func TestArchivePinned(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads nine indices")
+	}
+	t.Parallel()
+	cfg := hostConfig(t)
+	cfg.Suite = "bookworm"
+	cfg.Packages = refs("systemd-sysv", "shim-signed", "systemd-boot-efi-amd64-signed/trixie")
+	cfg.Extra = refs("containerd/bullseye", "runc/bullseye", "libseccomp-dev")
+	locked, err := Resolve(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var elsewhere, extra []string
+	for _, p := range locked.Packages {
+		if !SameSuite(p.Suite, "bookworm") {
+			elsewhere = append(elsewhere, p.Name+"/"+baseSuite(p.Suite))
+		}
+	}
+	for _, p := range locked.Extra {
+		extra = append(extra, p.Name+"/"+baseSuite(p.Suite))
+	}
+	if diff := cmp.Diff([]string{"systemd-boot-efi-amd64-signed/trixie"}, elsewhere); diff != "" {
+		t.Errorf("packages from elsewhere (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"containerd/bullseye", "libseccomp-dev/bookworm", "runc/bullseye"}, extra); diff != "" {
+		t.Errorf("extra packages (-want +got):\n%s", diff)
+	}
+	if len(locked.Releases) != 9 {
+		t.Errorf("the lock names %d Release files; want 9", len(locked.Releases))
+	}
+	updates, err := Outdated(t.Context(), cfg, locked)
+	if err != nil || len(updates) > 0 {
+		t.Errorf("Outdated of a fresh lock = %v, %v; want none", updates, err)
+	}
+}
+
+// simulate asks apt, in a root of its own that trusts the embedded keys, what
+// it would install.
+func simulate(t *testing.T, cfg Config) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc", "log"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var keys bytes.Buffer
+	files, err := archiveKeys.ReadDir("keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := archiveKeys.ReadFile("keys/" + f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys.Write(b)
+	}
+	write("keys.asc", keys.String())
+	write("status", "")
+	var list strings.Builder
+	for _, s := range sources(cfg.Suite) {
+		for _, m := range cfg.Mirrors {
+			if m.Archive == s.archive {
+				fmt.Fprintf(&list, "deb [signed-by=%s/keys.asc] %s %s main\n", dir, m.URL, s.suite)
+			}
+		}
+	}
+	write("etc/sources.list", list.String())
+	write("apt.conf", fmt.Sprintf(`
+Dir %[1]q; Dir::State "state"; Dir::State::status "status"; Dir::Cache "cache"; Dir::Log "log";
+Dir::Etc "etc"; Dir::Etc::parts "none"; Dir::Etc::main "none"; Dir::Etc::preferencesparts "none"; Dir::Etc::trustedparts "none";
+APT::Architecture %[2]q; APT::Architectures { %[2]q; }; APT::Sandbox::User ""; APT::Install-Recommends "false"; Acquire::Languages "none";
+`, dir, string(cfg.Arch)))
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "apt-get", args...)
+		cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(dir, "apt.conf"), "LC_ALL=C")
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("apt-get %s: %v\n%s%s", args[0], err, &stdout, &stderr)
+		}
+		return stdout.String()
+	}
+	run("update", "--error-on=any")
+	args := []string{"install", "-s", "-qq", "?essential"}
+	for _, p := range cfg.Packages {
+		args = append(args, p.Name)
+	}
+	chosen := make(map[string]string)
+	for _, match := range regexp.MustCompile(`(?m)^Inst (\S+) \((\S+) `).FindAllStringSubmatch(run(args...), -1) {
+		chosen[match[1]] = match[2]
+	}
+	if len(chosen) == 0 {
+		t.Fatal("apt would install nothing")
+	}
+	return chosen
+}
+
+// TestArchivePackages unpacks real packages and compares each with what
+// dpkg-deb and tar make of it.
+func TestArchivePackages(t *testing.T) {
+	tool(t, "dpkg-deb", "dpkg")
+	tool(t, "tar", "tar")
+	t.Parallel()
+	cfg := hostConfig(t)
+	// Among them: setuid and setgid (passwd, util-linux), a group (shadow),
+	// hard links (perl-base, e2fsprogs), links for directories (base-files),
+	// thousands of files (tzdata), large ones (systemd, the kernel), no files
+	// but documentation (linux-image-cloud-amd64), names with "+".
+	names := []string{"base-files", "base-passwd", "bsdutils", "e2fsprogs", "libc-bin", "libpam-modules-bin", "libstdc++6", "linux-image-cloud-amd64",
+		"mawk", "mount", "openssh-client", "passwd", "perl-base", "systemd", "tzdata", "udev", "util-linux"}
+	if !testing.Short() {
+		names = append(names, "linux-image-[0-9].*-cloud-amd64")
+	}
+	cfg.Packages = workerList()
+	locked, err := Resolve(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pattern := regexp.MustCompile("^(" + strings.ReplaceAll(strings.Join(names, "|"), "++", `\+\+`) + ")$")
+	packages := slices.DeleteFunc(slices.Clone(locked.Packages), func(p manifest.LockedPackage) bool { return !pattern.MatchString(p.Name) })
+	if len(packages) != len(names) {
+		t.Fatalf("the closure has %d of %d packages: %v", len(packages), len(names), packages)
+	}
+	requests, err := Requests(cfg.Mirrors, packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range packages {
+		t.Run(p.Name, func(t *testing.T) {
+			content, err := cfg.Getter.Get(t.Context(), requests[i].URLs, requests[i].Size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := manifest.SHA256(sha256.Sum256(content)); got != p.SHA256 || int64(len(content)) != p.Size {
+				t.Fatalf("downloaded %d bytes with %s; want %d with %s", len(content), got, p.Size, p.SHA256)
+			}
+			compareWithDpkg(t, p, content)
+		})
+	}
+}
+
+// compareWithDpkg unpacks a .deb both ways.
+func compareWithDpkg(t *testing.T, p manifest.LockedPackage, content []byte) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "package.deb")
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	blob, err := os.Create(filepath.Join(dir, "blob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	start := time.Now()
+	w := tree.NewPackWriter(blob)
+	control, err := deb.Unpack(bytes.NewReader(content), int64(len(content)), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := control.Check(p.Name, p.Version, p.Arch); err != nil {
+		t.Error(err)
+	}
+	pack, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack.Bind(p.Name, "package "+p.Name, blob)
+	t.Logf("%d entries, %d bytes in %v", len(pack.Entries), pack.Size, time.Since(start).Round(time.Millisecond))
+
+	var ours []string
+	for _, e := range pack.Entries {
+		if !strings.HasPrefix(e.Path, "DEBIAN/") {
+			ours = append(ours, listLine(e))
+		}
+	}
+	if diff := cmp.Diff(listTar(t, name), ours); diff != "" {
+		t.Errorf("members (-tar +ours):\n%s", diff)
+	}
+	root := filepath.Join(dir, "root")
+	if out, err := exec.CommandContext(t.Context(), "dpkg-deb", "--raw-extract", name, root).CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, out)
+	}
+	compareContent(t, root, pack)
+}
+
+// listLine writes an entry as GNU tar lists it.
+func listLine(e tree.Entry) string {
+	mode := map[tree.Type]fs.FileMode{tree.Dir: fs.ModeDir, tree.Symlink: fs.ModeSymlink}[e.Type]
+	text := []byte((mode | fs.FileMode(e.Perm&0o777)).String())
+	text = text[len(text)-10:]
+	text[0] = map[tree.Type]byte{tree.Dir: 'd', tree.File: '-', tree.Symlink: 'l', tree.Hardlink: 'h'}[e.Type]
+	for _, special := range []struct {
+		bit       uint16
+		at        int
+		with, not byte
+	}{{tree.SetUID, 3, 's', 'S'}, {tree.SetGID, 6, 's', 'S'}, {tree.Sticky, 9, 't', 'T'}} {
+		if e.Perm&special.bit == 0 {
+			continue
+		}
+		if text[special.at] == 'x' {
+			text[special.at] = special.with
+		} else {
+			text[special.at] = special.not
+		}
+	}
+	path := "./" + e.Path
+	switch {
+	case e.Path == ".":
+		path = "./"
+	case e.Type == tree.Dir:
+		path += "/"
+	case e.Type == tree.Symlink:
+		path += " -> " + e.Link
+	case e.Type == tree.Hardlink:
+		path += " link to ./" + e.Link
+	}
+	return fmt.Sprintf("%s %d/%d %d %s %s", text, e.UID, e.GID, e.Size, time.Unix(e.MTime, 0).UTC().Format("2006-01-02 15:04:05"), path)
+}
+
+// listTar lists a .deb with dpkg-deb and tar.
+func listTar(t *testing.T, name string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `dpkg-deb --fsys-tarfile "$0" | tar --list --verbose --numeric-owner --full-time --quoting-style=literal`, name)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("listing with tar: %v", err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		// Mode, owner, size, date and time are padded to columns.
+		fields := regexp.MustCompile(`^(\S+) +(\S+) +(\S+) +(\S+ \S+) (.*)\n$`).FindStringSubmatch(line)
+		if fields == nil {
+			t.Fatalf("tar lists %q", line)
+		}
+		lines = append(lines, strings.Join(fields[1:], " "))
+	}
+	return lines
+}
+
+// compareContent compares every file of a pack, and that there are no others.
+func compareContent(t *testing.T, root string, pack *tree.Pack) {
+	t.Helper()
+	left := make(map[string]bool)
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if rel != "DEBIAN" {
+			left[rel] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range pack.Entries {
+		if !left[e.Path] {
+			t.Errorf("%s: dpkg-deb did not unpack it", e.Path)
+			continue
+		}
+		delete(left, e.Path)
+		name := filepath.Join(root, e.Path)
+		switch e.Type {
+		case tree.File:
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(e.Content())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) || e.SHA256 != sha256.Sum256(want) {
+				t.Errorf("%s: content differs from dpkg-deb's", e.Path)
+			}
+			if info, err := os.Stat(name); err != nil || uint16(info.Mode().Perm()) != e.Perm&0o777 {
+				t.Errorf("%s: permissions are %o; dpkg-deb has %v, %v", e.Path, e.Perm, info.Mode(), err)
+			}
+		case tree.Symlink:
+			if to, err := os.Readlink(name); err != nil || to != e.Link {
+				t.Errorf("%s: links to %s; dpkg-deb has %s, %v", e.Path, e.Link, to, err)
+			}
+		case tree.Hardlink:
+			a, errA := os.Stat(name)
+			b, errB := os.Stat(filepath.Join(root, e.Link))
+			if errA != nil || errB != nil || !os.SameFile(a, b) {
+				t.Errorf("%s: is not the file %s to dpkg-deb: %v, %v", e.Path, e.Link, errA, errB)
+			}
+		}
+	}
+	for name := range left {
+		t.Errorf("%s: only dpkg-deb unpacked it", name)
+	}
+}
