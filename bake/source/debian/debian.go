@@ -3,8 +3,10 @@
 // be had ([Requests]); package deb unpacks them.
 //
 //	mirrors.go   where archives are fetched from: as given, and the host's apt sources (aptconf)
-//	load.go      InRelease, verified against Debian's keys, and the Packages index that it vouches for (repo)
+//	keys.go      Debian's public keys, embedded
+//	load.go      InRelease, verified, and the Packages index that it vouches for (repo)
 //	resolve.go   the closure of what is wanted (closure), as a lock records it
+//	outdated.go  what a lock misses
 //	requests.go  locked packages as downloads
 //	deb, ar      a .deb as a tree.Pack
 //	deb822       the format of control files

@@ -141,7 +141,8 @@ func TestBinutils(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ar: %v\n%s", err, out)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "x.ar"))
+	name := filepath.Join(dir, "x.ar")
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +152,17 @@ func TestBinutils(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	// ar refuses what we refuse.
+	broken := bytes.Replace(b, []byte("`\n123"), []byte("'\n123"), 1)
+	if err := os.WriteFile(name, broken, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.CommandContext(t.Context(), "ar", "t", name).Run(); err == nil {
+		t.Error("ar lists an archive with a broken header")
+	}
+	if _, err := readAll(bytes.NewReader(broken)); err == nil {
+		t.Error("reading an archive with a broken header: no error")
 	}
 }
 

@@ -89,6 +89,9 @@ func TestCompareVersions(t *testing.T) {
 		}
 		t.Skip("dpkg is not there: apt-get install dpkg")
 	}
+	if err := exec.CommandContext(t.Context(), "dpkg", "--compare-versions", "1.9", "gt", "1.10").Run(); err == nil {
+		t.Fatal("dpkg agrees with what is wrong")
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	all := testVersions()
 	for range 300 {

@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -384,6 +387,43 @@ func flip(b []byte, at int) []byte {
 	c := bytes.Clone(b)
 	c[at] ^= 1
 	return c
+}
+
+// TestDpkgRefuses shows dpkg-deb what it must refuse as we do.
+func TestDpkgRefuses(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("dpkg-deb is not there: apt-get install dpkg")
+		}
+		t.Skip("dpkg-deb is not there: apt-get install dpkg")
+	}
+	format := part{"debian-binary", []byte("2.0\n")}
+	control := part{"control.tar.gz", compress(t, ".gz", controlTar(t))}
+	data := compress(t, ".gz", makeTar(t, dir("./"), file("./a", strings.Repeat("content", 1000))))
+	good := makeAr(format, control, part{"data.tar.gz", data})
+	tests := []struct {
+		name string
+		deb  []byte
+		good bool
+	}{
+		{"good", good, true},
+		{"cut short", good[:len(good)-20], false},
+		{"flipped byte", makeAr(format, control, part{"data.tar.gz", flip(data, len(data)-20)}), false},
+		{"no data", makeAr(format, control), false},
+		{"wrong order", makeAr(format, part{"data.tar.gz", data}, control), false},
+		{"no debian-binary", makeAr(control, part{"data.tar.gz", data}), false},
+	}
+	for _, test := range tests {
+		name := filepath.Join(t.TempDir(), "x.deb")
+		if err := os.WriteFile(name, test.deb, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		dpkg := exec.CommandContext(t.Context(), "dpkg-deb", "--fsys-tarfile", name).Run()
+		_, _, ours := pack(test.deb, defaults())
+		if (dpkg == nil) != test.good || (ours == nil) != test.good {
+			t.Errorf("%s: dpkg-deb says %v, we say %v; want good: %t", test.name, dpkg, ours, test.good)
+		}
+	}
 }
 
 // TestUnpackRatio: far more out than in is a bomb also below the limit.

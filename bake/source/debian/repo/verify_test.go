@@ -3,6 +3,8 @@ package repo
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -17,11 +19,13 @@ func epoch() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func at(day int) time.Time { return epoch().AddDate(0, 0, day) }
 
-// newKey makes a key that is valid for so many days; 0 for ever.
+// newKey makes a key that is valid for so many days; 0 for ever. It is the
+// same for the same name, so that every process that fuzzes has the keys of the
+// seeds.
 func newKey(t testing.TB, name string, days int) *openpgp.Entity {
 	t.Helper()
 	e, err := openpgp.NewEntity(name, "", name+"@debian.example", &packet.Config{
-		Time: epoch, Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(days * 86400),
+		Time: epoch, Rand: rand.NewChaCha8(sha256.Sum256([]byte(name))), Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(days * 86400),
 	})
 	if err != nil {
 		t.Fatal(err)
