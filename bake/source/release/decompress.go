@@ -21,7 +21,7 @@ import (
 const (
 	maxUnpacked = 4 << 30  // bytes
 	maxRatio    = 200      // bytes out for each byte in
-	freeOutput  = 64 << 20 // bytes out before the ratio counts
+	freeOutput  = 16 << 20 // bytes out before the ratio counts
 )
 
 // maxWindow bounds the memory that a compressed stream may ask of its reader:

@@ -110,6 +110,9 @@ func (f *Fetcher) reserve(missing []Request) error {
 // Open returns the file of req, verified and open for reading. It is
 // downloaded where the store does not have it, or has it damaged.
 func (f *Fetcher) Open(ctx context.Context, req Request) (*os.File, error) {
+	if err := req.check(); err != nil {
+		return nil, err
+	}
 	sum := slices.Min(req.Sums) // SHA-256 where there is one
 	for again := false; ; again = true {
 		if err := f.fetch(ctx, req); err != nil {

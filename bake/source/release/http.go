@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -20,11 +21,11 @@ const maxRetryAfter = time.Minute
 
 // request sends one request and returns the response with its head read. Its
 // body fails once no byte came for the patience given.
-func (f *Fetcher) request(ctx context.Context, method, url string, header http.Header, patience time.Duration) (*http.Response, error) {
+func (f *Fetcher) request(ctx context.Context, method, rawURL string, header http.Header, patience time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watched{cancel: cancel, cause: func() error { return context.Cause(ctx) }, patience: patience}
 	w.timer = time.AfterFunc(patience, w.expire)
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, rawURL, nil)
 	if err != nil {
 		w.Close()
 		return nil, &invalidURLError{err}
@@ -98,12 +99,8 @@ func (w *watched) explain(err error) error {
 	if errors.Is(err, errRedirects) {
 		return errRedirects
 	}
-	type urlError interface {
-		Unwrap() error
-		Timeout() bool
-	}
-	if u, ok := err.(urlError); ok && u.Unwrap() != nil {
-		return u.Unwrap()
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		return u.Err
 	}
 	return err
 }

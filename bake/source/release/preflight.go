@@ -40,7 +40,7 @@ func (e *PreflightError) Unwrap() []error {
 // its URLs has the file. It downloads none. The error is a PreflightError that
 // names each file that can't be had, with the reason for each URL.
 func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
-	p := &preflight{Fetcher: f, dead: map[string]error{}}
+	p := &preflight{Fetcher: f, alive: map[string]bool{}, dead: map[string]error{}}
 	results := make([]*UnreachableError, len(reqs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(preflightParallel)
@@ -75,8 +75,9 @@ func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
 // preflight is one run of Preflight.
 type preflight struct {
 	*Fetcher
-	mu   sync.Mutex
-	dead map[string]error // hosts that could not be reached at all, and why
+	mu    sync.Mutex
+	alive map[string]bool  // hosts that answered anything
+	dead  map[string]error // hosts that could not be reached at all, and why
 }
 
 // ask returns nil as soon as one URL has the file.
@@ -111,18 +112,22 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 		}
 		err = p.head(ctx, req, rawURL)
 	}
-	if status := (*StatusError)(nil); errors.As(err, &status) {
-		// The server is there and does not deny the file: Fetch, which is
-		// patient, will see.
-		if status.Code == http.StatusTooManyRequests {
-			return nil
-		}
+	if ctx.Err() != nil {
 		return err
 	}
-	if digest := (*DigestError)(nil); err != nil && !errors.As(err, &digest) && !errors.Is(err, errRedirects) && ctx.Err() == nil {
-		p.mu.Lock()
+	status, digest := (*StatusError)(nil), (*DigestError)(nil)
+	answered := err == nil || errors.As(err, &status) || errors.As(err, &digest) || errors.Is(err, errRedirects)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if answered {
+		p.alive[host] = true
+	} else if !p.alive[host] {
 		p.dead[host] = err
-		p.mu.Unlock()
+	}
+	if status != nil && status.Code == http.StatusTooManyRequests {
+		// The server is there and does not deny the file: Fetch, which is
+		// patient, will see.
+		return nil
 	}
 	return err
 }
