@@ -297,9 +297,12 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 
 // binaryBytes writes the size of what is laid out in powers of two: "256 MiB".
 func binaryBytes(n int64) string {
-	for shift, unit := range map[int]string{30: "GiB", 20: "MiB", 10: "KiB"} {
-		if n >= 1<<shift && n%(1<<shift) == 0 && n < 1024<<shift {
-			return fmt.Sprintf("%d %s", n>>shift, unit)
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n >= unit.size && n%unit.size == 0 {
+			return fmt.Sprintf("%d %s", n/unit.size, unit.name)
 		}
 	}
 	return fmt.Sprintf("%d bytes", n)

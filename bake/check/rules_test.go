@@ -1,0 +1,339 @@
+package check
+
+import (
+	"debug/elf"
+	"debug/pe"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+func TestGoodImageHoldsToEveryRule(t *testing.T) {
+	report := lint(newWorld().subject(t))
+	for _, v := range report.Violations {
+		t.Errorf("FAIL %s", v)
+	}
+	if len(report.Unchecked) > 0 || report.Checked != len(Rules()) {
+		t.Errorf("checked %d of %d rules, not %v", report.Checked, len(Rules()), report.Unchecked)
+	}
+	for _, f := range report.Features {
+		if f.Missing != "" {
+			t.Errorf("feature %s is missing: %s", f.Name, f.Missing)
+		}
+	}
+}
+
+// broken is an image that one rule refuses, and no other.
+type broken struct {
+	rule    string
+	problem string // part of what is reported
+	do      func(w *world)
+}
+
+func set(p, content string) func(w *world) { return func(w *world) { w.text(p, content) } }
+
+func remove(p string) func(w *world) { return func(w *world) { delete(w.root, p) } }
+
+func perm(p string, bits uint16) func(w *world) {
+	return func(w *world) { w.change(p, func(e *tree.Entry) { e.Perm = bits }) }
+}
+
+func arguments(line string) func(w *world) {
+	return func(w *world) { w.loaderEntry(strings.ReplaceAll(line, "ROOT", "root=PARTUUID="+rootGUID.String())) }
+}
+
+func modules(old, new string) func(w *world) {
+	return func(w *world) {
+		p := "usr/lib/modules/" + kernelVersion + "/modules.dep"
+		dep := readEntry(w.root[p])
+		w.text(p, strings.ReplaceAll(dep, old, new))
+	}
+}
+
+func readEntry(e tree.Entry) string {
+	data, err := io.ReadAll(e.Content())
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+func brokenImages() []broken {
+	const multi = "etc/systemd/system/multi-user.target.wants/"
+	return []broken{
+		{"image-name", "begins with", func(w *world) { w.name = "1-worker.tar.gz" }},
+		{"image-name", "the character 'W'", func(w *world) { w.name = "k8s-Worker.tar.gz" }},
+		{"image-name", "ends with a hyphen", func(w *world) { w.name = "k8s-.tar.gz" }},
+		{"image-name", "64 characters", func(w *world) { w.name = strings.Repeat("k", 64) + ".tar.gz" }},
+		{"disk-size", "more than 1 GiB", func(w *world) { w.size = gib + mib }},
+		{"disk-size", "the disk has 2048 GiB", func(w *world) { w.size = 2048 * gib }},
+
+		{"partition-table", "signature", zero(510, 2)},
+		{"partition-table", "primary partition table", zero(512, 8)},
+		{"partition-table", "backup partition table", zero(gib-512, 8)},
+		{"partition-table", "the last sector is at", func(w *world) { w.more = gib }},
+		{"esp", "no partition has the type", func(w *world) { w.parts[0].Type = gpt.Derive(nil, "other") }},
+		{"esp", "EFI system partition", zero(mib, 512)},
+		{"esp", "both EFI system partitions", func(w *world) {
+			p := w.parts[0]
+			p.Start, p.GUID = 65*mib, gpt.Derive(nil, "esp2")
+			root := w.parts[1]
+			root.Start = 129 * mib
+			w.parts = []gpt.Partition{w.parts[0], p, root}
+		}},
+		{"root", "no partition has the type", func(w *world) { w.parts[1].Type = gpt.Derive(nil, "other") }},
+		{"root", "superblock", zero(65*mib+1024+0x38, 2)},
+		{"root", "bitmap", func(w *world) {
+			w.patch = func(disk io.ReaderAt) map[int64][]byte { return flipBlockBitmap(disk, 65*mib) }
+		}},
+		{"root-grows", "behind the root", func(w *world) {
+			w.parts = append(w.parts, gpt.Partition{Type: gpt.Derive(nil, "data"), GUID: gpt.Derive(nil, "d"), Start: 900 * mib, Length: mib})
+		}},
+		{"root-grows", "Type=root", set("etc/repart.d/50-root.conf", "[Partition]\nType=home\n")},
+		{"root-grows", "systemd-repart", remove("usr/bin/systemd-repart")},
+		{"root-grows", "x-systemd.growfs", set("etc/fstab", "/dev/root / ext4 rw 0 0\n")},
+
+		{"boot-loader", "does not exist", func(w *world) { delete(w.esp, "EFI/BOOT/BOOTX64.EFI") }},
+		{"boot-loader", "machine 0xaa64", func(w *world) {
+			w.espText("EFI/BOOT/BOOTX64.EFI", peFile(pe.IMAGE_FILE_MACHINE_ARM64, true))
+		}},
+		{"boot-loader", "not an EFI program", func(w *world) { w.espText("EFI/BOOT/BOOTX64.EFI", "#!/bin/sh\n") }},
+		{"boot-next-stage", "does not exist", func(w *world) { delete(w.esp, "EFI/BOOT/grubx64.efi") }},
+		{"boot-signed", "linux is not signed", func(w *world) {
+			w.espText("k8s-worker/"+kernelVersion+"/linux", peFile(pe.IMAGE_FILE_MACHINE_AMD64, false))
+		}},
+		{"boot-signed", "grubx64.efi is not signed", func(w *world) {
+			w.espText("EFI/BOOT/grubx64.efi", peFile(pe.IMAGE_FILE_MACHINE_AMD64, false))
+		}},
+		{"loader-entry", "there is no loader/entries", func(w *world) { delete(w.esp, "loader/entries/k8s-worker.conf") }},
+		{"loader-entry", "linux: file does not exist", func(w *world) { delete(w.esp, "k8s-worker/"+kernelVersion+"/linux") }},
+		{"loader-entry", "names no kernel", func(w *world) {
+			e := w.esp["loader/entries/k8s-worker.conf"]
+			w.espText(e.Path, strings.ReplaceAll(readEntry(e), "\nlinux", "\n#linux"))
+		}},
+		{"kernel-root", "want root=PARTUUID=" + rootGUID.String(), arguments("root=/dev/sda2 console=ttyS0,38400n8d audit=0")},
+		{"kernel-root", "want root=PARTUUID=", arguments("ROOT ROOT console=ttyS0,38400n8d audit=0")},
+		{"kernel-console", `"console=ttyS0"`, func(w *world) {
+			arguments("ROOT console=ttyS0 audit=0")(w)
+			w.tamper = func(r *bom.Image) { r.KernelArguments = []string{"audit=0"} }
+		}},
+		{"kernel-quiet", "has quiet", arguments("ROOT console=ttyS0,38400n8d audit=0 quiet")},
+		{"kernel-quiet", "has splash", arguments("ROOT console=ttyS0,38400n8d audit=0 splash")},
+		{"init", "has no /init", func(w *world) { delete(w.initrd, "init") }},
+		{"init", "is for EM_AARCH64", func(w *world) { w.initrd["init"] = entry("init", 0o755, elfFile(elf.EM_AARCH64)) }},
+		{"init", "not an ELF file", func(w *world) { w.initrd["init"] = entry("init", 0o755, "#!/bin/sh\n") }},
+		{"init", "mode 0644", func(w *world) { w.initrd["init"] = entry("init", 0o644, elfFile(elf.EM_X86_64)) }},
+		{"init", "not an uncompressed newc archive", func(w *world) {
+			w.espText("k8s-worker/"+kernelVersion+"/initrd.img", "\x28\xb5\x2f\xfd compressed")
+		}},
+
+		{"kernel-modules", "modules.dep: file does not exist", remove("usr/lib/modules/" + kernelVersion + "/modules.dep")},
+		{"driver-scsi", "no driver sd_mod", modules("kernel/sd_mod.ko.xz:", "kernel/gone.ko.xz:")},
+		{"driver-scsi", "virtio_scsi is neither", func(w *world) { delete(w.initrd, "modules/virtio_scsi.ko") }},
+		{"driver-scsi", "scsi_mod is neither", func(w *world) { delete(w.initrd, "modules/scsi_mod.ko") }},
+		{"driver-nvme", "no driver nvme", set("usr/lib/modules/"+kernelVersion+"/modules.builtin", "kernel/fs/ext4/ext4.ko\n")},
+		{"driver-ext4", "no driver ext4", set("usr/lib/modules/"+kernelVersion+"/modules.builtin", "kernel/drivers/nvme/host/nvme.ko\n")},
+		{"driver-virtio-net", "no module failover", remove("usr/lib/modules/" + kernelVersion + "/kernel/failover.ko.xz")},
+		{"driver-gve", "no driver gve", remove("usr/lib/modules/" + kernelVersion + "/kernel/gve.ko.xz")},
+		{"driver-containers", "no driver overlay", modules("overlay", "underlay")},
+
+		{"ssh-host-keys", "/etc/ssh/ssh_host_ed25519_key", set("etc/ssh/ssh_host_ed25519_key", "x")},
+		{"ssh-user-keys", "/root/.ssh/authorized_keys", set("root/.ssh/authorized_keys", "x")},
+		{"ssh-user-keys", "/home/a/.ssh/authorized_keys2", set("home/a/.ssh/authorized_keys2", "x")},
+		{"ssh-user-keys", "/home/a/.ssh/id_ed25519", set("home/a/.ssh/id_ed25519", "x")},
+		{"passwords", "root has a password", set("etc/shadow", "root:$y$j9T$x:19000:0:99999:7:::\n")},
+		{"passwords", "root has a password", set("etc/shadow", "root:!$y$j9T$x:19000:0:99999:7:::\n")},
+		{"passwords", "root needs no password", set("etc/shadow", "root::19000:0:99999:7:::\n")},
+		{"passwords", "/etc/passwd: root has a password", set("etc/passwd", "root:abcdefghijklm:0:0:root:/root:/bin/bash\n")},
+		{"passwords", "/etc/shadow:1: 2 fields; want 9", set("etc/shadow", "root:*\n")},
+		{"ssh-passwords", "by default", remove("etc/ssh/sshd_config")},
+		{"ssh-passwords", `is "yes"`, set("etc/ssh/sshd_config.d/10-first.conf", "passwordauthentication=yes\n")},
+		{"ssh-passwords", "Match block", set("etc/ssh/sshd_config.d/60-match.conf", "Match User admin\nPasswordAuthentication yes\n")},
+		{"machine-id", "has 33 bytes", set("etc/machine-id", strings.Repeat("a", 32)+"\n")},
+		{"machine-id", "there is no /etc/machine-id", remove("etc/machine-id")},
+		{"machine-id", "is a symlink", func(w *world) { w.link("etc/machine-id", "/run/machine-id") }},
+		{"machine-id", "/var/lib/dbus/machine-id", set("var/lib/dbus/machine-id", "x")},
+		{"machine-secrets", "/var/lib/systemd/random-seed", set("var/lib/systemd/random-seed", "x")},
+		{"machine-secrets", "on the EFI system partition", func(w *world) { w.espText("loader/random-seed", "x") }},
+		{"hostname", `"worker-0"`, set("etc/hostname", "worker-0\n")},
+
+		{"time", "does not ask metadata.google.internal", set("etc/chrony/chrony.conf", "driftfile /x\n")},
+		{"time", "chrony asks 2.debian.pool.ntp.org", set("etc/chrony/sources.d/debian.sources", "pool 2.debian.pool.ntp.org iburst\n")},
+		{"time", "chrony.service is not enabled", remove(multi + "chrony.service")},
+		{"time", "systemd-timesyncd.service is enabled beside", func(w *world) {
+			w.text("usr/lib/systemd/system/systemd-timesyncd.service", "[Service]\nExecStart=/usr/sbin/sshd\n")
+			w.link("etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", "/usr/lib/systemd/system/systemd-timesyncd.service")
+		}},
+		{"metadata-host", "does not have 169.254.169.254", set("etc/hosts", "127.0.0.1 localhost\n# 169.254.169.254 metadata.google.internal\n")},
+		{"metadata-host", "the address 10.0.0.1", set("etc/hosts", "169.254.169.254 metadata.google.internal\n10.0.0.1 metadata.google.internal\n")},
+		{"metadata-host", "nsswitch.conf", set("etc/nsswitch.conf", "hosts: dns\n")},
+		{"network-dhcp", "no file in /etc/systemd/network is for the card ens4", set("etc/systemd/network/50-dhcp.network", "[Match]\nName=wl*\n[Network]\nDHCP=yes\n")},
+		{"network-dhcp", "has DHCP=ipv6", set("etc/systemd/network/50-dhcp.network", "[Match]\nName=e*\n[Network]\nDHCP=ipv6\n[DHCPv4]\nUseMTU=yes\n")},
+		{"network-dhcp", "/etc/systemd/network/10-x.network", set("etc/systemd/network/10-x.network", "[Match]\nType=ether\n[Network]\nDHCP=no\n[DHCPv4]\nUseMTU=yes\n")},
+		{"network-dhcp", "not enabled", remove(multi + "systemd-networkd.service")},
+		{"network-mtu", "UseMTU=yes", set("etc/systemd/network/50-dhcp.network", "[Match]\nName=e*\n[Network]\nDHCP=yes\n")},
+		{"network-mtu", "MTUBytes=9000", set("etc/systemd/network/50-dhcp.network", "[Match]\nName=e*\n[Link]\nMTUBytes=9000\n[Network]\nDHCP=yes\n[DHCPv4]\nUseMTU=true\n")},
+		{"guest-agent", "google_guest_agent, which is not there", remove("usr/bin/google_guest_agent")},
+		{"guest-agent", "google_guest_agent, which is not a program", perm("usr/bin/google_guest_agent", 0o644)},
+		{"guest-agent", "is masked by", func(w *world) { w.link("etc/systemd/system/google-guest-agent.service", "/dev/null") }},
+		{"guest-agent", "there is no unit", func(w *world) {
+			delete(w.root, "usr/lib/systemd/system/google-guest-agent.service")
+			delete(w.root, multi+"google-guest-agent.service")
+		}},
+		{"kubernetes-sysctl", `net.ipv4.ip_forward is set to "0"`, set("etc/sysctl.d/99-late.conf", "net.ipv4.ip_forward=0\n")},
+		{"kubernetes-sysctl", "br_netfilter", set("etc/modules-load.d/kubernetes.conf", "overlay\n#br_netfilter\n")},
+
+		{"services", "kubelet.service is enabled by /" + multi + "kubelet.service", func(w *world) { w.link(multi+"kubelet.service", "../kubelet.service") }},
+		{"services", "starts /usr/local/bin/kube-proxy, which is not there", remove("usr/local/bin/kube-proxy")},
+		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
+		{"preset", "enable ssh.service", set("etc/systemd/system-preset/00-bake.preset", "enable ssh.service\ndisable *\n")},
+		{"preset", "enable systemd-networkd.service", remove("etc/systemd/system-preset/00-bake.preset")},
+		{"firstboot", "not enabled", remove(multi + "firstboot.service")},
+		{"firstboot", "not an ELF file", func(w *world) { w.root[firstbootPath] = entry(firstbootPath, 0o755, "#!/bin/sh\n") }},
+		{"firstboot", "EM_AARCH64", func(w *world) { w.root[firstbootPath] = entry(firstbootPath, 0o755, elfFile(elf.EM_AARCH64)) }},
+		{"nothing-waits", "wait-online.service is enabled", func(w *world) {
+			delete(w.root, "etc/systemd/system/systemd-networkd-wait-online.service")
+			w.link("etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service", "/usr/lib/systemd/system/systemd-networkd-wait-online.service")
+		}},
+		{"no-questions", "is not masked", remove("etc/systemd/system/systemd-firstboot.service")},
+		{"journal-size", "SystemMaxUse", set("etc/systemd/journald.conf.d/50-bake.conf", "[Journal]\nRuntimeMaxUse=64M\n")},
+		{"no-swap", "/etc/fstab has the swap /dev/sdb", set("etc/fstab", "/dev/root / ext4 rw,x-systemd.growfs 0 0\n/dev/sdb none swap sw 0 0\n")},
+		{"no-swap", "unit /etc/systemd/system/swapfile.swap", set("etc/systemd/system/swapfile.swap", "[Swap]\nWhat=/swapfile\n")},
+		{"no-swap", "there is /swapfile", set("swapfile", "x")},
+		{"no-swap", "partition 2 is swap", func(w *world) {
+			kind, err := gpt.ParseGUID(linuxSwap)
+			if err != nil {
+				panic(err)
+			}
+			root := w.parts[1]
+			root.Start = 100 * mib
+			w.parts = []gpt.Partition{w.parts[0], {Type: kind, GUID: gpt.Derive(nil, "swap"), Start: 80 * mib, Length: mib}, root}
+		}},
+
+		{"fstab", "mounts /dev/sdb on /mnt", set("etc/fstab", "/dev/root / ext4 rw,x-systemd.growfs 0 0\n/dev/sdb /mnt ext4 rw 0 0\n")},
+		{"fstab", "mounts LABEL=data on /data", set("etc/fstab", "/dev/root / ext4 rw,x-systemd.growfs 0 0\nLABEL=data /data xfs rw 0 0\n")},
+		{"fstab", "names the root LABEL=root", set("etc/fstab", "LABEL=root / ext4 rw,x-systemd.growfs 0 0\n")},
+		{"apt-caches", "/var/lib/apt/lists/x_Packages", set("var/lib/apt/lists/x_Packages", "x")},
+		{"apt-caches", "/var/cache/apt/archives/a.deb", set("var/cache/apt/archives/a.deb", "x")},
+		{"world-writable", "/etc/hosts has mode 0666", perm("etc/hosts", 0o666)},
+		{"world-writable", "/tmp has mode 0777", perm("tmp", 0o777)},
+		{"owners", "/etc/hosts belongs to user 4242", func(w *world) { w.change("etc/hosts", func(e *tree.Entry) { e.UID = 4242 }) }},
+		{"owners", "/tmp belongs to group 4242", func(w *world) { w.change("tmp", func(e *tree.Entry) { e.GID = 4242 }) }},
+		{"os-release", "IMAGE_VERSION", set("usr/lib/os-release", "ID=debian\nIMAGE_ID=k8s-worker\n")},
+		{"os-release", "does not have ID", remove("usr/lib/os-release")},
+
+		{"record", "/usr/lib/bake/image.json: schema 0", set(recordPath, "{}")},
+		{"record", "package jq 1.7 is recorded and not in", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Packages = append(r.Packages, bom.Package{Name: "jq", Version: "1.7"}) }
+		}},
+		{"record", "package libc6 2.41-12 is in /var/lib/dpkg/status and not recorded", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Packages = r.Packages[:1] }
+		}},
+		{"record", "recorded as 1 (amd64) and is 13.8 (amd64)", func(w *world) {
+			w.tamper = func(r *bom.Image) {
+				r.Packages = []bom.Package{{Name: "base-files", Version: "1", Arch: "amd64"}, r.Packages[1]}
+			}
+		}},
+		{"record", `the status "install ok unpacked"`, set(statusPath,
+			"Package: base-files\nStatus: install ok installed\nVersion: 13.8\nArchitecture: amd64\n\n"+
+				"Package: libc6\nStatus: install ok unpacked\nVersion: 2.41-12\nArchitecture: amd64\n")},
+		{"record", "component kubelet: /usr/local/bin/kubelet has sha256:", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
+		}},
+		{"record", "component containerd: /bin/gone is recorded and missing", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
+		}},
+		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
+		}},
+		{"record", "init in the initramfs", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
+		}},
+		{"record", "the record says arm64", func(w *world) { w.arch = "arm64" }},
+		{"record", "kernel argument mitigations=off is recorded", func(w *world) {
+			w.tamper = func(r *bom.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
+		}},
+		{"record", "the recorded name K8s", func(w *world) { w.tamper = func(r *bom.Image) { r.Name = "K8s" } }},
+	}
+}
+
+func zero(at int64, n int) func(w *world) {
+	return func(w *world) {
+		w.patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{at: make([]byte, n)} }
+	}
+}
+
+func TestEachRuleRefusesWhatOnlyItRefuses(t *testing.T) {
+	tested := map[string]bool{"archive": true} // by TestLintFiles
+	for _, test := range brokenImages() {
+		tested[test.rule] = true
+		t.Run(test.rule+"/"+test.problem, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			test.do(w)
+			report := lint(w.subject(t))
+			if len(report.Violations) != 1 || report.Violations[0].Rule != test.rule {
+				t.Fatalf("violations = %v; want one, of %s", report.Violations, test.rule)
+			}
+			if got := strings.Join(report.Violations[0].Problems, "\n"); !strings.Contains(got, test.problem) {
+				t.Errorf("problems = %s; want one with %q", got, test.problem)
+			}
+			if report.OK() {
+				t.Error("the report is OK; want it not to be")
+			}
+		})
+	}
+	for _, rule := range Rules() {
+		if !tested[rule.ID] {
+			t.Errorf("no broken image is for the rule %s", rule.ID)
+		}
+	}
+}
+
+func TestRulesSayWhatAndWhy(t *testing.T) {
+	seen := map[string]bool{}
+	id := regexp.MustCompile(`^[a-z][a-z0-9-]+$`)
+	for _, r := range Rules() {
+		if seen[r.ID] || !id.MatchString(r.ID) || r.Must == "" || r.Why == "" || r.check == nil {
+			t.Errorf("rule %q: %+v; want a name of its own, what must hold, why, and a check", r.ID, r)
+		}
+		seen[r.ID] = true
+	}
+}
+
+// What is behind a part that can't be opened is not taken for good.
+func TestUncheckedRules(t *testing.T) {
+	w := newWorld()
+	w.patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{65*mib + 1024 + 0x38: {0, 0}} }
+	report := lint(w.subject(t))
+	if report.OK() || len(report.Unchecked) < 20 {
+		t.Errorf("%d rules unchecked without a root; want at least 20 and a report that is not OK", len(report.Unchecked))
+	}
+}
+
+func TestFeaturesFollowDrivers(t *testing.T) {
+	for _, test := range []struct {
+		feature string
+		do      func(w *world)
+	}{
+		{"VIRTIO_SCSI_MULTIQUEUE", func(w *world) { delete(w.initrd, "modules/virtio_scsi.ko") }},
+		{"GVNIC", modules("gve", "gone")},
+		{"IDPF", modules("idpf", "gone")},
+		{"SEV_SNP_CAPABLE", modules("sev-guest", "gone")},
+		{"TDX_CAPABLE", modules("tdx-guest", "gone")},
+		{"TDX_CAPABLE", set("boot/config-"+kernelVersion, "CONFIG_AMD_MEM_ENCRYPT=y\n")},
+	} {
+		w := newWorld()
+		test.do(w)
+		for _, f := range lint(w.subject(t)).Features {
+			if (f.Missing != "") != (f.Name == test.feature) {
+				t.Errorf("without what %s needs, %s is missing: %q", test.feature, f.Name, f.Missing)
+			}
+		}
+	}
+}
