@@ -14,7 +14,8 @@ import (
 )
 
 // The index of a pack is binary, because every bake loads all of them: 12,500
-// entries take 3 ms to decode like this and 20 times that as JSON.
+// entries take 7 ms to decode like this and 20 times that as JSON, measured on
+// the same busy core.
 //
 //	indexMagic                              8 bytes, with the version of the format
 //	key                                     string

@@ -163,7 +163,8 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 
 // dataFile reads the file that it names. It opens it for every read, because
 // an image is made of hundreds of packs and reads come a megabyte at a time:
-// opening costs 1 % of that, an open file per pack may exceed the limit.
+// opening costs 20 us, reading and hashing some 500 us, while an open file per
+// pack may exceed the limit.
 type dataFile string
 
 func (name dataFile) ReadAt(b []byte, off int64) (int, error) {
