@@ -18,7 +18,8 @@ type PackageScripts struct {
 	Empty        []Node // empty files
 	Copies       []Copy
 	Symlinks     []Link
-	Overrides    []Node // dpkg-statoverride
+	Permissions  []Node // chown and chmod
+	Overrides    []Node // dpkg-statoverride: the same, and dpkg keeps it so
 	Diversions   []Link // dpkg-divert, from Path to To
 	Alternatives []Alternative
 }
@@ -103,6 +104,7 @@ func (m *mapping) packageScripts(name, suite string) PackageScripts {
 	}
 	s.Directories = m.optional("directories").nodes(0o755)
 	s.Empty = m.optional("empty").nodes(0o644)
+	s.Permissions = m.optional("permissions").nodes(0o644)
 	s.Overrides = m.optional("overrides").nodes(0o644)
 	for _, item := range m.optional("copies").list() {
 		c := item.mapping()

@@ -33,7 +33,7 @@ func (l *layout) addDatabase() error {
 			l.put(e)
 		}
 	}
-	pack, err := l.Derive("dpkg database 1 "+l.packagesKey(), func(w *tree.PackWriter) error {
+	pack, err := l.Derive("dpkg database 2 "+l.packagesKey(), func(w *tree.PackWriter) error {
 		d := database{packages: slices.SortedFunc(slices.Values(l.sorted), func(a, b *unpacked) int {
 			return strings.Compare(a.Name, b.Name)
 		}), requested: l.Requested, arch: string(l.Arch), w: w}
@@ -169,7 +169,7 @@ func (u *unpacked) list() string {
 // conffiles returns the lines of the Conffiles field: path and MD5 of what the
 // package brought, by which dpkg tells whether somebody changed the file.
 func (d *database) conffiles(u *unpacked) ([]string, error) {
-	paths, err := u.conffiles(&d.content)
+	confs, err := u.conffiles(&d.content)
 	if err != nil {
 		return nil, err
 	}
@@ -178,16 +178,20 @@ func (d *database) conffiles(u *unpacked) ([]string, error) {
 		files["/"+e.Path] = e
 	}
 	var lines []string
-	for _, p := range paths {
-		e, ok := files[p]
+	for _, c := range confs {
+		if c.remove {
+			lines = append(lines, " "+c.path+" newconffile remove-on-upgrade")
+			continue
+		}
+		e, ok := files[c.path]
 		if !ok {
-			return nil, fmt.Errorf("%s is a configuration file that the package does not hold", p)
+			return nil, fmt.Errorf("%s is a configuration file that the package does not hold", c.path)
 		}
 		text, err := d.content.read(e)
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf(" %s %x", p, md5.Sum(text)))
+		lines = append(lines, fmt.Sprintf(" %s %x", c.path, md5.Sum(text)))
 	}
 	return lines, nil
 }

@@ -64,7 +64,10 @@ func (l *layout) pamProfiles() (enabled []pamProfile, seen string, err error) {
 		}
 		all = append(all, profile)
 	}
-	slices.SortStableFunc(all, func(a, b pamProfile) int { return cmp.Compare(b.priority(), a.priority()) })
+	// As pam-auth-update sorts: of equal priority, the last name comes first.
+	slices.SortFunc(all, func(a, b pamProfile) int {
+		return cmp.Or(cmp.Compare(b.priority(), a.priority()), cmp.Compare(b.name, a.name))
+	})
 	for _, p := range all {
 		seen += p.name + "\n"
 		if p.fields["Default"] == "yes" {

@@ -41,36 +41,49 @@ func (l *layout) addUpdated() error {
 // addShells lists the login shells that packages announce, by both names that
 // they have in a merged /usr, as update-shells(8) does.
 func (l *layout) addShells() error {
-	var shells []string
+	const master = "usr/share/debianutils/shells"
+	if !l.has("debianutils") {
+		return nil
+	}
+	sources := []string{master}
 	for _, p := range sortedKeys(l.entries) {
-		if path.Dir(p) != "usr/share/debianutils/shells.d" {
-			continue
+		if path.Dir(p) == master+".d" {
+			sources = append(sources, p)
 		}
+	}
+	var known, listed []string // listed in the master already
+	list, err := l.read(master)
+	if err != nil {
+		return err
+	}
+	for _, p := range sources {
 		text, err := l.read(p)
 		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(string(text)) {
 			shell := strings.TrimSpace(line)
-			if !strings.HasPrefix(shell, "/") || slices.Contains(shells, shell) {
+			if !strings.HasPrefix(shell, "/") {
 				continue
 			}
-			shells = append(shells, shell)
-			if merged := "/" + canonical(shell[1:]); merged != shell {
-				shells = append(shells, merged)
+			if p == master {
+				listed = append(listed, shell)
+			}
+			for _, name := range []string{shell, "/" + canonical(shell[1:])} {
+				if !slices.Contains(known, name) {
+					known = append(known, name)
+				}
 			}
 		}
 	}
-	if len(shells) == 0 {
-		return nil
+	list = slices.Clone(list)
+	for _, shell := range known {
+		if !slices.Contains(listed, shell) {
+			list = fmt.Appendln(list, shell)
+		}
 	}
-	header, err := l.read("usr/share/debianutils/shells")
-	if err != nil {
-		return err
-	}
-	list := strings.Join(shells, "\n") + "\n"
-	l.make("/etc/shells", 0o644, append(slices.Clone(header), list...))
-	l.make("/var/lib/shells.state", 0o644, []byte(list))
+	l.make("/etc/shells", 0o644, list)
+	l.make("/var/lib/shells.state", 0o644, []byte(strings.Join(known, "\n")+"\n"))
 	return nil
 }
 

@@ -53,8 +53,8 @@ func (l *layout) applyScripts() error {
 		for _, k := range s.Symlinks {
 			errs = append(errs, at(k.Pos, l.declaredLink(k)))
 		}
-		for _, n := range s.Overrides {
-			errs = append(errs, at(n.Pos, l.override(n)))
+		for _, n := range slices.Concat(s.Permissions, s.Overrides) {
+			errs = append(errs, at(n.Pos, l.setPermissions(n)))
 		}
 	}
 	errs = append(errs, l.alternatives())
@@ -75,7 +75,7 @@ func (l *layout) directory(n manifest.Node) error {
 		return err
 	}
 	if old, ok := l.at(n.Path); ok {
-		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under overrides)", n.Path, old.Type, old.Origin)
+		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under permissions)", n.Path, old.Type, old.Origin)
 	}
 	l.put(tree.Entry{Path: canonical(n.Path[1:]), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Origin: definitionOrigin})
 	return nil
@@ -128,7 +128,7 @@ func (l *layout) declaredLink(k manifest.Link) error {
 	return nil
 }
 
-func (l *layout) override(n manifest.Node) error {
+func (l *layout) setPermissions(n manifest.Node) error {
 	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ type unpacked struct {
 	control  control
 	members  map[string]tree.Entry // control members by name: "conffiles"
 	lost     map[string]bool       // canonical paths that belong to a package that replaces this one
-	confs    []string              // see conffiles
+	confs    []conffile            // see conffiles
 	confRead bool
 }
 
@@ -67,9 +67,14 @@ func (u *unpacked) databaseName() string {
 	return u.Name
 }
 
-// conffiles returns the absolute paths of the configuration files that dpkg
-// asks about before it changes them.
-func (u *unpacked) conffiles(r *reader) ([]string, error) {
+// conffile is a configuration file, which dpkg asks about before it changes it.
+type conffile struct {
+	path   string // absolute
+	remove bool   // this version no longer has it; dpkg removes it when it upgrades
+}
+
+// conffiles returns what the control member of that name lists (deb-conffiles(5)).
+func (u *unpacked) conffiles(r *reader) ([]conffile, error) {
 	member, ok := u.members["conffiles"]
 	if !ok || u.confRead {
 		return u.confs, nil
@@ -80,20 +85,23 @@ func (u *unpacked) conffiles(r *reader) ([]string, error) {
 	}
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, " \t\n")
-		// deb-conffiles(5): flags stand before the path. The only one names a
-		// file that this version no longer has.
-		if strings.HasPrefix(line, "/") {
-			u.confs = append(u.confs, line)
+		if line == "" {
+			continue
 		}
+		p, remove := strings.CutPrefix(line, "remove-on-upgrade ")
+		if !strings.HasPrefix(p, "/") {
+			return nil, fmt.Errorf("conffiles: %q is not an absolute path", line)
+		}
+		u.confs = append(u.confs, conffile{p, remove})
 	}
 	u.confRead = true
 	return u.confs, nil
 }
 
 func (u *unpacked) isConffile(r *reader, p string) bool {
-	// An unreadable list is reported when the database is made.
+	// An unreadable list was reported when the database was made.
 	confs, _ := u.conffiles(r)
-	return slices.Contains(confs, p)
+	return slices.Contains(confs, conffile{path: p})
 }
 
 // replaces says whether u's Replaces field names other in its version.
