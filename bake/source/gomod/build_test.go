@@ -142,6 +142,23 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
+// TestCross builds for every architecture; addProgram looks at what comes out.
+func TestCross(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the run-time for another architecture")
+	}
+	toy := newToy(t)
+	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
+	for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+		if _, _, err := b.Build(t.Context(), toy.component, arch, toy.modfiles); err != nil {
+			t.Errorf("%s: %v", arch, err)
+		}
+	}
+	if _, _, err := b.Build(t.Context(), toy.component, "riscv64", toy.modfiles); err == nil || !strings.Contains(err.Error(), `unknown architecture "riscv64"`) {
+		t.Errorf("riscv64: Build = %v; want an unknown architecture", err)
+	}
+}
+
 func TestBuildErrors(t *testing.T) {
 	good := newToy(t)
 	for _, test := range []struct {
