@@ -13,6 +13,10 @@ func (f *files) fields(p string, n int) ([][]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseFields(p, text, n)
+}
+
+func parseFields(p, text string, n int) ([][]string, error) {
 	var lines [][]string
 	number := 0
 	for line := range strings.Lines(text) {
@@ -57,6 +61,10 @@ func (f *files) fstab() ([]mount, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseFstab(lines)
+}
+
+func parseFstab(lines []string) ([]mount, error) {
 	var mounts []mount
 	for _, line := range lines {
 		fields := strings.Fields(line)

@@ -128,6 +128,10 @@ func (f *files) lines(p string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseLines(text), nil
+}
+
+func parseLines(text string) []string {
 	var lines []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -135,7 +139,7 @@ func (f *files) lines(p string) ([]string, error) {
 			lines = append(lines, line)
 		}
 	}
-	return lines, nil
+	return lines
 }
 
 // below yields everything in the directory dir and the directories in it.

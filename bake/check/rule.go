@@ -77,7 +77,7 @@ func (v Violation) String() string {
 // Report is what Lint found.
 type Report struct {
 	Path       string        `json:"path"`
-	SHA256     manifest.Sum  `json:"sha256,omitempty"` // of the file; absent where an archive is damaged
+	SHA256     manifest.Sum  `json:"sha256,omitempty"` // of an archive that is not damaged
 	Arch       manifest.Arch `json:"arch,omitempty"`
 	Checked    int           `json:"checked"` // rules that could be checked
 	Violations []Violation   `json:"violations"`
@@ -98,7 +98,7 @@ func Lint(ctx context.Context, path, tmpDir string) (*Report, error) {
 	}
 	defer m.Close()
 	report := lint(&subject{m, faults})
-	if faults.archive == nil {
+	if m.sum != nil { // unpacking an archive gives it; to hash a disk would take longer than all rules
 		file, err := m.File(ctx)
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"debug/pe"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -124,11 +125,20 @@ func (s *subject) openPE(p string) (*pe.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := pe.NewFile(bytes.NewReader(data))
+	f, err := parsePE(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s is not an EFI program: %w", p, err)
 	}
 	return f, nil
+}
+
+// parsePE reads the headers of an EFI program. debug/pe takes a file without
+// the stub for DOS as well, which is no EFI program (UEFI 2.10, section 2.1.1).
+func parsePE(data []byte) (*pe.File, error) {
+	if len(data) < 64 || string(data[:2]) != "MZ" {
+		return nil, errors.New("it does not begin with MZ")
+	}
+	return pe.NewFile(bytes.NewReader(data))
 }
 
 func (s *subject) checkEFI(p string) error {

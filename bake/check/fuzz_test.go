@@ -1,0 +1,90 @@
+package check
+
+import (
+	"bytes"
+	"debug/elf"
+	"strings"
+	"testing"
+
+	"github.com/nodebake/bake/bake/image/cpio"
+	"github.com/nodebake/bake/bake/image/gpt"
+)
+
+// FuzzTexts gives every text parser of this package the same text.
+func FuzzTexts(f *testing.F) {
+	f.Add("title x\nversion 6.12\nlinux /a/linux\ninitrd /a/initrd\ninitrd /b\noptions root=x  quiet\noptions ro\n")
+	f.Add("root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:\n")
+	f.Add("# c\n/dev/root / ext4 rw,x-systemd.growfs 0 0\nLABEL=a /b xfs\n")
+	f.Add("en* eth*")
+	f.Add("!wl* [a")
+	f.Fuzz(func(t *testing.T, text string) {
+		entry := parseLoaderEntry("x.conf", text)
+		for _, o := range entry.Options {
+			if o == "" || strings.ContainsAny(o, " \n") {
+				t.Errorf("option %q of %q", o, text)
+			}
+		}
+		if lines, err := parseFields("x", text, 7); err == nil {
+			for _, fields := range lines {
+				if len(fields) != 7 {
+					t.Errorf("%d fields in %q", len(fields), text)
+				}
+			}
+		}
+		if mounts, err := parseFstab(parseLines(text)); err == nil {
+			for _, m := range mounts {
+				if m.device == "" || m.dir == "" || m.kind == "" {
+					t.Errorf("mount %+v of %q", m, text)
+				}
+			}
+		}
+		globs(text, "ens4")
+		if imageName(text) == nil && (len(text) > 63 || strings.ToLower(text) != text) {
+			t.Errorf("imageName takes %q", text)
+		}
+		if name := moduleName(text); strings.Contains(name, "-") {
+			t.Errorf("moduleName(%q) = %q; want no hyphen", text, name)
+		}
+	})
+}
+
+func FuzzInitramfs(f *testing.F) {
+	var b bytes.Buffer
+	if err := cpio.Write(&b, treeOf(f, newWorld().initrd), 1); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("070701"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		k := &kernel{entry: &loaderEntry{}, initrd: map[string]bool{}}
+		if err := k.readArchive(bytes.NewReader(data)); err == nil && len(k.init) > len(data) {
+			t.Errorf("an init of %d bytes out of %d", len(k.init), len(data))
+		}
+	})
+}
+
+func FuzzPrograms(f *testing.F) {
+	f.Add([]byte(elfFile(elf.EM_X86_64)))
+	f.Add([]byte(peFile(0x8664, true)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_ = checkProgram(bytes.NewReader(data), "amd64", true)
+		if _, err := parsePE(data); err == nil && len(data) < 64 {
+			t.Errorf("an EFI program of %d bytes", len(data))
+		}
+	})
+}
+
+// FuzzDisk opens damaged disks: whatever is in them, rules answer.
+func FuzzDisk(f *testing.F) {
+	w := newWorld()
+	w.size, w.parts[1].Length = 160*mib, 90*mib
+	disk := w.list(f).Reader()
+	f.Add(int64(512), []byte{0, 1, 2})
+	f.Add(int64(mib+11), []byte{1})
+	f.Add(int64(65*mib+1024), []byte{255, 255})
+	f.Add(int64(gpt.SectorSize*2), bytes.Repeat([]byte{7}, 128))
+	f.Fuzz(func(t *testing.T, at int64, with []byte) {
+		m := &Image{Path: "x.raw", Format: Raw, Disk: &patched{disk, map[int64][]byte{at: with}}, Size: w.size, sum: new([32]byte)}
+		lint(&subject{m, m.openDisk()})
+	})
+}
