@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
@@ -24,14 +25,14 @@ import (
 const imageName0 = "k8s-worker-v1-36-3-amd64"
 
 // writeTarGz writes a good image to dir and returns its path.
-func writeTarGz(t testing.TB, w *world, dir string) string {
+func writeTarGz(t testing.TB, w *checktest.Image, dir string) string {
 	t.Helper()
 	p := filepath.Join(dir, imageName0+".tar.gz")
 	f, err := os.Create(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.WriteTarGz(t.Context(), f, w.list(t), archive.Options{}); err != nil {
+	if _, err := archive.WriteTarGz(t.Context(), f, listOf(t, w), archive.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -40,14 +41,14 @@ func writeTarGz(t testing.TB, w *world, dir string) string {
 	return p
 }
 
-func writeRaw(t testing.TB, w *world, dir string) string {
+func writeRaw(t testing.TB, w *checktest.Image, dir string) string {
 	t.Helper()
 	p := filepath.Join(dir, imageName0+".raw")
 	f, err := os.Create(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := archive.WriteRaw(t.Context(), f, w.list(t), archive.Options{}); err != nil {
+	if err := archive.WriteRaw(t.Context(), f, listOf(t, w), archive.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -58,7 +59,7 @@ func writeRaw(t testing.TB, w *world, dir string) string {
 
 func TestLintFiles(t *testing.T) {
 	dir, tmp := t.TempDir(), t.TempDir()
-	for _, p := range []string{writeTarGz(t, newWorld(), dir), writeRaw(t, newWorld(), dir)} {
+	for _, p := range []string{writeTarGz(t, checktest.New(), dir), writeRaw(t, checktest.New(), dir)} {
 		report, err := Lint(t.Context(), p, tmp)
 		if err != nil {
 			t.Fatal(err)
@@ -70,8 +71,8 @@ func TestLintFiles(t *testing.T) {
 			t.Errorf("Lint(%s): digest %s; want %s", p, report.SHA256, sumFile(t, p))
 		}
 	}
-	small := newWorld() // what follows is found out before the size is
-	small.size, small.parts[1].Length = 160*mib, 90*mib
+	small := checktest.New() // what follows is found out before the size is
+	small.Size, small.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
 	good, err := os.ReadFile(writeTarGz(t, small, dir))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +179,7 @@ func TestOpenRefusesWhatIsNoImage(t *testing.T) {
 }
 
 func TestOpenBlamesTheMachineWhereItIsAtFault(t *testing.T) {
-	p := writeTarGz(t, newWorld(), t.TempDir())
+	p := writeTarGz(t, checktest.New(), t.TempDir())
 	if _, err := Open(t.Context(), p, filepath.Join(t.TempDir(), "missing")); err == nil || isNotImage(err) {
 		t.Errorf("Open without a directory for the disk = %v; want an error that does not blame the image", err)
 	}
@@ -192,9 +193,9 @@ func TestOpenBlamesTheMachineWhereItIsAtFault(t *testing.T) {
 }
 
 func TestRecordReadsWhatIsThere(t *testing.T) {
-	w := newWorld()
-	w.root["etc/hosts2"] = tree.Entry{Path: "etc/hosts2", Type: tree.Hardlink, Link: "etc/hosts"}
-	w.root["dev/null"] = tree.Entry{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3}
+	w := checktest.New()
+	w.Root["etc/hosts2"] = tree.Entry{Path: "etc/hosts2", Type: tree.Hardlink, Link: "etc/hosts"}
+	w.Root["dev/null"] = tree.Entry{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3}
 	p := writeTarGz(t, w, t.TempDir())
 	m, err := Open(t.Context(), p, t.TempDir())
 	if err != nil {
@@ -209,14 +210,14 @@ func TestRecordReadsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := w.record()
+	want := w.Record()
 	want.File = &bom.File{Name: imageName0 + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: sumFile(t, p)}
 	want.Disk = bom.Disk{Size: gib, Partitions: []bom.Partition{
-		{Name: "esp", Type: "esp", GUID: w.parts[0].GUID.String(), Start: mib, Size: 64 * mib},
-		{Name: "root", Type: "root", GUID: rootGUID.String(), Start: 65 * mib, Size: 512 * mib},
+		{Name: "esp", Type: "esp", GUID: w.Parts[0].GUID.String(), Start: checktest.MiB, Size: 64 * checktest.MiB},
+		{Name: "root", Type: "root", GUID: checktest.RootGUID().String(), Start: 65 * checktest.MiB, Size: 512 * checktest.MiB},
 	}}
-	want.KernelArguments = append([]string{"root=PARTUUID=" + rootGUID.String()}, want.KernelArguments...)
-	want.Files = bom.Entries(treeOf(t, w.root))
+	want.KernelArguments = append([]string{"root=PARTUUID=" + checktest.RootGUID().String()}, want.KernelArguments...)
+	want.Files = bom.Entries(treeOf(t, w.Root))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Record (-want +got):\n%s", diff)
 	}
@@ -226,15 +227,15 @@ func TestRecordReadsWhatIsThere(t *testing.T) {
 }
 
 func TestReadFile(t *testing.T) {
-	w := newWorld()
-	w.link("etc/loop", "loop")
-	m := w.subject(t).Image
+	w := checktest.New()
+	w.Link("etc/loop", "loop")
+	m := subjectOf(t, w).Image
 	for _, test := range []struct{ name, want string }{
-		{"/etc/os-release", readEntry(w.root["usr/lib/os-release"])}, // through a relative link
-		{"bin/containerd", readEntry(w.root["usr/bin/containerd"])},
-		{"/bin/../etc/hosts", readEntry(w.root["etc/hosts"])}, // where the link leads, ".." is usr
-		{"esp:/EFI/BOOT/BOOTX64.EFI", readEntry(w.esp["EFI/BOOT/BOOTX64.EFI"])},
-		{"esp:efi/boot/bootx64.efi", readEntry(w.esp["EFI/BOOT/BOOTX64.EFI"])},
+		{"/etc/os-release", readEntry(w.Root["usr/lib/os-release"])}, // through a relative link
+		{"bin/containerd", readEntry(w.Root["usr/bin/containerd"])},
+		{"/bin/../etc/hosts", readEntry(w.Root["etc/hosts"])}, // where the link leads, ".." is usr
+		{"esp:/EFI/BOOT/BOOTX64.EFI", readEntry(w.ESP["EFI/BOOT/BOOTX64.EFI"])},
+		{"esp:efi/boot/bootx64.efi", readEntry(w.ESP["EFI/BOOT/BOOTX64.EFI"])},
 	} {
 		if test.name == "/bin/../etc/hosts" {
 			if _, err := m.ReadFile(test.name); err == nil {
@@ -264,7 +265,7 @@ func TestReadFile(t *testing.T) {
 
 func TestCheckBeside(t *testing.T) {
 	dir := t.TempDir()
-	p := writeTarGz(t, newWorld(), dir)
+	p := writeTarGz(t, checktest.New(), dir)
 	record := filepath.Join(dir, imageName0+".json")
 	m, err := Open(t.Context(), p, t.TempDir())
 	if err != nil {

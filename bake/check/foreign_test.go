@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -31,8 +32,8 @@ func tool(t *testing.T, pkg, name string, args ...string) {
 // TestLintReadsWhatOthersMake makes the same image with mke2fs, mkfs.vfat,
 // mtools and sgdisk.
 func TestLintReadsWhatOthersMake(t *testing.T) {
-	w := newWorld()
-	w.list(t) // adds record, status and initramfs
+	w := checktest.New()
+	listOf(t, w) // adds record, status and initramfs
 	dir := t.TempDir()
 	disk := filepath.Join(dir, imageName0+".raw")
 	if err := os.WriteFile(disk, nil, 0o666); err != nil {
@@ -43,22 +44,22 @@ func TestLintReadsWhatOthersMake(t *testing.T) {
 	}
 	tool(t, "gdisk", "sgdisk", "-a", "2048",
 		"-n", "1:2048:+64M", "-t", "1:ef00", "-c", "1:esp",
-		"-n", "2:0:+200M", "-t", "2:8304", "-u", "2:"+rootGUID.String(), "-c", "2:root", disk)
+		"-n", "2:0:+200M", "-t", "2:8304", "-u", "2:"+checktest.RootGUID().String(), "-c", "2:root", disk)
 
 	esp := filepath.Join(dir, "esp")
 	tool(t, "dosfstools", "mkfs.vfat", "-C", "-F", "32", "-s", "1", esp, "65536")
 	files := filepath.Join(dir, "files")
-	lay(t, treeOf(t, w.esp), files)
+	lay(t, treeOf(t, w.ESP), files)
 	for _, top := range []string{"EFI", "loader", "k8s-worker"} {
 		tool(t, "mtools", "mcopy", "-s", "-i", esp, filepath.Join(files, top), "::")
 	}
 	root := filepath.Join(dir, "root")
 	files = filepath.Join(dir, "root.d")
-	lay(t, treeOf(t, w.root), files)
+	lay(t, treeOf(t, w.Root), files)
 	tool(t, "e2fsprogs", "mke2fs", "-q", "-t", "ext4", "-d", files, root, "200M")
 
-	put(t, disk, esp, mib)
-	put(t, disk, root, 65*mib)
+	put(t, disk, esp, checktest.MiB)
+	put(t, disk, root, 65*checktest.MiB)
 	report, err := Lint(t.Context(), disk, dir)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/image/gpt"
 )
@@ -50,7 +51,7 @@ func FuzzTexts(f *testing.F) {
 
 func FuzzInitramfs(f *testing.F) {
 	var b bytes.Buffer
-	if err := cpio.Write(&b, treeOf(f, newWorld().initrd), 1); err != nil {
+	if err := cpio.Write(&b, treeOf(f, checktest.New().Initrd), 1); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
@@ -64,8 +65,8 @@ func FuzzInitramfs(f *testing.F) {
 }
 
 func FuzzPrograms(f *testing.F) {
-	f.Add([]byte(elfFile(elf.EM_X86_64)))
-	f.Add([]byte(peFile(0x8664, true)))
+	f.Add([]byte(checktest.ELF(elf.EM_X86_64)))
+	f.Add([]byte(checktest.PE(0x8664, true)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_ = checkProgram(bytes.NewReader(data), "amd64", true)
 		if _, err := parsePE(data); err == nil && len(data) < 64 {
@@ -76,15 +77,15 @@ func FuzzPrograms(f *testing.F) {
 
 // FuzzDisk opens damaged disks: whatever is in them, rules answer.
 func FuzzDisk(f *testing.F) {
-	w := newWorld()
-	w.size, w.parts[1].Length = 160*mib, 90*mib
-	disk := w.list(f).Reader()
+	w := checktest.New()
+	w.Size, w.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+	disk := listOf(f, w).Reader()
 	f.Add(int64(512), []byte{0, 1, 2})
-	f.Add(int64(mib+11), []byte{1})
-	f.Add(int64(65*mib+1024), []byte{255, 255})
+	f.Add(int64(checktest.MiB+11), []byte{1})
+	f.Add(int64(65*checktest.MiB+1024), []byte{255, 255})
 	f.Add(int64(gpt.SectorSize*2), bytes.Repeat([]byte{7}, 128))
 	f.Fuzz(func(t *testing.T, at int64, with []byte) {
-		m := &Image{Path: "x.raw", Format: Raw, Disk: &patched{disk, map[int64][]byte{at: with}}, Size: w.size, sum: new([32]byte)}
+		m := &Image{Path: "x.raw", Format: Raw, Disk: &checktest.Patched{ReaderAt: disk, Patches: map[int64][]byte{at: with}}, Size: w.Size, sum: new([32]byte)}
 		lint(&subject{m, m.openDisk()})
 	})
 }

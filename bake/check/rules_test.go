@@ -3,18 +3,21 @@ package check
 import (
 	"debug/elf"
 	"debug/pe"
+	"encoding/binary"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/check/checktest"
+	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 func TestGoodImageHoldsToEveryRule(t *testing.T) {
-	report := lint(newWorld().subject(t))
+	report := lint(subjectOf(t, checktest.New()))
 	for _, v := range report.Violations {
 		t.Errorf("FAIL %s", v)
 	}
@@ -32,26 +35,30 @@ func TestGoodImageHoldsToEveryRule(t *testing.T) {
 type broken struct {
 	rule    string
 	problem string // part of what is reported
-	do      func(w *world)
+	do      func(w *checktest.Image)
 }
 
-func set(p, content string) func(w *world) { return func(w *world) { w.text(p, content) } }
-
-func remove(p string) func(w *world) { return func(w *world) { delete(w.root, p) } }
-
-func perm(p string, bits uint16) func(w *world) {
-	return func(w *world) { w.change(p, func(e *tree.Entry) { e.Perm = bits }) }
+func set(p, content string) func(w *checktest.Image) {
+	return func(w *checktest.Image) { w.Text(p, content) }
 }
 
-func arguments(line string) func(w *world) {
-	return func(w *world) { w.loaderEntry(strings.ReplaceAll(line, "ROOT", "root=PARTUUID="+rootGUID.String())) }
+func remove(p string) func(w *checktest.Image) { return func(w *checktest.Image) { delete(w.Root, p) } }
+
+func perm(p string, bits uint16) func(w *checktest.Image) {
+	return func(w *checktest.Image) { w.Change(p, func(e *tree.Entry) { e.Perm = bits }) }
 }
 
-func modules(old, new string) func(w *world) {
-	return func(w *world) {
-		p := "usr/lib/modules/" + kernelVersion + "/modules.dep"
-		dep := readEntry(w.root[p])
-		w.text(p, strings.ReplaceAll(dep, old, new))
+func arguments(line string) func(w *checktest.Image) {
+	return func(w *checktest.Image) {
+		w.LoaderEntry(strings.ReplaceAll(line, "ROOT", "root=PARTUUID="+checktest.RootGUID().String()))
+	}
+}
+
+func modules(old, new string) func(w *checktest.Image) {
+	return func(w *checktest.Image) {
+		p := "usr/lib/modules/" + checktest.KernelVersion + "/modules.dep"
+		dep := readEntry(w.Root[p])
+		w.Text(p, strings.ReplaceAll(dep, old, new))
 	}
 }
 
@@ -66,80 +73,84 @@ func readEntry(e tree.Entry) string {
 func brokenImages() []broken {
 	const multi = "etc/systemd/system/multi-user.target.wants/"
 	return []broken{
-		{"image-name", "begins with", func(w *world) { w.name = "1-worker.tar.gz" }},
-		{"image-name", "the character 'W'", func(w *world) { w.name = "k8s-Worker.tar.gz" }},
-		{"image-name", "ends with a hyphen", func(w *world) { w.name = "k8s-.tar.gz" }},
-		{"image-name", "64 characters", func(w *world) { w.name = strings.Repeat("k", 64) + ".tar.gz" }},
-		{"disk-size", "more than 1 GiB", func(w *world) { w.size = gib + mib }},
-		{"disk-size", "the disk has 2048 GiB", func(w *world) { w.size = 2048 * gib }},
+		{"image-name", "begins with", func(w *checktest.Image) { w.Name = "1-worker.tar.gz" }},
+		{"image-name", "the character 'W'", func(w *checktest.Image) { w.Name = "k8s-Worker.tar.gz" }},
+		{"image-name", "ends with a hyphen", func(w *checktest.Image) { w.Name = "k8s-.tar.gz" }},
+		{"image-name", "64 characters", func(w *checktest.Image) { w.Name = strings.Repeat("k", 64) + ".tar.gz" }},
+		{"disk-size", "more than 1 GiB", func(w *checktest.Image) { w.Size = gib + checktest.MiB }},
+		{"disk-size", "the disk has 2048 GiB", func(w *checktest.Image) { w.Size = 2048 * gib }},
 
 		{"partition-table", "signature", zero(510, 2)},
 		{"partition-table", "primary partition table", zero(512, 8)},
 		{"partition-table", "backup partition table", zero(gib-512, 8)},
-		{"partition-table", "the last sector is at", func(w *world) { w.more = gib }},
-		{"esp", "no partition has the type", func(w *world) { w.parts[0].Type = gpt.Derive(nil, "other") }},
-		{"esp", "EFI system partition", zero(mib, 512)},
-		{"esp", "both EFI system partitions", func(w *world) {
-			p := w.parts[0]
-			p.Start, p.GUID = 65*mib, gpt.Derive(nil, "esp2")
-			root := w.parts[1]
-			root.Start = 129 * mib
-			w.parts = []gpt.Partition{w.parts[0], p, root}
+		{"partition-table", "the last sector is at", func(w *checktest.Image) { w.More = gib }},
+		{"esp", "no partition has the type", func(w *checktest.Image) { w.Parts[0].Type = gpt.Derive(nil, "other") }},
+		{"esp", "EFI system partition", zero(checktest.MiB, 512)},
+		{"esp", "both EFI system partitions", func(w *checktest.Image) {
+			p := w.Parts[0]
+			p.Start, p.GUID = 65*checktest.MiB, gpt.Derive(nil, "esp2")
+			root := w.Parts[1]
+			root.Start = 129 * checktest.MiB
+			w.Parts = []gpt.Partition{w.Parts[0], p, root}
 		}},
-		{"root", "no partition has the type", func(w *world) { w.parts[1].Type = gpt.Derive(nil, "other") }},
-		{"root", "superblock", zero(65*mib+1024+0x38, 2)},
-		{"root", "bitmap", func(w *world) {
-			w.patch = func(disk io.ReaderAt) map[int64][]byte { return flipBlockBitmap(disk, 65*mib) }
+		{"root", "no partition has the type", func(w *checktest.Image) { w.Parts[1].Type = gpt.Derive(nil, "other") }},
+		{"root", "superblock", zero(65*checktest.MiB+1024+0x38, 2)},
+		{"root", "bitmap", func(w *checktest.Image) {
+			w.Patch = func(disk io.ReaderAt) map[int64][]byte { return flipBlockBitmap(disk, 65*checktest.MiB) }
 		}},
-		{"root-grows", "behind the root", func(w *world) {
-			w.parts = append(w.parts, gpt.Partition{Type: gpt.Derive(nil, "data"), GUID: gpt.Derive(nil, "d"), Start: 900 * mib, Length: mib})
+		{"root-grows", "behind the root", func(w *checktest.Image) {
+			w.Parts = append(w.Parts, gpt.Partition{Type: gpt.Derive(nil, "data"), GUID: gpt.Derive(nil, "d"), Start: 900 * checktest.MiB, Length: checktest.MiB})
 		}},
 		{"root-grows", "Type=root", set("etc/repart.d/50-root.conf", "[Partition]\nType=home\n")},
 		{"root-grows", "systemd-repart", remove("usr/bin/systemd-repart")},
 		{"root-grows", "x-systemd.growfs", set("etc/fstab", "/dev/root / ext4 rw 0 0\n")},
 
-		{"boot-loader", "does not exist", func(w *world) { delete(w.esp, "EFI/BOOT/BOOTX64.EFI") }},
-		{"boot-loader", "machine 0xaa64", func(w *world) {
-			w.espText("EFI/BOOT/BOOTX64.EFI", peFile(pe.IMAGE_FILE_MACHINE_ARM64, true))
+		{"boot-loader", "does not exist", func(w *checktest.Image) { delete(w.ESP, "EFI/BOOT/BOOTX64.EFI") }},
+		{"boot-loader", "machine 0xaa64", func(w *checktest.Image) {
+			w.ESPText("EFI/BOOT/BOOTX64.EFI", checktest.PE(pe.IMAGE_FILE_MACHINE_ARM64, true))
 		}},
-		{"boot-loader", "not an EFI program", func(w *world) { w.espText("EFI/BOOT/BOOTX64.EFI", "#!/bin/sh\n") }},
-		{"boot-next-stage", "does not exist", func(w *world) { delete(w.esp, "EFI/BOOT/grubx64.efi") }},
-		{"boot-signed", "linux is not signed", func(w *world) {
-			w.espText("k8s-worker/"+kernelVersion+"/linux", peFile(pe.IMAGE_FILE_MACHINE_AMD64, false))
+		{"boot-loader", "not an EFI program", func(w *checktest.Image) { w.ESPText("EFI/BOOT/BOOTX64.EFI", "#!/bin/sh\n") }},
+		{"boot-next-stage", "does not exist", func(w *checktest.Image) { delete(w.ESP, "EFI/BOOT/grubx64.efi") }},
+		{"boot-signed", "linux is not signed", func(w *checktest.Image) {
+			w.ESPText("k8s-worker/"+checktest.KernelVersion+"/linux", checktest.PE(pe.IMAGE_FILE_MACHINE_AMD64, false))
 		}},
-		{"boot-signed", "grubx64.efi is not signed", func(w *world) {
-			w.espText("EFI/BOOT/grubx64.efi", peFile(pe.IMAGE_FILE_MACHINE_AMD64, false))
+		{"boot-signed", "grubx64.efi is not signed", func(w *checktest.Image) {
+			w.ESPText("EFI/BOOT/grubx64.efi", checktest.PE(pe.IMAGE_FILE_MACHINE_AMD64, false))
 		}},
-		{"loader-entry", "there is no loader/entries", func(w *world) { delete(w.esp, "loader/entries/k8s-worker.conf") }},
-		{"loader-entry", "linux: file does not exist", func(w *world) { delete(w.esp, "k8s-worker/"+kernelVersion+"/linux") }},
-		{"loader-entry", "names no kernel", func(w *world) {
-			e := w.esp["loader/entries/k8s-worker.conf"]
-			w.espText(e.Path, strings.ReplaceAll(readEntry(e), "\nlinux", "\n#linux"))
+		{"loader-entry", "there is no loader/entries", func(w *checktest.Image) { delete(w.ESP, "loader/entries/k8s-worker.conf") }},
+		{"loader-entry", "linux: file does not exist", func(w *checktest.Image) { delete(w.ESP, "k8s-worker/"+checktest.KernelVersion+"/linux") }},
+		{"loader-entry", "names no kernel", func(w *checktest.Image) {
+			e := w.ESP["loader/entries/k8s-worker.conf"]
+			w.ESPText(e.Path, strings.ReplaceAll(readEntry(e), "\nlinux", "\n#linux"))
 		}},
-		{"kernel-root", "want root=PARTUUID=" + rootGUID.String(), arguments("root=/dev/sda2 console=ttyS0,38400n8d audit=0")},
+		{"kernel-root", "want root=PARTUUID=" + checktest.RootGUID().String(), arguments("root=/dev/sda2 console=ttyS0,38400n8d audit=0")},
 		{"kernel-root", "want root=PARTUUID=", arguments("ROOT ROOT console=ttyS0,38400n8d audit=0")},
-		{"kernel-console", `"console=ttyS0"`, func(w *world) {
+		{"kernel-console", `"console=ttyS0"`, func(w *checktest.Image) {
 			arguments("ROOT console=ttyS0 audit=0")(w)
-			w.tamper = func(r *bom.Image) { r.KernelArguments = []string{"audit=0"} }
+			w.Tamper = func(r *bom.Image) { r.KernelArguments = []string{"audit=0"} }
 		}},
 		{"kernel-quiet", "has quiet", arguments("ROOT console=ttyS0,38400n8d audit=0 quiet")},
 		{"kernel-quiet", "has splash", arguments("ROOT console=ttyS0,38400n8d audit=0 splash")},
-		{"init", "has no /init", func(w *world) { delete(w.initrd, "init") }},
-		{"init", "is for EM_AARCH64", func(w *world) { w.initrd["init"] = entry("init", 0o755, elfFile(elf.EM_AARCH64)) }},
-		{"init", "not an ELF file", func(w *world) { w.initrd["init"] = entry("init", 0o755, "#!/bin/sh\n") }},
-		{"init", "mode 0644", func(w *world) { w.initrd["init"] = entry("init", 0o644, elfFile(elf.EM_X86_64)) }},
-		{"init", "not an uncompressed newc archive", func(w *world) {
-			w.espText("k8s-worker/"+kernelVersion+"/initrd.img", "\x28\xb5\x2f\xfd compressed")
+		{"init", "has no /init", func(w *checktest.Image) { delete(w.Initrd, "init") }},
+		{"init", "is for EM_AARCH64", func(w *checktest.Image) {
+			w.Initrd["init"] = checktest.File("init", 0o755, checktest.ELF(elf.EM_AARCH64))
+		}},
+		{"init", "not an ELF file", func(w *checktest.Image) { w.Initrd["init"] = checktest.File("init", 0o755, "#!/bin/sh\n") }},
+		{"init", "mode 0644", func(w *checktest.Image) {
+			w.Initrd["init"] = checktest.File("init", 0o644, checktest.ELF(elf.EM_X86_64))
+		}},
+		{"init", "not an uncompressed newc archive", func(w *checktest.Image) {
+			w.ESPText("k8s-worker/"+checktest.KernelVersion+"/initrd.img", "\x28\xb5\x2f\xfd compressed")
 		}},
 
-		{"kernel-modules", "modules.dep: file does not exist", remove("usr/lib/modules/" + kernelVersion + "/modules.dep")},
+		{"kernel-modules", "modules.dep: file does not exist", remove("usr/lib/modules/" + checktest.KernelVersion + "/modules.dep")},
 		{"driver-scsi", "no driver sd_mod", modules("kernel/sd_mod.ko.xz:", "kernel/gone.ko.xz:")},
-		{"driver-scsi", "virtio_scsi is neither", func(w *world) { delete(w.initrd, "modules/virtio_scsi.ko") }},
-		{"driver-scsi", "scsi_mod is neither", func(w *world) { delete(w.initrd, "modules/scsi_mod.ko") }},
-		{"driver-nvme", "no driver nvme", set("usr/lib/modules/"+kernelVersion+"/modules.builtin", "kernel/fs/ext4/ext4.ko\n")},
-		{"driver-ext4", "no driver ext4", set("usr/lib/modules/"+kernelVersion+"/modules.builtin", "kernel/drivers/nvme/host/nvme.ko\n")},
-		{"driver-virtio-net", "no module failover", remove("usr/lib/modules/" + kernelVersion + "/kernel/failover.ko.xz")},
-		{"driver-gve", "no driver gve", remove("usr/lib/modules/" + kernelVersion + "/kernel/gve.ko.xz")},
+		{"driver-scsi", "virtio_scsi is neither", func(w *checktest.Image) { delete(w.Initrd, "modules/virtio_scsi.ko") }},
+		{"driver-scsi", "scsi_mod is neither", func(w *checktest.Image) { delete(w.Initrd, "modules/scsi_mod.ko") }},
+		{"driver-nvme", "no driver nvme", set("usr/lib/modules/"+checktest.KernelVersion+"/modules.builtin", "kernel/fs/ext4/ext4.ko\n")},
+		{"driver-ext4", "no driver ext4", set("usr/lib/modules/"+checktest.KernelVersion+"/modules.builtin", "kernel/drivers/nvme/host/nvme.ko\n")},
+		{"driver-virtio-net", "no module failover", remove("usr/lib/modules/" + checktest.KernelVersion + "/kernel/failover.ko.xz")},
+		{"driver-gve", "no driver gve", remove("usr/lib/modules/" + checktest.KernelVersion + "/kernel/gve.ko.xz")},
 		{"driver-containers", "no driver overlay", modules("overlay", "underlay")},
 
 		{"ssh-host-keys", "/etc/ssh/ssh_host_ed25519_key", set("etc/ssh/ssh_host_ed25519_key", "x")},
@@ -156,18 +167,18 @@ func brokenImages() []broken {
 		{"ssh-passwords", "Match block", set("etc/ssh/sshd_config.d/60-match.conf", "Match User admin\nPasswordAuthentication yes\n")},
 		{"machine-id", "has 33 bytes", set("etc/machine-id", strings.Repeat("a", 32)+"\n")},
 		{"machine-id", "there is no /etc/machine-id", remove("etc/machine-id")},
-		{"machine-id", "is a symlink", func(w *world) { w.link("etc/machine-id", "/run/machine-id") }},
+		{"machine-id", "is a symlink", func(w *checktest.Image) { w.Link("etc/machine-id", "/run/machine-id") }},
 		{"machine-id", "/var/lib/dbus/machine-id", set("var/lib/dbus/machine-id", "x")},
 		{"machine-secrets", "/var/lib/systemd/random-seed", set("var/lib/systemd/random-seed", "x")},
-		{"machine-secrets", "on the EFI system partition", func(w *world) { w.espText("loader/random-seed", "x") }},
+		{"machine-secrets", "on the EFI system partition", func(w *checktest.Image) { w.ESPText("loader/random-seed", "x") }},
 		{"hostname", `"worker-0"`, set("etc/hostname", "worker-0\n")},
 
 		{"time", "does not ask metadata.google.internal", set("etc/chrony/chrony.conf", "driftfile /x\n")},
 		{"time", "chrony asks 2.debian.pool.ntp.org", set("etc/chrony/sources.d/debian.sources", "pool 2.debian.pool.ntp.org iburst\n")},
 		{"time", "chrony.service is not enabled", remove(multi + "chrony.service")},
-		{"time", "systemd-timesyncd.service is enabled beside", func(w *world) {
-			w.text("usr/lib/systemd/system/systemd-timesyncd.service", "[Service]\nExecStart=/usr/sbin/sshd\n")
-			w.link("etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", "/usr/lib/systemd/system/systemd-timesyncd.service")
+		{"time", "systemd-timesyncd.service is enabled beside", func(w *checktest.Image) {
+			w.Text("usr/lib/systemd/system/systemd-timesyncd.service", "[Service]\nExecStart=/usr/sbin/sshd\n")
+			w.Link("etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", "/usr/lib/systemd/system/systemd-timesyncd.service")
 		}},
 		{"metadata-host", "does not have 169.254.169.254", set("etc/hosts", "127.0.0.1 localhost\n# 169.254.169.254 metadata.google.internal\n")},
 		{"metadata-host", "the address 10.0.0.1", set("etc/hosts", "169.254.169.254 metadata.google.internal\n10.0.0.1 metadata.google.internal\n")},
@@ -180,39 +191,41 @@ func brokenImages() []broken {
 		{"network-mtu", "MTUBytes=9000", set("etc/systemd/network/50-dhcp.network", "[Match]\nName=e*\n[Link]\nMTUBytes=9000\n[Network]\nDHCP=yes\n[DHCPv4]\nUseMTU=true\n")},
 		{"guest-agent", "google_guest_agent, which is not there", remove("usr/bin/google_guest_agent")},
 		{"guest-agent", "google_guest_agent, which is not a program", perm("usr/bin/google_guest_agent", 0o644)},
-		{"guest-agent", "is masked by", func(w *world) { w.link("etc/systemd/system/google-guest-agent.service", "/dev/null") }},
-		{"guest-agent", "there is no unit", func(w *world) {
-			delete(w.root, "usr/lib/systemd/system/google-guest-agent.service")
-			delete(w.root, multi+"google-guest-agent.service")
+		{"guest-agent", "is masked by", func(w *checktest.Image) { w.Link("etc/systemd/system/google-guest-agent.service", "/dev/null") }},
+		{"guest-agent", "there is no unit", func(w *checktest.Image) {
+			delete(w.Root, "usr/lib/systemd/system/google-guest-agent.service")
+			delete(w.Root, multi+"google-guest-agent.service")
 		}},
 		{"kubernetes-sysctl", `net.ipv4.ip_forward is set to "0"`, set("etc/sysctl.d/99-late.conf", "net.ipv4.ip_forward=0\n")},
 		{"kubernetes-sysctl", "br_netfilter", set("etc/modules-load.d/kubernetes.conf", "overlay\n#br_netfilter\n")},
 
-		{"services", "kubelet.service is enabled by /" + multi + "kubelet.service", func(w *world) { w.link(multi+"kubelet.service", "../kubelet.service") }},
+		{"services", "kubelet.service is enabled by /" + multi + "kubelet.service", func(w *checktest.Image) { w.Link(multi+"kubelet.service", "../kubelet.service") }},
 		{"services", "starts /usr/local/bin/kube-proxy, which is not there", remove("usr/local/bin/kube-proxy")},
 		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
 		{"preset", "enable ssh.service", set("etc/systemd/system-preset/00-bake.preset", "enable ssh.service\ndisable *\n")},
 		{"preset", "enable systemd-networkd.service", remove("etc/systemd/system-preset/00-bake.preset")},
 		{"firstboot", "not enabled", remove(multi + "firstboot.service")},
-		{"firstboot", "not an ELF file", func(w *world) { w.root[firstbootPath] = entry(firstbootPath, 0o755, "#!/bin/sh\n") }},
-		{"firstboot", "EM_AARCH64", func(w *world) { w.root[firstbootPath] = entry(firstbootPath, 0o755, elfFile(elf.EM_AARCH64)) }},
-		{"nothing-waits", "wait-online.service is enabled", func(w *world) {
-			delete(w.root, "etc/systemd/system/systemd-networkd-wait-online.service")
-			w.link("etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service", "/usr/lib/systemd/system/systemd-networkd-wait-online.service")
+		{"firstboot", "not an ELF file", func(w *checktest.Image) { w.Root[firstbootPath] = checktest.File(firstbootPath, 0o755, "#!/bin/sh\n") }},
+		{"firstboot", "EM_AARCH64", func(w *checktest.Image) {
+			w.Root[firstbootPath] = checktest.File(firstbootPath, 0o755, checktest.ELF(elf.EM_AARCH64))
+		}},
+		{"nothing-waits", "wait-online.service is enabled", func(w *checktest.Image) {
+			delete(w.Root, "etc/systemd/system/systemd-networkd-wait-online.service")
+			w.Link("etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service", "/usr/lib/systemd/system/systemd-networkd-wait-online.service")
 		}},
 		{"no-questions", "is not masked", remove("etc/systemd/system/systemd-firstboot.service")},
 		{"journal-size", "SystemMaxUse", set("etc/systemd/journald.conf.d/50-bake.conf", "[Journal]\nRuntimeMaxUse=64M\n")},
 		{"no-swap", "/etc/fstab has the swap /dev/sdb", set("etc/fstab", "/dev/root / ext4 rw,x-systemd.growfs 0 0\n/dev/sdb none swap sw 0 0\n")},
 		{"no-swap", "unit /etc/systemd/system/swapfile.swap", set("etc/systemd/system/swapfile.swap", "[Swap]\nWhat=/swapfile\n")},
 		{"no-swap", "there is /swapfile", set("swapfile", "x")},
-		{"no-swap", "partition 2 is swap", func(w *world) {
+		{"no-swap", "partition 2 is swap", func(w *checktest.Image) {
 			kind, err := gpt.ParseGUID(linuxSwap)
 			if err != nil {
 				panic(err)
 			}
-			root := w.parts[1]
-			root.Start = 100 * mib
-			w.parts = []gpt.Partition{w.parts[0], {Type: kind, GUID: gpt.Derive(nil, "swap"), Start: 80 * mib, Length: mib}, root}
+			root := w.Parts[1]
+			root.Start = 100 * checktest.MiB
+			w.Parts = []gpt.Partition{w.Parts[0], {Type: kind, GUID: gpt.Derive(nil, "swap"), Start: 80 * checktest.MiB, Length: checktest.MiB}, root}
 		}},
 
 		{"fstab", "mounts /dev/sdb on /mnt", set("etc/fstab", "/dev/root / ext4 rw,x-systemd.growfs 0 0\n/dev/sdb /mnt ext4 rw 0 0\n")},
@@ -222,49 +235,49 @@ func brokenImages() []broken {
 		{"apt-caches", "/var/cache/apt/archives/a.deb", set("var/cache/apt/archives/a.deb", "x")},
 		{"world-writable", "/etc/hosts has mode 0666", perm("etc/hosts", 0o666)},
 		{"world-writable", "/tmp has mode 0777", perm("tmp", 0o777)},
-		{"owners", "/etc/hosts belongs to user 4242", func(w *world) { w.change("etc/hosts", func(e *tree.Entry) { e.UID = 4242 }) }},
-		{"owners", "/tmp belongs to group 4242", func(w *world) { w.change("tmp", func(e *tree.Entry) { e.GID = 4242 }) }},
+		{"owners", "/etc/hosts belongs to user 4242", func(w *checktest.Image) { w.Change("etc/hosts", func(e *tree.Entry) { e.UID = 4242 }) }},
+		{"owners", "/tmp belongs to group 4242", func(w *checktest.Image) { w.Change("tmp", func(e *tree.Entry) { e.GID = 4242 }) }},
 		{"os-release", "IMAGE_VERSION", set("usr/lib/os-release", "ID=debian\nIMAGE_ID=k8s-worker\n")},
 		{"os-release", "does not have ID", remove("usr/lib/os-release")},
 
 		{"record", "/usr/lib/bake/image.json: schema 0", set(recordPath, "{}")},
-		{"record", "package jq 1.7 is recorded and not in", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Packages = append(r.Packages, bom.Package{Name: "jq", Version: "1.7"}) }
+		{"record", "package jq 1.7 is recorded and not in", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Packages = append(r.Packages, bom.Package{Name: "jq", Version: "1.7"}) }
 		}},
-		{"record", "package libc6 2.41-12 is in /var/lib/dpkg/status and not recorded", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Packages = r.Packages[:1] }
+		{"record", "package libc6 2.41-12 is in /var/lib/dpkg/status and not recorded", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Packages = r.Packages[:1] }
 		}},
-		{"record", "recorded as 1 (amd64) and is 13.8 (amd64)", func(w *world) {
-			w.tamper = func(r *bom.Image) {
+		{"record", "recorded as 1 (amd64) and is 13.8 (amd64)", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) {
 				r.Packages = []bom.Package{{Name: "base-files", Version: "1", Arch: "amd64"}, r.Packages[1]}
 			}
 		}},
 		{"record", `the status "install ok unpacked"`, set(statusPath,
 			"Package: base-files\nStatus: install ok installed\nVersion: 13.8\nArchitecture: amd64\n\n"+
 				"Package: libc6\nStatus: install ok unpacked\nVersion: 2.41-12\nArchitecture: amd64\n")},
-		{"record", "component kubelet: /usr/local/bin/kubelet has sha256:", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
+		{"record", "component kubelet: /usr/local/bin/kubelet has sha256:", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
 		}},
-		{"record", "component containerd: /bin/gone is recorded and missing", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
+		{"record", "component containerd: /bin/gone is recorded and missing", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
 		}},
-		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
+		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
 		}},
-		{"record", "init in the initramfs", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
+		{"record", "init in the initramfs", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
 		}},
-		{"record", "the record says arm64", func(w *world) { w.arch = "arm64" }},
-		{"record", "kernel argument mitigations=off is recorded", func(w *world) {
-			w.tamper = func(r *bom.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
+		{"record", "the record says arm64", func(w *checktest.Image) { w.Arch = "arm64" }},
+		{"record", "kernel argument mitigations=off is recorded", func(w *checktest.Image) {
+			w.Tamper = func(r *bom.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
 		}},
-		{"record", "the recorded name K8s", func(w *world) { w.tamper = func(r *bom.Image) { r.Name = "K8s" } }},
+		{"record", "the recorded name K8s", func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
 	}
 }
 
-func zero(at int64, n int) func(w *world) {
-	return func(w *world) {
-		w.patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{at: make([]byte, n)} }
+func zero(at int64, n int) func(w *checktest.Image) {
+	return func(w *checktest.Image) {
+		w.Patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{at: make([]byte, n)} }
 	}
 }
 
@@ -274,9 +287,9 @@ func TestEachRuleRefusesWhatOnlyItRefuses(t *testing.T) {
 		tested[test.rule] = true
 		t.Run(test.rule+"/"+test.problem, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld()
+			w := checktest.New()
 			test.do(w)
-			report := lint(w.subject(t))
+			report := lint(subjectOf(t, w))
 			if len(report.Violations) != 1 || report.Violations[0].Rule != test.rule {
 				t.Fatalf("violations = %v; want one, of %s", report.Violations, test.rule)
 			}
@@ -308,9 +321,9 @@ func TestRulesSayWhatAndWhy(t *testing.T) {
 
 // What is behind a part that can't be opened is not taken for good.
 func TestUncheckedRules(t *testing.T) {
-	w := newWorld()
-	w.patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{65*mib + 1024 + 0x38: {0, 0}} }
-	report := lint(w.subject(t))
+	w := checktest.New()
+	w.Patch = func(io.ReaderAt) map[int64][]byte { return map[int64][]byte{65*checktest.MiB + 1024 + 0x38: {0, 0}} }
+	report := lint(subjectOf(t, w))
 	if report.OK() || len(report.Unchecked) < 20 {
 		t.Errorf("%d rules unchecked without a root; want at least 20 and a report that is not OK", len(report.Unchecked))
 	}
@@ -319,21 +332,65 @@ func TestUncheckedRules(t *testing.T) {
 func TestFeaturesFollowDrivers(t *testing.T) {
 	for _, test := range []struct {
 		feature string
-		do      func(w *world)
+		do      func(w *checktest.Image)
 	}{
-		{"VIRTIO_SCSI_MULTIQUEUE", func(w *world) { delete(w.initrd, "modules/virtio_scsi.ko") }},
+		{"VIRTIO_SCSI_MULTIQUEUE", func(w *checktest.Image) { delete(w.Initrd, "modules/virtio_scsi.ko") }},
 		{"GVNIC", modules("gve", "gone")},
 		{"IDPF", modules("idpf", "gone")},
 		{"SEV_SNP_CAPABLE", modules("sev-guest", "gone")},
 		{"TDX_CAPABLE", modules("tdx-guest", "gone")},
-		{"TDX_CAPABLE", set("boot/config-"+kernelVersion, "CONFIG_AMD_MEM_ENCRYPT=y\n")},
+		{"TDX_CAPABLE", set("boot/config-"+checktest.KernelVersion, "CONFIG_AMD_MEM_ENCRYPT=y\n")},
 	} {
-		w := newWorld()
+		w := checktest.New()
 		test.do(w)
-		for _, f := range lint(w.subject(t)).Features {
+		for _, f := range lint(subjectOf(t, w)).Features {
 			if (f.Missing != "") != (f.Name == test.feature) {
 				t.Errorf("without what %s needs, %s is missing: %q", test.feature, f.Name, f.Missing)
 			}
 		}
 	}
+}
+
+// flipBlockBitmap changes a bit of the first group's block bitmap of the ext4
+// file system at offset.
+func flipBlockBitmap(disk io.ReaderAt, offset int64) map[int64][]byte {
+	desc := make([]byte, 64)
+	if _, err := disk.ReadAt(desc, offset+4096); err != nil { // the block behind the superblock
+		panic(err)
+	}
+	bitmap := offset + 4096*int64(binary.LittleEndian.Uint32(desc))
+	b := make([]byte, 1)
+	if _, err := disk.ReadAt(b, bitmap+4000); err != nil {
+		panic(err)
+	}
+	return map[int64][]byte{bitmap + 4000: {b[0] ^ 1}}
+}
+
+// subjectOf opens an image without going through a file.
+func subjectOf(t testing.TB, w *checktest.Image) *subject {
+	t.Helper()
+	disk, err := w.Disk()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Image{Path: w.Name, Format: TarGz, Disk: disk, Size: w.Size + w.More, sum: new([32]byte)}
+	return &subject{m, m.openDisk()}
+}
+
+func listOf(t testing.TB, w *checktest.Image) *extent.List {
+	t.Helper()
+	l, err := w.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func treeOf(t testing.TB, entries map[string]tree.Entry) *tree.Tree {
+	t.Helper()
+	made, err := checktest.Tree(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }
