@@ -72,6 +72,7 @@ type OverlayFile struct {
 // packages' own scripts configured.
 type Difference struct {
 	Path   string // path.Match pattern, absolute; a last element ** stands for everything below
+	Only   string // "image" or "scripts": only the one of the two has it; "" for any difference
 	Reason string
 	Pos    Pos
 }
@@ -240,6 +241,7 @@ func (d *Definition) parseDifferences(top *mapping) {
 	for _, item := range top.required("differences").list() {
 		m := item.mapping()
 		difference := Difference{Path: m.required("path").text(), Reason: m.required("reason").text(), Pos: item.pos()}
+		difference.Only = m.optional("only").oneOf("image", "scripts")
 		pattern := strings.TrimSuffix(difference.Path, "/**")
 		if _, err := path.Match(pattern, ""); err != nil || !strings.HasPrefix(pattern, "/") || strings.Contains(pattern, "**") {
 			m.required("path").errorf("%q is not an absolute path.Match pattern", difference.Path)

@@ -50,7 +50,7 @@ func TestConfigured(t *testing.T) {
 		}
 		explained := false
 		for i, d := range c.config.Definition.Differences {
-			if matches(d, p) {
+			if matches(d, p) && (d.Only == "" || d.Only == "image" && theirs[p] == "" || d.Only == "scripts" && ours[p] == "") {
 				matched[i]++
 				explained = true
 			}

@@ -125,8 +125,8 @@ func (l *layout) addPackages() error {
 	for _, u := range l.sorted {
 		for _, e := range u.data() {
 			e.Origin = origin(u.Name)
-			if isUsrLink(e) {
-				continue
+			if e.Type == tree.Symlink && slices.Contains(usrLinks[:], e.Path) {
+				continue // made below
 			}
 			if d, ok := diversions["/"+e.Path]; ok && d.pkg != u.Name {
 				e.Path = strings.TrimPrefix(d.to, "/")
@@ -145,12 +145,6 @@ func (l *layout) addPackages() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// isUsrLink says whether e is one of usrLinks itself, as a link or, in
-// bookworm, as a directory.
-func isUsrLink(e tree.Entry) bool {
-	return slices.Contains(usrLinks[:], e.Path) && (e.Type == tree.Dir || e.Link == "usr/"+e.Path)
 }
 
 // replace settles a conflict by the packages' Replaces fields (Debian policy,

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
@@ -39,7 +41,10 @@ type closure struct {
 	err    error
 }
 
-var trixie = sync.OnceValue(func() closure { return fetchClosure("trixie") })
+var (
+	trixie   = sync.OnceValue(func() closure { return fetchClosure("trixie") })
+	bookworm = sync.OnceValue(func() closure { return fetchClosure("bookworm") })
+)
 
 var errNoMirrors = errors.New("the host's apt configuration has no Debian mirror")
 
@@ -180,16 +185,32 @@ func run(t *testing.T, name string, args ...string) string {
 
 // TestWorker has Debian's programs judge the worker's root.
 func TestWorker(t *testing.T) {
+	t.Run("trixie", func(t *testing.T) { testWorker(t, workerClosure(t, trixie)) })
+	t.Run("bookworm", func(t *testing.T) { testWorker(t, workerClosure(t, bookworm)) })
+}
+
+func testWorker(t *testing.T, c closure) {
 	needRoot(t)
 	need(t, "dpkg", "dpkg")
 	need(t, "systemctl", "systemd")
-	c := workerClosure(t, trixie)
 	start := time.Now()
 	root, err := rootfs.Compose(c.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("composed %d entries of %d packages in %v", len(root.Entries), len(c.config.Packages), time.Since(start))
+	again, err := rootfs.Compose(c.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(facts(root), facts(again)); diff != "" {
+		t.Errorf("composed twice, the trees differ:\n%s", diff)
+	}
+	for _, link := range []string{"bin", "sbin", "lib", "lib64"} {
+		if e := root.Lookup(link); e == nil || e.Link != "usr/"+link {
+			t.Errorf("/%s is not a link to usr/%s", link, link)
+		}
+	}
 	dir := t.TempDir()
 	if err := write(dir, root); err != nil {
 		t.Fatal(err)
