@@ -11,7 +11,18 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Level is the compression level of klauspost/compress/flate.
+// Level is the compression level of klauspost/compress/flate. Measured over 817
+// MB of unpacked Debian packages and Go programs in blocks of 1 MiB, both in
+// processor seconds and MB of output:
+//
+//	level     1    2    3    4     5     6     7
+//	seconds 4.8  5.2  7.5  8.2  10.7  11.7  20.9
+//	MB      360  351  342  335   328   325   320
+//
+// A segment is compressed once and then kept, but written to every archive and
+// uploaded with it, so size counts for more than the first run's time. Beyond 6
+// a percent costs as much as everything before; between 5 and 6 a percent
+// costs a tenth, and 5 is the library's default, which sees the most use.
 const Level = 5
 
 // codec names everything that decides about a segment's compressed form beside
@@ -37,7 +48,7 @@ func validValue(b []byte) bool {
 // loader reads the content of segments. One goroutine uses it.
 type loader struct {
 	buf   []byte // tree.ChunkSize bytes
-	stage []byte // segmentSize bytes
+	stage []byte // for groups; as long as the longest so far
 
 	blob  *tree.Blob // of the chunk in data; nil: none
 	chunk int
@@ -45,7 +56,7 @@ type loader struct {
 }
 
 func newLoader() *loader {
-	return &loader{buf: make([]byte, tree.ChunkSize), stage: make([]byte, segmentSize)}
+	return &loader{buf: make([]byte, tree.ChunkSize)}
 }
 
 // load returns the content of s, verified. It is valid until the next call.
@@ -56,6 +67,9 @@ func (l *loader) load(s *segment) ([]byte, error) {
 			return nil, err
 		}
 		return l.data[p.From : p.From+p.Length], nil
+	}
+	if int64(len(l.stage)) < s.length {
+		l.stage = make([]byte, s.length)
 	}
 	out := l.stage[:s.length]
 	at := int64(0)

@@ -1,0 +1,134 @@
+#!/bin/bash
+# Measures bake against what bounds it, and fails where it is slower than it
+# should be. What it prints are medians of one run on one machine; the ratios
+# are what is judged, the seconds beside them tell the machine.
+#
+#   test/bench/run.sh [VERSIONS [CHANGED...]]
+#
+# VERSIONS is the versions file of the image (default manifests/versions.yaml),
+# with its lock beside it. Every CHANGED is another versions file with a lock,
+# which differs from VERSIONS in one component or package; the cost of going
+# from one to the other is measured.
+#
+#   reference  test/bench/reference compresses the bytes of the image's disk
+#              that are not holes with the same library, level and processors,
+#              in independent 1 MiB blocks, and does nothing else. It is not
+#              an archive and verifies nothing: a lower bound.
+#   cold       packages are unpacked in the store, nothing is compressed:
+#              at most 1.3 times the reference.
+#   changed    one component changed, the rest is compressed: at most a quarter
+#              of cold.
+#   again      nothing changed, into an empty directory: under 1 s.
+#   present    nothing changed, the image is there: under 0.5 s, its digest
+#              checked.
+#   memory     of cold, at its highest: at most 256 MiB.
+#
+# Building components is not counted: the store is filled first.
+# Run it on a quiet machine: a busy one moves the ratios as well as the seconds.
+#
+# Environment: BENCH_DIR, scratch space of about 6 GB (default: a temporary
+# directory); BENCH_CACHE, a store to take downloads, packs and built
+# components from (it is added to, never emptied); BENCH_RUNS (default 5);
+# BENCH_FLAGS, further flags of bake image.
+#
+# Debian packages: hyperfine, jq, time.
+set -euo pipefail
+
+versions=${1:-manifests/versions.yaml}
+[ $# -eq 0 ] || shift
+runs=${BENCH_RUNS:-5}
+bake=$PWD/bin/bake
+
+for tool in hyperfine jq /usr/bin/time; do
+	command -v "$tool" >/dev/null || {
+		echo "$0: $tool is missing: apt-get install hyperfine jq time" >&2
+		exit 1
+	}
+done
+[ -x "$bake" ] || {
+	echo "$0: bin/bake is missing: run make in the repository's root, then this from there" >&2
+	exit 1
+}
+
+if [ -n "${BENCH_DIR:-}" ]; then
+	dir=$BENCH_DIR
+	mkdir -p "$dir"
+else
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir"' EXIT
+fi
+store=${BENCH_CACHE:-$dir/store}
+mkdir -p "$store"
+
+# image prints the command that bakes versions file $1 into directory $2.
+image() {
+	printf '%q image --quiet --versions %q --cache %q --out %q %s' "$bake" "$1" "$store" "$2" "${BENCH_FLAGS:---build-missing}"
+}
+
+echo "filling the store" >&2
+rm -rf "$dir/raw" "$dir/out" "$dir"/values.*
+eval "$(image "$versions" "$dir/raw")" --format raw >/dev/null
+for changed in "$@"; do
+	eval "$(image "$changed" "$dir/out")" >/dev/null
+	rm -rf "$dir/out"
+done
+rm -rf "$store/values"
+eval "$(image "$versions" "$dir/out")" >/dev/null
+# What the store has compressed for VERSIONS alone. Its entries are never
+# written to, so a copy by hard links is a copy.
+cp -al "$store/values" "$dir/values.base" 2>/dev/null || cp -a "$store/values" "$dir/values.base"
+raw=$(find "$dir/raw" -name '*.raw')
+
+go build -o "$dir/reference" ./test/bench/reference
+compressed=$("$dir/reference" "$raw")
+echo "reference: $compressed" >&2
+
+# measure NAME PREPARE COMMAND: the median in seconds goes to NAME.json.
+measure() {
+	hyperfine --runs "$runs" --style basic --command-name "$1" --prepare "$2" --export-json "$dir/$1.json" "$3" >&2
+}
+median() { jq '.results[0].median' "$dir/$1.json"; }
+
+drop="rm -rf $(printf %q "$dir/out")"
+cold="rm -rf $(printf '%q %q' "$store/values" "$dir/out")"
+base="$cold; cp -al $(printf '%q %q' "$dir/values.base" "$store/values") || cp -a $(printf '%q %q' "$dir/values.base" "$store/values")"
+
+measure reference true "$(printf '%q -o %q %q' "$dir/reference" "$dir/reference.out" "$raw")"
+measure cold "$cold" "$(image "$versions" "$dir/out")"
+measure again "$drop" "$(image "$versions" "$dir/out")"
+measure present true "$(image "$versions" "$dir/out")"
+n=0
+for changed in "$@"; do
+	n=$((n + 1))
+	measure "changed-$n" "$base" "$(image "$changed" "$dir/out")"
+done
+
+eval "$cold"
+eval "/usr/bin/time -f %M -o $(printf %q "$dir/memory") $(image "$versions" "$dir/out")" >/dev/null
+memory=$(tail -n 1 "$dir/memory")
+
+# judge NAME FIGURE UNIT LIMIT: one line, and failure where it is over.
+failed=0
+judge() {
+	local verdict=ok
+	if jq -en --argjson a "$2" --argjson b "$4" '$a > $b' >/dev/null; then
+		verdict=OVER
+		failed=1
+	fi
+	printf '%-12s %10.3f %-22s limit %-6s %s\n' "$1" "$2" "$3" "$4" "$verdict"
+}
+ratio() { jq -n --argjson a "$1" --argjson b "$2" '$a / $b'; }
+
+echo
+printf '%-12s %10.3f s\n' reference "$(median reference)" cold "$(median cold)"
+judge cold "$(ratio "$(median cold)" "$(median reference)")" "times the reference" 1.3
+n=0
+for changed in "$@"; do
+	n=$((n + 1))
+	printf '%-12s %10.3f s  (%s)\n' "changed-$n" "$(median "changed-$n")" "$changed"
+	judge "changed-$n" "$(ratio "$(median "changed-$n")" "$(median cold)")" "times cold" 0.25
+done
+judge again "$(median again)" s 1
+judge present "$(median present)" s 0.5
+judge memory "$(ratio "$memory" 1024)" MiB 256
+exit $failed
