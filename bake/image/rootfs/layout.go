@@ -53,7 +53,7 @@ func newLayout(c Config) (*layout, error) {
 	}
 	var errs []error
 	for _, p := range c.Packages {
-		u, err := l.open(p)
+		u, err := open(p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("package %s: %w", p.Name, err))
 			continue
@@ -73,7 +73,13 @@ func newLayout(c Config) (*layout, error) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return l, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if err := l.readControls(); err != nil {
+		return nil, fmt.Errorf("reading control files: %w", err)
+	}
+	return l, nil
 }
 
 // has says whether the package is part of the image.

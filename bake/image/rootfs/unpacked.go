@@ -1,6 +1,9 @@
 package rootfs
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,32 +27,73 @@ type unpacked struct {
 // controlDir is where a pack has the control members.
 const controlDir = "DEBIAN/"
 
-func (l *layout) open(p Package) (*unpacked, error) {
+func open(p Package) (*unpacked, error) {
 	u := &unpacked{Package: p, members: map[string]tree.Entry{}, lost: map[string]bool{}}
 	for _, e := range p.Pack.Entries {
 		if name, ok := strings.CutPrefix(e.Path, controlDir); ok && e.Type == tree.File {
 			u.members[name] = e
 		}
 	}
-	member, ok := u.members["control"]
-	if !ok {
+	if _, ok := u.members["control"]; !ok {
 		return nil, errors.New("no control file")
 	}
-	text, err := l.content.read(member)
+	return u, nil
+}
+
+// readControls reads the control files of all packages. They are kept together
+// once read: each stands in another pack, of which a whole chunk would have to
+// be read and verified every time.
+func (l *layout) readControls() error {
+	key := sha256.New()
+	for _, u := range l.sorted {
+		fmt.Fprintf(key, "%s %s\n", u.Name, u.members["control"].SHA256)
+	}
+	pack, err := l.Derive("control files 1 "+hex.EncodeToString(key.Sum(nil)), func(w *tree.PackWriter) error {
+		var content reader
+		for _, u := range l.sorted {
+			text, err := content.read(u.members["control"])
+			if err != nil {
+				return fmt.Errorf("package %s: %w", u.Name, err)
+			}
+			e := tree.Entry{Path: u.Name, Type: tree.File, Size: int64(len(text))}
+			if err := w.Add(e, bytes.NewReader(text)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if u.control, err = parseControl(text); err != nil {
-		return nil, fmt.Errorf("control file: %w", err)
+	if len(pack.Entries) != len(l.sorted) {
+		return fmt.Errorf("BUG: %d control files for %d packages", len(pack.Entries), len(l.sorted))
 	}
-	for _, want := range []struct{ field, value string }{
-		{"Package", p.Name}, {"Version", p.Version}, {"Architecture", p.Arch},
-	} {
-		if got := u.control.get(want.field); got != want.value {
-			return nil, fmt.Errorf("control file has %s %q, the lock %q", want.field, got, want.value)
+	var errs []error
+	for i, u := range l.sorted {
+		text, err := l.content.read(pack.Entries[i])
+		if err == nil {
+			err = u.parse(text)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("package %s: control file: %w", u.Name, err))
 		}
 	}
-	return u, nil
+	return errors.Join(errs...)
+}
+
+func (u *unpacked) parse(text []byte) error {
+	var err error
+	if u.control, err = parseControl(text); err != nil {
+		return err
+	}
+	for _, want := range []struct{ field, value string }{
+		{"Package", u.Name}, {"Version", u.Version}, {"Architecture", u.Arch},
+	} {
+		if got := u.control.get(want.field); got != want.value {
+			return fmt.Errorf("%s is %q, in the lock %q", want.field, got, want.value)
+		}
+	}
+	return nil
 }
 
 // data returns the entries that are files of the image.
@@ -59,7 +103,7 @@ func (u *unpacked) data() []tree.Entry {
 	})
 }
 
-// name is how dpkg names the package's files in its database.
+// databaseName is how dpkg names the package's files in its database.
 func (u *unpacked) databaseName() string {
 	if u.control.get("Multi-Arch") == "same" {
 		return u.Name + ":" + u.Arch

@@ -359,3 +359,16 @@ func fileMode(perm uint16) os.FileMode {
 	}
 	return mode
 }
+
+// BenchmarkCompose composes from packages and derived content in the store.
+func BenchmarkCompose(b *testing.B) {
+	c := trixie()
+	if c.err != nil {
+		b.Skip(c.err)
+	}
+	for b.Loop() {
+		if _, err := rootfs.Compose(c.config); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
