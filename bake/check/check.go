@@ -212,7 +212,7 @@ func (m *Image) openDisk() *faults {
 }
 
 func (m *Image) openESP() error {
-	p, err := m.partition("EFI system", func(t gpt.GUID) bool { return t == gpt.ESPType() })
+	p, err := m.partition("an EFI system", func(t gpt.GUID) bool { return t == gpt.ESPType() })
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (m *Image) openESP() error {
 }
 
 func (m *Image) openRoot() error {
-	p, err := m.partition("root", func(t gpt.GUID) bool { _, ok := rootArch(t); return ok })
+	p, err := m.partition("a root", func(t gpt.GUID) bool { _, ok := rootArch(t); return ok })
 	if err != nil {
 		return err
 	}
@@ -260,13 +260,13 @@ func (m *Image) partition(what string, wanted func(gpt.GUID) bool) (*gpt.Partiti
 		switch {
 		case !wanted(p.Type):
 		case found != nil:
-			return nil, fmt.Errorf("partitions %d and %d are both %s partitions", found.Number, p.Number, what)
+			return nil, fmt.Errorf("partitions %d and %d both have the type of %s partition", found.Number, p.Number, what)
 		default:
 			found = p
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("no partition has the type of an %s partition", what)
+		return nil, fmt.Errorf("no partition has the type of %s partition", what)
 	}
 	return found, nil
 }

@@ -204,7 +204,7 @@ func checkEntries(s *subject) []string {
 
 // rootPartition returns the root's partition.
 func (s *subject) rootPartition() *gpt.Partition {
-	p, err := s.partition("root", func(t gpt.GUID) bool { _, ok := rootArch(t); return ok })
+	p, err := s.partition("a root", func(t gpt.GUID) bool { _, ok := rootArch(t); return ok })
 	if err != nil {
 		panic("BUG: the root was opened without its partition: " + err.Error())
 	}

@@ -33,7 +33,7 @@ func diskRules() []Rule {
 		check: func(s *subject) []string {
 			switch {
 			case s.Size%gib != 0:
-				return []string{fmt.Sprintf("the disk has %d bytes, %d more than %d GiB", s.Size, s.Size%gib, s.Size/gib)}
+				return []string{fmt.Sprintf("the disk has %d bytes, which is no whole number of GiB", s.Size)}
 			case s.Size > maxImage:
 				return []string{fmt.Sprintf("the disk has %d GiB", s.Size/gib)}
 			}

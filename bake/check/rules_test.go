@@ -77,7 +77,7 @@ func brokenImages() []broken {
 		{"image-name", "the character 'W'", func(w *checktest.Image) { w.Name = "k8s-Worker.tar.gz" }},
 		{"image-name", "ends with a hyphen", func(w *checktest.Image) { w.Name = "k8s-.tar.gz" }},
 		{"image-name", "64 characters", func(w *checktest.Image) { w.Name = strings.Repeat("k", 64) + ".tar.gz" }},
-		{"disk-size", "more than 1 GiB", func(w *checktest.Image) { w.Size = gib + checktest.MiB }},
+		{"disk-size", "no whole number of GiB", func(w *checktest.Image) { w.Size = gib + checktest.MiB }},
 		{"disk-size", "the disk has 2048 GiB", func(w *checktest.Image) { w.Size = 2048 * gib }},
 
 		{"partition-table", "signature", zero(510, 2)},
@@ -86,7 +86,7 @@ func brokenImages() []broken {
 		{"partition-table", "the last sector is at", func(w *checktest.Image) { w.More = gib }},
 		{"esp", "no partition has the type", func(w *checktest.Image) { w.Parts[0].Type = gpt.Derive(nil, "other") }},
 		{"esp", "EFI system partition", zero(checktest.MiB, 512)},
-		{"esp", "both EFI system partitions", func(w *checktest.Image) {
+		{"esp", "both have the type of an EFI system partition", func(w *checktest.Image) {
 			p := w.Parts[0]
 			p.Start, p.GUID = 65*checktest.MiB, gpt.Derive(nil, "esp2")
 			root := w.Parts[1]

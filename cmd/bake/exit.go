@@ -45,6 +45,8 @@ func exitCode(ctx context.Context, err error) int {
 // report prints err, which may be several joined, each on lines of its own.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(w, "bake: %s\n", strings.TrimRight(line, "\n"))
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintf(w, "bake: %s\n", line)
+		}
 	}
 }

@@ -72,7 +72,7 @@ component's origin (release or source), and of nothing else.`,
 	f := c.Flags()
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
-	f.StringVar(&format, "format", "tar.gz", "tar.gz (what Compute Engine imports) or raw (a sparse disk)")
+	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
 	f.BoolVar(&buildMissing, "build-missing", false, "build components whose release can't be reached from their Go modules\n(needs go, and cc for runc)")
 	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")

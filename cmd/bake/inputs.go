@@ -44,7 +44,7 @@ func (in *inputs) addFlags(c *cobra.Command) {
 }
 
 func (in *inputs) addCacheFlag(c *cobra.Command) {
-	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them (default: bake in the user's cache directory)")
+	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them\n(default: bake in the user's cache directory)")
 }
 
 // config turns the flags into a bake.Config. Only here does bake look at its
@@ -83,6 +83,10 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 		UserAgent:  "bake/" + version(),
 	}
 	if in.definition != "" {
+		// An fs.FS doesn't name its directory in errors.
+		if _, err := os.ReadDir(in.definition); err != nil {
+			return bake.Config{}, &bake.InputError{Err: fmt.Errorf("reading the image definition: %w", err)}
+		}
 		config.Definition = os.DirFS(in.definition)
 	}
 	if runtime.GOOS == "linux" {

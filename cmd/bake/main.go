@@ -101,11 +101,23 @@ func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
 
 func rangeArgs(low, high int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if err := cobra.RangeArgs(low, high)(c, args); err != nil {
-			return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
+		if n := len(args); n < low || n > high {
+			return &usageError{fmt.Errorf("%s takes %s, not %d (see `%s --help`)", c.CommandPath(), countArgs(low, high), n, c.CommandPath())}
 		}
 		return nil
 	}
+}
+
+func countArgs(low, high int) string {
+	switch {
+	case high == 0:
+		return "no arguments"
+	case low == high && low == 1:
+		return "1 argument"
+	case low == high:
+		return fmt.Sprintf("%d arguments", low)
+	}
+	return fmt.Sprintf("%d to %d arguments", low, high)
 }
 
 // usageError is a command line that makes no sense.

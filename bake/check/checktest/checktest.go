@@ -71,8 +71,8 @@ func New() *Image {
 		ESP:    map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		Initrd: map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		Packages: []bom.Package{
-			{Name: "base-files", Version: "13.8", Arch: "amd64"},
-			{Name: "libc6", Version: "2.41-12", Arch: "amd64"},
+			{Name: "base-files", Version: "13.8", Arch: "amd64", Suite: "trixie"},
+			{Name: "libc6", Version: "2.41-12", Arch: "amd64", Suite: "trixie-security"},
 		},
 	}
 	rootType, _ := gpt.RootType("amd64")
@@ -251,7 +251,10 @@ func (w *Image) Record() *bom.Image {
 	r := &bom.Image{
 		Schema: bom.Schema, Name: "k8s-worker-v1-36-3-amd64", Arch: w.Arch,
 		KernelArguments: []string{"console=ttyS0,38400n8d", "audit=0"}, Packages: w.Packages,
-		Inputs: bom.Inputs{Guest: map[string]manifest.Sum{}},
+		Inputs: bom.Inputs{
+			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
+			Guest: map[string]manifest.Sum{},
+		},
 	}
 	for name, e := range map[string]tree.Entry{"firstboot": w.Root[firstbootPath], "init": w.Initrd["init"]} {
 		if e.Path != "" {
@@ -265,13 +268,15 @@ func (w *Image) Record() *bom.Image {
 				p = "bin/" + p
 			}
 			r.Components = append(r.Components, bom.Component{
-				Name: name, Version: "v1", Origin: "release", Files: []bom.Program{{Path: "/" + p, SHA256: e.SHA256.String()}},
+				Name: name, Version: "v1", Origin: "source", Toolchain: "go1.26.8, cc 12", From: "example.com/" + name + "@v1", Files: []bom.Program{{Path: "/" + p, SHA256: e.SHA256.String()}},
 			})
 		}
 	}
 	slices.SortFunc(r.Components, func(a, b bom.Component) int { return strings.Compare(a.Name, b.Name) })
 	return r
 }
+
+func sum(s string) manifest.Sum { return manifest.SHA256(sha256.Sum256([]byte(s))) }
 
 // List lays out the disk. It adds the record, dpkg's database and the initramfs
 // where the test has not.

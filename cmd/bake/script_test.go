@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/check/checktest"
+	"github.com/nodebake/bake/bake/image/archive"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bake": main})
+}
+
+// TestScripts runs testdata/script/*.txtar. Beside testscript's own commands
+// they have:
+//
+//	exits CODE PROGRAM [ARG...]   run a program that must exit with CODE
+//	mkimage FILE [CHANGE...]      make a small image, .tar.gz or .raw (see changes)
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkimage": mkimage},
+		Setup: func(env *testscript.Env) error {
+			// Scripts must not find this machine's cache, proxies or mirrors.
+			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
+			env.Setenv("TMPDIR", env.WorkDir+"/tmp")
+			env.Setenv("BAKE_MIRROR", "http://127.0.0.1:1")
+			return os.Mkdir(env.WorkDir+"/tmp", 0o777)
+		},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("running %s: %v", args[1], err)
+	}
+	if got != want {
+		ts.Fatalf("%s exits with %d; want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func mkimage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: mkimage FILE [CHANGE...]")
+	}
+	m := checktest.New()
+	for _, change := range args[1:] {
+		changes(ts, m, change)
+	}
+	list, err := m.List()
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	f, err := os.Create(path)
+	ts.Check(err)
+	defer f.Close()
+	if strings.HasSuffix(path, ".raw") {
+		ts.Check(archive.WriteRaw(context.Background(), f, list, archive.Options{}))
+	} else {
+		_, err = archive.WriteTarGz(context.Background(), f, list, archive.Options{})
+		ts.Check(err)
+	}
+	if m.Name == "recorded" {
+		writeRecord(ts, path)
+	}
+}
+
+// changes makes one change to an image.
+func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
+	switch change {
+	case "small": // for what does not ask the size
+		m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+	case "hosts":
+		m.Text("etc/hosts", "169.254.169.254 metadata.google.internal\n")
+	case "update":
+		m.Packages[1].Version = "2.41-13"
+	case "keys":
+		m.Text("etc/ssh/ssh_host_rsa_key", "x")
+		m.Text("etc/ssh/ssh_host_rsa_key.pub", "x")
+	case "quiet":
+		m.LoaderEntry("root=PARTUUID=" + checktest.RootGUID().String() + " console=ttyS0,38400n8d audit=0 quiet")
+	case "lies": // its record says something else
+		m.Tamper = func(r *bom.Image) { r.Packages = r.Packages[1:] }
+	case "no-root":
+		m.Parts = m.Parts[:1]
+	case "recorded": // with NAME.json beside it
+		m.Name = change
+	default:
+		ts.Fatalf("unknown change %s", change)
+	}
+}
+
+// writeRecord writes the record beside an image as bake image does.
+func writeRecord(ts *testscript.TestScript, path string) {
+	m, err := check.Open(context.Background(), path, ts.Getenv("TMPDIR"))
+	ts.Check(err)
+	defer m.Close()
+	r, err := m.Record(context.Background(), 1)
+	ts.Check(err)
+	f, err := os.Create(strings.TrimSuffix(strings.TrimSuffix(path, ".tar.gz"), ".raw") + ".json")
+	ts.Check(err)
+	ts.Check(r.Write(f))
+	ts.Check(f.Close())
+}
