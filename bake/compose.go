@@ -73,7 +73,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	}
 	record.KernelArguments = strings.Fields(made.CommandLine)
 	record.Disk = bom.Disk{Size: made.Layout.Size, Partitions: []bom.Partition{
-		{Name: "ESP", Type: "esp", GUID: made.GUIDs.ESP.String(), Start: made.Layout.ESP.Start, Size: made.Layout.ESP.Length},
+		{Name: "esp", Type: "esp", GUID: made.GUIDs.ESP.String(), Start: made.Layout.ESP.Start, Size: made.Layout.ESP.Length},
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	record.Files = bom.Entries(made.Root)

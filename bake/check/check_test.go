@@ -194,7 +194,7 @@ func TestOpenBlamesTheMachineWhereItIsAtFault(t *testing.T) {
 
 func TestRecordReadsWhatIsThere(t *testing.T) {
 	w := checktest.New()
-	w.Root["etc/hosts2"] = tree.Entry{Path: "etc/hosts2", Type: tree.Hardlink, Link: "etc/hosts"}
+	w.Root["etc/hosts2"] = tree.Entry{Path: "etc/hosts2", Type: tree.Hardlink, Perm: 0o644, Link: "etc/hosts"}
 	w.Root["dev/null"] = tree.Entry{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3}
 	p := writeTarGz(t, w, t.TempDir())
 	m, err := Open(t.Context(), p, t.TempDir())

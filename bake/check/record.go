@@ -60,9 +60,15 @@ func (m *Image) Record(ctx context.Context, jobs int) (*bom.Image, error) {
 	}
 	var t tree.Tree
 	for i := range m.files.nodes {
-		if n := &m.files.nodes[i]; n.Path != lostFound {
-			t.Entries = append(t.Entries, n.Entry)
+		e := m.files.nodes[i].Entry
+		if e.Path == lostFound {
+			continue
 		}
+		if e.Type == tree.Hardlink { // one inode, and so one mode and owner
+			first := m.files.lookup(e.Link)
+			e.Perm, e.UID, e.GID = first.Perm, first.UID, first.GID
+		}
+		t.Entries = append(t.Entries, e)
 	}
 	r.Files = bom.Entries(&t)
 	return r, nil
@@ -155,7 +161,7 @@ func (m *Image) Contradictions(r *bom.Image) ([]string, error) {
 				add("component %s: %s is recorded and missing", c.Name, p.Path)
 			case err != nil:
 				return nil, err
-			case p.SHA256 != "" && got.String() != p.SHA256 && !got.IsZero():
+			case p.SHA256 != (tree.Digest{}).String() && got.String() != p.SHA256: // a link has none
 				add("component %s: %s has sha256:%s, the record says sha256:%s", c.Name, p.Path, got, p.SHA256)
 			}
 		}
