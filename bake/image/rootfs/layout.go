@@ -146,11 +146,24 @@ func (l *layout) addPackages() error {
 		}
 	}
 	for _, link := range usrLinks {
-		if _, ok := l.entries["usr/"+link]; ok {
+		if l.hasDirectory("usr/" + link) {
 			l.put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Origin: origin("base-files")})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// hasDirectory says whether there is something at or below p.
+func (l *layout) hasDirectory(p string) bool {
+	if _, ok := l.entries[p]; ok {
+		return true
+	}
+	for child := range l.entries {
+		if strings.HasPrefix(child, p+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // replace settles a conflict by the packages' Replaces fields (Debian policy,

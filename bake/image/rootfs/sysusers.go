@@ -48,8 +48,8 @@ func (l *layout) applySysusers() error {
 	return s.apply(lines)
 }
 
-// parseSysusers reads a file of sysusers.d. Lines of type r, which reserve
-// ranges for allocation by an operator, are ignored: ours are from 999 down.
+// parseSysusers reads a file of sysusers.d. Lines of type r, which limit the
+// numbers that are handed out, are an error: no package of Debian has one.
 func parseSysusers(text string) ([]sysuser, error) {
 	var out []sysuser
 	number := 0
@@ -63,9 +63,6 @@ func parseSysusers(text string) ([]sysuser, error) {
 			continue
 		}
 		kind := strings.TrimSuffix(words[0], "!")
-		if kind == "r" {
-			continue
-		}
 		if len(kind) != 1 || !strings.Contains("ugm", kind) || len(words) < 2 || len(words) > 6 {
 			return nil, fmt.Errorf("line %d: %q is not a user, group or membership", number, strings.TrimSpace(line))
 		}
@@ -79,7 +76,7 @@ func parseSysusers(text string) ([]sysuser, error) {
 			kind: kind[0], expired: words[0] == "u!", name: words[1],
 			id: field(2), comment: field(3), home: field(4), shell: field(5),
 		}
-		if strings.ContainsAny(u.name+u.id+u.home+u.shell, "%:/") && strings.Contains(u.name+u.id+u.home+u.shell, "%") {
+		if strings.Contains(u.name+u.id+u.comment+u.home+u.shell, "%") {
 			return nil, fmt.Errorf("line %d: specifiers such as %%b are not supported", number)
 		}
 		if strings.HasPrefix(u.id, "/") {
@@ -213,10 +210,8 @@ func (s *sysusers) addUser(line sysuser) error {
 		g := s.groupByID(id)
 		return s.userByID(id) == nil && (g == nil || g.name == line.name)
 	}
-	if wantUser == "" && free(gid) {
-		wantUser = strconv.FormatUint(uint64(gid), 10)
-	}
-	uid, err := s.pick(wantUser, free)
+	// The number of the user's own group is the second choice.
+	uid, err := s.pick(wantUser, free, gid)
 	if err != nil {
 		return err
 	}
@@ -250,7 +245,9 @@ func (s *sysusers) existing(nameOrNumber string) (uint32, error) {
 // hands out by itself.
 const lowestID = 100
 
-func (s *sysusers) pick(want string, free func(uint32) bool) (uint32, error) {
+// pick returns the first free number of: the wanted one, the others given, and
+// those from 999 down.
+func (s *sysusers) pick(want string, free func(uint32) bool, others ...uint32) (uint32, error) {
 	if want != "" {
 		n, err := strconv.ParseUint(want, 10, 32)
 		if err != nil {
@@ -258,6 +255,11 @@ func (s *sysusers) pick(want string, free func(uint32) bool) (uint32, error) {
 		}
 		if free(uint32(n)) {
 			return uint32(n), nil
+		}
+	}
+	for _, id := range others {
+		if free(id) {
+			return id, nil
 		}
 	}
 	for ; s.next >= lowestID; s.next-- {

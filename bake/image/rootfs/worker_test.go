@@ -2,6 +2,7 @@ package rootfs_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -290,6 +291,23 @@ func testWorker(t *testing.T, c closure) {
 			t.Errorf("systemd-analyze verify takes a broken unit: %q", out)
 		}
 	})
+	t.Run("depmod", func(t *testing.T) { testDepmod(t, dir, root, c.config.Suite) })
+	t.Run("certificates", func(t *testing.T) {
+		out := run(t, "chroot", dir, "openssl", "rehash", "-n", "-v", "/etc/ssl/certs")
+		for line := range strings.Lines(out) {
+			// link NAME.pem -> 0179095f.0
+			words := strings.Fields(line)
+			if len(words) != 4 || words[0] != "link" {
+				continue
+			}
+			if e := root.Lookup("etc/ssl/certs/" + words[3]); e == nil || e.Link != words[1] {
+				t.Errorf("openssl would make %s; the image has %v", strings.TrimSpace(line), e)
+			}
+		}
+		if n := strings.Count(out, "link "); n < 100 {
+			t.Errorf("openssl rehash names %d certificates; want more than a hundred:\n%s", n, out)
+		}
+	})
 	t.Run("accounts", func(t *testing.T) {
 		for _, file := range []string{"passwd", "group"} {
 			run(t, "chroot", dir, "sh", "-c", map[string]string{"passwd": "pwck -rq", "group": "grpck -r"}[file]+" || test $? = 2")
@@ -298,6 +316,39 @@ func testWorker(t *testing.T, c closure) {
 			t.Errorf("root's password: %q", out)
 		}
 	})
+}
+
+// testDepmod has the image's own depmod write its files again.
+func testDepmod(t *testing.T, dir string, root *tree.Tree, suite string) {
+	made := map[string]tree.Digest{}
+	version := ""
+	for _, e := range root.Entries {
+		if e.Origin == "depmod" {
+			made[filepath.Base(e.Path)] = e.SHA256
+			version = filepath.Base(filepath.Dir(e.Path))
+			if err := os.Remove(filepath.Join(dir, e.Path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(made) < 10 {
+		t.Fatalf("the image has %d files of depmod's: %v", len(made), made)
+	}
+	run(t, "chroot", dir, "depmod", version)
+	for name, want := range made {
+		content, err := os.ReadFile(filepath.Join(dir, "usr/lib/modules", version, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		// Before kmod 34 indexes have their nodes in another order.
+		if strings.HasSuffix(name, ".bin") && suite == "bookworm" {
+			continue
+		}
+		if got := tree.Digest(sha256.Sum256(content)); got != want {
+			t.Errorf("%s differs from what depmod writes", name)
+		}
+	}
 }
 
 // analyze returns what systemd-analyze says about a unit of the root itself.

@@ -1,0 +1,363 @@
+package rootfs
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// pkg makes a package of control fields and files: a path that ends in a slash
+// is a directory, content that begins with "-> " a link.
+func pkg(t testing.TB, name, fields string, files ...string) Package {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tree.NewPackWriter(&buf)
+	control := "Package: " + name + "\nVersion: 1\nArchitecture: amd64\n" + fields
+	add := func(p, content string) {
+		e := tree.Entry{Path: strings.TrimSuffix(p, "/"), Type: tree.File, Perm: 0o644, MTime: 1, Size: int64(len(content))}
+		if link, ok := strings.CutPrefix(content, "-> "); ok {
+			e.Type, e.Link, e.Perm, e.Size = tree.Symlink, link, 0o777, 0
+		}
+		if strings.HasSuffix(p, "/") {
+			e.Type, e.Perm, e.Size = tree.Dir, 0o755, 0
+		}
+		if err := w.Add(e, strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("DEBIAN/control", control)
+	add("./", "")
+	for i := 0; i+1 < len(files); i += 2 {
+		add(files[i], files[i+1])
+	}
+	pack, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack.Bind(name, "", bytes.NewReader(buf.Bytes()))
+	return Package{manifest.LockedPackage{Name: name, Version: "1", Arch: "amd64"}, pack}
+}
+
+// base is what every root needs.
+func base(t testing.TB) []Package {
+	return []Package{
+		pkg(t, "base-files", "", "usr/lib/os-release", "ID=debian\n", "usr/bin/", "", "bin", "-> usr/bin", "var/run/", ""),
+		pkg(t, "base-passwd", "",
+			"usr/share/base-passwd/passwd.master", "root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+			"usr/share/base-passwd/group.master", "root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n"),
+	}
+}
+
+// config is a definition, given as files that replace those of an empty one,
+// and packages beside the base.
+func config(t testing.TB, files map[string]string, packages ...Package) Config {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	for name, text := range map[string]string{
+		"image.yaml":       "name: node\npackages: []\nkernel: {arguments: [], modules: []}\nunits: {enable: {}, mask: {}}\n",
+		"configure.yaml":   "base-files: {}\n",
+		"differences.yaml": "differences: []\n",
+	} {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	d, err := manifest.ParseDefinition(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Arch: manifest.AMD64, Suite: "trixie", Definition: d, Packages: append(base(t), packages...),
+		ImageID: "node", ImageVersion: "v1", Epoch: 1_700_000_000,
+	}
+}
+
+func content(t *testing.T, root *tree.Tree, p string) string {
+	t.Helper()
+	e := root.Lookup(p)
+	if e == nil {
+		t.Fatalf("no /%s in the tree", p)
+	}
+	var buf bytes.Buffer
+	if _, err := buf.ReadFrom(e.Content()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.String()
+}
+
+func TestComposeMergesUsr(t *testing.T) {
+	root, err := Compose(config(t, nil, pkg(t, "old", "", "bin/", "", "bin/old", "x", "lib/x86_64-linux-gnu/libold.so", "y")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]tree.Type{
+		"bin": tree.Symlink, "lib": tree.Symlink, "usr/bin/old": tree.File, "usr/lib/x86_64-linux-gnu/libold.so": tree.File,
+	} {
+		if e := root.Lookup(p); e == nil || e.Type != want {
+			t.Errorf("/%s is %v; want a %s", p, e, want)
+		}
+	}
+	if got, want := content(t, root, "var/lib/dpkg/info/old.list"), "/.\n/bin\n/bin/old\n/lib/x86_64-linux-gnu/libold.so\n"; got != want {
+		t.Errorf("old.list = %q; want %q, as the package has it", got, want)
+	}
+}
+
+func TestComposeTimes(t *testing.T) {
+	root, err := Compose(config(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := root.Lookup("usr/share/base-passwd/passwd.master").MTime; got != 1 {
+		t.Errorf("a package's file has the time %d; want its own", got)
+	}
+	for _, p := range []string{"usr", "etc/.updated", "var/.updated", "etc/passwd"} {
+		if got := root.Lookup(p).MTime; got != 1_700_000_000 {
+			t.Errorf("/%s has the time %d; want the epoch", p, got)
+		}
+	}
+}
+
+func TestComposeConflicts(t *testing.T) {
+	one := pkg(t, "one", "", "usr/bin/tool", "1")
+	for _, test := range []struct {
+		name   string
+		config Config
+		want   []string // parts of the error; none: what the tool then is
+		tool   string
+	}{
+		{"two packages", config(t, nil, one, pkg(t, "two", "", "usr/bin/tool", "2")), []string{"/usr/bin/tool", "package one", "package two"}, ""},
+		{"through the link", config(t, nil, one, pkg(t, "two", "", "bin/tool", "2")), []string{"/usr/bin/tool", "package one", "package two"}, ""},
+		{"replaces", config(t, nil, one, pkg(t, "two", "Replaces: one (<< 2)\n", "usr/bin/tool", "2")), nil, "2"},
+		{"replaced", config(t, nil, pkg(t, "one", "Replaces: two\n", "usr/bin/tool", "1"), pkg(t, "two", "", "usr/bin/tool", "2")), nil, "1"},
+		{"replaces another version", config(t, nil, one, pkg(t, "two", "Replaces: one (>> 2)\n", "usr/bin/tool", "2")), []string{"/usr/bin/tool"}, ""},
+		{"diversion", config(t, map[string]string{"configure.yaml": "two:\n  diversions:\n  - {path: /usr/bin/tool, to: /usr/bin/tool.one}\n"},
+			one, pkg(t, "two", "", "usr/bin/tool", "2")), nil, "2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root, err := Compose(test.config)
+			if test.want == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := content(t, root, "usr/bin/tool"); got != test.tool {
+					t.Errorf("tool is %q; want %q", got, test.tool)
+				}
+				return
+			}
+			var conflict *ConflictError
+			if !errors.As(err, &conflict) {
+				t.Fatalf("Compose = %v; want a ConflictError", err)
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not name %s", err, part)
+				}
+			}
+		})
+	}
+}
+
+func TestComposeDefinitionErrors(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"overlay of a program", map[string]string{"files/usr/bin/tool": "x"}, "files/usr/bin/tool: the file of package one is not a configuration file"},
+		{"unknown owner", map[string]string{"configure.yaml": "one:\n  directories:\n  - {path: /x, owner: who}\n"}, `configure.yaml:3:5: no user "who"`},
+		{"existing directory", map[string]string{"configure.yaml": "one:\n  directories:\n  - {path: /var/run}\n"}, "configure.yaml:3:5: /var/run exists already"},
+		{"link over files", map[string]string{"configure.yaml": "one:\n  symlinks:\n  - {path: /usr/bin, to: /bin}\n"}, "/usr/bin is a directory of package base-files that holds /usr/bin/tool"},
+		{"missing source", map[string]string{"configure.yaml": "one:\n  copies:\n  - {from: /none, to: /x}\n"}, "/none is not a file of the image"},
+		{"missing alternative", map[string]string{"configure.yaml": "one:\n  alternatives:\n  - {name: a, link: /usr/bin/a, path: /none, priority: 1}\n"}, "/none is not in the image"},
+		{"number taken", map[string]string{"configure.yaml": "one:\n  users:\n  - {name: x, id: 0, group: root}\n"}, "user x with number 0"},
+		{"no such unit", map[string]string{"image.yaml": "name: n\npackages: []\nkernel: {arguments: [], modules: []}\nunits:\n  enable:\n    none.service: x\n  mask: {}\n"}, "image.yaml:6:5: no unit none.service in the image"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Compose(config(t, test.files, pkg(t, "one", "", "usr/bin/tool", "1")))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Compose = %v; want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestComposeUnits(t *testing.T) {
+	good := "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/tool --flag \\\n  more\n[Install]\nWantedBy=multi-user.target\nAlias=other.service\n"
+	enable := map[string]string{"image.yaml": "name: n\npackages: []\nkernel: {arguments: [], modules: []}\nunits:\n  enable: {x.service: y}\n  mask: {z.timer: y, a-generator: y}\n"}
+	c := config(t, enable)
+	c.Units = fstest.MapFS{"x.service": {Data: []byte(good)}, "units.go": {}}
+	c.Extra = []tree.Entry{{Path: "bin/tool", Type: tree.File, Perm: 0o755}}
+	root, err := Compose(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{
+		"etc/systemd/system/multi-user.target.wants/x.service": "/etc/systemd/system/x.service",
+		"etc/systemd/system/other.service":                     "/etc/systemd/system/x.service",
+		"etc/systemd/system/z.timer":                           "/dev/null",
+		"etc/systemd/system-generators/a-generator":            "/dev/null",
+	} {
+		if e := root.Lookup(p); e == nil || e.Link != want {
+			t.Errorf("/%s is %v; want a link to %s", p, e, want)
+		}
+	}
+	for _, test := range []struct{ name, unit, want string }{
+		{"garbage", "[Unit]\nDescription=x\n[Service] x\nExecStart=/bin/tool\n", "x.service:3: "},
+		{"unknown section", "[Service]\nExecStart=/bin/tool\n[Instal]\nWantedBy=x.target\n", "x.service:3: unknown section [Instal]"},
+		{"missing program", "[Service]\n\nExecStart=/bin/none\n", "x.service:3: ExecStart: /bin/none is not an executable file"},
+		{"relative program", "[Service]\nExecStart=tool\n", "x.service:2: ExecStart: want the absolute path"},
+		{"nothing to start", "[Unit]\nDescription=x\n", "x.service:1: no ExecStart="},
+		{"not to be enabled", "[Service]\nExecStart=/bin/tool\n", "has no [Install] section"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c.Units = fstest.MapFS{"x.service": {Data: []byte(test.unit)}}
+			if _, err := Compose(c); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Compose = %v; want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestControlStatus(t *testing.T) {
+	c, err := parseControl([]byte("Package: x\nVersion: 1\nX-Other: o\nHomepage: h\nDescription: d\n more\n .\n end\nEssential: yes\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "Package: x\nEssential: yes\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/x 0\nDescription: d\n more\n .\n end\nX-Other: o\nHomepage: h\n"
+	if diff := cmp.Diff(want, c.status([]string{" /etc/x 0"})); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	for _, text := range []string{" x\n", "x\n", "A: 1\na: 2\n", "A: 1\n\nB: 2\n"} {
+		if _, err := parseControl([]byte(text)); err == nil {
+			t.Errorf("parseControl(%q) = nil; want an error", text)
+		}
+	}
+}
+
+// TestSysusers compares numbers with those that systemd-sysusers gives.
+func TestSysusers(t *testing.T) {
+	if _, err := exec.LookPath("systemd-sysusers"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no systemd-sysusers: apt-get install systemd")
+		}
+		t.Skip("no systemd-sysusers: apt-get install systemd")
+	}
+	files := map[string]string{
+		"b.conf": "u bee - \"The bee\" /var/bee /bin/sh\ng hive -\nu fixed 77\nu pair 78:hive\n",
+		"a.conf": "# comment\nu ant -:nogroup 'An ant'\ng hive 300\nm bee hive\nm wasp nest\n",
+		"c.conf": "g taken 0\nu clash 77 - -\n",
+	}
+	var paths []string
+	for name, text := range files {
+		paths = append(paths, "usr/lib/sysusers.d/"+name, text)
+	}
+	root, err := Compose(config(t, nil, pkg(t, "users", "", paths...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for p, text := range map[string]string{
+		"etc/passwd": content(t, root, "usr/share/base-passwd/passwd.master"), "etc/group": content(t, root, "usr/share/base-passwd/group.master"),
+	} {
+		paths = append(paths, p, strings.ReplaceAll(text, ":*:", ":x:"))
+	}
+	for i := 0; i < len(paths); i += 2 {
+		file := filepath.Join(dir, paths[i])
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(paths[i+1]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("systemd-sysusers", "--root="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
+	}
+	for _, name := range []string{"passwd", "group"} {
+		want, err := os.ReadFile(filepath.Join(dir, "etc", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(sortLines(string(want)), sortLines(content(t, root, "etc/"+name))); diff != "" {
+			t.Errorf("/etc/%s (-systemd-sysusers +ours):\n%s", name, diff)
+		}
+	}
+}
+
+func sortLines(s string) []string {
+	return slices.Sorted(strings.Lines(s))
+}
+
+func FuzzParseControl(f *testing.F) {
+	f.Add([]byte("Package: x\nDescription: d\n more\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parseControl(text)
+		if err != nil {
+			return
+		}
+		again, err := parseControl([]byte(c.status(nil)))
+		if err == nil && len(again) != len(c)+1 && c.get("Status") == "" && len(c) > 0 {
+			t.Errorf("%d fields become %d", len(c), len(again))
+		}
+	})
+}
+
+func FuzzParseSysusers(f *testing.F) {
+	f.Add("u bee - \"The bee\" /var/bee /bin/sh\ng hive 300\nm bee hive\n# x\nu! y 5:6\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		lines, err := parseSysusers(text)
+		if err != nil {
+			return
+		}
+		var a accounts
+		s := sysusers{accounts: &a, next: 999}
+		if s.apply(lines) != nil {
+			return
+		}
+		passwd, _, _, _ := a.files(0)
+		if got := bytes.Count(passwd, []byte("\n")); got != len(a.users) {
+			t.Errorf("%d users make %d lines", len(a.users), got)
+		}
+	})
+}
+
+func FuzzPAM(f *testing.F) {
+	f.Add("Name: x\nDefault: yes\nPriority: 3\nAuth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_x.so y\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := parsePAMProfile("x", text)
+		if err != nil {
+			return
+		}
+		template := pamPrimary + "\n$x\n" + pamFallback + "\n" + pamAdditional + "\n$y\n" + pamEnd + "\n"
+		if _, err := pamStack(template, "auth", []pamProfile{p}); err != nil {
+			t.Errorf("pamStack: %v", err)
+		}
+	})
+}
+
+func FuzzSubjectHash(f *testing.F) {
+	f.Add([]byte{0x30, 0x0b, 0x31, 0x09, 0x30, 0x07, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x00})
+	f.Fuzz(func(t *testing.T, name []byte) {
+		canonicalName(name)
+		subjectHash(name)
+	})
+}
+
+func FuzzCheckUnit(f *testing.F) {
+	f.Add([]byte("[Unit]\nDescription=x\n[Service]\nExecStart=-/bin/x\n[Service] y\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		checkUnit("x.service", text, func(string) bool { return true })
+	})
+}
