@@ -159,7 +159,7 @@ func (m *Machine) diskArgs() ([]string, error) {
 				args = append(args, "-device", "virtio-scsi-pci,id=scsi")
 				scsi = true
 			}
-			args = append(args, "-device", fmt.Sprintf("scsi-hd,bus=scsi.0,scsi-id=%d,drive=%s%s", i+1, id, boot))
+			args = append(args, "-device", fmt.Sprintf("scsi-hd,bus=scsi.0,scsi-id=%d,serial=%s,drive=%s%s", i+1, id, id, boot))
 		case NVMe:
 			args = append(args, "-device", fmt.Sprintf("nvme,serial=%s,drive=%s%s", id, id, boot))
 		default:

@@ -51,6 +51,46 @@ func TestNVMe(t *testing.T) {
 	w.shutDown()
 }
 
+// TestNoMetadataServer boots where nothing answers: firstboot waits, and the
+// system still reaches the state "running".
+func TestNoMetadataServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only in make test-qemu")
+	}
+	// Nobody can log in, so a unit given by credential reports the state.
+	const unit = "[Unit]\nAfter=multi-user.target\n" +
+		"[Service]\nStandardOutput=tty\nTTYPath=/dev/console\n" +
+		"ExecStart=/bin/sh -c 'echo STATE $(systemctl is-system-running --wait) JOBS $(systemctl list-jobs --no-legend | wc -l)'\n"
+	w := boot(t, options{noMetadata: true, smbios: []string{
+		credential("systemd.extra-unit.report.service", unit),
+		credential("systemd.unit-dropin.graphical.target", "[Unit]\nWants=report.service\n"),
+	}})
+	w.waitFor(`firstboot: waiting for the metadata server`, 6*time.Minute)
+	if m := w.waitFor(`STATE (\S+) JOBS (\d+)`, 3*time.Minute); m[1] != "running" || m[2] != "0" {
+		t.Errorf("the system is %s with %s jobs; want running with 0", m[1], m[2])
+	}
+	w.shutDown()
+}
+
+// TestTwinDisk boots with a second disk made from the same image attached
+// before the one that the firmware boots. Both have the same GUIDs.
+func TestTwinDisk(t *testing.T) {
+	for _, bus := range []vm.Bus{vm.SCSI, vm.NVMe} {
+		t.Run(string(bus), func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("only in make test-qemu")
+			}
+			w := boot(t, options{bus: bus, plainUEFI: bus == vm.NVMe, twins: 1, diskSize: 4 << 30})
+			w.waitFor(`login: `, 6*time.Minute)
+			w.login(3 * time.Minute)
+			w.expect("lsblk -ndo SERIAL /dev/$(lsblk -ndo PKNAME $(findmnt -no SOURCE /))", "disk1")
+			w.hasGrownTo(4 << 30)
+			w.isHealthy()
+			w.shutDown()
+		})
+	}
+}
+
 // isHealthy requires what every boot of the image must show.
 func (w *worker) isHealthy() {
 	w.t.Helper()
