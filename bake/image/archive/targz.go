@@ -38,9 +38,9 @@ func WriteTarGz(ctx context.Context, w io.Writer, l *extent.List, o Options) (Re
 	p := &pipeline{
 		list:    l,
 		options: o,
-		ordered: make(chan *task, 2*o.Workers),
+		ordered: make(chan *task, o.Workers+ahead),
 		work:    make(chan *task),
-		free:    make(chan []byte, 3*o.Workers+2), // as many as can be in use
+		free:    make(chan []byte, o.Workers+ahead+2), // as many as can be in use
 		shown:   shown,
 	}
 	out := newOutput(w)
@@ -62,6 +62,11 @@ func WriteTarGz(ctx context.Context, w io.Writer, l *extent.List, o Options) (Re
 	}
 	return Result{Size: out.size, SHA256: tree.Digest(out.sum.Sum(nil)), Content: content, Cached: cached}, nil
 }
+
+// ahead is how many segments may wait for the writer beside those that are
+// being compressed. Segments take about equally long, so a few are enough to
+// keep every worker busy while the writer waits for a slow one.
+const ahead = 4
 
 // pipeline is one run of WriteTarGz: feed cuts the list into tasks, which go
 // both to the compressing workers and, in order, to the writer. The capacity
