@@ -9,25 +9,46 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
-func TestGoodImageHoldsToEveryRule(t *testing.T) {
-	report := lint(subjectOf(t, checktest.New()))
-	for _, v := range report.Violations {
-		t.Errorf("FAIL %s", v)
-	}
-	if len(report.Unchecked) > 0 || report.Checked != len(Rules()) {
-		t.Errorf("checked %d of %d rules, not %v", report.Checked, len(Rules()), report.Unchecked)
-	}
-	for _, f := range report.Features {
-		if f.Missing != "" {
-			t.Errorf("feature %s is missing: %s", f.Name, f.Missing)
+func TestGoodImagesHoldToEveryRule(t *testing.T) {
+	for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+		report := lint(subjectOf(t, checktest.For(arch)))
+		for _, v := range report.Violations {
+			t.Errorf("%s: FAIL %s", arch, v)
 		}
+		if report.Arch != arch || len(report.Unchecked) > 0 || report.Checked != len(Rules()) {
+			t.Errorf("%s: checked %d of %d rules for %s, not %v", arch, report.Checked, len(Rules()), report.Arch, report.Unchecked)
+		}
+		var names []string
+		for _, f := range report.Features {
+			names = append(names, f.Name)
+			if f.Missing != "" {
+				t.Errorf("%s: feature %s is missing: %s", arch, f.Name, f.Missing)
+			}
+		}
+		want := []string{"UEFI_COMPATIBLE", "VIRTIO_SCSI_MULTIQUEUE", "GVNIC", "IDPF"}
+		if arch == manifest.AMD64 {
+			want = append(want, "SEV_CAPABLE", "SEV_SNP_CAPABLE", "TDX_CAPABLE")
+		}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("%s: features (-want +got):\n%s", arch, diff)
+		}
+	}
+}
+
+func TestViolationShowsSomeProblems(t *testing.T) {
+	v := Violation{"x", []string{"a", "b", "c", "d", "e"}, "why"}
+	if got, want := v.String(), "x: a; b; c; and 2 more (why)"; got != want {
+		t.Errorf("String() = %s; want %s", got, want)
 	}
 }
 
@@ -202,6 +223,8 @@ func brokenImages() []broken {
 		{"services", "kubelet.service is enabled by /" + multi + "kubelet.service", func(w *checktest.Image) { w.Link(multi+"kubelet.service", "../kubelet.service") }},
 		{"services", "starts /usr/local/bin/kube-proxy, which is not there", remove("usr/local/bin/kube-proxy")},
 		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
+		{"programs", "there is no program /usr/local/bin/runc", remove("usr/local/bin/runc")},
+		{"programs", "there is no program /opt/cni/bin/bridge", perm("opt/cni/bin/bridge", 0o644)},
 		{"preset", "enable ssh.service", set("etc/systemd/system-preset/00-bake.preset", "enable ssh.service\ndisable *\n")},
 		{"preset", "enable systemd-networkd.service", remove("etc/systemd/system-preset/00-bake.preset")},
 		{"firstboot", "not enabled", remove(multi + "firstboot.service")},

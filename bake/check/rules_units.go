@@ -21,6 +21,24 @@ func unitRules() []Rule {
 			return p
 		},
 	}, {
+		ID:    "programs",
+		Must:  "runc, containerd's shim, crictl, kubectl, the CNI plugins of the node's network, socat, conntrack and ipset are there",
+		Why:   "a node without one of them joins the cluster and then fails to run pods or to forward ports [Kubernetes the Hard Way: Bootstrapping the Kubernetes Worker Nodes]",
+		needs: needsRoot,
+		check: func(s *subject) []string {
+			var p problems
+			for _, program := range []string{
+				"/usr/local/bin/runc", "/bin/containerd-shim-runc-v2", "/usr/local/bin/crictl", "/usr/local/bin/kubectl",
+				"/opt/cni/bin/bridge", "/opt/cni/bin/host-local", "/opt/cni/bin/loopback",
+				"/usr/bin/socat", "/usr/sbin/conntrack", "/usr/sbin/ipset",
+			} {
+				if n, err := s.files.resolve(program); err != nil || n.Type != tree.File || n.Perm&0o111 == 0 {
+					p.add("there is no program %s", program)
+				}
+			}
+			return p
+		},
+	}, {
 		ID:    "preset",
 		Must:  "the first line of all presets is: disable *",
 		Why:   "a preset that is applied on a node must not start what the image left off; the first line that matches counts [systemd.preset(5)]",

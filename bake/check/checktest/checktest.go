@@ -49,6 +49,8 @@ type Image struct {
 
 	Tamper func(*bom.Image)                        // changes the record that the image holds
 	Patch  func(disk io.ReaderAt) map[int64][]byte // changes bytes of the disk, by offset
+
+	machine elf.Machine
 }
 
 // KernelVersion is that of every image's kernel.
@@ -63,10 +65,17 @@ const (
 	statusPath    = "var/lib/dpkg/status"
 )
 
-// New returns an image that holds to every rule.
-func New() *Image {
+// New returns an image for amd64 that holds to every rule.
+func New() *Image { return For(manifest.AMD64) }
+
+// For returns an image for arch that holds to every rule.
+func For(arch manifest.Arch) *Image {
+	machine, peMachine, suffix := elf.EM_X86_64, uint16(pe.IMAGE_FILE_MACHINE_AMD64), "x64"
+	if arch == manifest.ARM64 {
+		machine, peMachine, suffix = elf.EM_AARCH64, pe.IMAGE_FILE_MACHINE_ARM64, "aa64"
+	}
 	w := &Image{
-		Name: "k8s-worker-v1-36-3-amd64.tar.gz", Arch: "amd64", Size: GiB,
+		Name: "k8s-worker-v1-36-3-" + string(arch) + ".tar.gz", Arch: arch, Size: GiB, machine: machine,
 		Root:   map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		ESP:    map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		Initrd: map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
@@ -75,7 +84,7 @@ func New() *Image {
 			{Name: "libc6", Version: "2.41-12", Arch: "amd64", Suite: "trixie-security"},
 		},
 	}
-	rootType, _ := gpt.RootType("amd64")
+	rootType, _ := gpt.RootType(string(arch))
 	w.Parts = []gpt.Partition{
 		{Type: gpt.ESPType(), GUID: gpt.Derive(nil, "esp"), Start: MiB, Length: 64 * MiB, Name: "esp"},
 		{Type: rootType, GUID: RootGUID(), Start: 65 * MiB, Length: 512 * MiB, Name: "root", Attributes: gpt.GrowFileSystem},
@@ -125,6 +134,12 @@ func New() *Image {
 		w.Text("usr/lib/systemd/system/"+unit+".service", "[Service]\nExecStart=!!/"+program+" $OPTS\n")
 		w.Link("etc/systemd/system/multi-user.target.wants/"+unit+".service", "/usr/lib/systemd/system/"+unit+".service")
 	}
+	for _, program := range []string{
+		"usr/local/bin/runc", "usr/bin/containerd-shim-runc-v2", "usr/local/bin/crictl", "usr/local/bin/kubectl",
+		"opt/cni/bin/bridge", "opt/cni/bin/host-local", "opt/cni/bin/loopback", "usr/bin/socat", "usr/sbin/conntrack", "usr/sbin/ipset",
+	} {
+		w.Program(program)
+	}
 	for _, masked := range []string{"systemd-firstboot", "systemd-networkd-wait-online"} {
 		w.Text("usr/lib/systemd/system/"+masked+".service", "[Service]\nExecStart=/bin/false\n")
 		w.Link("etc/systemd/system/"+masked+".service", "/dev/null")
@@ -145,9 +160,9 @@ func New() *Image {
 	for _, name := range []string{"scsi_mod", "virtio_scsi", "sd_mod"} {
 		w.Initrd["modules/"+name+".ko"] = File("modules/"+name+".ko", 0o644, "module "+name)
 	}
-	w.Initrd["init"] = File("init", 0o755, ELF(elf.EM_X86_64))
-	for _, p := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "k8s-worker/" + KernelVersion + "/linux"} {
-		w.ESP[p] = File(p, 0o644, PE(pe.IMAGE_FILE_MACHINE_AMD64, true))
+	w.Initrd["init"] = File("init", 0o755, ELF(machine))
+	for _, p := range []string{"EFI/BOOT/BOOT" + strings.ToUpper(suffix) + ".EFI", "EFI/BOOT/grub" + suffix + ".efi", "k8s-worker/" + KernelVersion + "/linux"} {
+		w.ESP[p] = File(p, 0o644, PE(peMachine, true))
 	}
 	w.LoaderEntry("root=PARTUUID=" + RootGUID().String() + " console=ttyS0,38400n8d audit=0")
 	return w
@@ -171,7 +186,7 @@ func File(p string, perm uint16, content string) tree.Entry {
 func (w *Image) Text(p, content string) { w.Root[p] = File(p, 0o644, content) }
 
 // Program sets the file at p of the root to a program of its own.
-func (w *Image) Program(p string) { w.Root[p] = File(p, 0o755, ELF(elf.EM_X86_64)+p) }
+func (w *Image) Program(p string) { w.Root[p] = File(p, 0o755, ELF(w.machine)+p) }
 
 // Dir sets the directory at p of the root.
 func (w *Image) Dir(p string, perm uint16) {
@@ -249,7 +264,7 @@ func Tree(entries map[string]tree.Entry) (*tree.Tree, error) {
 // Record is what bake would have recorded.
 func (w *Image) Record() *bom.Image {
 	r := &bom.Image{
-		Schema: bom.Schema, Name: "k8s-worker-v1-36-3-amd64", Arch: w.Arch,
+		Schema: bom.Schema, Name: "k8s-worker-v1-36-3-" + string(w.Arch), Arch: w.Arch,
 		KernelArguments: []string{"console=ttyS0,38400n8d", "audit=0"}, Packages: w.Packages,
 		Inputs: bom.Inputs{
 			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
