@@ -25,7 +25,9 @@ func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var input *manifest.InputError
 	var badInput *bake.InputError
+	var noArch *manifest.MissingArchError
 	var stale *manifest.StaleError
+	var outdated *bake.OutdatedError
 	var superseded *bake.SupersededError
 	switch {
 	case err == nil:
@@ -34,9 +36,9 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
 		return exitUsage
-	case errors.As(err, &stale) || errors.As(err, &superseded):
+	case errors.As(err, &stale) || errors.As(err, &outdated) || errors.As(err, &superseded):
 		return exitStale
-	case errors.As(err, &input) || errors.As(err, &badInput):
+	case errors.As(err, &input) || errors.As(err, &badInput) || errors.As(err, &noArch):
 		return exitBadInput
 	}
 	return exitFailed

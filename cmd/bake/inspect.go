@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
@@ -165,15 +166,22 @@ func contradicted(wrong []string) error {
 }
 
 func (in *inspection) compare(ctx context.Context, w io.Writer, old, new string) error {
-	a, _, wrongOld, err := readRecord(ctx, old)
-	if err != nil {
+	var a, b *bom.Image
+	var wrongOld, wrongNew []string
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		a, _, wrongOld, err = readRecord(gctx, old)
 		return err
-	}
-	b, _, wrongNew, err := readRecord(ctx, new)
-	if err != nil {
+	})
+	g.Go(func() (err error) {
+		b, _, wrongNew, err = readRecord(gctx, new)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	changes := bom.Diff(a, b)
+	var err error
 	if in.asJSON {
 		if changes == nil {
 			changes = []bom.Change{}
