@@ -316,6 +316,35 @@ func testWorker(t *testing.T, c closure) {
 			t.Errorf("root's password: %q", out)
 		}
 	})
+	// Last, since it changes the root: apt's own way to repair a system runs
+	// every maintainer script on it.
+	if c.config.Suite != "trixie" {
+		return
+	}
+	t.Run("reinstall", func(t *testing.T) {
+		debs := filepath.Join(dir, "debs")
+		if err := os.Mkdir(debs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, file := range c.files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(debs, name+".deb"), content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run(t, "chroot", dir, "sh", "-c", "exec apt-get install --reinstall -y --allow-downgrades -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root /debs/*.deb </dev/null")
+		if out := run(t, "dpkg", "--root="+dir, "--audit"); out != "" {
+			t.Errorf("dpkg --audit found:\n%s", out)
+		}
+		for _, u := range c.config.Definition.Units.Mask {
+			if _, err := os.Readlink(filepath.Join(dir, "etc/systemd/system", u.Name)); err != nil && !strings.HasSuffix(u.Name, "-generator") {
+				t.Errorf("%s is no longer masked", u.Name)
+			}
+		}
+	})
 }
 
 // testDepmod has the image's own depmod write its files again.
