@@ -44,6 +44,7 @@ type Config struct {
 
 	Mirrors []string // Debian mirrors, before those of the host (see debian.Mirrors)
 	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
+	Keyring []byte   // armored keys that sign the mirrors' indices, for archives other than Debian's own; nil: Debian's
 
 	Origin       source.Origin // of every component; "" chooses, see source.Config
 	BuildMissing bool          // build components whose release can't be reached
@@ -232,14 +233,11 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := sources.Plan(ctx, b.versions, locked)
-	if err != nil {
-		return nil, err
-	}
 	// What the store holds is verified when it is read, which may be as late as
-	// when it is written to the image. A damaged entry is made anew, once.
+	// when it is written to the image. A damaged entry is made anew, once. That
+	// begins with a new plan: what it was made of may be gone by now.
 	for repaired := map[string]bool{}; ; {
-		result, err := b.image(ctx, sources, plan, lock, locked, out)
+		result, err := b.image(ctx, sources, lock, locked, out)
 		name, ok := damaged(err)
 		if !ok || repaired[name] {
 			return result, err
@@ -252,7 +250,12 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	}
 }
 
-func (b *Baker) image(ctx context.Context, sources *source.Source, plan *source.Plan, lock *manifest.Lock, locked *manifest.LockedArch, out output) (*Result, error) {
+func (b *Baker) image(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, out output) (*Result, error) {
+	plan, err := sources.Plan(ctx, b.versions, locked)
+	if err != nil {
+		return nil, err
+	}
+	progress.Expect(b.config.Progress, 1) // writing the image
 	parts, err := sources.Fetch(ctx, plan)
 	if err != nil {
 		return nil, err

@@ -47,7 +47,12 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
 		Name: name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init,
 		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
-			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })
+			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(ctx context.Context, w *tree.PackWriter) error {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return make(w)
+			})
 		},
 	}
 	for _, p := range parts.Packages {

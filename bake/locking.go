@@ -9,7 +9,6 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
-	"github.com/nodebake/bake/bake/source/debian/repo"
 )
 
 // Result is what was made.
@@ -37,38 +36,50 @@ func (b *Baker) resolveConfig(arch manifest.Arch, now time.Time) (debian.Config,
 	if err != nil {
 		return debian.Config{}, err
 	}
+	extra, err := extraPackages(b.versions, arch)
+	if err != nil {
+		return debian.Config{}, err
+	}
 	return debian.Config{
 		Suite:    b.versions.OS.Suite,
 		Arch:     arch,
 		Packages: packages,
-		Extra:    extraPackages(b.versions),
+		Extra:    extra,
 		List:     "image definition " + b.definition.Name,
 		Mirrors:  b.mirrors,
 		Getter:   b.fetcher,
+		Keyring:  b.config.Keyring,
 		Now:      now,
 		Progress: b.config.Progress,
 	}, nil
 }
 
 // extraPackages are those that components need and the image does not.
-func extraPackages(v *manifest.Versions) []manifest.PackageRef {
+func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.PackageRef, error) {
 	var refs []manifest.PackageRef
+	var errs []error
+	add := func(ref manifest.PackageRef, err error) {
+		refs, errs = append(refs, ref), append(errs, err)
+	}
 	for _, c := range v.Components {
 		if c.Package != nil {
-			refs = append(refs, manifest.PackageRef{Name: c.Package.Name, Suite: c.Package.Suite})
+			add(c.Package.Ref(arch))
 		}
 		if c.Module != nil && c.Module.CGO != nil {
 			for _, name := range c.Module.CGO.Packages {
-				refs = append(refs, manifest.PackageRef{Name: name})
+				add(manifest.ParsePackageRef(name, arch))
 			}
 		}
 	}
-	return refs
+	return refs, errors.Join(errs...)
 }
 
 // Lock resolves the OS packages for each of arches and writes the lock.
 // now is what signatures and validity dates are checked against.
 func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch) (*Result, error) {
+	if len(arches) == 0 {
+		return nil, &InputError{errors.New("a lock is for at least one architecture, and none was given")}
+	}
 	lock := &manifest.Lock{
 		File: b.config.Lock, Versions: b.versions.Sum, Definition: b.definition.Sum,
 		Archs: map[manifest.Arch]*manifest.LockedArch{},
@@ -125,8 +136,9 @@ func (e *OutdatedError) Error() string {
 }
 
 // CheckLock says whether the lock fits the inputs and has the security updates
-// of its architecture. The error is a manifest.StaleError or an OutdatedError
-// where it does not; the report comes with it.
+// of its architecture. The error is or joins a manifest.StaleError or an
+// OutdatedError where it does not; the report comes with it, and lists no
+// updates where they could not be looked up.
 func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, error) {
 	lock, err := readLockFile(b.config.Lock)
 	if err != nil {
@@ -146,12 +158,15 @@ func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, erro
 		return nil, err
 	}
 	updates, err := debian.Outdated(ctx, config, locked)
-	if err != nil {
+	switch {
+	case err != nil && stale != nil:
+		return report, errors.Join(stale, err)
+	case err != nil:
 		return nil, err
 	}
 	for _, u := range updates {
 		update := LockedUpdate{u.Have.Name, u.Have.Version, u.Version, u.Suite}
-		if u.Archive == repo.Security {
+		if u.Security {
 			report.Security = append(report.Security, update)
 		} else {
 			report.Updates = append(report.Updates, update)

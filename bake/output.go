@@ -3,9 +3,9 @@ package bake
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
@@ -51,7 +51,8 @@ const namingComponent = "kubelet"
 // pending is a file that appears under its name complete or not at all.
 type pending struct {
 	*os.File
-	path string
+	path   string
+	placed bool // it has its name
 }
 
 // create begins a file that commit gives the name path.
@@ -60,26 +61,34 @@ func create(path string) (*pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pending{f, path}, nil
+	return &pending{File: f, path: path}, nil
 }
 
-// commit gives the file its name. Other users may read it.
-func (p *pending) commit() error {
-	err := errors.Join(p.Chmod(0o644), p.Close())
-	if err == nil {
-		err = os.Rename(p.Name(), p.path)
+// commit gives files their names, once all of them are complete. Other users
+// may read them. A nil file is one that has its name already.
+func commit(files ...*pending) error {
+	files = slices.DeleteFunc(files, func(p *pending) bool { return p == nil })
+	for _, p := range files {
+		if err := errors.Join(p.Chmod(0o644), p.Close()); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		os.Remove(p.Name())
+	for _, p := range files {
+		if err := os.Rename(p.Name(), p.path); err != nil {
+			return err
+		}
+		p.placed = true
 	}
-	return err
+	return nil
 }
 
 // drop removes what was written. After commit it does nothing.
 func (p *pending) drop() {
-	if err := p.Close(); !errors.Is(err, fs.ErrClosed) {
-		os.Remove(p.Name())
+	if p == nil || p.placed {
+		return
 	}
+	p.Close()
+	os.Remove(p.Name())
 }
 
 // writeWhole writes data to path, complete or not at all.
@@ -92,7 +101,7 @@ func writeWhole(path string, data []byte) error {
 	if _, err := p.Write(data); err != nil {
 		return err
 	}
-	return p.commit()
+	return commit(p)
 }
 
 // damaged returns the name of the stored content that err says is not what it

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/archive"
@@ -17,27 +19,44 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// write writes the image and its record. The record goes last: where it is, so
-// is the image that it describes.
+// write writes the image and its record. Neither gets its name before both are
+// complete, so that a record never describes another image than the one beside
+// it.
 func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, error) {
-	options := archive.Options{
-		Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress,
-	}
-	var written bom.File
-	var err error
-	if b.config.Format == Raw {
-		written, err = b.writeRaw(ctx, c, out, options)
-	} else {
-		written, err = b.writeTarGz(ctx, c, out, options)
+	result, err := b.writeBoth(ctx, c, out)
+	var failed *fs.PathError
+	if errors.As(err, &failed) && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
+		return nil, fmt.Errorf("writing %s: %w (make room, or give another directory by --out)", out.image, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", out.image, err)
 	}
+	return result, nil
+}
+
+func (b *Baker) writeBoth(ctx context.Context, c *composed, out output) (*Result, error) {
+	options := archive.Options{
+		Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress,
+	}
+	writeImage := b.writeTarGz
+	if b.config.Format == Raw {
+		writeImage = b.writeRaw
+	}
+	image, written, err := writeImage(ctx, c, out, options)
+	if err != nil {
+		return nil, err
+	}
+	defer image.drop()
 	written.Name = out.name + "." + string(b.config.Format)
 	written.Format = string(b.config.Format)
 	c.record.File = &written
-	if err := b.writeRecord(c.record, out); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", out.record, err)
+	record, err := writeRecord(c.record, out)
+	if err != nil {
+		return nil, err
+	}
+	defer record.drop()
+	if err := commit(image, record); err != nil {
+		return nil, err
 	}
 	return &Result{SHA256: written.SHA256, Path: out.image, Record: out.record, Size: written.Size}, nil
 }
@@ -51,37 +70,44 @@ type known struct {
 
 // writeTarGz writes the archive, unless the one that is there is it: the plan
 // tells what its digest must be, and the file is read to see that it has it.
-func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (bom.File, error) {
+// Then there is nothing pending.
+func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (_ *pending, _ bom.File, err error) {
 	key := planKey(archive.PlanDigest(&c.List, options))
 	var before known
 	value, ok := b.store.Get(key)
 	if ok = ok && json.Unmarshal(value, &before) == nil; ok && has(out.image, before) {
 		b.config.Progress.Note("%s is there already, with the right digest", out.image)
-		return bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
+		return nil, bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
 	}
 	file, err := create(out.image)
 	if err != nil {
-		return bom.File{}, err
+		return nil, bom.File{}, err
 	}
-	defer file.drop()
+	defer func() {
+		if err != nil {
+			file.drop()
+		}
+	}()
 	result, err := archive.WriteTarGz(ctx, file, &c.List, options)
 	if err != nil {
-		return bom.File{}, err
+		return nil, bom.File{}, err
 	}
 	if ok && result.SHA256 != before.SHA256 {
-		return bom.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
+		return nil, bom.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
 	}
-	if err := file.commit(); err != nil {
-		return bom.File{}, err
-	}
-	value, err = json.Marshal(known{result.Size, result.SHA256})
+	b.keep(key, known{result.Size, result.SHA256}, out)
+	return file, bom.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
+}
+
+// keep remembers what the archive of a plan is.
+func (b *Baker) keep(key tree.Digest, k known, out output) {
+	value, err := json.Marshal(k)
 	if err == nil {
 		err = b.store.Put(key, value)
 	}
 	if err != nil {
 		b.config.Progress.Note("the digest of %s could not be kept for next time: %v", out.image, err)
 	}
-	return bom.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
 }
 
 func planKey(plan tree.Digest) tree.Digest {
@@ -113,20 +139,21 @@ func sumOf(r io.Reader) (tree.Digest, error) {
 }
 
 // writeRaw writes a sparse disk.
-func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (bom.File, error) {
+func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (*pending, bom.File, error) {
 	file, err := create(out.image)
 	if err != nil {
-		return bom.File{}, err
+		return nil, bom.File{}, err
 	}
-	defer file.drop()
-	if err := archive.WriteRaw(ctx, file.File, &c.List, options); err != nil {
-		return bom.File{}, err
+	err = archive.WriteRaw(ctx, file.File, &c.List, options)
+	var sum tree.Digest
+	if err == nil {
+		sum, err = sumList(ctx, &c.List)
 	}
-	sum, err := sumList(ctx, &c.List)
 	if err != nil {
-		return bom.File{}, err
+		file.drop()
+		return nil, bom.File{}, err
 	}
-	return bom.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, file.commit()
+	return file, bom.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, nil
 }
 
 // sumList hashes the disk from its plan, without reading holes back.
@@ -148,15 +175,15 @@ func sumList(ctx context.Context, l *extent.List) (tree.Digest, error) {
 	return tree.Digest(h.Sum(nil)), nil
 }
 
-func (b *Baker) writeRecord(record *bom.Image, out output) error {
+func writeRecord(record *bom.Image, out output) (*pending, error) {
 	file, err := create(out.record)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer file.drop()
 	w := bufio.NewWriter(file)
 	if err := errors.Join(record.Write(w), w.Flush()); err != nil {
-		return err
+		file.drop()
+		return nil, err
 	}
-	return file.commit()
+	return file, nil
 }

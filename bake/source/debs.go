@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -30,7 +29,14 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 		}
 		defer file.Close()
 		task := s.Progress.Start("unpack", p.Name+" "+p.Version, p.Size)
-		control, err := deb.Unpack(&counter{file, task}, p.Size, w)
+		control, err := deb.Unpack(readerFunc(func(b []byte) (int, error) {
+			if ctx.Err() != nil {
+				return 0, context.Cause(ctx)
+			}
+			n, err := file.Read(b)
+			task.Add(int64(n))
+			return n, err
+		}), p.Size, w)
 		if err != nil {
 			task.End("failed")
 			return err
@@ -44,17 +50,10 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 	})
 }
 
-// counter tells a task how far a file was read.
-type counter struct {
-	r    io.Reader
-	task interface{ Add(int64) }
-}
+// readerFunc is a function as an io.Reader.
+type readerFunc func([]byte) (int, error)
 
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.task.Add(int64(n))
-	return n, err
-}
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // fromDeb takes a component's files out of a package, to their install paths.
 func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, error) {

@@ -181,6 +181,10 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	// A lock that must be made anew is not the reason to report while a
 	// component is missing: locking would not help.
 	if err := errors.Join(errs...); err != nil {
+		var superseded *SupersededError
+		if errors.As(packagesErr, &superseded) {
+			packagesErr = superseded.Err
+		}
 		return nil, errors.Join(err, packagesErr)
 	}
 	if packagesErr != nil {
@@ -261,36 +265,42 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	planned := plannedComponent{Component: c}
 	if c.Package != nil {
 		planned.origin = FromPackage
+		ref, err := c.Package.Ref(s.Arch)
+		if err != nil {
+			return planned, err
+		}
 		for _, p := range locked.Extra {
-			if p.Name == c.Package.Name && debian.SameSuite(p.Suite, c.Package.Suite) {
+			if p.Name == ref.Name && debian.SameSuite(p.Suite, ref.Suite) {
 				planned.deb = p
 				return planned, nil
 			}
 		}
-		return planned, fmt.Errorf("%s: component %s: package %s of %s is not in the lock (run `bake lock`)", c.Pos, c.Name, c.Package.Name, c.Package.Suite)
+		return planned, fmt.Errorf("%s: component %s: package %s is not in the lock (run `bake lock`)", c.Pos, c.Name, ref)
 	}
 	if s.Origin == FromSource {
 		planned.origin = FromSource
 		if c.Module == nil {
 			return planned, fmt.Errorf("%s: component %s has no module that it could be built from (add one, or leave --origin source out)", c.Pos, c.Name)
 		}
-		return planned, nil
+		return planned, s.Builder.Preflight(ctx, c, s.Arch, s.Modules)
 	}
 	err := s.planRelease(ctx, &planned)
 	switch {
 	case err == nil:
 		planned.origin = FromRelease
 		return planned, nil
-	case ctx.Err() != nil || s.Origin == FromRelease:
+	case ctx.Err() != nil:
 		return planned, err
+	case s.Origin == FromRelease:
+		return planned, fmt.Errorf("component %s %s: %w", c.Name, c.Version, err)
 	case c.Module == nil:
-		return planned, fmt.Errorf("component %s: %w; there is no module to build it from (%s)", c.Name, err, c.Pos)
+		return planned, fmt.Errorf("component %s %s: %w; there is no module to build it from (%s)", c.Name, c.Version, err, c.Pos)
 	case !s.BuildMissing:
-		return planned, fmt.Errorf("component %s: %w; --build-missing would build it from %s %s", c.Name, err, c.Module.Path, c.Module.Version)
+		return planned, fmt.Errorf("component %s %s: %w; --build-missing would build it from %s %s", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
 	}
-	s.Progress.Note("component %s: %v; building it from %s %s instead", c.Name, err, c.Module.Path, c.Module.Version)
+	s.Progress.Note("component %s %s: %v; building it from %s %s instead", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
 	planned.origin = FromSource
-	return planned, nil
+	return planned, s.Builder.Preflight(ctx, c, s.Arch, s.Modules)
 }
 
 // planRelease fills in the request of a component and proves that its release
@@ -307,7 +317,13 @@ func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	if s.Store.HasPack(releaseKey(*c)) {
 		return nil
 	}
-	return s.Fetcher.Preflight(ctx, []release.Request{c.request})
+	err = s.Fetcher.Preflight(ctx, []release.Request{c.request})
+	var unreachable *release.UnreachableError
+	if errors.As(err, &unreachable) && len(unreachable.Tried) == 1 {
+		// Its own text takes a line for each of several URLs.
+		return fmt.Errorf("its release can't be had from %s: %w", url, unreachable.Tried[0].Err)
+	}
+	return err
 }
 
 // releaseKey identifies the files of a release in the store.
@@ -317,6 +333,7 @@ func releaseKey(c plannedComponent) string {
 
 // Fetch brings the parts of p.
 func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
+	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching announces itself
 	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
 		return nil, err
 	}
