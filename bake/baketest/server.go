@@ -1,0 +1,102 @@
+package baketest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Server is a web server of files by path.
+type Server struct {
+	URL string
+
+	mu     sync.Mutex
+	files  map[string][]byte
+	faults map[string]http.HandlerFunc
+	got    []string // what GET asked for
+}
+
+func newServer(t testing.TB) *Server {
+	s := &Server{files: map[string][]byte{}, faults: map[string]http.HandlerFunc{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Serve sets the file at path.
+func (s *Server) Serve(path string, content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[path] = content
+}
+
+// File returns the file at path.
+func (s *Server) File(path string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, ok := s.files[path]
+	if !ok {
+		panic("BUG: the server has no " + path)
+	}
+	return content
+}
+
+// Remove makes the server forget the file at path.
+func (s *Server) Remove(path string) {
+	s.File(path) // must be there
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.files, path)
+}
+
+// Fault makes h answer for path; nil ends that.
+func (s *Server) Fault(path string, h http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[path] = h
+}
+
+// Gets returns the paths that GET asked for since the last call, sorted.
+func (s *Server) Gets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := s.got
+	s.got = nil
+	slices.Sort(got)
+	return got
+}
+
+// Paths returns the paths of all files, sorted.
+func (s *Server) Paths() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.files))
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	content, ok := s.files[r.URL.Path]
+	fault := s.faults[r.URL.Path]
+	if r.Method == http.MethodGet {
+		s.got = append(s.got, r.URL.Path)
+	}
+	s.mu.Unlock()
+	switch {
+	case fault != nil:
+		fault(w, r)
+	case !ok:
+		http.NotFound(w, r)
+	default:
+		w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(content)))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}

@@ -1,0 +1,186 @@
+// Package baketest is a tiny world to bake in, for tests that go the whole way
+// without a network: a signed archive of made-up Debian packages and a server of
+// releases on this machine, a Go module proxy in a directory, an image
+// definition and a versions file.
+//
+// Everything has the form of the real thing and no meaning: the kernel does not
+// boot and the programs do not run. Firstboot and init are the real ones, which
+// `make` builds; a test that composes an image fails where they are missing.
+package baketest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/units"
+)
+
+// World is what bake sees of the world, until a test changes it. Its methods
+// end the test where they fail.
+type World struct {
+	Dir      string // holds versions.yaml, definition/ and modules/
+	Versions string // path of versions.yaml
+	*Server         // archives, releases
+
+	Now      time.Time  // while the archive's indices are valid
+	Keyring  []byte     // armored public key of the archive
+	Packages []*Package // in the archive, once Publish has run
+
+	Kubelet    []byte // its release: a program
+	Containerd []byte // its release: a tar.gz
+
+	t     testing.TB
+	key   *openpgp.Entity
+	proxy string // of Go modules, a URL
+}
+
+// New returns a world with its archive published and its files written. Only
+// the lock is missing.
+func New(t testing.TB) *World {
+	t.Helper()
+	w := &World{
+		Dir: t.TempDir(), Server: newServer(t), t: t,
+		Now:        time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
+		Kubelet:    noise("kubelet", 300_000),
+		Containerd: Tarball(File{Path: "bin/containerd", Mode: 0o755, Content: string(noise("containerd", 1_400_000))}),
+		Packages:   packages(),
+	}
+	w.Versions = filepath.Join(w.Dir, "versions.yaml")
+	w.makeKey()
+	w.Publish()
+	w.makeModule()
+	w.WriteVersions()
+	for name, text := range definition {
+		w.write(filepath.Join("definition", name), text)
+	}
+	return w
+}
+
+// definition is what images/worker is to the real world.
+var definition = map[string]string{
+	"image.yaml": `name: tiny
+packages:
+- linux-image-{arch}
+- shim-signed
+- systemd-boot-efi-{arch}-signed
+- tool
+kernel:
+  arguments:
+  - console=ttyS0,38400n8d
+  modules:
+  - virtio_scsi
+units:
+  enable:
+    firstboot.service: it is the point
+  mask:
+    kexec.service: for the sake of one
+modes:
+  /etc/tiny.secret: 0600
+`,
+	"configure.yaml": `base-files:
+  directories:
+  - {path: /srv, group: shadow, mode: 2775}
+  symlinks:
+  - {path: /var/run, to: /run}
+tool:
+  users:
+  - {name: tool, id: 101, group-id: 101, comment: Tool, home: /var/lib/tool}
+  permissions:
+  - {path: /usr/bin/tool, group: tool, mode: 2755}
+  alternatives:
+  - {name: t, link: /usr/bin/t, path: /usr/bin/tool, priority: 10}
+`,
+	"differences.yaml":      "differences: []\n",
+	"files/etc/tiny.secret": "secret\n",
+	"files/etc/tool.conf":   "changed = yes\n",
+}
+
+// Config is a configuration to bake this world with, with an empty store and
+// an output directory that is not there yet.
+func (w *World) Config() bake.Config {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	return bake.Config{
+		Versions:   w.Versions,
+		Definition: os.DirFS(w.Definition()),
+		Units:      units.FS(),
+		Arch:       manifest.AMD64,
+		Cache:      filepath.Join(dir, "cache"),
+		Mirrors:    []string{w.URL},
+		Keyring:    w.Keyring,
+		Env:        w.Env(),
+		Out:        filepath.Join(dir, "out"),
+		Jobs:       2,
+	}
+}
+
+// Definition is the directory of the image definition.
+func (w *World) Definition() string { return filepath.Join(w.Dir, "definition") }
+
+// LockFile is the path of the lock that Lock writes.
+func (w *World) LockFile() string { return filepath.Join(w.Dir, "versions.lock") }
+
+// Lock makes the lock.
+func (w *World) Lock() {
+	w.t.Helper()
+	b, err := bake.New(w.Config())
+	if err != nil {
+		w.t.Fatalf("New() = %v", err)
+	}
+	defer b.Close()
+	if _, err := b.Lock(w.t.Context(), w.Now, []manifest.Arch{manifest.AMD64}); err != nil {
+		w.t.Fatalf("Lock() = %v", err)
+	}
+}
+
+// Image bakes.
+func Image(ctx context.Context, c bake.Config) (*bake.Result, error) {
+	b, err := bake.New(c)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return b.Image(ctx)
+}
+
+// Image bakes, and must succeed.
+func (w *World) Image(c bake.Config) *bake.Result {
+	w.t.Helper()
+	result, err := Image(w.t.Context(), c)
+	if err != nil {
+		w.t.Fatalf("Image() = %v", err)
+	}
+	return result
+}
+
+// Edit replaces text in a file of Dir, in which it must stand once.
+func (w *World) Edit(file, old, new string) {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.Dir, file))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n := strings.Count(string(text), old); n != 1 {
+		w.t.Fatalf("%q stands %d times in %s; want once", old, n, file)
+	}
+	w.write(file, strings.Replace(string(text), old, new, 1))
+}
+
+func (w *World) write(file, text string) {
+	w.t.Helper()
+	path := filepath.Join(w.Dir, file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
