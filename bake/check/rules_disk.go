@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/nodebake/bake/bake/image/gpt"
 )
 
 const gib = 1 << 30
@@ -48,7 +50,7 @@ func diskRules() []Rule {
 			if s.faults.table != nil {
 				return wrong(s.faults.table)
 			}
-			if want := s.Size - 512; s.Table.Backup != want {
+			if want := s.Size - gpt.SectorSize; s.Table.Backup != want {
 				return []string{fmt.Sprintf("the backup is at byte %d; the last sector is at %d", s.Table.Backup, want)}
 			}
 			return nil

@@ -151,12 +151,12 @@ func (f *files) networkFor(card string) (string, []*unit.UnitOption, error) {
 // matches says whether a [Match] section takes an Ethernet card. What it asks
 // beside name, type and kind, a card of an instance is taken not to have.
 func matches(options []*unit.UnitOption, card string) bool {
-	any := false
+	found := false
 	for _, o := range options {
 		if o.Section != "Match" {
 			continue
 		}
-		any = true
+		found = true
 		value := card
 		switch o.Name {
 		case "Name":
@@ -171,7 +171,7 @@ func matches(options []*unit.UnitOption, card string) bool {
 			return false
 		}
 	}
-	return any
+	return found
 }
 
 // globs matches a list of patterns, all negated where the first begins with "!".

@@ -165,16 +165,16 @@ func contradicted(wrong []string) error {
 	return errors.New(strings.Join(wrong, "\n"))
 }
 
-func (in *inspection) compare(ctx context.Context, w io.Writer, old, new string) error {
+func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newImage string) error {
 	var a, b *bom.Image
 	var wrongOld, wrongNew []string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		a, _, wrongOld, err = readRecord(gctx, old)
+		a, _, wrongOld, err = readRecord(gctx, oldImage)
 		return err
 	})
 	g.Go(func() (err error) {
-		b, _, wrongNew, err = readRecord(gctx, new)
+		b, _, wrongNew, err = readRecord(gctx, newImage)
 		return err
 	})
 	if err := g.Wait(); err != nil {
