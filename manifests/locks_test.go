@@ -1,0 +1,55 @@
+// Package manifests has no code: it checks that the committed versions files,
+// image definition and locks fit each other.
+package manifests
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/images/worker"
+)
+
+func TestCommittedLocksAreNotStale(t *testing.T) {
+	definition, err := manifest.ParseDefinition(worker.FS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 2 {
+		t.Fatalf("found versions files %v; want at least two", files)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions, err := manifest.ParseVersions(file, data)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		data, err = os.ReadFile(manifest.LockFile(file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		lock, err := manifest.ParseLock(manifest.LockFile(file), data)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := lock.Stale(versions, definition.Sum); err != nil {
+			t.Error(err)
+		}
+		for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+			if _, err := lock.For(arch); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
