@@ -199,8 +199,14 @@ func (l *layout) addOverlay() error {
 			if old.Type != tree.File && old.Type != tree.Symlink {
 				return fmt.Errorf("files/%s: the image has a %s there, from %s", f.Path, old.Type, old.Origin)
 			}
-			if owner := l.packages[old.Origin]; owner != nil && !owner.isConffile(&l.content, "/"+f.Path) {
-				return fmt.Errorf("files/%s: the file of %s is not a configuration file, which alone may be changed (configure it by another file, or divert it)", f.Path, old.Origin)
+			if owner := l.packages[old.Origin]; owner != nil {
+				ok, err := owner.isConffile(&l.content, "/"+f.Path)
+				if err != nil {
+					return err
+				}
+				if !ok {
+					return fmt.Errorf("files/%s: the file of %s is not a configuration file, which alone may be changed (configure it by another file, or divert it)", f.Path, old.Origin)
+				}
 			}
 		}
 		l.put(m.add(tree.Entry{Path: p, Type: tree.File, Perm: f.Mode, Size: int64(len(f.Content)), Origin: definitionOrigin}, f.Content))

@@ -142,10 +142,9 @@ func (u *unpacked) conffiles(r *reader) ([]conffile, error) {
 	return u.confs, nil
 }
 
-func (u *unpacked) isConffile(r *reader, p string) bool {
-	// An unreadable list was reported when the database was made.
-	confs, _ := u.conffiles(r)
-	return slices.Contains(confs, conffile{path: p})
+func (u *unpacked) isConffile(r *reader, p string) (bool, error) {
+	confs, err := u.conffiles(r)
+	return slices.Contains(confs, conffile{path: p}), err
 }
 
 // replaces says whether u's Replaces field names other in its version.
