@@ -55,14 +55,19 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// fromDeb takes a component's files out of a package, to their install paths.
-func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, error) {
+// fromDebKey identifies the files that a component takes out of a package.
+func fromDebKey(c plannedComponent) string {
 	var key strings.Builder
 	fmt.Fprintf(&key, "from %s", debian.PackKey(c.deb.SHA256))
 	for _, f := range c.Package.Files {
 		fmt.Fprintf(&key, "\n%q %q %o", f.Member, f.Path, f.Mode)
 	}
-	return s.packs.Pack(ctx, key.String(), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+	return key.String()
+}
+
+// fromDeb takes a component's files out of a package, to their install paths.
+func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, error) {
+	return s.packs.Pack(ctx, fromDebKey(c), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
 		pack, err := s.Unpack(ctx, c.deb)
 		if err != nil {
 			return err

@@ -128,7 +128,6 @@ type Parts struct {
 // Plan is the decision where each part comes from.
 type Plan struct {
 	packages   []manifest.LockedPackage
-	extra      []manifest.LockedPackage
 	components []plannedComponent
 	requests   []release.Request // what is not in the store
 }
@@ -156,8 +155,19 @@ func (e *SupersededError) Unwrap() error { return e.Err }
 // must be downloaded has answered when it returns; the error names every part
 // and URL that has not.
 func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifest.LockedArch) (*Plan, error) {
-	p := &Plan{packages: locked.Packages, extra: locked.Extra}
-	debs, err := s.missingDebs(locked.Packages)
+	p := &Plan{packages: locked.Packages, components: make([]plannedComponent, len(v.Components))}
+	errs := make([]error, len(v.Components))
+	needed := slices.Clone(locked.Packages)
+	for i, c := range v.Components {
+		if c.Package == nil {
+			continue
+		}
+		p.components[i], errs[i] = s.planPackage(c, locked)
+		if errs[i] == nil && !s.Store.HasPack(fromDebKey(p.components[i])) {
+			needed = append(needed, p.components[i].deb)
+		}
+	}
+	debs, err := s.missingDebs(needed)
 	if err != nil {
 		return nil, err
 	}
@@ -169,11 +179,12 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		packagesErr = s.preflightDebs(ctx, debs)
 		return nil
 	})
-	p.components = make([]plannedComponent, len(v.Components))
-	errs := make([]error, len(v.Components))
 	for i, c := range v.Components {
+		if c.Package != nil {
+			continue
+		}
 		group.Go(func() error {
-			p.components[i], errs[i] = s.planComponent(ctx, c, locked)
+			p.components[i], errs[i] = s.planComponent(ctx, c)
 			return nil
 		})
 	}
@@ -191,17 +202,8 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		return nil, packagesErr
 	}
 	for _, c := range p.components {
-		switch c.origin {
-		case FromRelease:
-			if !s.Store.HasPack(releaseKey(c)) {
-				p.requests = append(p.requests, c.request)
-			}
-		case FromPackage:
-			more, err := s.missingDebs([]manifest.LockedPackage{c.deb})
-			if err != nil {
-				return nil, err
-			}
-			p.requests = append(p.requests, more...)
+		if c.origin == FromRelease && !s.Store.HasPack(releaseKey(c)) {
+			p.requests = append(p.requests, c.request)
 		}
 	}
 	return p, nil
@@ -210,10 +212,12 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 // missingDebs returns the downloads of packages that are not unpacked yet.
 func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]release.Request, error) {
 	var missing []manifest.LockedPackage
+	seen := map[manifest.Sum]bool{}
 	for _, p := range packages {
-		if !s.Store.HasPack(debian.PackKey(p.SHA256)) {
+		if !seen[p.SHA256] && !s.Store.HasPack(debian.PackKey(p.SHA256)) {
 			missing = append(missing, p)
 		}
+		seen[p.SHA256] = true
 	}
 	requests, err := debian.Requests(s.Mirrors, missing)
 	if err != nil {
@@ -261,22 +265,25 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
-	planned := plannedComponent{Component: c}
-	if c.Package != nil {
-		planned.origin = FromPackage
-		ref, err := c.Package.Ref(s.Arch)
-		if err != nil {
-			return planned, err
-		}
-		for _, p := range locked.Extra {
-			if p.Name == ref.Name && debian.SameSuite(p.Suite, ref.Suite) {
-				planned.deb = p
-				return planned, nil
-			}
-		}
-		return planned, fmt.Errorf("%s: component %s: package %s is not in the lock (run `bake lock`)", c.Pos, c.Name, ref)
+// planPackage finds the package that a component is taken out of.
+func (s *Source) planPackage(c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
+	planned := plannedComponent{Component: c, origin: FromPackage}
+	ref, err := c.Package.Ref(s.Arch)
+	if err != nil {
+		return planned, err
 	}
+	for _, p := range locked.Extra {
+		if p.Name == ref.Name && debian.SameSuite(p.Suite, ref.Suite) {
+			planned.deb = p
+			return planned, nil
+		}
+	}
+	return planned, fmt.Errorf("%s: component %s: package %s is not in the lock (run `bake lock`)", c.Pos, c.Name, ref)
+}
+
+// planComponent decides between a component's release and its module.
+func (s *Source) planComponent(ctx context.Context, c manifest.Component) (plannedComponent, error) {
+	planned := plannedComponent{Component: c}
 	if s.Origin == FromSource {
 		planned.origin = FromSource
 		if c.Module == nil {
