@@ -96,14 +96,13 @@ func (p *Package) deb() []byte {
 		}
 		data = append(data, f)
 	}
-	deb := []byte("!<arch>\n")
-	for _, m := range []struct {
-		name    string
-		content []byte
-	}{
-		{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", Gzip(makeTar(members))}, {"data.tar.xz", makeXZ(makeTar(data))},
-	} {
-		deb = AppendMember(deb, m.name, m.content)
+	deb := AppendMember([]byte("!<arch>\n"), "debian-binary", []byte("2.0\n"))
+	deb = AppendMember(deb, "control.tar.gz", Gzip(makeTar(members)))
+	// Our xz writer is slow.
+	if content := makeTar(data); len(content) < 100_000 {
+		deb = AppendMember(deb, "data.tar.xz", makeXZ(content))
+	} else {
+		deb = AppendMember(deb, "data.tar.gz", Gzip(content))
 	}
 	if p.Change != nil {
 		deb = p.Change(deb)
@@ -158,8 +157,9 @@ func makeTar(files []File) []byte {
 // Gzip compresses content.
 func Gzip(content []byte) []byte {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(content)
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	must(err)
+	_, err = w.Write(content)
 	must(err)
 	must(w.Close())
 	return b.Bytes()

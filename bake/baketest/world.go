@@ -10,8 +10,12 @@ package baketest
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +163,39 @@ func (w *World) Image(c bake.Config) *bake.Result {
 		w.t.Fatalf("Image() = %v", err)
 	}
 	return result
+}
+
+// Snapshot returns a function that makes the world what it is now again.
+func (w *World) Snapshot() (restore func()) {
+	w.t.Helper()
+	w.mu.Lock()
+	served := maps.Clone(w.files)
+	w.mu.Unlock()
+	packages, now, kubelet, containerd := clone(w.Packages), w.Now, w.Kubelet, w.Containerd
+	saved := filepath.Join(w.t.TempDir(), "world")
+	if err := os.CopyFS(saved, os.DirFS(w.Dir)); err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		w.t.Helper()
+		w.mu.Lock()
+		w.files, w.faults, w.got = maps.Clone(served), map[string]http.HandlerFunc{}, nil
+		w.mu.Unlock()
+		w.Packages, w.Now, w.Kubelet, w.Containerd = clone(packages), now, kubelet, containerd
+		if err := errors.Join(os.RemoveAll(w.Dir), os.CopyFS(w.Dir, os.DirFS(saved))); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func clone(packages []*Package) []*Package {
+	var out []*Package
+	for _, p := range packages {
+		c := *p
+		c.Files = slices.Clone(p.Files)
+		out = append(out, &c)
+	}
+	return out
 }
 
 // Edit replaces text in a file of Dir, in which it must stand once.

@@ -1,0 +1,330 @@
+package bake_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/image/ext4"
+	"github.com/nodebake/bake/bake/image/fat"
+	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// nobody is a user without rights.
+const nobody = 65534
+
+// TestReproducible bakes in processes that differ in all that must not show.
+func TestReproducible(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	open := func(mask int) *int { return &mask }
+	for _, test := range []struct {
+		name   string
+		limits limits
+		env    []string
+		change func(*bake.Config)
+	}{
+		{"one job, a tight umask, far east", limits{Umask: open(0o077)}, []string{"TZ=Pacific/Kiritimati", "GOMAXPROCS=1"}, func(c *bake.Config) { c.Jobs = 1 }},
+		{"many jobs, no umask, far west, another language", limits{Umask: open(0)}, []string{"TZ=Etc/GMT+12", "LC_ALL=tr_TR.UTF-8", "HOME=/nonexistent"}, func(c *bake.Config) { c.Jobs = 9 }},
+		{"another user, relative paths", limits{UID: nobody}, nil, func(c *bake.Config) {
+			allow(t, filepath.Dir(c.Out), 0o777)
+			allow(t, w.Dir, 0o755)
+			c.Versions = "versions.yaml"
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.limits.UID > 0 && os.Getuid() != 0 {
+				test.limits.UID = 0 // we are such a user
+			}
+			c := w.Config()
+			test.change(&c)
+			result, err := spawn(t.Context(), w, c, test.limits, test.env...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantImage(t, c, result, want)
+			for _, name := range list(t, c.Out) {
+				info, err := os.Stat(filepath.Join(c.Out, name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if info.Mode() != 0o644 {
+					t.Errorf("%s has mode %v; want one that others can read", name, info.Mode())
+				}
+			}
+		})
+	}
+}
+
+// allow gives everybody the rights mode to dir, and to pass through what is
+// above it.
+func allow(t *testing.T, dir string, mode fs.FileMode) {
+	t.Helper()
+	for ; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir, mode = filepath.Dir(dir), 0o755 {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestImageIsReadable reads an image back, layer by layer, and compares what it
+// finds with what the record says and the world has.
+func TestImageIsReadable(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorld(t)
+	c := w.Config()
+	result := w.Image(c)
+	record := readRecord(t, c)
+
+	f, err := os.Open(result.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := archive.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Size(), int64(1<<30); got != want || record.Disk.Size != want {
+		t.Errorf("the disk has %d bytes, recorded are %d; want %d", got, record.Disk.Size, want)
+	}
+	disk, err := archive.OpenTarGz(t.Context(), result.Path, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	table, err := gpt.Read(disk, disk.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var partitions []bom.Partition
+	for _, p := range table.Partitions {
+		partitions = append(partitions, bom.Partition{Name: p.Name, Type: p.Name, GUID: p.GUID.String(), Start: p.Start, Size: p.Length})
+	}
+	if diff := cmp.Diff(record.Disk.Partitions, partitions); diff != "" || len(partitions) != 2 {
+		t.Fatalf("partitions (-recorded +there):\n%s", diff)
+	}
+	section := func(p bom.Partition) *io.SectionReader { return io.NewSectionReader(disk, p.Start, p.Size) }
+
+	esp, err := fat.Open(section(partitions[0]), partitions[0].Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkESP(t, esp.FS(), partitions[1].GUID)
+
+	root, err := ext4.Open(section(partitions[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := root.Verify(); err != nil {
+		t.Error(err)
+	}
+	checkRoot(t, root, record)
+	if record.Inputs.Lock != sumFile(t, w.LockFile()) || record.Inputs.Versions != sumFile(t, w.Versions) {
+		t.Errorf("inputs are %+v; want the digests of the files", record.Inputs)
+	}
+}
+
+func checkESP(t *testing.T, esp fs.FS, rootGUID string) {
+	t.Helper()
+	entry := "loader/entries/tiny-" + baketest.KernelVersion + ".conf"
+	for name, want := range map[string]string{
+		"EFI/BOOT/BOOTX64.EFI": "shim",
+		"EFI/BOOT/grubx64.efi": "systemd-boot",
+		entry:                  "options    root=PARTUUID=" + rootGUID + " console=ttyS0,38400n8d\n",
+		"tiny/" + baketest.KernelVersion + "/initrd.img": "virtio_scsi.ko\n",
+	} {
+		got, err := fs.ReadFile(esp, name)
+		if err != nil || !strings.Contains(string(got), want) {
+			t.Errorf("%s on the ESP: %v, %d bytes; want %q in it", name, err, len(got), want)
+		}
+	}
+}
+
+func checkRoot(t *testing.T, root *ext4.FS, record *bom.Image) {
+	t.Helper()
+	var files []bom.Entry
+	err := root.Walk(func(n *ext4.Node) error {
+		one := bom.Entries(&tree.Tree{Entries: []tree.Entry{n.Entry}})[0]
+		one.SHA256 = ""
+		if n.Type == tree.File {
+			content, err := root.Content(n)
+			if err != nil {
+				return err
+			}
+			h := sha256.New()
+			if _, err := io.Copy(h, content); err != nil {
+				return err
+			}
+			one.SHA256 = tree.Digest(h.Sum(nil)).String()
+		}
+		files = append(files, one)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	origins := map[string]string{}
+	recorded := slices.DeleteFunc(slices.Clone(record.Files), func(e bom.Entry) bool { return e.Type == tree.Hardlink })
+	for i := range recorded {
+		origins[recorded[i].Path] = recorded[i].Origin
+		recorded[i].Origin = ""
+	}
+	// The file system makes this one, and a hard link's name is like its file's.
+	files = slices.DeleteFunc(files, func(e bom.Entry) bool { return e.Path == "/lost+found" || e.Type == tree.Hardlink })
+	if diff := cmp.Diff(recorded, files); diff != "" {
+		t.Errorf("files (-recorded +there):\n%s", diff)
+	}
+	for path, want := range map[string]string{
+		"/usr/bin/tool":             "package tool",
+		"/usr/bin/containerd":       "component containerd",
+		"/usr/local/bin/kubelet":    "component kubelet",
+		"/usr/local/bin/kube-proxy": "component kube-proxy",
+		"/usr/lib/bake/firstboot":   "bake",
+		"/etc/tool.conf":            "definition",
+		"/srv":                      "definition",
+	} {
+		if got := origins[path]; got != want {
+			t.Errorf("%s comes from %q; want %q", path, got, want)
+		}
+	}
+	inside, err := root.Lookup("usr/lib/bake/image.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := root.Content(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := bom.Read("image.json", content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(record.Components, got.Components); diff != "" || got.File != nil {
+		t.Errorf("components (-beside +inside the image):\n%s", diff)
+	}
+}
+
+// TestImageAgain bakes what was baked: the content of the image is not read,
+// whatever became of it, since its digest is known.
+func TestImageAgain(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	c := w.Config()
+	w.Image(c)
+	before, err := os.Stat(filepath.Join(c.Out, imageName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range packData(t, c.Cache, packKey(w, "tool"), "release 1") {
+		flipLast(t, path)
+	}
+	w.Gets()
+	var sink recorder
+	c.Progress = &sink
+	wantImage(t, c, w.Image(c), want)
+	after, err := os.Stat(filepath.Join(c.Out, imageName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(before, after) {
+		t.Error("the image was written again; want it recognised")
+	}
+	if got := w.Gets(); len(got) > 0 {
+		t.Errorf("the second bake fetched %q; want nothing", got)
+	}
+	if got, want := sink.lines(), []string{filepath.Join(c.Out, imageName) + " is there already, with the right digest"}; !slices.Equal(got, want) {
+		t.Errorf("progress = %q; want %q", got, want)
+	}
+
+	// Into another directory it is put together from what was compressed.
+	c.Out = filepath.Join(t.TempDir(), "elsewhere")
+	wantImage(t, c, w.Image(c), want)
+	if got, want := sink.lines(), "compress disk.raw cached"; !slices.Contains(got, want) {
+		t.Errorf("progress = %q; want %q", got, want)
+	}
+}
+
+// TestRaw holds the raw disk to that of the archive.
+func TestRaw(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	c := w.Config()
+	archived := w.Image(c)
+	c.Format, c.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
+	result := w.Image(c)
+	disk, err := archive.OpenTarGz(t.Context(), archived.Path, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	raw, err := os.Open(result.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	h := sha256.New()
+	a, b := make([]byte, 1<<20), make([]byte, 1<<20)
+	for at := int64(0); at < disk.Size(); at += int64(len(a)) {
+		if _, err := disk.ReadAt(a, at); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := raw.ReadAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a, b) {
+			t.Fatalf("the raw disk differs from the archive's between %d and %d", at, at+int64(len(a)))
+		}
+		h.Write(b)
+	}
+	want := manifest.SHA256([sha256.Size]byte(h.Sum(nil)))
+	if result.SHA256 != want || result.Size != disk.Size() {
+		t.Errorf("result is %+v; want %d bytes with digest %s", result, disk.Size(), want)
+	}
+	if got := readRecord(t, c).File; got.Format != "raw" || got.Name != rawName || got.SHA256 != want {
+		t.Errorf("record has %+v; want that of the raw disk", got)
+	}
+}
+
+// TestProgressLines holds the numbers of a log's lines together: all that will
+// come is announced before the first line.
+func TestProgressLines(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	c := w.Config()
+	var sink recorder
+	c.Progress = &sink
+	w.Image(c)
+	fetched, unpacked := 0, 0
+	for _, line := range sink.lines() {
+		switch {
+		case strings.HasPrefix(line, "fetch "):
+			fetched++
+		case strings.HasPrefix(line, "unpack "):
+			unpacked++
+		}
+	}
+	parts := len(w.Packages) + 2 // releases
+	if fetched != parts || unpacked != parts {
+		t.Errorf("%d parts were fetched and %d unpacked; want %d", fetched, unpacked, parts)
+	}
+	if got, want := sink.expected, 2*parts+1; got != want || sink.expectedFirst != want {
+		t.Errorf("%d tasks were announced, %d of them before the first began; want %d", got, sink.expectedFirst, want)
+	}
+}

@@ -1,0 +1,322 @@
+package bake_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// TestBadInput breaks one thing at a time. The bake must say what, write
+// nothing, and leave a store with which the next one succeeds.
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	restore := w.Snapshot()
+	for _, test := range []struct {
+		name  string
+		wrong func(t *testing.T, c *bake.Config)
+		kind  string
+		want  []string // in the error
+	}{
+		// The versions file.
+		{"no versions file", func(t *testing.T, c *bake.Config) { remove(t, w.Versions) },
+			"input", []string{"reading the versions file: open " + w.Versions}},
+		{"unknown key", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "version: 2.0.0", "versoin: 2.0.0")
+		}, "input", []string{w.Versions + ":23:5: components.containerd.versoin: ", `did you mean "version"?`}},
+		{"malformed digest", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), "amd64: beef")
+		}, "input", []string{w.Versions + ":27:16: components.containerd.release.sha256.amd64: sha256 has 4 hexadecimal digits; want 64"}},
+		{"no digest", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", fmt.Sprintf("      sha256:\n        amd64: %x\n", sha256.Sum256(w.Containerd)), "")
+		}, "input", []string{w.Versions + ":24:5: components.containerd.release: no digest (add sha256 or sha512"}},
+		{"unknown architecture", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), fmt.Sprintf("x86_64: %x", sha256.Sum256(w.Containerd)))
+		}, "input", []string{w.Versions + ":27:9: components.containerd.release.sha256.x86_64: unknown architecture (did you mean amd64?)"}},
+		{"release of another architecture only", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), fmt.Sprintf("arm64: %x", sha256.Sum256(w.Containerd)))
+			w.Lock()
+		}, "input", []string{"component containerd 2.0.0: " + w.Versions + ":24:5: release of component containerd: nothing for amd64 (there is: arm64)"}},
+		{"no component that names the image", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "  kubelet:\n", "  kubelet2:\n")
+			w.Lock()
+		}, "input", []string{w.Versions + ": there is no component kubelet, whose version names the image"}},
+
+		// The image definition.
+		{"no definition", func(t *testing.T, c *bake.Config) { remove(t, filepath.Join(w.Definition(), "image.yaml")) },
+			"input", []string{"image definition has no image.yaml"}},
+		{"unknown key in the definition", func(t *testing.T, c *bake.Config) {
+			w.Edit("definition/image.yaml", "modes:", "mode:")
+		}, "input", []string{"image.yaml:17:1: mode: ", `did you mean "modes"?`}},
+
+		// The lock.
+		{"no lock", func(t *testing.T, c *bake.Config) { remove(t, w.LockFile()) },
+			"input", []string{"there is no lock " + w.LockFile() + ": make it with `bake lock`"}},
+		{"lock that was edited", func(t *testing.T, c *bake.Config) { w.Edit("versions.lock", "format: 1", "format: 1\nmore: 2") },
+			"input", []string{w.LockFile() + ":4:1: more: "}},
+		{"versions changed", func(t *testing.T, c *bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
+			"stale", []string{w.LockFile() + " is stale: since it was made, " + w.Versions + " changed (run: bake lock --versions " + w.Versions + ")"}},
+		{"definition changed", func(t *testing.T, c *bake.Config) { w.Edit("definition/files/etc/tool.conf", "yes", "maybe") },
+			"stale", []string{"since it was made, the image definition changed (run: "}},
+		{"both changed", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			w.Edit("definition/configure.yaml", "Tool", "A tool")
+		}, "stale", []string{"since it was made, " + w.Versions + " and the image definition changed"}},
+		{"lock without the architecture", func(t *testing.T, c *bake.Config) { c.Arch = manifest.ARM64 },
+			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64)"}},
+
+		// Releases.
+		{"release is another file", func(t *testing.T, c *bake.Config) {
+			w.Serve(baketest.KubeletRelease, bytes.Repeat([]byte("x"), len(w.Kubelet)))
+		}, "failed", []string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:", ", want " + string(sum(w.Kubelet)), "nothing was kept; compare"}},
+		{"release is gone", func(t *testing.T, c *bake.Config) { w.Remove(baketest.KubeletRelease) },
+			"failed", []string{"component kubelet v1.30.0: its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found; --build-missing would build it from example.com/kubelet v1.30.0"}},
+		{"release is gone, and there is no module", func(t *testing.T, c *bake.Config) {
+			w.Remove(baketest.ContainerdRelease)
+			c.BuildMissing = true
+		}, "failed", []string{"component containerd 2.0.0: its release can't be had from " + w.URL + baketest.ContainerdRelease + ": 404 Not Found; there is no module to build it from (" + w.Versions + ":22:3)"}},
+		{"release and module are gone", func(t *testing.T, c *bake.Config) {
+			w.Remove(baketest.KubeletRelease)
+			w.BreakProxy()
+			c.BuildMissing = true
+		}, "failed", []string{"preparing to build kubelet v1.30.0 from its Go module: ", "example.com/kubelet@v1.30.0"}},
+		{"several releases are gone", func(t *testing.T, c *bake.Config) {
+			w.Remove(baketest.KubeletRelease)
+			w.Remove(baketest.ContainerdRelease)
+		}, "failed", []string{w.URL + baketest.KubeletRelease, w.URL + baketest.ContainerdRelease}},
+		{"release archive that leaves its directory", hostile(w, baketest.File{Path: "../../etc/passwd", Content: "x"}),
+			"failed", []string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: its member \"../../etc/passwd\" leaves the archive"}},
+		{"release archive with an absolute path", hostile(w, baketest.File{Path: "/etc/passwd", Content: "x"}),
+			"failed", []string{"its member \"/etc/passwd\" has an absolute name"}},
+		{"release archive with a link out of it", hostile(w, baketest.File{Path: "bin/ctr", Link: "../../../etc/shadow"}),
+			"failed", []string{"its link \"bin/ctr\" leads to \"../../../etc/shadow\", out of the archive"}},
+		{"release archive with a device", hostile(w, baketest.File{Path: "bin/sda", Type: '4'}),
+			"failed", []string{"\"bin/sda\", which " + w.Versions + ":29: \"bin/*\" selects, is a block device"}},
+		{"release archive that is a bomb", hostile(w, baketest.File{Path: "bin/zero", Content: strings.Repeat("\x00", 40<<20)}),
+			"failed", []string{"it decompresses to far more than a release has"}},
+		{"release archive that is cut off", func(t *testing.T, c *bake.Config) {
+			w.Containerd = w.Containerd[:len(w.Containerd)-100]
+			w.WriteVersions()
+			w.Lock()
+		}, "failed", []string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: "}},
+
+		// Packages.
+		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
+			"superseded", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
+				"1 locked packages can't be had: mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)"}},
+		{"package and release are gone", func(t *testing.T, c *bake.Config) {
+			w.Remove(w.Package("tool").Pool())
+			w.Remove(baketest.ContainerdRelease)
+		}, "failed", []string{"tool 1.0 can't be had", "component containerd 2.0.0: "}},
+		{"package that a component needs is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("kube-proxy-amd64").Pool()) },
+			"superseded", []string{"kube-proxy-amd64 1.30.0 can't be had"}},
+		{"server of packages is out of order", func(t *testing.T, c *bake.Config) {
+			w.Fault(w.Package("tool").Pool(), func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
+		}, "failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 500 Internal Server Error"}},
+		{"mirror can't be reached", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{unreachable(t)} },
+			"failed", []string{"base-files 13.8 can't be had", "tool 1.0 can't be had", "connection refused"}},
+		{"one mirror can't be reached and the other lacks a package", func(t *testing.T, c *bake.Config) {
+			c.Mirrors = append(c.Mirrors, unreachable(t))
+			w.Remove(w.Package("tool").Pool())
+		}, "failed", []string{"404 Not Found", "connection refused"}},
+		{"no mirror", func(t *testing.T, c *bake.Config) { c.Mirrors = nil },
+			"failed", []string{"no mirror of archive debian is known", "give --mirror debian=URL"}},
+		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{"ftp://mirror.example"} },
+			"input", []string{"mirror \"ftp://mirror.example\": it is not a URL of http:// or https://"}},
+		{"mirror has a shorter file", func(t *testing.T, c *bake.Config) { w.Serve(w.Package("tool").Pool(), []byte("<html>")) },
+			"failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool(), "6 bytes, want "}},
+		{"mirror has another file", func(t *testing.T, c *bake.Config) {
+			w.Serve(w.Package("tool").Pool(), bytes.Repeat([]byte("x"), len(w.File(w.Package("tool").Pool()))))
+		}, "failed", []string{"tool 1.0 from " + w.URL + w.Package("tool").Pool() + " is sha256:", "nothing was kept"}},
+		{"package of another name", lie(w, func(p *baketest.Package) {
+			p.Control = "Package: fool\nVersion: 1.0\nArchitecture: amd64\n"
+		}), "failed", []string{"package tool", "the package says that it is fool 1.0 for amd64, want tool 1.0 for amd64"}},
+		{"package of another version", lie(w, func(p *baketest.Package) {
+			p.Control = "Package: tool\nVersion: 1.1\nArchitecture: amd64\n"
+		}), "failed", []string{"package tool", "the package says that it is tool 1.1 for amd64, want tool 1.0 for amd64"}},
+		{"package with a member too many", lie(w, func(p *baketest.Package) {
+			p.Change = func(deb []byte) []byte { return baketest.AppendMember(deb, "extra", []byte("x")) }
+		}), "failed", []string{"package tool", "member extra after data.tar"}},
+		{"package that is cut off", lie(w, func(p *baketest.Package) {
+			p.Change = func(deb []byte) []byte { return deb[:len(deb)-1000] }
+		}), "failed", []string{"package tool", "data.tar.gz"}},
+		{"package that is none", lie(w, func(p *baketest.Package) {
+			p.Change = func([]byte) []byte { return []byte("hello") }
+		}), "failed", []string{"package tool"}},
+		{"package with wrong digests of its own", lie(w, func(p *baketest.Package) {
+			p.MD5Sums = "00000000000000000000000000000000  etc/tool.conf\n"
+		}), "failed", []string{"package tool", "etc/tool.conf", "MD5"}},
+		{"package that leaves the root", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "../../escape", Content: "x"})
+		}), "failed", []string{"package tool", "../../escape"}},
+		{"package with a file below its own link", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "opt", Link: "/etc"}, baketest.File{Path: "opt/passwd", Content: "x"})
+		}), "failed", []string{"package tool", "opt/passwd"}},
+		{"two packages with one path", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "usr/bin/sh", Content: "x"})
+		}), "failed", []string{"composing the root file system: /usr/bin/sh comes from both package shell and package tool"}},
+		{"a package and a component with one path", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "usr/local/bin/kubelet", Content: "x"})
+		}), "failed", []string{"/usr/local/bin/kubelet comes from both package tool and component kubelet"}},
+		{"no boot loader", func(t *testing.T, c *bake.Config) {
+			w.Edit("definition/image.yaml", "- shim-signed\n", "")
+			w.Lock()
+		}, "failed", []string{"usr/lib/shim/shimx64.efi.signed: add the package shim-signed to the image definition"}},
+		{"kernel module that is not there", func(t *testing.T, c *bake.Config) {
+			w.Edit("definition/image.yaml", "- virtio_scsi\n", "- virtio_scsi\n  - floppy\n")
+			w.Lock()
+		}, "failed", []string{"no module floppy, neither as a file nor built in (the image definition names it)"}},
+
+		// Directories.
+		{"output directory below a file", func(t *testing.T, c *bake.Config) { c.Out = filepath.Join(w.Versions, "out") },
+			"failed", []string{"making the output directory: mkdir " + w.Versions + ": not a directory (give another by --out)"}},
+		{"store below a file", func(t *testing.T, c *bake.Config) { c.Cache = filepath.Join(w.Versions, "cache") },
+			"failed", []string{"opening the store " + w.Versions + "/cache: mkdir " + w.Versions + ": not a directory"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			c := w.Config()
+			good := c
+			test.wrong(t, &c)
+			_, err := baketest.Image(t.Context(), c)
+			wantError(t, err, test.kind, test.want...)
+			for line := range strings.Lines(fmt.Sprint(err)) {
+				if strings.Contains(line, "BUG") || strings.TrimSpace(line) == "" {
+					t.Errorf("error has the line %q:\n%v", line, err)
+				}
+			}
+			wantNothing(t, good)
+			if len(glob(t, filepath.Join(good.Cache, "files", "*", "*", "*"))) == 0 {
+				return // the store is a new one still
+			}
+			restore()
+			wantImage(t, good, w.Image(good), want)
+		})
+	}
+}
+
+// hostile puts a member into the release of containerd.
+func hostile(w *baketest.World, f baketest.File) func(*testing.T, *bake.Config) {
+	return func(*testing.T, *bake.Config) {
+		w.Containerd = baketest.Tarball(baketest.File{Path: "bin/containerd", Content: "x"}, f)
+		w.WriteVersions()
+		w.Lock()
+	}
+}
+
+// lie publishes another package tool of the same name and version, and locks
+// it.
+func lie(w *baketest.World, change func(*baketest.Package)) func(*testing.T, *bake.Config) {
+	return func(*testing.T, *bake.Config) {
+		change(w.Package("tool"))
+		w.Publish()
+		w.Lock()
+	}
+}
+
+// unreachable is the URL of a server that is not there.
+func unreachable(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// TestConnectionThatEnds cuts a download off in its middle.
+func TestConnectionThatEnds(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	pool := w.Package("tool").Pool()
+	deb := w.File(pool)
+	cut := func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Length", fmt.Sprint(len(deb)))
+		if r.Method == http.MethodGet {
+			rw.Write(deb[:len(deb)/2])
+		}
+	}
+
+	t.Run("once", func(t *testing.T) {
+		var ranges []string
+		w.Fault(pool, func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				w.Fault(pool, func(rw http.ResponseWriter, r *http.Request) {
+					ranges = append(ranges, r.Header.Get("Range"))
+					http.ServeContent(rw, r, "", w.Now, bytes.NewReader(deb))
+				})
+			}
+			cut(rw, r)
+		})
+		c := w.Config()
+		wantImage(t, c, w.Image(c), want)
+		if got, want := fmt.Sprint(ranges), fmt.Sprintf("[bytes=%d-]", len(deb)/2); got != want {
+			t.Errorf("asked for %s after the connection ended; want %s", got, want)
+		}
+	})
+	t.Run("always", func(t *testing.T) {
+		w.Fault(pool, cut)
+		c := w.Config()
+		_, err := baketest.Image(t.Context(), c)
+		wantError(t, err, "failed", "tool 1.0 can't be had:\n  "+w.URL+pool+": the connection ended after ", fmt.Sprintf(" of %d bytes", len(deb)))
+		wantNothing(t, c)
+		w.Fault(pool, nil)
+		wantImage(t, c, w.Image(c), want)
+	})
+}
+
+// TestForbiddenDirectories bakes as a user who may not write where it should.
+func TestForbiddenDirectories(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	allow(t, w.Dir, 0o755)
+	uid := nobody
+	if os.Getuid() != 0 {
+		uid = 0
+	}
+	for _, test := range []struct {
+		name string
+		dir  func(c bake.Config) string // that can't be written
+		want string
+	}{
+		{"output", func(c bake.Config) string { return c.Out }, "writing to the output directory: open %s/.bake-"},
+		{"store", func(c bake.Config) string { return c.Cache }, "opening the store: %s can't be written; give another directory with --cache: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := w.Config()
+			allow(t, filepath.Dir(c.Out), 0o777)
+			for _, dir := range []string{c.Out, c.Cache} {
+				mode := os.FileMode(0o777)
+				if dir == test.dir(c) {
+					mode = 0o555
+				}
+				if err := os.Mkdir(dir, mode); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(dir, mode); err != nil { // whatever our umask is
+					t.Fatal(err)
+				}
+			}
+			_, err := spawn(t.Context(), w, c, limits{UID: uid})
+			wantError(t, err, "failed", fmt.Sprintf(test.want, test.dir(c)), "permission denied")
+			wantNothing(t, c)
+			allow(t, test.dir(c), 0o777)
+			result, err := spawn(t.Context(), w, c, limits{UID: uid})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantImage(t, c, result, want)
+		})
+	}
+}
