@@ -102,8 +102,13 @@ type Entry struct {
 	Size   int64     `json:"size,omitempty"`
 	SHA256 string    `json:"sha256,omitempty"` // files: of the content, hexadecimal
 	Link   string    `json:"link,omitempty"`   // symbolic and hard links
+	Xattrs Xattrs    `json:"xattrs,omitempty"` // by full name
 	Origin string    `json:"origin,omitempty"` // "package bash", "component kubelet", "definition"
 }
+
+// Xattrs are extended attributes by their full names, such as
+// "security.capability".
+type Xattrs map[string][]byte
 
 // Entries turns a tree into the record's form.
 func Entries(t *tree.Tree) []Entry {
@@ -111,7 +116,7 @@ func Entries(t *tree.Tree) []Entry {
 	for i, e := range t.Entries {
 		out[i] = Entry{
 			Path: "/" + strings.TrimPrefix(e.Path, "."), Type: e.Type, Mode: fmt.Sprintf("%04o", e.Perm),
-			UID: e.UID, GID: e.GID, Size: e.Size, Link: e.Link, Origin: e.Origin,
+			UID: e.UID, GID: e.GID, Size: e.Size, Link: e.Link, Xattrs: e.Xattrs, Origin: e.Origin,
 		}
 		if e.Path != "." {
 			out[i].Path = "/" + e.Path

@@ -3,6 +3,7 @@ package bom
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -125,6 +126,9 @@ func files(m *Image) map[string]string {
 			text += fmt.Sprintf(" %d bytes sha256:%s", e.Size, e.SHA256[:12])
 		case e.Link != "":
 			text += " to " + e.Link
+		}
+		for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
+			text += fmt.Sprintf(" %s=%x", name, e.Xattrs[name])
 		}
 		out[e.Path] = text
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/tree"
@@ -40,7 +41,8 @@ func mount(t *testing.T, s *subject) string {
 }
 
 // TestKernelSeesTheRecordedTree mounts the root file system read-write and
-// compares every file with the record: type, mode, owner, size, content, link.
+// compares every file with the record: type, mode, owner, size, content, link,
+// extended attributes.
 func TestKernelSeesTheRecordedTree(t *testing.T) {
 	s := theImage(t)
 	dir := mount(t, s)
@@ -95,6 +97,10 @@ func stat(p string, recorded bom.Entry) (bom.Entry, error) {
 	got := bom.Entry{
 		Path: recorded.Path, Mode: fmt.Sprintf("%04o", st.Mode&0o7777), UID: st.Uid, GID: st.Gid,
 	}
+	var err error
+	if got.Xattrs, err = xattrs(p); err != nil {
+		return got, err
+	}
 	switch st.Mode & syscall.S_IFMT {
 	case syscall.S_IFDIR:
 		got.Type = tree.Dir
@@ -132,4 +138,23 @@ func stat(p string, recorded bom.Entry) (bom.Entry, error) {
 		got.Type = tree.Fifo
 	}
 	return got, nil
+}
+
+// xattrs returns the extended attributes of the file at p, links not followed.
+func xattrs(p string) (bom.Xattrs, error) {
+	buf := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(p, buf)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	out := bom.Xattrs{}
+	for name := range strings.SplitSeq(strings.TrimRight(string(buf[:n]), "\x00"), "\x00") {
+		value := make([]byte, 64<<10)
+		m, err := unix.Lgetxattr(p, name, value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", p, name, err)
+		}
+		out[name] = value[:m]
+	}
+	return out, nil
 }
