@@ -3,12 +3,12 @@
 # should be. What it prints are medians of one run on one machine; the ratios
 # are what is judged, the seconds beside them tell the machine.
 #
-#   test/bench/run.sh [VERSIONS [CHANGED...]]
+#   test/bench/run.sh [VERSIONS]
 #
 # VERSIONS is the versions file of the image (default manifests/versions.yaml),
-# with its lock beside it. Every CHANGED is another versions file with a lock,
-# which differs from VERSIONS in one component or package; the cost of going
-# from one to the other is measured.
+# with its lock beside it. test/bench/variants makes two others of it: in one the
+# kubelet has changed and is 5 MB larger, in the other an early small package
+# has; the cost of going from one to the other is measured.
 #
 #   reference  test/bench/reference compresses the bytes of the image's disk
 #              that are not holes with the same library, level and processors,
@@ -16,12 +16,14 @@
 #              an archive and verifies nothing: a lower bound.
 #   cold       packages are unpacked in the store, nothing is compressed:
 #              at most 1.3 times the reference.
-#   changed    one component changed, the rest is compressed: at most a quarter
-#              of cold.
+#   kubelet    the kubelet changed, the rest is compressed: at most a quarter of
+#   package    cold; the same with an early small package.
 #   again      nothing changed, into an empty directory: under 1 s.
 #   present    nothing changed, the image is there: under 0.5 s, its digest
 #              checked.
 #   memory     of cold, at its highest: at most 256 MiB.
+#
+#   peers      test/bench/peers.sh beside it, as root where its tools are.
 #
 # Building components is not counted: the store is filled first.
 # Run it on a quiet machine: a busy one moves the ratios as well as the seconds.
@@ -35,7 +37,7 @@
 set -euo pipefail
 
 versions=${1:-manifests/versions.yaml}
-[ $# -eq 0 ] || shift
+variants=(kubelet package)
 runs=${BENCH_RUNS:-5}
 bake=$PWD/bin/bake
 
@@ -68,11 +70,10 @@ image() {
 echo "filling the store" >&2
 rm -rf "$dir/raw" "$dir/out" "$dir"/values.*
 eval "$(image "$versions" "$dir/raw")" --format raw >/dev/null
-for changed in "$@"; do
-	eval "$(image "$changed" "$dir/out")" >/dev/null
-	rm -rf "$dir/out"
-done
-rm -rf "$store/values"
+eval "$(image "$versions" "$dir/out")" >/dev/null
+go run ./test/bench/variants -bake "$bake" -versions "$versions" -cache "$store" \
+	-image "$(find "$dir/out" -name '*.tar.gz')" -to "$dir/variants" >/dev/null
+rm -rf "$store/values" "$dir/out"
 eval "$(image "$versions" "$dir/out")" >/dev/null
 # What the store has compressed for VERSIONS alone. Its entries are never
 # written to, so a copy by hard links is a copy.
@@ -97,10 +98,8 @@ measure reference true "$(printf '%q -o %q %q' "$dir/reference" "$dir/reference.
 measure cold "$cold" "$(image "$versions" "$dir/out")"
 measure again "$drop" "$(image "$versions" "$dir/out")"
 measure present true "$(image "$versions" "$dir/out")"
-n=0
-for changed in "$@"; do
-	n=$((n + 1))
-	measure "changed-$n" "$base" "$(image "$changed" "$dir/out")"
+for variant in "${variants[@]}"; do
+	measure "$variant" "$base" "$(image "$dir/variants/$variant/versions.yaml" "$dir/out")"
 done
 
 eval "$cold"
@@ -122,13 +121,18 @@ ratio() { jq -n --argjson a "$1" --argjson b "$2" '$a / $b'; }
 echo
 printf '%-12s %10.3f s\n' reference "$(median reference)" cold "$(median cold)"
 judge cold "$(ratio "$(median cold)" "$(median reference)")" "times the reference" 1.3
-n=0
-for changed in "$@"; do
-	n=$((n + 1))
-	printf '%-12s %10.3f s  (%s)\n' "changed-$n" "$(median "changed-$n")" "$changed"
-	judge "changed-$n" "$(ratio "$(median "changed-$n")" "$(median cold)")" "times cold" 0.25
+for variant in "${variants[@]}"; do
+	printf '%-12s %10.3f s\n' "$variant" "$(median "$variant")"
+	judge "$variant" "$(ratio "$(median "$variant")" "$(median cold)")" "times cold" 0.25
 done
 judge again "$(median again)" s 1
 judge present "$(median present)" s 0.5
 judge memory "$(ratio "$memory" 1024)" MiB 256
+
+if [ "$(id -u)" = 0 ] && command -v mmdebstrap pigz dpkg-scanpackages >/dev/null; then
+	eval "$(image "$versions" "$dir/out")" >/dev/null
+	BENCH_CACHE=$store test/bench/peers.sh "$(find "$dir/out" -name '*.tar.gz')"
+else
+	echo "the mmdebstrap pipeline is not measured: it needs root, and mmdebstrap, pigz and dpkg-dev installed"
+fi
 exit $failed
