@@ -29,9 +29,9 @@
 # Run it on a quiet machine: a busy one moves the ratios as well as the seconds.
 #
 # Environment: BENCH_DIR, scratch space of about 6 GB (default: a temporary
-# directory); BENCH_CACHE, a store to take downloads, packs and built
-# components from (it is added to, never emptied); BENCH_RUNS (default 5);
-# BENCH_FLAGS, further flags of bake image.
+# directory); BENCH_CACHE, the store to use (default: bake in the user's cache
+# directory), whose compressed ranges are dropped and made again; BENCH_RUNS
+# (default 5); BENCH_FLAGS, further flags of bake image.
 #
 # Debian packages: hyperfine, jq, time.
 set -euo pipefail
@@ -59,7 +59,7 @@ else
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 fi
-store=${BENCH_CACHE:-$dir/store}
+store=${BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bake}
 mkdir -p "$store"
 
 # image prints the command that bakes versions file $1 into directory $2.

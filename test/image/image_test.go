@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/test/artifact"
 )
 
 // root is the project's, seen from this package.
@@ -65,7 +66,7 @@ func unable(t *testing.T, format string, args ...any) {
 
 func (s *subject) prepare() error {
 	var err error
-	if s.archive, err = findImage(); err != nil {
+	if s.archive, err = artifact.Image(root); err != nil {
 		return err
 	}
 	f, err := os.Open(strings.TrimSuffix(s.archive, ".tar.gz") + ".json")
@@ -101,20 +102,6 @@ func (s *subject) prepare() error {
 		return fmt.Errorf("%s names partitions %v; want esp and root", f.Name(), s.record.Disk.Partitions)
 	}
 	return nil
-}
-
-func findImage() (string, error) {
-	if path := os.Getenv("BAKE_IMAGE"); path != "" {
-		return path, nil
-	}
-	found, err := filepath.Glob(filepath.Join(root, "out", "*-amd64.tar.gz"))
-	if err != nil {
-		return "", err
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("found %d images in out/ (%s): run `make image`, or name one in BAKE_IMAGE", len(found), strings.Join(found, ", "))
-	}
-	return found[0], nil
 }
 
 // copyRange writes size bytes of from at offset to a sparse file.

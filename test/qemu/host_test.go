@@ -11,13 +11,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/vm"
+	"github.com/nodebake/bake/test/artifact"
 )
 
 // root is the project's, seen from this package.
@@ -68,7 +68,7 @@ func (h *host) prepare() error {
 	if h.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
 		return err
 	}
-	if h.image, err = findImage(); err != nil {
+	if h.image, err = artifact.Image(root); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "bake-qemu-")
@@ -81,20 +81,6 @@ func (h *host) prepare() error {
 	}
 	h.accel = h.tools.Accelerator(ctx, h.disk)
 	return nil
-}
-
-func findImage() (string, error) {
-	if path := os.Getenv("BAKE_IMAGE"); path != "" {
-		return path, nil
-	}
-	found, err := filepath.Glob(filepath.Join(root, "out", "*-amd64.tar.gz"))
-	if err != nil {
-		return "", err
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("found %d images in out/ (%s): run `make image`, or name one in BAKE_IMAGE", len(found), strings.Join(found, ", "))
-	}
-	return found[0], nil
 }
 
 // extract writes the disk of a tar.gz to a sparse file and returns the digest
