@@ -236,17 +236,16 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	// What the store holds is verified when it is read, which may be as late as
 	// when it is written to the image. A damaged entry is made anew, once. That
 	// begins with a new plan: what it was made of may be gone by now.
-	for repaired := map[string]bool{}; ; {
+	for {
 		result, err := b.image(ctx, sources, lock, locked, out)
 		name, ok := damaged(err)
-		if !ok || repaired[name] {
+		if !ok {
 			return result, err
 		}
-		repaired[name] = true
-		b.config.Progress.Note("%v: making it again", err)
-		if err := sources.Forget(name); err != nil {
-			return nil, err
+		if ok, forgetErr := sources.Forget(name); !ok || forgetErr != nil {
+			return nil, errors.Join(err, forgetErr)
 		}
+		b.config.Progress.Note("%v: making it again", err)
 	}
 }
 

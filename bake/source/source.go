@@ -63,7 +63,7 @@ type Source struct {
 
 // New returns a Source for c.
 func New(c Config) *Source {
-	return &Source{c, &packs{Store: c.Store, keys: map[string]string{}}}
+	return &Source{c, &packs{Store: c.Store, keys: map[string]string{}, forgotten: map[string]bool{}}}
 }
 
 // Packs is the store's packs as they must be asked for by whoever makes some
@@ -71,14 +71,16 @@ func New(c Config) *Source {
 func (s *Source) Packs() gomod.Packs { return s.packs }
 
 // Forget drops the pack called name, as a tree.CorruptError names it, from the
-// store, so that the next Fetch makes it again.
-func (s *Source) Forget(name string) error { return s.packs.forget(name) }
+// store, so that the next Fetch makes it again. It does so once for each pack
+// and returns false afterwards: more often would not help.
+func (s *Source) Forget(name string) (bool, error) { return s.packs.forget(name) }
 
 // packs is the store, remembering the key of every pack that it gave out.
 type packs struct {
 	*store.Store
-	mu   sync.Mutex
-	keys map[string]string // by the pack's name
+	mu        sync.Mutex
+	keys      map[string]string // by the pack's name
+	forgotten map[string]bool   // by key
 }
 
 // Pack implements gomod.Packs.
@@ -93,14 +95,19 @@ func (p *packs) remember(name, key string) {
 	p.keys[name] = key
 }
 
-func (p *packs) forget(name string) error {
+func (p *packs) forget(name string) (bool, error) {
 	p.mu.Lock()
 	key, ok := p.keys[name]
+	before := p.forgotten[key]
+	p.forgotten[key] = true
 	p.mu.Unlock()
-	if !ok {
-		return fmt.Errorf("BUG: no pack is called %q", name)
+	switch {
+	case !ok:
+		return false, fmt.Errorf("BUG: no pack is called %q", name)
+	case before:
+		return false, nil
 	}
-	return p.Store.Forget(key)
+	return true, p.Store.Forget(key)
 }
 
 // Package is an OS package and its files.
