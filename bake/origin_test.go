@@ -1,0 +1,121 @@
+package bake_test
+
+import (
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
+)
+
+// TestOrigin bakes with kubelet from its release and from its module.
+func TestOrigin(t *testing.T) {
+	t.Parallel()
+	w, fromRelease := newWorld(t)
+	restore := w.Snapshot()
+	c := w.Config()
+	digests := map[string]manifest.Sum{"release": fromRelease}
+	for _, test := range []struct {
+		name         string
+		gone         bool // the release
+		origin       source.Origin
+		buildMissing bool
+		fresh        bool // another store
+		want         string
+	}{
+		{"reachable", false, "", false, false, "release"},
+		{"reachable, building allowed", false, "", true, false, "release"},
+		{"release forced", false, source.FromRelease, true, false, "release"},
+		{"gone, building allowed", true, "", true, true, "source"},
+		{"still gone, and built already", true, "", true, false, "source"},
+		// From here on both are in one store.
+		{"back again", false, "", true, false, "release"},
+		{"gone, but in the store", true, "", true, false, "release"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			if test.fresh {
+				c = w.Config()
+			}
+			if test.gone {
+				w.Remove(baketest.KubeletRelease)
+			}
+			c := c
+			c.Origin, c.BuildMissing, c.Out = test.origin, test.buildMissing, filepath.Join(t.TempDir(), "out")
+			result := w.Image(c)
+			if digests[test.want] == "" {
+				digests[test.want] = result.SHA256
+			}
+			wantImage(t, c, result, digests[test.want])
+			record := readRecord(t, c)
+			want := []bom.Component{
+				{Name: "kubelet", Version: "v1.30.0", Origin: "release", From: w.URL + baketest.KubeletRelease},
+				{Name: "containerd", Version: "2.0.0", Origin: "release", From: w.URL + baketest.ContainerdRelease},
+				{Name: "kube-proxy", Version: "v1.30.0", Origin: "package", From: "kube-proxy-amd64 1.30.0"},
+			}
+			if test.want == "source" {
+				want[0].Origin, want[0].From, want[0].Toolchain = "source", "example.com/kubelet@v1.30.0", runtime.Version()
+			}
+			for i := range record.Components {
+				record.Components[i].Files = nil
+			}
+			if diff := cmp.Diff(want, record.Components); diff != "" {
+				t.Errorf("components in the record (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if digests["source"] == digests["release"] {
+		t.Error("images of both origins have one digest; want that it tells them apart")
+	}
+
+	t.Run("damaged after it was built", func(t *testing.T) {
+		c := c
+		c.Origin, c.Out = "", filepath.Join(t.TempDir(), "out")
+		w.Remove(baketest.KubeletRelease)
+		defer restore()
+		remove(t, filepath.Join(c.Cache, "values"))
+		remove(t, filepath.Join(c.Cache, "files"))
+		for _, path := range packData(t, c.Cache, "release 1", "gomod") {
+			flip(t, path)
+		}
+		c.BuildMissing = true
+		result, err := baketest.Image(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantImage(t, c, result, digests["source"])
+	})
+}
+
+// TestOriginForced forces an origin that not every component has.
+func TestOriginForced(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	c := w.Config()
+	c.Origin = source.FromSource
+	_, err := baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", w.Versions+":22:3: component containerd has no module that it could be built from (add one, or leave --origin source out)")
+	wantNothing(t, c)
+
+	c.Origin, c.BuildMissing = source.FromRelease, true
+	w.Remove(baketest.KubeletRelease)
+	_, err = baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found")
+	wantNothing(t, c)
+
+	for text, want := range map[string]source.Origin{"": "", "release": source.FromRelease, "source": source.FromSource} {
+		if got, err := bake.ParseOrigin(text); got != want || err != nil {
+			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", text, got, err, want)
+		}
+	}
+	if _, err := bake.ParseOrigin("package"); err == nil {
+		t.Error("ParseOrigin(package) = nil; it cannot be forced")
+	}
+}
