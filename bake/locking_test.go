@@ -1,0 +1,320 @@
+package bake_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
+)
+
+func newBaker(t *testing.T, c bake.Config) *bake.Baker {
+	t.Helper()
+	b, err := bake.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func amd64() []manifest.Arch { return []manifest.Arch{manifest.AMD64} }
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	c := w.Config()
+	b := newBaker(t, c)
+	result, err := b.Lock(t.Context(), w.Now, amd64())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := read(t, w.LockFile())
+	if diff := cmp.Diff(&bake.Result{SHA256: sum(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	lock, err := manifest.ParseLock(w.LockFile(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(packages []manifest.LockedPackage) (out []string) {
+		for _, p := range packages {
+			out = append(out, p.Name+" "+p.Version)
+		}
+		return out
+	}
+	locked := lock.Archs[manifest.AMD64]
+	if diff := cmp.Diff([]string{
+		"base-files 13.8", "base-passwd 3.6", "libtool0 1.0", "linux-image-6.12.1-amd64 6.12.1-1", "linux-image-amd64 6.12.1-1",
+		"shell 0.5", "shim-signed 1.47", "systemd-boot-efi-amd64-signed 257", "tool 1.0",
+	}, names(locked.Packages)); diff != "" {
+		t.Errorf("packages (-want +got):\n%s", diff)
+	}
+	if got, want := names(locked.Extra), []string{"kube-proxy-amd64 1.30.0"}; !slices.Equal(got, want) {
+		t.Errorf("extra packages = %q; want %q", got, want)
+	}
+
+	// The same again, and elsewhere.
+	c.Lock = filepath.Join(t.TempDir(), "other.lock")
+	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, c.Lock); !bytes.Equal(got, text) {
+		t.Errorf("the second lock is\n%s\nwant that of the first", got)
+	}
+	if got, want := list(t, filepath.Dir(c.Lock)), []string{"other.lock"}; !slices.Equal(got, want) {
+		t.Errorf("beside the lock are %q; want %q", got, want)
+	}
+	c.Out = filepath.Join(t.TempDir(), "out")
+	w.Image(c) // with the other lock
+}
+
+// TestLockRefuses locks where something is wrong. The lock that is there stays.
+func TestLockRefuses(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	before := read(t, w.LockFile())
+	restore := w.Snapshot()
+	const inRelease = "/debian/dists/trixie/InRelease"
+	replaced := func(path, old, new string) func(*bake.Config) {
+		return func(*bake.Config) { w.Serve(path, bytes.Replace(w.File(path), []byte(old), []byte(new), 1)) }
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*bake.Config)
+		arches []manifest.Arch
+		later  time.Duration
+		kind   string
+		want   []string
+	}{
+		{"tampered Release", replaced(inRelease, "Suite: stable", "Suite: unstable"), amd64(), 0,
+			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + ": none of its signatures is good: key "}},
+		{"Release without a signature", func(*bake.Config) { w.Serve(inRelease, []byte("Origin: Debian\n")) }, amd64(), 0,
+			"failed", []string{inRelease + ": it does not start with an OpenPGP clearsigned message"}},
+		{"Release of another key", func(c *bake.Config) { c.Keyring = nil }, amd64(), 0,
+			"failed", []string{inRelease + ": none of its signatures is good"}},
+		{"keyring that is none", func(c *bake.Config) { c.Keyring = []byte("key") }, amd64(), 0,
+			"failed", []string{"reading the keyring that was given: "}},
+		{"Release of another suite", func(*bake.Config) { w.Serve(inRelease, w.File("/debian/dists/trixie-updates/InRelease")) }, amd64(), 0,
+			"failed", []string{`codename "trixie-updates", not of trixie`}},
+		{"expired Release", func(*bake.Config) {}, amd64(), 8 * 24 * time.Hour,
+			"failed", []string{"the Release file of trixie expired on 2026-11-29 00:00:00 UTC and it is 2026-11-30 12:00:00 UTC now: the mirror is stale, take another, or this host's clock is wrong"}},
+		{"Release from the future", func(*bake.Config) {}, amd64(), -30 * 24 * time.Hour, "failed", []string{"none of its signatures is good"}},
+		{"tampered index", func(*bake.Config) {
+			path := "/debian/dists/trixie/main/binary-amd64/Packages.gz"
+			w.Serve(path, append(w.File(path), 0))
+		}, amd64(), 0, "failed", []string{"loading trixie of debian: ", "Packages.gz"}},
+		{"no security archive", func(c *bake.Config) { c.Mirrors = []string{"debian=" + w.URL + "/debian"} }, amd64(), 0,
+			"failed", []string{"loading trixie-security of debian-security: no mirror of archive debian-security is known"}},
+		{"mirror can't be reached", func(c *bake.Config) { w.Remove(inRelease) }, amd64(), 0,
+			"failed", []string{w.URL + inRelease + ": 404 Not Found"}},
+		{"architecture that the archive lacks", func(*bake.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
+			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
+		{"no architecture", func(*bake.Config) {}, nil, 0,
+			"input", []string{"a lock is for at least one architecture, and none was given"}},
+		{"package that is not there", func(*bake.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64(), 0,
+			"failed", []string{"resolving packages of trixie for amd64: ", "toool", "image definition tiny"}},
+		{"dependency that is not there", func(*bake.Config) {
+			w.Package("tool").Fields = "Depends: libtool0 (>= 2.0)\n"
+			w.Publish()
+		}, amd64(), 0, "failed", []string{"tool", "libtool0 (>= 2.0)"}},
+		{"package of a component that is not there", func(*bake.Config) { w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: proxy-{arch}") }, amd64(), 0,
+			"failed", []string{"proxy-amd64"}},
+		{"directory that is not there", func(c *bake.Config) { c.Lock = filepath.Join(w.Dir, "nowhere", "new.lock") }, amd64(), 0,
+			"failed", []string{"writing the lock: open " + filepath.Join(w.Dir, "nowhere")}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			c := w.Config()
+			test.change(&c)
+			_, err := newBaker(t, c).Lock(t.Context(), w.Now.Add(test.later), test.arches)
+			wantError(t, err, test.kind, test.want...)
+			if err != nil && strings.Contains(err.Error(), "BUG") {
+				t.Errorf("the error takes the user's mistake for ours: %v", err)
+			}
+			if !bytes.Equal(read(t, w.LockFile()), before) {
+				t.Error("the lock that was there has changed")
+			}
+			if got, want := list(t, w.Dir), []string{"definition", "modules", "proxy", "versions.lock", "versions.yaml"}; !slices.Equal(got, want) {
+				t.Errorf("beside the lock are %q; want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestLockExpired(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	_, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now.AddDate(0, 0, 8), amd64())
+	var expired *debian.ExpiredError
+	if !errors.As(err, &expired) || expired.Suite != "trixie" {
+		t.Errorf("Lock() in 8 days = %v; want an ExpiredError", err)
+	}
+	// Images are made of a lock for ever.
+	w.Lock()
+	w.Remove("/debian/dists/trixie/InRelease")
+	w.Image(w.Config())
+}
+
+func TestLockCancelled(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := w.Config()
+	c.Progress = &recorder{on: func(event int) {
+		if event == 3 {
+			cancel()
+		}
+	}}
+	if _, err := newBaker(t, c).Lock(ctx, w.Now, amd64()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Lock() = %v; want that it was cancelled", err)
+	}
+	if _, err := os.Stat(w.LockFile()); err == nil {
+		t.Error("there is a lock")
+	}
+}
+
+// TestCheckLock publishes newer packages after locking.
+func TestCheckLock(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	restore := w.Snapshot()
+	newer := func(name, version, suite string) *baketest.Package {
+		return &baketest.Package{Name: name, Version: version, Suite: suite}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*bake.Config)
+		kind   string
+		want   []string // in the error
+		report bake.LockReport
+	}{
+		{"fresh", func(*bake.Config) {}, "done", nil, bake.LockReport{}},
+		{"update", func(*bake.Config) {
+			w.Packages = append(w.Packages, newer("libtool0", "1.1", "trixie-updates"))
+		}, "done", nil, bake.LockReport{Updates: []bake.LockedUpdate{{"libtool0", "1.0", "1.1", "trixie-updates"}}}},
+		{"older version in security", func(*bake.Config) {
+			w.Packages = append(w.Packages, newer("tool", "1.0~deb13u1", "trixie-security"))
+		}, "done", nil, bake.LockReport{}},
+		{"security update", func(*bake.Config) {
+			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
+		}, "outdated", []string{w.LockFile() + " misses 1 security updates (run `bake lock`):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
+			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
+		// What closes the hole may have reached the suite in a later version still.
+		{"security update, and a newer version in the suite", func(*bake.Config) {
+			w.Package("tool").Version = "1.2"
+			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
+		}, "outdated", []string{"tool 1.0, trixie has 1.2"},
+			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.2", "trixie"}}}},
+		{"security update of what is not installed", func(*bake.Config) {
+			w.Packages = append(w.Packages, newer("kube-proxy-amd64", "1.30.1", "trixie-security"))
+		}, "outdated", []string{"kube-proxy-amd64 1.30.0, trixie-security has 1.30.1"},
+			bake.LockReport{Security: []bake.LockedUpdate{{"kube-proxy-amd64", "1.30.0", "1.30.1", "trixie-security"}}}},
+		{"stale", func(*bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
+			"stale", []string{w.LockFile() + " is stale"}, bake.LockReport{Stale: "stale"}},
+		{"stale, and a security update", func(*bake.Config) {
+			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
+		}, "stale", []string{w.LockFile() + " is stale", "misses 1 security updates"},
+			bake.LockReport{Stale: "stale", Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
+		{"stale, and no mirror answers", func(c *bake.Config) {
+			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			c.Mirrors = nil
+		}, "stale", []string{w.LockFile() + " is stale", "no mirror of archive debian is known"}, bake.LockReport{Stale: "stale"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			c := w.Config()
+			test.change(&c)
+			w.Publish()
+			before := read(t, w.LockFile())
+			report, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+			wantError(t, err, test.kind, test.want...)
+			if report == nil {
+				t.Fatal("there is no report")
+			}
+			if report.Stale != "" {
+				report.Stale = "stale"
+			}
+			want := test.report
+			want.Lock = w.LockFile()
+			for _, updates := range []*[]bake.LockedUpdate{&want.Security, &want.Updates} {
+				if *updates == nil {
+					*updates = []bake.LockedUpdate{}
+				}
+			}
+			if diff := cmp.Diff(&want, report); diff != "" {
+				t.Errorf("report (-want +got):\n%s", diff)
+			}
+			if !bytes.Equal(read(t, w.LockFile()), before) {
+				t.Error("checking has changed the lock")
+			}
+		})
+	}
+	t.Run("mirror can't be reached", func(t *testing.T) {
+		c := w.Config()
+		c.Mirrors = nil
+		report, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+		wantError(t, err, "failed", "no mirror of archive debian is known")
+		if report != nil {
+			t.Errorf("report = %+v; want none, since nothing is known", report)
+		}
+	})
+	t.Run("no lock", func(t *testing.T) {
+		c := w.Config()
+		c.Lock = filepath.Join(w.Dir, "none.lock")
+		_, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+		wantError(t, err, "input", "there is no lock "+c.Lock)
+	})
+}
+
+// TestDiffLocks locks before and after an archive has moved on, and bakes with
+// either lock while mirrors still have both.
+func TestDiffLocks(t *testing.T) {
+	t.Parallel()
+	w, before := newWorld(t)
+	w.Package("tool").Version = "1.1"
+	w.Package("tool").Fields = "Depends: libtool1\n"
+	w.Package("libtool0").Name = "libtool1"
+	w.Package("kube-proxy-amd64").Version = "1.30.1"
+	w.Publish()
+	c := w.Config()
+	c.Lock = filepath.Join(w.Dir, "new.lock")
+	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := bake.DiffLocks(w.LockFile(), c.Lock, manifest.AMD64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{
+		"- libtool0 1.0", "+ libtool1 1.0", "tool 1.0 -> 1.1", "kube-proxy-amd64 1.30.0 -> 1.30.1 (not installed)",
+	}, got); diff != "" {
+		t.Errorf("difference (-want +got):\n%s", diff)
+	}
+	if same, err := bake.DiffLocks(c.Lock, c.Lock, manifest.AMD64); len(same) > 0 || err != nil {
+		t.Errorf("difference to itself = %q, %v; want none", same, err)
+	}
+	_, err = bake.DiffLocks(filepath.Join(w.Dir, "none.lock"), c.Lock, manifest.AMD64)
+	wantError(t, err, "input", "none.lock")
+
+	after := w.Image(c)
+	if after.SHA256 == before {
+		t.Error("the new lock gives the old image")
+	}
+	c.Lock = ""
+	wantImage(t, c, w.Image(c), before)
+}
