@@ -89,7 +89,7 @@ func TestBadInput(t *testing.T) {
 			w.Remove(baketest.KubeletRelease)
 			w.BreakProxy()
 			c.BuildMissing = true
-		}, "failed", []string{"preparing to build kubelet v1.30.0 from its Go module: ", "example.com/kubelet@v1.30.0"}},
+		}, "failed", []string{"component kubelet v1.30.0: its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found; nor can it be built: preparing to build kubelet v1.30.0 from its Go module: ", "example.com/kubelet@v1.30.0"}},
 		{"several releases are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.KubeletRelease)
 			w.Remove(baketest.ContainerdRelease)
@@ -113,7 +113,7 @@ func TestBadInput(t *testing.T) {
 		// Packages.
 		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
 			"superseded", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
-				"1 locked packages can't be had: mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)"}},
+				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)"}},
 		{"package and release are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(w.Package("tool").Pool())
 			w.Remove(baketest.ContainerdRelease)
@@ -134,13 +134,13 @@ func TestBadInput(t *testing.T) {
 		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{"ftp://mirror.example"} },
 			"input", []string{"mirror \"ftp://mirror.example\": it is not a URL of http:// or https://"}},
 		{"mirror has a shorter file", func(t *testing.T, c *bake.Config) { w.Serve(w.Package("tool").Pool(), []byte("<html>")) },
-			"failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool(), "6 bytes, want "}},
+			"failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": it is 6 bytes, want "}},
 		{"mirror has another file", func(t *testing.T, c *bake.Config) {
 			w.Serve(w.Package("tool").Pool(), bytes.Repeat([]byte("x"), len(w.File(w.Package("tool").Pool()))))
 		}, "failed", []string{"tool 1.0 from " + w.URL + w.Package("tool").Pool() + " is sha256:", "nothing was kept"}},
 		{"package of another name", lie(w, func(p *baketest.Package) {
 			p.Control = "Package: fool\nVersion: 1.0\nArchitecture: amd64\n"
-		}), "failed", []string{"package tool", "the package says that it is fool 1.0 for amd64, want tool 1.0 for amd64"}},
+		}), "failed", []string{"storing package tool: unpacking tool_1.0_amd64.deb: the package says that it is fool 1.0 for amd64, want tool 1.0 for amd64"}},
 		{"package of another version", lie(w, func(p *baketest.Package) {
 			p.Control = "Package: tool\nVersion: 1.1\nArchitecture: amd64\n"
 		}), "failed", []string{"package tool", "the package says that it is tool 1.1 for amd64, want tool 1.0 for amd64"}},
@@ -152,7 +152,7 @@ func TestBadInput(t *testing.T) {
 		}), "failed", []string{"package tool", "data.tar.gz"}},
 		{"package that is none", lie(w, func(p *baketest.Package) {
 			p.Change = func([]byte) []byte { return []byte("hello") }
-		}), "failed", []string{"package tool"}},
+		}), "failed", []string{"package tool", "unpacking tool_1.0_amd64.deb: reading ar magic: unexpected EOF"}},
 		{"package with wrong digests of its own", lie(w, func(p *baketest.Package) {
 			p.MD5Sums = "00000000000000000000000000000000  etc/tool.conf\n"
 		}), "failed", []string{"package tool", "etc/tool.conf", "MD5"}},
@@ -171,7 +171,7 @@ func TestBadInput(t *testing.T) {
 		{"no boot loader", func(t *testing.T, c *bake.Config) {
 			w.Edit("definition/image.yaml", "- shim-signed\n", "")
 			w.Lock()
-		}, "failed", []string{"usr/lib/shim/shimx64.efi.signed: add the package shim-signed to the image definition"}},
+		}, "failed", []string{"planning the EFI system partition: the root has no file usr/lib/shim/shimx64.efi.signed: add the package shim-signed to the image definition"}},
 		{"kernel module that is not there", func(t *testing.T, c *bake.Config) {
 			w.Edit("definition/image.yaml", "- virtio_scsi\n", "- virtio_scsi\n  - floppy\n")
 			w.Lock()

@@ -128,7 +128,7 @@ type OutdatedError struct {
 }
 
 func (e *OutdatedError) Error() string {
-	text := fmt.Sprintf("%s misses %d security updates (run `bake lock`):", e.Lock, len(e.Updates))
+	text := fmt.Sprintf("%s misses security updates (run `bake lock`):", e.Lock)
 	for _, u := range e.Updates {
 		text += fmt.Sprintf("\n  %s %s, %s has %s", u.Name, u.Locked, u.Suite, u.Available)
 	}

@@ -119,7 +119,7 @@ func TestLockRefuses(t *testing.T) {
 		{"no security archive", func(c *bake.Config) { c.Mirrors = []string{"debian=" + w.URL + "/debian"} }, amd64(), 0,
 			"failed", []string{"loading trixie-security of debian-security: no mirror of archive debian-security is known"}},
 		{"mirror can't be reached", func(c *bake.Config) { w.Remove(inRelease) }, amd64(), 0,
-			"failed", []string{w.URL + inRelease + ": 404 Not Found"}},
+			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " can't be had: 404 Not Found"}},
 		{"architecture that the archive lacks", func(*bake.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
 		{"no architecture", func(*bake.Config) {}, nil, 0,
@@ -211,7 +211,7 @@ func TestCheckLock(t *testing.T) {
 		}, "done", nil, bake.LockReport{}},
 		{"security update", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
-		}, "outdated", []string{w.LockFile() + " misses 1 security updates (run `bake lock`):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
+		}, "outdated", []string{w.LockFile() + " misses security updates (run `bake lock`):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
 			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
 		// What closes the hole may have reached the suite in a later version still.
 		{"security update, and a newer version in the suite", func(*bake.Config) {
@@ -228,7 +228,7 @@ func TestCheckLock(t *testing.T) {
 		{"stale, and a security update", func(*bake.Config) {
 			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
-		}, "stale", []string{w.LockFile() + " is stale", "misses 1 security updates"},
+		}, "stale", []string{w.LockFile() + " is stale", "misses security updates"},
 			bake.LockReport{Stale: "stale", Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
 		{"stale, and no mirror answers", func(c *bake.Config) {
 			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")

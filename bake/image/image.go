@@ -87,7 +87,7 @@ func Compose(c Config) (*Image, error) {
 		Epoch: c.Epoch, Derive: c.Derive,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("composing the EFI system partition: %w", err)
+		return nil, err // it says what it was planning
 	}
 	image.ESP, image.KernelVersion, image.CommandLine = esp.Tree, esp.KernelVersion, esp.CommandLine
 	if err := image.layOut(c); err != nil {

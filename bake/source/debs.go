@@ -37,13 +37,12 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 			task.Add(int64(n))
 			return n, err
 		}), p.Size, w)
+		if err == nil {
+			err = control.Check(p.Name, p.Version, p.Arch)
+		}
 		if err != nil {
 			task.End("failed")
-			return err
-		}
-		if err := control.Check(p.Name, p.Version, p.Arch); err != nil {
-			task.End("failed")
-			return err
+			return fmt.Errorf("unpacking %s: %w", path.Base(p.Path), err)
 		}
 		task.End("done")
 		return nil

@@ -153,7 +153,7 @@ type SupersededError struct {
 }
 
 func (e *SupersededError) Error() string {
-	return fmt.Sprintf("%v\n%d locked packages can't be had: mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)", e.Err, len(e.Packages))
+	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)", e.Err, len(e.Packages))
 }
 
 func (e *SupersededError) Unwrap() error { return e.Err }
@@ -314,7 +314,10 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component) (plann
 	}
 	s.Progress.Note("component %s %s: %v; building it from %s %s instead", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
 	planned.origin = FromSource
-	return planned, s.Builder.Preflight(ctx, c, s.Arch, s.Modules)
+	if buildErr := s.Builder.Preflight(ctx, c, s.Arch, s.Modules); buildErr != nil {
+		return planned, fmt.Errorf("component %s %s: %w; nor can it be built: %w", c.Name, c.Version, err, buildErr)
+	}
+	return planned, nil
 }
 
 // planRelease fills in the request of a component and proves that its release

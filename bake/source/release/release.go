@@ -155,12 +155,20 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
-	if len(e.Tried) == 0 {
+	switch {
+	case len(e.Tried) == 0:
 		return fmt.Sprintf("%s can't be had: no URL is known for it", e.Name)
+	case len(e.Tried) == 1 && e.Tried[0].URL == e.Name: // it has no other name
+		return fmt.Sprintf("%s can't be had: %v", e.Name, e.Tried[0].Err)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s can't be had:", e.Name)
 	for _, t := range e.Tried {
+		if digest := (*DigestError)(nil); errors.As(t.Err, &digest) {
+			// Its own text begins with name and URL.
+			fmt.Fprintf(&b, "\n  %s: it is %s, want %s", t.URL, digest.Got, digest.Want)
+			continue
+		}
 		fmt.Fprintf(&b, "\n  %s: %v", t.URL, t.Err)
 	}
 	return b.String()
