@@ -1,3 +1,5 @@
+//go:build components
+
 package gomod
 
 import (
@@ -32,10 +34,10 @@ var (
 // TestComponents builds real components, with minutes of work and downloads of
 // hundreds of megabytes, only when asked:
 //
-//	go test -run Components -v -timeout 1h ./bake/source/gomod -components runc,crictl
+//	go test -tags components -run Components -v -timeout 1h ./bake/source/gomod -components runc,crictl
 func TestComponents(t *testing.T) {
 	if *componentsFlag == "" {
-		t.Skip("builds no component unless told which: -components runc,crictl")
+		t.Fatal("say which components to build: -components runc,crictl")
 	}
 	data, err := os.ReadFile(*versionsFlag)
 	if err != nil {
