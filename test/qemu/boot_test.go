@@ -165,5 +165,10 @@ func (w *worker) containerdAnswers() {
 	if !ready["RuntimeReady"] {
 		w.t.Errorf("crictl info: conditions %v; want RuntimeReady", ready)
 	}
+	// Nothing has configured the node, and its judge says so in one line.
+	health, err := w.try("/usr/lib/bake/firstboot health -deadline 10s")
+	if want := "firstboot: failed: not healthy within 10s: container runtime: NetworkReady is false"; err == nil || !strings.HasPrefix(health, want) || !strings.Contains(health, "; kubelet: ") {
+		w.t.Errorf("firstboot health = %q, %v; want %q and the kubelet", health, err, want)
+	}
 	w.t.Logf("containerd: %s", strings.ReplaceAll(w.run("containerd --version; runc --version | head -n 1"), "\n", "; "))
 }
