@@ -21,6 +21,9 @@ import (
 const (
 	firstbootPath = "usr/lib/bake/firstboot"
 	recordPath    = "usr/lib/bake/image.json"
+
+	// Only where the versions file gives package sources.
+	aptSourcesPath = "etc/apt/sources.list.d/bake.sources"
 )
 
 // composed is a disk and its record, not yet written.
@@ -71,6 +74,9 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	config.Extra = []tree.Entry{
 		file(firstbootPath, 0o755, firstboot),
 		file(recordPath, 0o644, inside.Bytes()),
+	}
+	if sources := b.versions.OS.APTSources; sources != "" {
+		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
 	}
 	made, err := image.Compose(config)
 	if err != nil {
