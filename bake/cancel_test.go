@@ -3,6 +3,8 @@ package bake_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,43 +24,44 @@ func TestCancel(t *testing.T) {
 	c := w.Config()
 	c.Progress = &all
 	w.Image(c)
-	const points = 24
-	completed := 0
-	for i := range points {
-		at := 1 + i*(all.events-1)/(points-1)
-		c := w.Config()
-		ctx, cancel := context.WithCancel(t.Context())
-		var cancelled time.Time
-		sink := recorder{on: func(event int) {
-			if event == at {
-				cancelled = time.Now()
-				cancel()
-			}
-		}}
-		c.Progress = &sink
-		result, err := baketest.Image(ctx, c)
-		took := time.Since(cancelled)
-		if cancelled.IsZero() {
-			cancel() // how many events there are differs a little
-		} else if took > prompt {
-			t.Errorf("event %d of %d: the bake returned %v after it was cancelled", at, all.events, took)
+	const points = 20
+	var completed atomic.Int32
+	t.Run("at", func(t *testing.T) {
+		for i := range points {
+			at := 1 + i*(all.events-1)/(points-1)
+			t.Run(fmt.Sprintf("event %d of %d", at, all.events), func(t *testing.T) {
+				t.Parallel()
+				c := w.Config()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var cancelled time.Time
+				c.Progress = &recorder{on: func(event int) {
+					if event == at {
+						cancelled = time.Now()
+						cancel()
+					}
+				}}
+				result, err := baketest.Image(ctx, c)
+				// How many events there are differs a little.
+				if took := time.Since(cancelled); !cancelled.IsZero() && took > prompt {
+					t.Errorf("the bake returned %v after it was cancelled", took)
+				}
+				if err == nil { // at its very end
+					completed.Add(1)
+					wantImage(t, c, result, want)
+					return
+				}
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("Image() = %v; want that it was cancelled", err)
+				}
+				wantNothing(t, c)
+				c.Progress = nil
+				wantImage(t, c, w.Image(c), want)
+			})
 		}
-		switch {
-		case err == nil: // at its very end
-			wantImage(t, c, result, want)
-			completed++
-			continue
-		case !errors.Is(err, context.Canceled):
-			t.Errorf("event %d of %d: Image() = %v; want that it was cancelled", at, all.events, err)
-		}
-		wantNothing(t, c)
-		wantImage(t, c, w.Image(c), want)
-		if t.Failed() {
-			t.Fatalf("failed at event %d of %d", at, all.events)
-		}
-	}
-	if completed > 2 {
-		t.Errorf("%d of %d bakes completed though they were cancelled; want those alone that were about to", completed, points)
+	})
+	if n := completed.Load(); n > 2 {
+		t.Errorf("%d of %d bakes completed though they were cancelled; want those alone that were about to", n, points)
 	}
 }
 

@@ -94,21 +94,6 @@ func TestBadInput(t *testing.T) {
 			w.Remove(baketest.KubeletRelease)
 			w.Remove(baketest.ContainerdRelease)
 		}, "failed", []string{w.URL + baketest.KubeletRelease, w.URL + baketest.ContainerdRelease}},
-		{"release archive that leaves its directory", hostile(w, baketest.File{Path: "../../etc/passwd", Content: "x"}),
-			"failed", []string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: its member \"../../etc/passwd\" leaves the archive"}},
-		{"release archive with an absolute path", hostile(w, baketest.File{Path: "/etc/passwd", Content: "x"}),
-			"failed", []string{"its member \"/etc/passwd\" has an absolute name"}},
-		{"release archive with a link out of it", hostile(w, baketest.File{Path: "bin/ctr", Link: "../../../etc/shadow"}),
-			"failed", []string{"its link \"bin/ctr\" leads to \"../../../etc/shadow\", out of the archive"}},
-		{"release archive with a device", hostile(w, baketest.File{Path: "bin/sda", Type: '4'}),
-			"failed", []string{"\"bin/sda\", which " + w.Versions + ":29: \"bin/*\" selects, is a block device"}},
-		{"release archive that is a bomb", hostile(w, baketest.File{Path: "bin/zero", Content: strings.Repeat("\x00", 40<<20)}),
-			"failed", []string{"it decompresses to far more than a release has"}},
-		{"release archive that is cut off", func(t *testing.T, c *bake.Config) {
-			w.Containerd = w.Containerd[:len(w.Containerd)-100]
-			w.WriteVersions()
-			w.Lock()
-		}, "failed", []string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: "}},
 
 		// Packages.
 		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
@@ -138,44 +123,6 @@ func TestBadInput(t *testing.T) {
 		{"mirror has another file", func(t *testing.T, c *bake.Config) {
 			w.Serve(w.Package("tool").Pool(), bytes.Repeat([]byte("x"), len(w.File(w.Package("tool").Pool()))))
 		}, "failed", []string{"tool 1.0 from " + w.URL + w.Package("tool").Pool() + " is sha256:", "nothing was kept"}},
-		{"package of another name", lie(w, func(p *baketest.Package) {
-			p.Control = "Package: fool\nVersion: 1.0\nArchitecture: amd64\n"
-		}), "failed", []string{"storing package tool: unpacking tool_1.0_amd64.deb: the package says that it is fool 1.0 for amd64, want tool 1.0 for amd64"}},
-		{"package of another version", lie(w, func(p *baketest.Package) {
-			p.Control = "Package: tool\nVersion: 1.1\nArchitecture: amd64\n"
-		}), "failed", []string{"package tool", "the package says that it is tool 1.1 for amd64, want tool 1.0 for amd64"}},
-		{"package with a member too many", lie(w, func(p *baketest.Package) {
-			p.Change = func(deb []byte) []byte { return baketest.AppendMember(deb, "extra", []byte("x")) }
-		}), "failed", []string{"package tool", "member extra after data.tar"}},
-		{"package that is cut off", lie(w, func(p *baketest.Package) {
-			p.Change = func(deb []byte) []byte { return deb[:len(deb)-1000] }
-		}), "failed", []string{"package tool", "data.tar.gz"}},
-		{"package that is none", lie(w, func(p *baketest.Package) {
-			p.Change = func([]byte) []byte { return []byte("hello") }
-		}), "failed", []string{"package tool", "unpacking tool_1.0_amd64.deb: reading ar magic: unexpected EOF"}},
-		{"package with wrong digests of its own", lie(w, func(p *baketest.Package) {
-			p.MD5Sums = "00000000000000000000000000000000  etc/tool.conf\n"
-		}), "failed", []string{"package tool", "etc/tool.conf", "MD5"}},
-		{"package that leaves the root", lie(w, func(p *baketest.Package) {
-			p.Files = append(p.Files, baketest.File{Path: "../../escape", Content: "x"})
-		}), "failed", []string{"package tool", "../../escape"}},
-		{"package with a file below its own link", lie(w, func(p *baketest.Package) {
-			p.Files = append(p.Files, baketest.File{Path: "opt", Link: "/etc"}, baketest.File{Path: "opt/passwd", Content: "x"})
-		}), "failed", []string{"package tool", "opt/passwd"}},
-		{"two packages with one path", lie(w, func(p *baketest.Package) {
-			p.Files = append(p.Files, baketest.File{Path: "usr/bin/sh", Content: "x"})
-		}), "failed", []string{"composing the root file system: /usr/bin/sh comes from both package shell and package tool"}},
-		{"a package and a component with one path", lie(w, func(p *baketest.Package) {
-			p.Files = append(p.Files, baketest.File{Path: "usr/local/bin/kubelet", Content: "x"})
-		}), "failed", []string{"/usr/local/bin/kubelet comes from both package tool and component kubelet"}},
-		{"no boot loader", func(t *testing.T, c *bake.Config) {
-			w.Edit("definition/image.yaml", "- shim-signed\n", "")
-			w.Lock()
-		}, "failed", []string{"planning the EFI system partition: the root has no file usr/lib/shim/shimx64.efi.signed: add the package shim-signed to the image definition"}},
-		{"kernel module that is not there", func(t *testing.T, c *bake.Config) {
-			w.Edit("definition/image.yaml", "- virtio_scsi\n", "- virtio_scsi\n  - floppy\n")
-			w.Lock()
-		}, "failed", []string{"no module floppy, neither as a file nor built in (the image definition names it)"}},
 
 		// Directories.
 		{"output directory below a file", func(t *testing.T, c *bake.Config) { c.Out = filepath.Join(w.Versions, "out") },
@@ -205,9 +152,87 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestHostileInput bakes what was pinned and locked, and is not fit to be used. All
+// of it goes through one store, with which a good bake succeeds in the end.
+func TestHostileInput(t *testing.T) {
+	t.Parallel()
+	w, want := newWorld(t)
+	restore := w.Snapshot()
+	c := w.Config()
+	for _, test := range []struct {
+		name  string
+		wrong func()
+		want  []string // in the error
+	}{
+		{"release archive that leaves its directory", hostile(w, baketest.File{Path: "../../etc/passwd", Content: "x"}),
+			[]string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: its member \"../../etc/passwd\" leaves the archive"}},
+		{"release archive with an absolute path", hostile(w, baketest.File{Path: "/etc/passwd", Content: "x"}),
+			[]string{"its member \"/etc/passwd\" has an absolute name"}},
+		{"release archive with a link out of it", hostile(w, baketest.File{Path: "bin/ctr", Link: "../../../etc/shadow"}),
+			[]string{"its link \"bin/ctr\" leads to \"../../../etc/shadow\", out of the archive"}},
+		{"release archive with a device", hostile(w, baketest.File{Path: "bin/sda", Type: '4'}),
+			[]string{"\"bin/sda\", which " + w.Versions + ":29: \"bin/*\" selects, is a block device"}},
+		{"release archive that is a bomb", hostile(w, baketest.File{Path: "bin/zero", Content: strings.Repeat("\x00", 40<<20)}),
+			[]string{"it decompresses to far more than a release has"}},
+		{"release archive that is cut off", func() {
+			w.Containerd = w.Containerd[:len(w.Containerd)-100]
+			w.WriteVersions()
+			w.Lock()
+		}, []string{"component containerd: unpacking containerd-2.0.0-amd64.tar.gz: "}},
+
+		{"package of another name", lie(w, func(p *baketest.Package) {
+			p.Control = "Package: fool\nVersion: 1.0\nArchitecture: amd64\n"
+		}), []string{"storing package tool: unpacking tool_1.0_amd64.deb: the package says that it is fool 1.0 for amd64, want tool 1.0 for amd64"}},
+		{"package of another version", lie(w, func(p *baketest.Package) {
+			p.Control = "Package: tool\nVersion: 1.1\nArchitecture: amd64\n"
+		}), []string{"package tool", "the package says that it is tool 1.1 for amd64, want tool 1.0 for amd64"}},
+		{"package with a member too many", lie(w, func(p *baketest.Package) {
+			p.Change = func(deb []byte) []byte { return baketest.AppendMember(deb, "extra", []byte("x")) }
+		}), []string{"package tool", "member extra after data.tar"}},
+		{"package that is cut off", lie(w, func(p *baketest.Package) {
+			p.Change = func(deb []byte) []byte { return deb[:len(deb)-1000] }
+		}), []string{"package tool", "data.tar.gz"}},
+		{"package that is none", lie(w, func(p *baketest.Package) {
+			p.Change = func([]byte) []byte { return []byte("hello") }
+		}), []string{"package tool", "unpacking tool_1.0_amd64.deb: reading ar magic: unexpected EOF"}},
+		{"package with wrong digests of its own", lie(w, func(p *baketest.Package) {
+			p.MD5Sums = "00000000000000000000000000000000  etc/tool.conf\n"
+		}), []string{"package tool", "etc/tool.conf", "MD5"}},
+		{"package that leaves the root", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "../../escape", Content: "x"})
+		}), []string{"package tool", "../../escape"}},
+		{"package with a file below its own link", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "opt", Link: "/etc"}, baketest.File{Path: "opt/passwd", Content: "x"})
+		}), []string{"package tool", "opt/passwd"}},
+		{"two packages with one path", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "usr/bin/sh", Content: "x"})
+		}), []string{"composing the root file system: /usr/bin/sh comes from both package shell and package tool"}},
+		{"a package and a component with one path", lie(w, func(p *baketest.Package) {
+			p.Files = append(p.Files, baketest.File{Path: "usr/local/bin/kubelet", Content: "x"})
+		}), []string{"/usr/local/bin/kubelet comes from both package tool and component kubelet"}},
+		{"no boot loader", func() {
+			w.Edit("definition/image.yaml", "- shim-signed\n", "")
+			w.Lock()
+		}, []string{"planning the EFI system partition: the root has no file usr/lib/shim/shimx64.efi.signed: add the package shim-signed to the image definition"}},
+		{"kernel module that is not there", func() {
+			w.Edit("definition/image.yaml", "- virtio_scsi\n", "- virtio_scsi\n  - floppy\n")
+			w.Lock()
+		}, []string{"no module floppy, neither as a file nor built in (the image definition names it)"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			test.wrong()
+			_, err := baketest.Image(t.Context(), c)
+			wantError(t, err, "failed", test.want...)
+			wantNothing(t, c)
+		})
+	}
+	wantImage(t, c, w.Image(c), want)
+}
+
 // hostile puts a member into the release of containerd.
-func hostile(w *baketest.World, f baketest.File) func(*testing.T, *bake.Config) {
-	return func(*testing.T, *bake.Config) {
+func hostile(w *baketest.World, f baketest.File) func() {
+	return func() {
 		w.Containerd = baketest.Tarball(baketest.File{Path: "bin/containerd", Content: "x"}, f)
 		w.WriteVersions()
 		w.Lock()
@@ -216,8 +241,8 @@ func hostile(w *baketest.World, f baketest.File) func(*testing.T, *bake.Config) 
 
 // lie publishes another package tool of the same name and version, and locks
 // it.
-func lie(w *baketest.World, change func(*baketest.Package)) func(*testing.T, *bake.Config) {
-	return func(*testing.T, *bake.Config) {
+func lie(w *baketest.World, change func(*baketest.Package)) func() {
+	return func() {
 		change(w.Package("tool"))
 		w.Publish()
 		w.Lock()
