@@ -1,0 +1,211 @@
+package bake_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/nodebake/bake"
+
+// rule says what packages may import of this module. Paths are relative to it.
+// A pattern is one of path.Match; a last element ** stands for the directory
+// before it and everything below.
+type rule struct {
+	packages string
+	imports  []string
+	why      string
+}
+
+// rules are the house of docs/design.md: imports point down. The first rule that
+// matches a package holds for it, and every package needs one. Tests may import
+// what they like.
+func rules() []rule {
+	return []rule{
+		{"cmd/bake", []string{"bake", "bake/manifest", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "images/worker", "units"},
+			"commands use the orchestration, and read what it wrote"},
+		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
+		{"cmd/init", []string{"initramfs"}, "the same"},
+		{"firstboot/**", []string{"firstboot/**"}, "it runs on workers, and never imports bake"},
+		{"initramfs", []string{"bake/image/gpt", "bake/image/extent", "bake/tree"}, "it reads partition tables, and nothing else of bake's"},
+		{"units", nil, "files"},
+		{"images/*", nil, "files"},
+		{"manifests", nil, "files"},
+		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
+
+		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
+			"the orchestration configures the rooms that it hands to the wings' faces"},
+		{"bake/baketest", []string{"bake", "bake/manifest", "units"}, "a world for tests"},
+
+		// The wings know what is below them and not each other.
+		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
+		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/release", "bake/manifest", "bake/progress"}, "packages are downloads like others"},
+		{"bake/source/debian/ar", nil, "a format"},
+		{"bake/source/debian/deb822", nil, "a format"},
+		{"bake/source/debian/closure", []string{"bake/tree"}, "it computes"},
+		{"bake/source/debian/*", []string{"bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/tree"}, "they read formats, and fetch nothing"},
+		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
+		{"bake/source/release", []string{"bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
+		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
+
+		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},
+		{"bake/image/rootfs/**", []string{"bake/image/rootfs/*", "bake/manifest", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image/boot", []string{"bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
+		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent"}, "partitions are lists of extents"},
+		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/tree"}, "it writes lists of extents"},
+		// Formats know trees and extents, never plans, hosts or each other.
+		{"bake/image/extent", []string{"bake/tree"}, "lists of ranges of blobs"},
+		{"bake/image/ext4/**", []string{"bake/image/ext4/internal/*", "bake/image/extent", "bake/tree"}, "a format"},
+		{"bake/image/fat", []string{"bake/image/extent", "bake/tree"}, "a format"},
+		{"bake/image/gpt", []string{"bake/image/extent", "bake/tree"}, "a format"},
+		{"bake/image/cpio", []string{"bake/tree"}, "a format"},
+
+		{"bake/bom", []string{"bake/manifest", "bake/tree"}, "a record"},
+		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
+		{"bake/check", []string{"bake/bom", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
+		{"bake/guest", []string{"bake/manifest"}, "two programs"},
+		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/metadatatest"}, "a machine, whatever it runs"},
+
+		// What everything stands on.
+		{"bake/manifest", []string{"bake/tree"}, "what is wanted"},
+		{"bake/tree", nil, "files and their content"},
+		{"bake/progress", nil, "it knows not who works"},
+
+		{"test/**", []string{"**"}, "tests may use everything"},
+	}
+}
+
+func matches(pattern, pkg string) bool {
+	if dir, ok := strings.CutSuffix(pattern, "**"); ok {
+		dir = strings.TrimSuffix(dir, "/")
+		return dir == "" || pkg == dir || strings.HasPrefix(pkg, dir+"/")
+	}
+	ok, err := path.Match(pattern, pkg)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return ok
+}
+
+// goPackage is what `go list -json` says of a package.
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+// goList runs go list for linux/amd64: what is built where tests run may differ.
+func goList(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Dir = ".."
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("go list: %v: %s", err, stderr.String())
+	}
+	var packages []goPackage
+	for dec := json.NewDecoder(&stdout); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	packages := goList(t, "./...")
+	for _, problem := range checkImports(packages, rules()) {
+		t.Error(problem)
+	}
+	used := map[string]bool{}
+	for _, p := range packages {
+		if i := ruleFor(rules(), strings.TrimPrefix(p.ImportPath, module+"/")); i >= 0 {
+			used[rules()[i].packages] = true
+		}
+	}
+	for _, r := range rules() {
+		if !used[r.packages] {
+			t.Errorf("the rule for %s is about no package; remove it", r.packages)
+		}
+	}
+}
+
+func ruleFor(rules []rule, pkg string) int {
+	return slices.IndexFunc(rules, func(r rule) bool { return matches(r.packages, pkg) })
+}
+
+func checkImports(packages []goPackage, rules []rule) []string {
+	var problems []string
+	for _, p := range packages {
+		pkg := strings.TrimPrefix(p.ImportPath, module+"/")
+		i := ruleFor(rules, pkg)
+		if i < 0 {
+			problems = append(problems, pkg+" has no rule; say what it may import")
+			continue
+		}
+		for _, imported := range p.Imports {
+			imported, ours := strings.CutPrefix(imported, module+"/")
+			if ours && !slices.ContainsFunc(rules[i].imports, func(pattern string) bool { return matches(pattern, imported) }) {
+				problems = append(problems, pkg+" imports "+imported+", and may not: "+rules[i].why)
+			}
+		}
+	}
+	return problems
+}
+
+// TestImportsRefuses shows the test above what it must refuse.
+func TestImportsRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ pkg, imports, want string }{
+		{"firstboot/config", "bake/manifest", "it runs on workers, and never imports bake"},
+		{"cmd/firstboot", "bake", "it is tiny"},
+		{"initramfs", "bake/image/boot", "it reads partition tables"},
+		{"bake/image/ext4", "bake/image/fat", "a format"},
+		{"bake/image/gpt", "bake/manifest", "a format"},
+		{"bake/image/rootfs", "bake/source/debian", "a tree in the end"},
+		{"bake/image", "bake/source", "the face of its wing"},
+		{"bake/source/release", "bake/image/archive", "it brings files into the store"},
+		{"bake/source/store", "bake/source/release", "it knows no networks"},
+		{"bake/source", "bake", "the face of its wing"},
+		{"bake/check", "bake/source/store", "asks no source"},
+		{"bake/tree", "bake/manifest", "files and their content"},
+		{"bake/new", "bake/tree", "bake/new has no rule"},
+	} {
+		problems := checkImports([]goPackage{{ImportPath: module + "/" + test.pkg, Imports: []string{"io", module + "/" + test.imports}}}, rules())
+		if len(problems) != 1 || !strings.Contains(problems[0], test.want) {
+			t.Errorf("%s importing %s: problems are %q; want one with %q", test.pkg, test.imports, problems, test.want)
+		}
+	}
+}
+
+// TestFirstbootImports keeps firstboot tiny: every package from outside of the
+// standard library that ends up in it stands here.
+func TestFirstbootImports(t *testing.T) {
+	t.Parallel()
+	allowed := []string{
+		module + "/firstboot/**",
+		"golang.org/x/sys/unix", // the host's name
+	}
+	for _, p := range goList(t, "-deps", "./cmd/firstboot") {
+		if p.Standard || p.ImportPath == module+"/cmd/firstboot" {
+			continue
+		}
+		if !slices.ContainsFunc(allowed, func(pattern string) bool { return matches(pattern, p.ImportPath) }) {
+			t.Errorf("firstboot depends on %s; where it must, say so here", p.ImportPath)
+		}
+	}
+}
