@@ -19,7 +19,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// A second Ctrl-C ends the program at once, whatever it is doing.
+	context.AfterFunc(ctx, stop)
 	host := &host{
 		env:      os.Environ(),
 		stdout:   os.Stdout,
@@ -28,13 +29,10 @@ func main() {
 		now:      time.Now,
 	}
 	err := run(ctx, host, os.Args[1:])
-	code := exitCode(ctx, err) // before stop, which cancels ctx
 	if err != nil {
-		// A second Ctrl-C ends the program at once, whatever it is doing.
-		stop()
 		report(os.Stderr, err)
 	}
-	os.Exit(code)
+	os.Exit(exitCode(ctx, err))
 }
 
 // host is what commands know of the machine that they run on.

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// program is the bake command in a tiny world.
+type program struct {
+	*baketest.World
+	path       string
+	cache, out string
+}
+
+func newProgram(t *testing.T) *program {
+	t.Helper()
+	w := baketest.New(t)
+	w.Lock()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := &program{w, filepath.Join(dir, "bake"), filepath.Join(dir, "cache"), filepath.Join(dir, "out")}
+	// Under this name the test is the command: see TestMain.
+	if err := os.Symlink(self, p.path); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// command is `bake image` with what the world needs, and more arguments.
+func (p *program) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(p.path, append([]string{"image", "--versions", "versions.yaml", "--definition", "definition",
+		"--mirror", p.URL, "--cache", p.cache, "--out", p.out}, args...)...)
+	cmd.Dir = p.Dir
+	cmd.Env = p.Env()
+	return cmd
+}
+
+// outcome returns the output of a command and its exit code.
+func outcome(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// wantEmpty fails if the output directory holds anything.
+func (p *program) wantEmpty(t *testing.T) {
+	t.Helper()
+	entries, err := os.ReadDir(p.out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("the output directory holds %s; want nothing", e.Name())
+	}
+}
+
+// TestImageCommand makes an image, and makes it again.
+func TestImageCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	stdout, stderr, code := outcome(t, p.command())
+	if code != exitDone {
+		t.Fatalf("bake image exits with %d: %s", code, stderr)
+	}
+	path := filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz")
+	m := regexp.MustCompile(`^(sha256:[0-9a-f]{64}) (\S+)\n$`).FindStringSubmatch(stdout)
+	if m == nil || m[2] != path {
+		t.Fatalf("standard output is %q; want one line with digest and %s", stdout, path)
+	}
+	// Numbered lines, and nothing else: all that comes was announced.
+	parts := 2*(len(p.Packages)+2) + 1 // fetched and unpacked, with two releases; compressed
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	if len(lines) != parts {
+		t.Errorf("standard error has %d lines; want %d:\n%s", len(lines), parts, stderr)
+	}
+	for i, line := range lines {
+		if want := fmt.Sprintf("[%2d/%d] ", i+1, parts); !strings.HasPrefix(line, want) {
+			t.Errorf("line %d of standard error is %q; want it to begin with %q", i+1, line, want)
+		}
+	}
+
+	stdout, stderr, code = outcome(t, p.command("--json", "--quiet"))
+	if code != exitDone || stderr != "" {
+		t.Fatalf("bake image --json --quiet exits with %d: %s", code, stderr)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bake.Result{SHA256: manifest.Sum(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size()}
+	var got bake.Result
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+}
+
+// TestImageCommandFails holds exit codes to what scripts make of them.
+func TestImageCommandFails(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	restore := p.Snapshot()
+	for _, test := range []struct {
+		name  string
+		wrong func() (args []string)
+		code  int
+		want  string // in standard error
+	}{
+		{"package that mirrors have dropped", func() []string {
+			p.Remove(p.Package("tool").Pool())
+			return nil
+		}, exitStale, "bake: locked packages that can't be had: 1; mirrors drop"},
+		{"the same, and a release that is gone", func() []string {
+			p.Remove(p.Package("tool").Pool())
+			p.Remove(baketest.ContainerdRelease)
+			return []string{"--build-missing"}
+		}, exitFailed, "bake: component containerd 2.0.0: its release can't be had from " + p.URL + baketest.ContainerdRelease + ": 404 Not Found"},
+		{"one of two mirrors does not answer", func() []string { return []string{"--mirror", "http://127.0.0.1:1"} }, exitDone, ""},
+		{"stale lock", func() []string {
+			p.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			return nil
+		}, exitStale, "bake: versions.lock is stale: since it was made, versions.yaml changed"},
+		{"architecture that the lock lacks", func() []string { return []string{"--arch", "arm64"} },
+			exitBadInput, "bake: versions.lock:1:1: lock: nothing for arm64 (there is: amd64)"},
+		{"release that lies", func() []string {
+			p.Serve(baketest.KubeletRelease, []byte("x"))
+			return nil
+		}, exitFailed, "bake: kubelet v1.30.0 from " + p.URL + baketest.KubeletRelease + " is sha256:"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			p := *p
+			p.cache, p.out = filepath.Join(t.TempDir(), "cache"), filepath.Join(t.TempDir(), "out")
+			stdout, stderr, code := outcome(t, p.command(test.wrong()...))
+			if code != test.code || !strings.Contains(stderr, test.want) {
+				t.Errorf("bake image exits with %d; want %d and %q:\n%s", code, test.code, test.want, stderr)
+			}
+			if test.code == exitDone {
+				return
+			}
+			if stdout != "" {
+				t.Errorf("standard output is %q; want nothing", stdout)
+			}
+			p.wantEmpty(t)
+		})
+	}
+}
+
+// TestExitCodes are those of errors that need Debian's own keys to come about.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	outdated := &bake.OutdatedError{Lock: "versions.lock", Updates: []bake.LockedUpdate{{Name: "bash", Locked: "1", Available: "2", Suite: "trixie-security"}}}
+	stale := &manifest.StaleError{Lock: "versions.lock", Versions: true}
+	for _, err := range []error{outdated, stale, errors.Join(stale, outdated), errors.Join(stale, errors.New("no mirror"))} {
+		if got := exitCode(t.Context(), err); got != exitStale {
+			t.Errorf("exitCode(%v) = %d; want %d", err, got, exitStale)
+		}
+	}
+}
+
+// TestInterrupt sends the signal of Ctrl-C, and the one that init systems send,
+// to a bake that is under way.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	for _, test := range []struct {
+		name  string
+		under func(t *testing.T, p *program) (wait func()) // way
+	}{
+		{"fetching", func(t *testing.T, p *program) func() {
+			pool := p.Package("tool").Pool()
+			deb := p.File(pool)
+			begun, end := make(chan bool, 10), make(chan bool)
+			p.Fault(pool, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", fmt.Sprint(len(deb)))
+				if r.Method == http.MethodGet {
+					w.Write(deb[:len(deb)/2])
+					w.(http.Flusher).Flush()
+					begun <- true
+					<-end
+				}
+			})
+			t.Cleanup(func() {
+				close(end)
+				p.Fault(pool, nil)
+			})
+			return func() { <-begun }
+		}},
+		{"writing", func(t *testing.T, p *program) func() {
+			return func() {
+				for range 10_000 {
+					found, err := filepath.Glob(filepath.Join(p.out, ".bake-*"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, f := range found {
+						// The first is a probe.
+						if info, err := os.Stat(f); err == nil && info.Size() > 0 {
+							return
+						}
+					}
+					time.Sleep(time.Millisecond)
+				}
+				t.Fatal("nothing is written after 10 s")
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := *p
+			p.cache, p.out = filepath.Join(t.TempDir(), "cache"), filepath.Join(t.TempDir(), "out")
+			wait := test.under(t, &p)
+			cmd := p.command()
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+			defer stop.Stop()
+			wait()
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			sent := time.Now()
+			cmd.Wait()
+			if took := time.Since(sent); took > 10*time.Second {
+				t.Errorf("bake ended %v after the signal", took)
+			}
+			// Between our look and the signal all may have been written.
+			if code := cmd.ProcessState.ExitCode(); test.name == "fetching" || code != exitDone {
+				if code != exitInterrupted || stdout.Len() > 0 {
+					t.Errorf("bake exits with %d and prints %q; want %d and nothing", code, stdout.String(), exitInterrupted)
+				}
+				if want := "bake: interrupted; nothing was written under a final name: "; !strings.Contains(stderr.String(), want) {
+					t.Errorf("standard error lacks %q:\n%s", want, stderr.String())
+				}
+				p.wantEmpty(t)
+			}
+			p.Fault(p.Package("tool").Pool(), nil)
+			if _, stderr, code := outcome(t, p.command("--quiet")); code != exitDone {
+				t.Errorf("the next bake exits with %d: %s", code, stderr)
+			}
+		})
+	}
+}
