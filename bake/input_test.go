@@ -210,6 +210,10 @@ func TestHostileInput(t *testing.T) {
 		{"a package and a component with one path", lie(w, func(p *baketest.Package) {
 			p.Files = append(p.Files, baketest.File{Path: "usr/local/bin/kubelet", Content: "x"})
 		}), []string{"/usr/local/bin/kubelet comes from both package tool and component kubelet"}},
+		{"package without the file that a component wants", func() {
+			w.Edit("versions.yaml", "member: usr/bin/kube-proxy", "member: usr/bin/proxy")
+			w.Lock()
+		}, []string{"storing component kube-proxy: package kube-proxy-amd64 1.30.0: " + w.Versions + ":37:11: no file matches \"usr/bin/proxy\""}},
 		{"no boot loader", func() {
 			w.Edit("definition/image.yaml", "- shim-signed\n", "")
 			w.Lock()

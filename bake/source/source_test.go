@@ -1,0 +1,147 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Whole bakes, in package bake's tests, go through the rest of this package.
+
+// pack makes a pack of files whose content is their path.
+func pack(t *testing.T, paths ...string) *tree.Pack {
+	t.Helper()
+	var blob bytes.Buffer
+	w := tree.NewPackWriter(&blob)
+	for _, p := range paths {
+		e := tree.Entry{Path: p, Type: tree.File, Perm: 0o644, UID: 7, Size: int64(len(p)), Xattrs: map[string][]byte{"user.x": nil}}
+		if strings.HasSuffix(p, "-link") {
+			e = tree.Entry{Path: p, Type: tree.Symlink, Link: "x"}
+		}
+		if err := w.Add(e, strings.NewReader(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Bind("test", "", bytes.NewReader(blob.Bytes()))
+	return made
+}
+
+func TestCopyMatches(t *testing.T) {
+	from := pack(t, "DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/bin/ctr-link", "usr/sbin/runc")
+	pos := manifest.Pos{File: "versions.yaml", Line: 12, Column: 9}
+	for _, test := range []struct {
+		member, path string
+		want         map[string]string // content by path
+		err          string
+	}{
+		{"usr/sbin/runc", "/usr/local/sbin/runc", map[string]string{"usr/local/sbin/runc": "usr/sbin/runc"}, ""},
+		{"usr/sbin/runc", "/usr/local/sbin/", map[string]string{"usr/local/sbin/runc": "usr/sbin/runc"}, ""},
+		{"usr/bin/*", "/bin/", map[string]string{"bin/containerd": "usr/bin/containerd", "bin/ctr": "usr/bin/ctr"}, ""},
+		{"usr/bin/runc", "/bin/runc", nil, `versions.yaml:12:9: no file matches "usr/bin/runc"`},
+		{"usr/bin/*-link", "/bin/", nil, `no file matches "usr/bin/*-link"`},
+		{"DEBIAN/*", "/bin/", nil, `no file matches "DEBIAN/*"`},
+		{"usr/[", "/bin/", nil, `versions.yaml:12:9: pattern "usr/[": syntax error`},
+	} {
+		t.Run(test.member+" "+test.path, func(t *testing.T) {
+			var blob bytes.Buffer
+			w := tree.NewPackWriter(&blob)
+			err := copyMatches(from, manifest.File{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}, w)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("copyMatches = %v; want %q", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, err := w.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			made.Bind("made", "", bytes.NewReader(blob.Bytes()))
+			got := map[string]string{}
+			for _, e := range made.Entries {
+				content, err := io.ReadAll(e.Content())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[e.Path] = string(content)
+				if e.Perm != 0o750 || e.UID != 0 || e.Xattrs != nil {
+					t.Errorf("%+v: want mode 0750, root's, and nothing else of the package", e)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGone(t *testing.T) {
+	status := func(code int) error { return fmt.Errorf("wrapped: %w", &release.StatusError{Code: code}) }
+	for _, test := range []struct {
+		tried []error
+		want  bool
+	}{
+		{[]error{status(http.StatusNotFound)}, true},
+		{[]error{status(http.StatusGone), status(http.StatusNotFound)}, true},
+		{[]error{status(http.StatusForbidden)}, false},
+		{[]error{status(http.StatusNotFound), status(http.StatusBadGateway)}, false},
+		{[]error{status(http.StatusNotFound), errors.New("connection refused")}, false},
+		{[]error{&release.DigestError{}}, false},
+		{nil, false}, // no URL is known: locking anew gives none
+	} {
+		e := &release.UnreachableError{Name: "bash 5"}
+		for _, err := range test.tried {
+			e.Tried = append(e.Tried, release.Attempt{URL: "http://mirror.example", Err: err})
+		}
+		if got := gone(e); got != test.want {
+			t.Errorf("gone(%v) = %t; want %t", test.tried, got, test.want)
+		}
+	}
+}
+
+// TestForget drops a pack once: a disk that spoils it again would have it made
+// for ever.
+func TestForget(t *testing.T) {
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	s := New(Config{Store: st})
+	for _, key := range []string{"key", "another key"} { // of one name
+		_, err := s.Packs().Pack(t.Context(), key, "component x", func(context.Context, *tree.PackWriter) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []bool{true, false} {
+			if got, err := s.Forget("component x"); got != want || err != nil {
+				t.Errorf("Forget() of %s = %t, %v; want %t", key, got, err, want)
+			}
+		}
+		if st.HasPack(key) {
+			t.Errorf("the store has the pack with %s still", key)
+		}
+	}
+	if _, err := s.Forget("component y"); err == nil || !strings.Contains(err.Error(), "BUG") {
+		t.Errorf("Forget() of what was never asked for = %v; want a BUG", err)
+	}
+}
