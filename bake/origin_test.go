@@ -1,8 +1,10 @@
 package bake_test
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -110,6 +112,27 @@ func TestOriginForced(t *testing.T) {
 	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found")
 	wantNothing(t, c)
 
+	// With a module for each, nobody asks for a release.
+	w.Edit("versions.yaml", "          path: /bin/\n", "          path: /bin/\n"+
+		"    module:\n      path: example.com/kubelet\n      version: v1.30.0\n      toolchain: "+runtime.Version()+"\n      dir: modules/kubelet\n"+
+		"      programs:\n        - package: example.com/kubelet/cmd/kubelet\n          path: /bin/containerd\n")
+	w.Lock()
+	c.Origin, c.BuildMissing = source.FromSource, false
+	w.Gets()
+	w.Image(c)
+	for _, component := range readRecord(t, c).Components {
+		want := "source"
+		if component.Name == "kube-proxy" {
+			want = "package" // it has no choice
+		}
+		if component.Origin != want {
+			t.Errorf("%s is from %s; want %s", component.Name, component.Origin, want)
+		}
+	}
+	if got := w.Gets(); slices.Contains(got, baketest.ContainerdRelease) {
+		t.Error("the release of containerd was fetched")
+	}
+
 	for text, want := range map[string]source.Origin{"": "", "release": source.FromRelease, "source": source.FromSource} {
 		if got, err := bake.ParseOrigin(text); got != want || err != nil {
 			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", text, got, err, want)
@@ -118,4 +141,47 @@ func TestOriginForced(t *testing.T) {
 	if _, err := bake.ParseOrigin("package"); err == nil {
 		t.Error("ParseOrigin(package) = nil; it cannot be forced")
 	}
+}
+
+// TestCompilerPackages wants what a component is compiled against to be asked for
+// before anything slow, and only where it must be compiled. The C compiler is a
+// script, since nothing gets to it.
+func TestCompilerPackages(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("the compiler is a shell script")
+	}
+	w := baketest.New(t)
+	w.Packages = append(w.Packages, &baketest.Package{Name: "libtoy-amd64-dev", Version: "1.0"})
+	w.Publish()
+	w.Edit("versions.yaml", "      stamp:\n", "      cgo:\n        packages: ['libtoy-{arch}-dev/trixie']\n      stamp:\n")
+	w.Lock()
+	tools := t.TempDir()
+	for name, script := range map[string]string{
+		"cc": `case $1 in --version) echo toy 1;; -print-prog-name=ld) echo ld;; -dumpmachine) echo x86_64-linux-gnu;; *) exit 1;; esac`,
+		"ld": `echo toy 2`,
+	} {
+		if err := os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Remove(w.Package("libtoy-amd64-dev").Pool())
+	c := w.Config()
+	c.Env = append(c.Env, "PATH="+tools+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	want := w.Image(c) // from the release
+
+	w.Remove(baketest.KubeletRelease)
+	c = w.Config()
+	c.Env = append(c.Env, "PATH="+tools+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	c.BuildMissing = true
+	w.Gets()
+	_, err := baketest.Image(t.Context(), c)
+	wantError(t, err, "superseded", "libtoy-amd64-dev 1.0 can't be had", "404 Not Found")
+	wantNothing(t, c)
+	if got := w.Gets(); len(got) > 0 {
+		t.Errorf("the bake fetched %q before it gave up; want nothing", got)
+	}
+	w.WriteVersions() // serves the release again
+	w.Edit("versions.yaml", "      stamp:\n", "      cgo:\n        packages: ['libtoy-{arch}-dev/trixie']\n      stamp:\n")
+	wantImage(t, c, w.Image(c), want.SHA256)
 }

@@ -142,8 +142,9 @@ type Plan struct {
 type plannedComponent struct {
 	manifest.Component
 	origin  Origin
-	request release.Request // FromRelease
-	deb     manifest.LockedPackage
+	request release.Request          // FromRelease
+	deb     manifest.LockedPackage   // FromPackage
+	cgo     []manifest.LockedPackage // FromSource: what it is compiled against, where it must be built
 }
 
 // SupersededError says that no mirror has some packages of a lock any more.
@@ -191,7 +192,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 			continue
 		}
 		group.Go(func() error {
-			p.components[i], errs[i] = s.planComponent(ctx, c)
+			p.components[i], errs[i] = s.planComponent(ctx, c, locked)
 			return nil
 		})
 	}
@@ -208,6 +209,18 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	if packagesErr != nil {
 		return nil, packagesErr
 	}
+	// What must be built was not known before, and with it what that needs.
+	var cgo []manifest.LockedPackage
+	for _, c := range p.components {
+		cgo = append(cgo, c.cgo...)
+	}
+	if debs, err = s.missingDebs(cgo); err != nil {
+		return nil, err
+	}
+	if err := s.preflightDebs(ctx, debs); err != nil {
+		return nil, err
+	}
+	p.requests = append(p.requests, debs...)
 	for _, c := range p.components {
 		if c.origin == FromRelease && !s.Store.HasPack(releaseKey(c)) {
 			p.requests = append(p.requests, c.request)
@@ -289,14 +302,14 @@ func (s *Source) planPackage(c manifest.Component, locked *manifest.LockedArch) 
 }
 
 // planComponent decides between a component's release and its module.
-func (s *Source) planComponent(ctx context.Context, c manifest.Component) (plannedComponent, error) {
+func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
 	planned := plannedComponent{Component: c}
 	if s.Origin == FromSource {
-		planned.origin = FromSource
 		if c.Module == nil {
 			return planned, fmt.Errorf("%s: component %s has no module that it could be built from (add one, or leave --origin source out)", c.Pos, c.Name)
 		}
-		return planned, s.Builder.Preflight(ctx, c, s.Arch, s.Modules)
+		err := s.planSource(ctx, &planned, locked)
+		return planned, err
 	}
 	err := s.planRelease(ctx, &planned)
 	switch {
@@ -313,11 +326,36 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component) (plann
 		return planned, fmt.Errorf("component %s %s: %w; --build-missing would build it from %s %s", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
 	}
 	s.Progress.Note("component %s %s: %v; building it from %s %s instead", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
-	planned.origin = FromSource
-	if buildErr := s.Builder.Preflight(ctx, c, s.Arch, s.Modules); buildErr != nil {
+	if buildErr := s.planSource(ctx, &planned, locked); buildErr != nil {
 		return planned, fmt.Errorf("component %s %s: %w; nor can it be built: %w", c.Name, c.Version, err, buildErr)
 	}
 	return planned, nil
+}
+
+// planSource proves that a component was built from its module, or can be, and
+// fills in the packages that it takes.
+func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *manifest.LockedArch) error {
+	c.origin = FromSource
+	have, err := s.Builder.Have(ctx, c.Component, s.Arch, s.Modules)
+	if have || err != nil {
+		return err
+	}
+	if err := s.Builder.Preflight(ctx, c.Component, s.Arch, s.Modules); err != nil {
+		return err
+	}
+	if c.Module.CGO == nil {
+		return nil
+	}
+	for _, name := range c.Module.CGO.Packages {
+		ref, err := manifest.ParsePackageRef(name, s.Arch)
+		if err != nil {
+			return err
+		}
+		if p, ok := s.Debs(locked).Locked(s.Arch, ref); ok { // if not, Preflight has said so
+			c.cgo = append(c.cgo, p)
+		}
+	}
+	return nil
 }
 
 // planRelease fills in the request of a component and proves that its release

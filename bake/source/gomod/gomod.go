@@ -130,6 +130,16 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 	return pack, built, err
 }
 
+// Have reports whether what Build would return is there already, so that
+// nothing is needed to have it.
+func (b *Builder) Have(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (bool, error) {
+	r, err := b.recipe(ctx, c, arch, modfiles)
+	if err != nil {
+		return false, fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
+	}
+	return b.Packs.HasPack(r.built().Key), nil
+}
+
 // Preflight makes sure, in seconds, that c can be built: that go and, for cgo,
 // a C compiler are there, that the pinned toolchain runs, and that the module
 // can be had. What the store has needs nothing of this.
