@@ -38,9 +38,6 @@ func TestSecureBoot(t *testing.T) {
 
 // TestNVMe boots from an NVMe disk with firmware that knows no Secure Boot.
 func TestNVMe(t *testing.T) {
-	if testing.Short() {
-		t.Skip("only in make test-qemu")
-	}
 	w := boot(t, options{bus: vm.NVMe, plainUEFI: true})
 	w.waitFor(`login: `, 6*time.Minute)
 	w.login(3 * time.Minute)
@@ -54,9 +51,6 @@ func TestNVMe(t *testing.T) {
 // TestNoMetadataServer boots where nothing answers: firstboot waits, and the
 // system still reaches the state "running".
 func TestNoMetadataServer(t *testing.T) {
-	if testing.Short() {
-		t.Skip("only in make test-qemu")
-	}
 	// Nobody can log in, so a unit given by credential reports the state.
 	const unit = "[Unit]\nAfter=multi-user.target\n" +
 		"[Service]\nStandardOutput=tty\nTTYPath=/dev/console\n" +
@@ -77,9 +71,6 @@ func TestNoMetadataServer(t *testing.T) {
 func TestTwinDisk(t *testing.T) {
 	for _, bus := range []vm.Bus{vm.SCSI, vm.NVMe} {
 		t.Run(string(bus), func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("only in make test-qemu")
-			}
 			w := boot(t, options{bus: bus, plainUEFI: bus == vm.NVMe, twins: 1, diskSize: 4 << 30})
 			w.waitFor(`login: `, 6*time.Minute)
 			w.login(3 * time.Minute)
