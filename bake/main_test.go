@@ -89,7 +89,11 @@ func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, os.Args[0])
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(env, orderVariable+"="+string(text))
 	cmd.Dir = w.Dir
 	var stdout, stderr bytes.Buffer
