@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
@@ -16,6 +17,9 @@ type output struct {
 	name   string // "k8s-worker-v1-36-3-amd64"
 	image  string // path of the image
 	record string // path of the record
+
+	// present waits for the digest of the archive that was there before.
+	present func() known
 }
 
 // prepareOutput names the image after the definition and the kubelet's version,
@@ -38,11 +42,19 @@ func (b *Baker) prepareOutput() (output, error) {
 	}
 	probe.Close()
 	os.Remove(probe.Name())
-	return output{
+	out := output{
 		name:   name,
 		image:  filepath.Join(b.config.Out, name+"."+string(b.config.Format)),
 		record: filepath.Join(b.config.Out, name+".json"),
-	}, nil
+	}
+	if b.config.Format == TarGz {
+		// Reading the image that is there takes as long as planning the new one,
+		// so both are done at once.
+		present := make(chan known, 1)
+		go func() { present <- measure(out.image) }()
+		out.present = sync.OnceValue(func() known { return <-present })
+	}
+	return out, nil
 }
 
 // namingComponent is the component whose version is the image's.

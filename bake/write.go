@@ -75,7 +75,7 @@ func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options
 	key := planKey(archive.PlanDigest(&c.List, options))
 	var before known
 	value, ok := b.store.Get(key)
-	if ok = ok && json.Unmarshal(value, &before) == nil; ok && has(out.image, before) {
+	if ok = ok && json.Unmarshal(value, &before) == nil; ok && out.present() == before {
 		b.config.Progress.Note("%s is there already, with the right digest", out.image)
 		return nil, bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
 	}
@@ -114,19 +114,22 @@ func planKey(plan tree.Digest) tree.Digest {
 	return sha256.Sum256(append([]byte("archive of plan "), plan[:]...))
 }
 
-// has reports whether the file at path is the one known.
-func has(path string, k known) bool {
+// measure returns what the file at path is, and nothing where it can't be read.
+func measure(path string) known {
 	f, err := os.Open(path)
 	if err != nil {
-		return false
+		return known{}
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() != k.Size {
-		return false
+	if err != nil {
+		return known{}
 	}
 	sum, err := sumOf(f)
-	return err == nil && sum == k.SHA256
+	if err != nil {
+		return known{}
+	}
+	return known{info.Size(), sum}
 }
 
 func sumOf(r io.Reader) (tree.Digest, error) {
