@@ -184,12 +184,26 @@ func (m *Machine) Wait(ctx context.Context) error {
 	return nil
 }
 
-// PowerDown presses the power button and waits for a clean end.
+// PowerDown presses the power button until the machine has ended cleanly: a
+// guest that is still starting may miss it.
 func (m *Machine) PowerDown(ctx context.Context) error {
-	if err := m.qmp("system_powerdown"); err != nil {
-		return fmt.Errorf("powering machine %s down: %w", m.config.Name, err)
+	for {
+		if err := m.qmp("system_powerdown"); err != nil {
+			select {
+			case <-m.done:
+				return m.Wait(ctx)
+			default:
+				return fmt.Errorf("powering machine %s down: %w", m.config.Name, err)
+			}
+		}
+		select {
+		case <-m.done:
+			return m.Wait(ctx)
+		case <-time.After(10 * time.Second):
+		case <-ctx.Done():
+			return m.Wait(ctx)
+		}
 	}
-	return m.Wait(ctx)
 }
 
 // qmp sends one command by the QEMU Machine Protocol.
