@@ -6,6 +6,7 @@
 package bom
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -138,12 +139,37 @@ func Packages(locked []manifest.LockedPackage) []Package {
 	return out
 }
 
-// Write writes m as JSON, one entry a line, so that two records can be
-// compared with line-based tools as well.
+// Write writes m as JSON, each file on a line of its own, so that two records
+// can be compared with line-based tools as well. It makes many small writes.
 func (m *Image) Write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	return enc.Encode(m)
+	head := *m
+	head.Files = nil
+	text, err := json.MarshalIndent(&head, "", " ")
+	if err != nil {
+		return err
+	}
+	if len(m.Files) == 0 {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	}
+	// Files come last in Image, and are put before the closing brace.
+	if _, err := fmt.Fprintf(w, "%s,\n \"files\": [\n", bytes.TrimSuffix(text, []byte("\n}"))); err != nil {
+		return err
+	}
+	for i := range m.Files {
+		line, err := json.Marshal(&m.Files[i])
+		if err != nil {
+			return err
+		}
+		end := ",\n"
+		if i == len(m.Files)-1 {
+			end = "\n ]\n}\n"
+		}
+		if _, err := fmt.Fprintf(w, "  %s%s", line, end); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Read reads what Write wrote. name is for errors.

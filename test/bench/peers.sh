@@ -67,7 +67,7 @@ cat >"$dir/pack" <<-EOF
 	dd if="$dir/root.ext4" of="$dir/disk.raw" bs=1M seek=$((start >> 20)) conv=notrunc,sparse status=none
 	tar --format=oldgnu -S -C "$dir" -c disk.raw | pigz -6 >"$dir/disk.tar.gz"
 EOF
-hyperfine --runs "${BENCH_RUNS:-1}" --style basic --show-output --export-json "$dir/all.json" --command-name 'all of it' "bash $dir/root && bash $dir/pack"
-hyperfine --runs "${BENCH_RUNS:-1}" --style basic --show-output --export-json "$dir/pack.json" --command-name 'one binary changed' "bash $dir/pack"
+hyperfine --runs "${BENCH_RUNS:-1}" --show-output --export-json "$dir/all.json" --command-name 'all of it' "bash $dir/root && bash $dir/pack"
+hyperfine --runs "${BENCH_RUNS:-1}" --show-output --export-json "$dir/pack.json" --command-name 'one binary changed' "bash $dir/pack"
 printf '%-34s %7.1f s\n' "mmdebstrap pipeline" "$(jq '.results[0].median' "$dir/all.json")" \
 	"the same, one binary changed" "$(jq '.results[0].median' "$dir/pack.json")"
