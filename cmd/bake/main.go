@@ -19,8 +19,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second Ctrl-C ends the program at once, whatever it is doing.
-	context.AfterFunc(ctx, stop)
+	// A second Ctrl-C ends the program at once, whatever it is doing; but not
+	// within the first second, which cleaning up needs: timeout(1), for one,
+	// sends its signal to the program and again to its group.
+	context.AfterFunc(ctx, func() {
+		time.Sleep(time.Second)
+		stop()
+	})
 	host := &host{
 		env:      os.Environ(),
 		stdout:   os.Stdout,
