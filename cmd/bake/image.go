@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
@@ -61,11 +58,7 @@ component's origin (release or source), and of nothing else.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(h.stdout).Encode(result)
-			}
-			_, err = fmt.Fprintf(h.stdout, "%s %s\n", result.SHA256, result.Path)
-			return err
+			return h.print(result, asJSON)
 		},
 	}
 	in.addFlags(c)

@@ -78,11 +78,7 @@ security updates are missing in it.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(h.stdout).Encode(result)
-			}
-			_, err = fmt.Fprintf(h.stdout, "%s %s\n", result.SHA256, result.Path)
-			return err
+			return h.print(result, asJSON)
 		},
 	}
 	in.addFlags(c)

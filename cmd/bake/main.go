@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/progress"
 )
 
@@ -57,6 +59,16 @@ func (h *host) progress(quiet bool) (progress.Sink, func()) {
 	}
 	display := progress.NewDisplay(h.stderr, h.terminal, h.now)
 	return display, sync.OnceFunc(func() { display.Close() })
+}
+
+// print writes what was made to stdout: its digest and path in one line, or
+// everything as JSON.
+func (h *host) print(r *bake.Result, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(h.stdout).Encode(r)
+	}
+	_, err := fmt.Fprintf(h.stdout, "%s %s\n", r.SHA256, r.Path)
+	return err
 }
 
 // run executes one command line.
