@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "images/worker", "units"},
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},
@@ -70,6 +70,7 @@ func rules() []rule {
 		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/check", []string{"bake/bom", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
 		{"bake/guest", []string{"bake/manifest"}, "two programs"},
+		{"bake/node", []string{"firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/metadatatest"}, "a machine, whatever it runs"},
 
 		// What everything stands on.
