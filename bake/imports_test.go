@@ -199,7 +199,9 @@ func TestFirstbootImports(t *testing.T) {
 	t.Parallel()
 	allowed := []string{
 		module + "/firstboot/**",
-		"golang.org/x/sys/unix", // the host's name
+		"golang.org/x/sys/unix",               // the host's name, the console, swap
+		"github.com/coreos/go-systemd/v22/**", // units, and what systemctl status shows
+		"github.com/godbus/dbus/v5",           // which the former speaks
 	}
 	for _, p := range goList(t, "-deps", "./cmd/firstboot") {
 		if p.Standard || p.ImportPath == module+"/cmd/firstboot" {

@@ -1,0 +1,234 @@
+// Package services enables and starts systemd units, and restarts those whose
+// configuration changed.
+//
+// It speaks D-Bus to systemd's private socket, so that it works before and
+// without the D-Bus daemon; that socket is root's. It enqueues jobs and never
+// waits for one: who waits inside the boot for another unit's start can wait
+// for himself. It writes no units and knows nothing of what they run.
+package services
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+)
+
+// socket is where systemd listens for root.
+const socket = "/run/systemd/private"
+
+// Unit is one that shall be enabled and run.
+type Unit struct {
+	Name    string // "kubelet.service"
+	Restart bool   // what it reads has changed
+}
+
+// Job is something that was enqueued for a unit.
+type Job struct {
+	Unit string
+	What string // "start" or "restart"
+}
+
+// Result is what Apply did.
+type Result struct {
+	Jobs []Job // in the order in which they were enqueued
+
+	// Enabled says that units were enabled that had not been. Until systemd
+	// reads its files anew, multi-user.target does not know that it wants them:
+	// they run, and will be started at the next boot, but isolating the target
+	// would stop them. See [Manager.Reload].
+	Enabled bool
+}
+
+// Manager is a connection to systemd. Make one with [Dial].
+type Manager struct {
+	conn bus
+}
+
+// bus is what is used of go-systemd's connection, so that a test can see what
+// is asked in which order.
+type bus interface {
+	ListUnitsByNamesContext(ctx context.Context, units []string) ([]systemd.UnitStatus, error)
+	GetUnitPropertyContext(ctx context.Context, unit, property string) (*systemd.Property, error)
+	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
+	RestartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
+	ResetFailedUnitContext(ctx context.Context, name string) error
+	EnableUnitFilesContext(ctx context.Context, files []string, runtime, force bool) (bool, []systemd.EnableUnitFileChange, error)
+	ReloadContext(ctx context.Context) error
+	Close()
+}
+
+// Dial connects to the systemd that runs this machine. Close the Manager.
+func Dial(ctx context.Context) (*Manager, error) { return dial(ctx, socket) }
+
+// dial does what systemd.NewSystemdConnectionContext does, which knows one
+// path only.
+func dial(ctx context.Context, path string) (*Manager, error) {
+	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
+		conn, err := dbus.Dial("unix:path="+path, dbus.WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		// There is no bus to say Hello to: the other end is systemd itself.
+		if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to systemd at %s: %w", path, err)
+	}
+	return &Manager{conn: conn}, nil
+}
+
+// Close ends the connection.
+func (m *Manager) Close() { m.conn.Close() }
+
+// Apply enqueues start jobs for the units that do not run, in their order,
+// restarts those that shall be, and enables all of them for the next boots.
+// Units that run, or are about to, and need no restart are left alone.
+//
+// Jobs come first and enabling last: an explicit start needs no links below
+// multi-user.target.wants, and so the node's services do not wait for it.
+// Neither does it need a daemon-reload, which costs seconds of generators on a
+// slow machine while systemd does nothing else; Result says when one is due.
+// The exception is a unit whose own files changed since systemd read them
+// (its property NeedDaemonReload): starting it would run what it was.
+func (m *Manager) Apply(ctx context.Context, units []Unit) (Result, error) {
+	var result Result
+	if err := m.refresh(ctx, units); err != nil {
+		return result, err
+	}
+	jobs, err := m.Start(ctx, units)
+	result.Jobs = jobs
+	if err != nil {
+		return result, err
+	}
+	names := unitNames(units)
+	// Not only until the next boot, and over links of another making.
+	_, changes, err := m.conn.EnableUnitFilesContext(ctx, names, false, true)
+	if err != nil {
+		return result, fmt.Errorf("enabling %q: %w", names, err)
+	}
+	result.Enabled = len(changes) > 0
+	return result, nil
+}
+
+// Start is the first half of Apply: it enables nothing.
+func (m *Manager) Start(ctx context.Context, units []Unit) ([]Job, error) {
+	status, err := m.status(ctx, units)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []Job
+	for _, u := range units {
+		what := decide(status[u.Name], u.Restart)
+		if what == nothing {
+			continue
+		}
+		// It may have failed too often for another start.
+		if what == startAnew {
+			if err := m.conn.ResetFailedUnitContext(ctx, u.Name); err != nil {
+				return jobs, fmt.Errorf("resetting %s: %w", u.Name, err)
+			}
+		}
+		// "replace": a conflicting job that waits gives way. Without a channel
+		// for its end nobody waits for the job.
+		if u.Restart && what != start {
+			if _, err := m.conn.RestartUnitContext(ctx, u.Name, "replace", nil); err != nil {
+				return jobs, fmt.Errorf("restarting %s: %w", u.Name, err)
+			}
+			jobs = append(jobs, Job{u.Name, "restart"})
+			continue
+		}
+		if _, err := m.conn.StartUnitContext(ctx, u.Name, "replace", nil); err != nil {
+			return jobs, fmt.Errorf("starting %s: %w", u.Name, err)
+		}
+		jobs = append(jobs, Job{u.Name, "start"})
+	}
+	return jobs, nil
+}
+
+// Reload makes systemd read its files anew. It takes seconds on a slow
+// machine, during which systemd starts nothing.
+func (m *Manager) Reload(ctx context.Context) error {
+	if err := m.conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reloading systemd: %w", err)
+	}
+	return nil
+}
+
+// refresh reloads systemd where what it knows of a unit is out of date.
+func (m *Manager) refresh(ctx context.Context, units []Unit) error {
+	for _, u := range units {
+		p, err := m.conn.GetUnitPropertyContext(ctx, u.Name, "NeedDaemonReload")
+		if err != nil {
+			return fmt.Errorf("asking for %s: %w", u.Name, err)
+		}
+		if p.Value.Value() == true {
+			return m.Reload(ctx)
+		}
+	}
+	return nil
+}
+
+func (m *Manager) status(ctx context.Context, units []Unit) (map[string]systemd.UnitStatus, error) {
+	list, err := m.conn.ListUnitsByNamesContext(ctx, unitNames(units))
+	if err != nil {
+		return nil, fmt.Errorf("asking for %q: %w", unitNames(units), err)
+	}
+	status := map[string]systemd.UnitStatus{}
+	for _, s := range list {
+		status[s.Name] = s
+	}
+	for _, u := range units {
+		s, ok := status[u.Name]
+		if !ok {
+			return nil, fmt.Errorf("asking for %s: systemd does not answer for it; is it an alias?", u.Name)
+		}
+		if s.LoadState != "loaded" {
+			return nil, fmt.Errorf("unit %s is %s (systemctl status %s says more)", u.Name, s.LoadState, u.Name)
+		}
+	}
+	return status, nil
+}
+
+func unitNames(units []Unit) []string {
+	names := make([]string, len(units))
+	for i, u := range units {
+		names[i] = u.Name
+	}
+	return names
+}
+
+type action int
+
+const (
+	nothing action = iota
+	start
+	startAnew // after a failure, or between two tries of systemd
+	restart
+)
+
+// decide says what a unit in a state needs (ActiveState and SubState of
+// org.freedesktop.systemd1(5)).
+func decide(s systemd.UnitStatus, changed bool) action {
+	switch {
+	case s.ActiveState == "failed":
+		return startAnew
+	case s.ActiveState == "inactive", s.ActiveState == "deactivating":
+		return start
+	case !changed:
+		// It runs, is being started, or systemd tries again in a while.
+		return nothing
+	case strings.HasPrefix(s.SubState, "auto-restart"): // or "auto-restart-queued"
+		// Not in a while but now, with what was repaired.
+		return startAnew
+	}
+	return restart
+}
