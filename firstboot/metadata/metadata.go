@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -45,8 +44,15 @@ type Project struct {
 	Attributes map[string]string // project metadata, shared by all instances
 }
 
+// A ParseError says that an answer is not the metadata server's JSON. It may
+// have been cut short, so asking again may help.
+type ParseError struct{ Err error }
+
+func (e *ParseError) Error() string { return "parsing metadata: " + e.Err.Error() }
+func (e *ParseError) Unwrap() error { return e.Err }
+
 // Parse reads the answer to /computeMetadata/v1/?recursive=true&alt=json. An
-// answer without an instance is an error, as is one cut short.
+// answer without an instance is an error, as is one cut short: a *ParseError.
 func Parse(data []byte) (*Metadata, error) {
 	var m struct {
 		Instance *Instance
@@ -55,15 +61,15 @@ func Parse(data []byte) (*Metadata, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&m); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errors.New("parsing metadata: the JSON is cut short")
+			err = errors.New("the JSON is cut short")
 		}
-		return nil, fmt.Errorf("parsing metadata: %w", err)
+		return nil, &ParseError{err}
 	}
-	if dec.More() {
-		return nil, errors.New("parsing metadata: something follows the JSON object")
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, &ParseError{errors.New("something follows the JSON object")}
 	}
 	if m.Instance == nil {
-		return nil, errors.New(`parsing metadata: the JSON has no "instance"`)
+		return nil, &ParseError{errors.New(`the JSON has no "instance"`)}
 	}
 	return &Metadata{Instance: *m.Instance, Project: m.Project}, nil
 }
