@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/nodebake/bake/bake/bom"
@@ -48,7 +49,8 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	}
 	config := image.Config{
 		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
-		Name: name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init,
+		KernelArguments: b.versions.OS.KernelArguments,
+		Name:            name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init,
 		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(ctx context.Context, w *tree.PackWriter) error {
 				if ctx.Err() != nil {
@@ -139,7 +141,10 @@ func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string,
 				"init":      manifest.SHA256(sha256.Sum256(init)),
 			},
 		},
-		KernelArguments: b.definition.Kernel.Arguments,
+		KernelArguments: slices.Concat(b.definition.Kernel.Arguments, b.versions.OS.KernelArguments),
+	}
+	if n := b.versions.Node; n != nil {
+		record.Node = bom.Node{RuntimeType: n.RuntimeType, CgroupDriver: n.CgroupDriver}
 	}
 	var packages []manifest.LockedPackage
 	for _, p := range parts.Packages {

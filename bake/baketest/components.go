@@ -32,6 +32,9 @@ func (w *World) WriteVersions() {
 	w.write("versions.yaml", fmt.Sprintf(`os:
   distribution: debian
   suite: trixie
+node:
+  runtime_type: io.containerd.runc.v2
+  cgroup_driver: systemd
 components:
   kubelet:
     version: v1.30.0

@@ -31,6 +31,7 @@ type Image struct {
 	Inputs Inputs        `json:"inputs"`
 
 	KernelArguments []string    `json:"kernelArguments"`
+	Node            Node        `json:"node,omitzero"`   // as the versions file has it
 	Components      []Component `json:"components"`      // in the versions file's order
 	Packages        []Package   `json:"packages"`        // sorted by name
 	Files           []Entry     `json:"files,omitempty"` // every file of the root file system, in tree order; absent inside
@@ -66,6 +67,13 @@ type Inputs struct {
 	Definition manifest.Sum            `json:"definition"`
 	Units      manifest.Sum            `json:"units"`
 	Guest      map[string]manifest.Sum `json:"guest"` // firstboot and init
+}
+
+// Node is what containerd and kubelet are to be configured with; firstboot reads
+// it from the record inside the image.
+type Node struct {
+	RuntimeType  string `json:"runtimeType"`  // containerd's: "io.containerd.runc.v2"
+	CgroupDriver string `json:"cgroupDriver"` // of both: "systemd" or "cgroupfs"
 }
 
 // Component is one component and how it came here.

@@ -14,6 +14,7 @@ func image() *Image {
 	return &Image{
 		Schema: Schema, Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
 		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d", "ro"},
+		Node:            Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Components:      []Component{{Name: "kubelet", Version: "v1.36.3", Origin: "release"}},
 		Packages:        []Package{{Name: "bash", Version: "5.2-1"}, {Name: "jq", Version: "1.7-1"}},
 		Files: []Entry{
@@ -29,6 +30,7 @@ func TestDiff(t *testing.T) {
 		t.Errorf("Diff of equal images = %v; want none", got)
 	}
 	b.KernelArguments = b.KernelArguments[1:]
+	b.Node = Node{CgroupDriver: "cgroupfs"}
 	b.Components[0].Origin, b.Components[0].Toolchain = "source", "go1.26.8"
 	b.Packages = []Package{{Name: "bash", Version: "5.2-2"}, {Name: "less", Version: "668"}}
 	b.Files[1].Mode = "0600"
@@ -39,6 +41,8 @@ func TestDiff(t *testing.T) {
 	}
 	want := []string{
 		"~ kernel argument console: tty0 ttyS0,38400n8d -> ttyS0,38400n8d",
+		"~ node cgroup driver: systemd -> cgroupfs",
+		"- node runtime type io.containerd.runc.v2",
 		"~ component kubelet: v1.36.3 (release) -> v1.36.3 (source, go1.26.8)",
 		"~ package bash: 5.2-1 -> 5.2-2",
 		"- package jq 1.7-1",

@@ -11,7 +11,7 @@ import (
 // Change is one thing in which two images differ. Old is empty for what was
 // added, New for what was removed.
 type Change struct {
-	Kind string `json:"kind"` // "input", "kernel argument", "component", "package", "partition", "file"
+	Kind string `json:"kind"` // "input", "kernel argument", "node", "component", "package", "partition", "file"
 	Name string `json:"name"`
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
@@ -29,8 +29,8 @@ func (c Change) String() string {
 	return fmt.Sprintf("~ %s %s: %s -> %s", c.Kind, c.Name, c.Old, c.New)
 }
 
-// Diff returns in what b differs from a: inputs, kernel arguments, components,
-// packages, partitions, then files, each sorted by name. Records without
+// Diff returns in what b differs from a: inputs, kernel arguments, the node's
+// settings, components, packages, partitions, then files, each sorted by name. Records without
 // files, such as the one inside an image, are compared as far as they go.
 func Diff(a, b *Image) []Change {
 	var changes []Change
@@ -40,6 +40,7 @@ func Diff(a, b *Image) []Change {
 	}{
 		{"input", inputs},
 		{"kernel argument", kernelArguments},
+		{"node", node},
 		{"component", components},
 		{"package", packages},
 		{"partition", partitions},
@@ -85,6 +86,17 @@ func kernelArguments(m *Image) map[string]string {
 		name, value, _ := strings.Cut(a, "=")
 		// An argument may stand twice, as console= does.
 		out[name] = strings.TrimSpace(out[name] + " " + cmp.Or(value, "set"))
+	}
+	return out
+}
+
+func node(m *Image) map[string]string {
+	out := map[string]string{}
+	if m.Node.RuntimeType != "" {
+		out["runtime type"] = m.Node.RuntimeType
+	}
+	if m.Node.CgroupDriver != "" {
+		out["cgroup driver"] = m.Node.CgroupDriver
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/nodebake/bake/bake/image/boot"
@@ -50,6 +51,8 @@ type Config struct {
 	Init  []byte       // the initramfs's PID 1
 	Extra []tree.Entry // further files of the root file system
 
+	KernelArguments []string // after the definition's
+
 	// Derive returns the pack that make writes, or one that an earlier make
 	// wrote under the same key.
 	Derive func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error)
@@ -82,7 +85,7 @@ func Compose(c Config) (*Image, error) {
 	image := &Image{Root: root, GUIDs: disk.NewGUIDs(c.Seed)}
 	esp, err := boot.Plan(boot.Config{
 		Arch: c.Arch, Root: root, Init: c.Init,
-		Modules: c.Definition.Kernel.Modules, Arguments: c.Definition.Kernel.Arguments,
+		Modules: c.Definition.Kernel.Modules, Arguments: slices.Concat(c.Definition.Kernel.Arguments, c.KernelArguments),
 		RootGUID: image.GUIDs.Root.String(), Name: c.Definition.Name, Title: c.Name,
 		Epoch: c.Epoch, Derive: c.Derive,
 	})

@@ -208,7 +208,7 @@ func (d *Definition) parseImage(top *mapping) {
 		d.Suites[suite.name] = suite.mapping().required("packages").packages()
 	}
 	kernel := top.required("kernel").mapping()
-	d.Kernel.Arguments = kernel.required("arguments").texts()
+	d.Kernel.Arguments = kernel.required("arguments").kernelArguments()
 	d.Kernel.Modules = kernel.required("modules").texts()
 	units := top.required("units").mapping()
 	d.Units.Enable = units.required("enable").unitNames()

@@ -19,8 +19,15 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 	doc, top := parseYAML(file, data)
 	v := &Versions{File: file, Sum: SHA256(sha256.Sum256(data))}
 	v.OS = readOS(top.required("os"))
+	node := top.optional("node")
+	v.Node = readNode(node)
 	for _, entry := range top.required("components").mapping().entries() {
 		v.Components = append(v.Components, readComponent(entry))
+	}
+	// Another runtime type than the kernel's cgroups are for, or another driver
+	// than the other one's, shows when the first pod does not start: no default.
+	if !node.present() && v.Component("kubelet") != nil && v.Component("containerd") != nil {
+		doc.report(top.pos, "node", "missing (add it with runtime_type and cgroup_driver, which kubelet and containerd are configured by)")
 	}
 	checkPaths(doc, v.Components)
 	checkModuleDirs(doc, v.Components)
@@ -43,10 +50,46 @@ func (v *Versions) Component(name string) *Component {
 func readOS(v value) OS {
 	m := v.mapping()
 	return OS{
-		Distribution: m.required("distribution").oneOf("debian"),
-		Suite:        m.required("suite").suite(),
-		Packages:     m.optional("packages").packages(),
-		APTSources:   readAPTSources(m.optional("apt_sources")),
+		Distribution:    m.required("distribution").oneOf("debian"),
+		Suite:           m.required("suite").suite(),
+		Packages:        m.optional("packages").packages(),
+		KernelArguments: m.optional("kernel_arguments").kernelArguments(),
+		APTSources:      readAPTSources(m.optional("apt_sources")),
+		Pos:             v.pos(),
+	}
+}
+
+// kernelArguments reads a list of arguments for the kernel. One with a space
+// in it would need quotes, which the records of images don't know.
+func (v value) kernelArguments() []string {
+	var out []string
+	for _, item := range v.list() {
+		out = append(out, item.checked(func(s string) error {
+			switch {
+			case strings.ContainsAny(s, " \"\\"):
+				return fmt.Errorf("%q is not one kernel argument (no space, quote or backslash; write each as an item of its own)", s)
+			case strings.HasPrefix(s, "root="):
+				return fmt.Errorf("%q: bake names the root partition itself (remove it)", s)
+			}
+			return nil
+		}))
+	}
+	return out
+}
+
+func readNode(v value) *NodeSettings {
+	if !v.present() {
+		return nil
+	}
+	m := v.mapping()
+	return &NodeSettings{
+		RuntimeType: m.required("runtime_type").checked(func(s string) error {
+			if !runtimeType.MatchString(s) {
+				return fmt.Errorf("%q is not a runtime type (want a name as containerd writes it, such as io.containerd.runc.v2)", s)
+			}
+			return nil
+		}),
+		CgroupDriver: m.required("cgroup_driver").oneOf("systemd", "cgroupfs"),
 		Pos:          v.pos(),
 	}
 }
@@ -268,5 +311,6 @@ func checkModuleDirs(d *document, components []Component) {
 
 var (
 	componentName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	runtimeType   = regexp.MustCompile(`^[a-z][a-z0-9]*(\.[a-z0-9][a-z0-9-]*){2,}$`)
 	versionText   = regexp.MustCompile(`^v?[0-9][A-Za-z0-9.+~_-]*$`)
 )

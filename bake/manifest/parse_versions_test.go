@@ -24,6 +24,11 @@ const valid = `os:
     Types: deb
     URIs: https://mirror.example/debian
     Suites: bookworm
+  kernel_arguments: [systemd.unified_cgroup_hierarchy=0, panic=10]
+
+node:
+  runtime_type: io.containerd.runc.v2
+  cgroup_driver: systemd
 
 components:
   runc:
@@ -81,7 +86,10 @@ func TestParseVersions(t *testing.T) {
 			Suite:        "bookworm",
 			Packages:     []string{"vim", "systemd-boot-efi-{arch}-signed/trixie"},
 			APTSources:   "Types: deb\nURIs: https://mirror.example/debian\nSuites: bookworm\n",
+
+			KernelArguments: []string{"systemd.unified_cgroup_hierarchy=0", "panic=10"},
 		},
+		Node: &NodeSettings{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Components: []Component{
 			{
 				Name:    "runc",
@@ -136,10 +144,10 @@ func TestParseVersions(t *testing.T) {
 		got, want Pos
 	}{
 		{"os", got.OS.Pos, Pos{"v.yaml", 1, 1}},
-		{"components.runc", got.Components[0].Pos, Pos{"v.yaml", 11, 3}},
-		{"components.runc.release", got.Components[0].Release.Pos, Pos{"v.yaml", 13, 5}},
-		{"components.runc.release.files[0]", got.Components[0].Release.Files[0].Pos, Pos{"v.yaml", 21, 11}},
-		{"components.runc.module.cgo", got.Components[0].Module.CGO.Pos, Pos{"v.yaml", 33, 7}},
+		{"components.runc", got.Components[0].Pos, Pos{"v.yaml", 16, 3}},
+		{"components.runc.release", got.Components[0].Release.Pos, Pos{"v.yaml", 18, 5}},
+		{"components.runc.release.files[0]", got.Components[0].Release.Files[0].Pos, Pos{"v.yaml", 26, 11}},
+		{"components.runc.module.cgo", got.Components[0].Module.CGO.Pos, Pos{"v.yaml", 38, 7}},
 	} {
 		if test.got != test.want {
 			t.Errorf("position of %s = %s; want %s", test.what, test.got, test.want)
@@ -163,7 +171,7 @@ func TestReleaseFor(t *testing.T) {
 		t.Errorf("For(amd64) sums (-want +got):\n%s", diff)
 	}
 	_, _, err = v.Component("plugins").Release.For(AMD64)
-	if want := "v.yaml:38:5: release of component plugins: nothing for amd64 (there is: arm64)"; text(err) != want {
+	if want := "v.yaml:43:5: release of component plugins: nothing for amd64 (there is: arm64)"; text(err) != want {
 		t.Errorf("For(amd64) = %v; want %s", err, want)
 	}
 	if c := v.Component("kubelet"); c != nil {
@@ -222,79 +230,86 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"apt sources", "    URIs: https://mirror.example/debian\n", "", "v.yaml:5:16: os.apt_sources: a stanza has no URIs field (see sources.list(5), deb822 style)"},
 		{"apt sources of another type", "apt_sources: |\n    Types: deb\n    URIs: https://mirror.example/debian\n    Suites: bookworm\n", "apt_sources: [deb]\n", "v.yaml:5:16: os.apt_sources: want text, found a list"},
 
-		{"component name", "  runc:\n", "  Runc:\n", "v.yaml:12:5: components.Runc: \"Runc\" is not a component name (lower-case words of letters and digits, joined by hyphens)"},
-		{"component twice", "  plugins:\n", "  runc:\n", "v.yaml:36:3: components.runc: duplicate key, first on line 11 (remove one)"},
-		{"component is text", "  containerd:\n    version: 1.4.13\n", "  ctr: yes please\n  containerd:\n    version: 1.4.13\n", "v.yaml:44:8: components.ctr: want a mapping, found \"yes please\""},
-		{"no version", "    version: 0.9.1\n", "", "v.yaml:36:3: components.plugins.version: missing (add it)"},
-		{"version is a number", "0.9.1", "0.9", "v.yaml:37:14: components.plugins.version: want text, found the number 0.9 (put it in quotes)"},
-		{"version", "0.9.1", "latest", "v.yaml:37:14: components.plugins.version: \"latest\" is not a version (it begins with a digit, or v and a digit, and has letters, digits and . + ~ _ - only)"},
-		{"misspelt release", "    release:\n      url: http:", "    relase:\n      url: http:", "v.yaml:36:3: components.plugins: there is no way to come by it (add release, module or package)\nv.yaml:38:5: components.plugins.relase: unknown key (did you mean \"release\"?)"},
-		{"package and release", "    package:\n", "    release: {url: \"https://a.b/{arch}\", sha256: {amd64: " + sumA + "}, files: [{path: /x}]}\n    package:\n", "v.yaml:44:3: components.containerd: package excludes release and module (remove the one or the others)"},
+		{"kernel argument", "panic=10]", "panic=10 quiet]", "v.yaml:9:58: os.kernel_arguments[1]: \"panic=10 quiet\" is not one kernel argument (no space, quote or backslash; write each as an item of its own)"},
+		{"kernel's root", "panic=10]", "root=/dev/sda]", "v.yaml:9:58: os.kernel_arguments[1]: \"root=/dev/sda\": bake names the root partition itself (remove it)"},
+		{"node key", "runtime_type:", "runtime:", "v.yaml:11:1: node.runtime_type: missing (add it)\nv.yaml:12:3: node.runtime: unknown key (known here: cgroup_driver, runtime_type)"},
+		{"runtime type", "io.containerd.runc.v2", "runc", "v.yaml:12:17: node.runtime_type: \"runc\" is not a runtime type (want a name as containerd writes it, such as io.containerd.runc.v2)"},
+		{"cgroup driver", "cgroup_driver: systemd", "cgroup_driver: system", "v.yaml:13:18: node.cgroup_driver: \"system\" is not known (did you mean \"systemd\"?)"},
+		{"no node", "node:\n  runtime_type: io.containerd.runc.v2\n  cgroup_driver: systemd\n\ncomponents:\n", "components:\n  kubelet: {version: v1.36.3, package: {name: kubelet, suite: sid, files: [{member: a, path: /b}]}}\n", "v.yaml:1:1: node: missing (add it with runtime_type and cgroup_driver, which kubelet and containerd are configured by)"},
 
-		{"url placeholder", "runc.{arch}", "runc.{arhc}", "v.yaml:14:12: components.runc.release.url: unknown placeholder {arhc} (did you mean {arch}?)"},
-		{"url far placeholder", "runc.{arch}", "runc.{platform}", "v.yaml:14:12: components.runc.release.url: unknown placeholder {platform} (known here: {arch}, {major}, {minor}, {patch}, {semver}, {version})"},
-		{"url open brace", "runc.{arch}", "runc.{arch", "v.yaml:14:12: components.runc.release.url: \"https://example.com/{version}/{semver}/runc.{arch\" has a { without a }"},
-		{"url stray brace", "runc.{arch}", "runc.arch}", "v.yaml:14:12: components.runc.release.url: \"https://example.com/{version}/{semver}/runc.arch}\" has a } without a {"},
-		{"url scheme", "http://example.com/plugins", "ftp://example.com/plugins", "v.yaml:39:12: components.plugins.release.url: \"ftp://example.com/plugins-{arch}.tgz\" does not begin with https:// or http://"},
-		{"url relative", "http://example.com/plugins", "plugins", "v.yaml:39:12: components.plugins.release.url: \"plugins-{arch}.tgz\" does not begin with https:// or http://"},
-		{"url host", "http://example.com/plugins", "http:///plugins", "v.yaml:39:12: components.plugins.release.url: \"http:///plugins-{arch}.tgz\" names no host"},
-		{"url user", "http://example.com", "http://me:secret@example.com", "v.yaml:39:12: components.plugins.release.url: a URL with a user name in it is not allowed (this file is public; remove it)"},
-		{"url fragment", "plugins-{arch}.tgz", "plugins-{arch}.tgz#x", "v.yaml:39:12: components.plugins.release.url: \"http://example.com/plugins-{arch}.tgz#x\" has a fragment, which is never sent (remove #x)"},
-		{"url escape", "plugins-{arch}.tgz", "%zz-{arch}.tgz", "v.yaml:39:12: components.plugins.release.url: not a URL: parse \"http://example.com/%zz-amd64.tgz\": invalid URL escape \"%zz\""},
-		{"url for all", "runc.{arch}", "runc", "v.yaml:14:12: components.runc.release.url: digests for several architectures, and one address for all (write {arch} where it differs)"},
-		{"no url", "      url: http://example.com/plugins-{arch}.tgz\n", "", "v.yaml:38:5: components.plugins.release.url: missing (add it)"},
+		{"component name", "  runc:\n", "  Runc:\n", "v.yaml:17:5: components.Runc: \"Runc\" is not a component name (lower-case words of letters and digits, joined by hyphens)"},
+		{"component twice", "  plugins:\n", "  runc:\n", "v.yaml:41:3: components.runc: duplicate key, first on line 16 (remove one)"},
+		{"component is text", "  containerd:\n    version: 1.4.13\n", "  ctr: yes please\n  containerd:\n    version: 1.4.13\n", "v.yaml:49:8: components.ctr: want a mapping, found \"yes please\""},
+		{"no version", "    version: 0.9.1\n", "", "v.yaml:41:3: components.plugins.version: missing (add it)"},
+		{"version is a number", "0.9.1", "0.9", "v.yaml:42:14: components.plugins.version: want text, found the number 0.9 (put it in quotes)"},
+		{"version", "0.9.1", "latest", "v.yaml:42:14: components.plugins.version: \"latest\" is not a version (it begins with a digit, or v and a digit, and has letters, digits and . + ~ _ - only)"},
+		{"misspelt release", "    release:\n      url: http:", "    relase:\n      url: http:", "v.yaml:41:3: components.plugins: there is no way to come by it (add release, module or package)\nv.yaml:43:5: components.plugins.relase: unknown key (did you mean \"release\"?)"},
+		{"package and release", "    package:\n", "    release: {url: \"https://a.b/{arch}\", sha256: {amd64: " + sumA + "}, files: [{path: /x}]}\n    package:\n", "v.yaml:49:3: components.containerd: package excludes release and module (remove the one or the others)"},
 
-		{"short digest", "amd64: " + sumA + "\n        arm64", "amd64: " + longHex + "\n        arm64", "v.yaml:16:16: components.runc.release.sha256.amd64: sha256 has 63 hexadecimal digits; want 64"},
-		{"sha512 of 64", "sha512: {arm64: " + sumB + sumB, "sha512: {arm64: " + sumB, "v.yaml:40:23: components.plugins.release.sha512.arm64: sha512 has 64 hexadecimal digits; want 128"},
-		{"digest with prefix", "arm64: " + sumB + "\n", "arm64: sha256:" + sumB + "\n", "v.yaml:17:16: components.runc.release.sha256.arm64: want the digits of the sha256 alone (remove \"sha256:\")"},
-		{"upper case digest", "arm64: " + sumB + "\n", "arm64: " + strings.ToUpper(sumB) + "\n", "v.yaml:17:16: components.runc.release.sha256.arm64: sha256 has the upper-case digit 'B' at 1 (write it in lower case)"},
-		{"digest with a letter", "arm64: " + sumB + "\n", "arm64: b" + strings.Repeat("g", 63) + "\n", "v.yaml:17:16: components.runc.release.sha256.arm64: sha256 has 'g' at 2, which is no hexadecimal digit"},
-		{"digest of digits", "arm64: " + sumB + "\n", "arm64: " + strings.Repeat("1", 64) + "\n", "v.yaml:17:16: components.runc.release.sha256.arm64: want text, found the number " + strings.Repeat("1", 64) + " (put it in quotes)"},
-		{"digest twice", "arm64: " + sumB + "\n", "arm64: " + sumA + "\n", "v.yaml:17:16: components.runc.release.sha256.arm64: the same digest as for amd64 (was it pasted twice?)"},
-		{"no digest", "      sha512: {arm64: " + sumB + sumB + "}\n", "", "v.yaml:38:5: components.plugins.release: no digest (add sha256 or sha512 with one for each architecture)"},
-		{"empty digests", "{arm64: " + sumB + sumB + "}", "{}", "v.yaml:40:15: components.plugins.release.sha512: no digest (add one for each architecture, or remove the key)"},
-		{"uname's architecture", "arm64: " + sumB + "\n", "aarch64: " + sumB + "\n", "v.yaml:17:9: components.runc.release.sha256.aarch64: unknown architecture (did you mean arm64?)"},
-		{"unknown architecture", "arm64: " + sumB + "\n", "riscv64: " + sumB + "\n", "v.yaml:17:9: components.runc.release.sha256.riscv64: unknown architecture (known: amd64, arm64)"},
+		{"url placeholder", "runc.{arch}", "runc.{arhc}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {arhc} (did you mean {arch}?)"},
+		{"url far placeholder", "runc.{arch}", "runc.{platform}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {platform} (known here: {arch}, {major}, {minor}, {patch}, {semver}, {version})"},
+		{"url open brace", "runc.{arch}", "runc.{arch", "v.yaml:19:12: components.runc.release.url: \"https://example.com/{version}/{semver}/runc.{arch\" has a { without a }"},
+		{"url stray brace", "runc.{arch}", "runc.arch}", "v.yaml:19:12: components.runc.release.url: \"https://example.com/{version}/{semver}/runc.arch}\" has a } without a {"},
+		{"url scheme", "http://example.com/plugins", "ftp://example.com/plugins", "v.yaml:44:12: components.plugins.release.url: \"ftp://example.com/plugins-{arch}.tgz\" does not begin with https:// or http://"},
+		{"url relative", "http://example.com/plugins", "plugins", "v.yaml:44:12: components.plugins.release.url: \"plugins-{arch}.tgz\" does not begin with https:// or http://"},
+		{"url host", "http://example.com/plugins", "http:///plugins", "v.yaml:44:12: components.plugins.release.url: \"http:///plugins-{arch}.tgz\" names no host"},
+		{"url user", "http://example.com", "http://me:secret@example.com", "v.yaml:44:12: components.plugins.release.url: a URL with a user name in it is not allowed (this file is public; remove it)"},
+		{"url fragment", "plugins-{arch}.tgz", "plugins-{arch}.tgz#x", "v.yaml:44:12: components.plugins.release.url: \"http://example.com/plugins-{arch}.tgz#x\" has a fragment, which is never sent (remove #x)"},
+		{"url escape", "plugins-{arch}.tgz", "%zz-{arch}.tgz", "v.yaml:44:12: components.plugins.release.url: not a URL: parse \"http://example.com/%zz-amd64.tgz\": invalid URL escape \"%zz\""},
+		{"url for all", "runc.{arch}", "runc", "v.yaml:19:12: components.runc.release.url: digests for several architectures, and one address for all (write {arch} where it differs)"},
+		{"no url", "      url: http://example.com/plugins-{arch}.tgz\n", "", "v.yaml:43:5: components.plugins.release.url: missing (add it)"},
 
-		{"no files", "      files:\n        - path: /usr/local/bin/runc\n          mode: 0750\n", "      files: []\n", "v.yaml:20:14: components.runc.release.files: empty (say at least one file)"},
-		{"bad pattern", `"[a-z]*"`, `"[a-z*"`, "v.yaml:42:20: components.plugins.release.files[0].member: \"[a-z*\" is not a pattern (an unclosed [ or a \\ at its end; see the package documentation of Go's path.Match)"},
-		{"absolute member", "doc/README.md,", "/doc/README.md,", "v.yaml:43:20: components.plugins.release.files[1].member: \"/doc/README.md\" is absolute; members are not (remove the /)"},
-		{"member with dot", "doc/README.md,", "./doc/README.md,", "v.yaml:43:20: components.plugins.release.files[1].member: \"./doc/README.md\" is not clean (no ./, no .., no // and no / at the end)"},
-		{"member outside", "doc/README.md,", "../README.md,", "v.yaml:43:20: components.plugins.release.files[1].member: \"../README.md\" is not clean (no ./, no .., no // and no / at the end)"},
-		{"member template", "doc/README.md,", "\"{arch}/README.md\",", "v.yaml:43:20: components.plugins.release.files[1].member: \"{arch}/README.md\" has a placeholder, which members have none of (write * for what varies)"},
-		{"pattern to a file", "/opt/cni/bin/}", "/opt/cni/bin}", "v.yaml:42:36: components.plugins.release.files[0].path: \"[a-z]*\" may be several files, and they go to a directory (write /opt/cni/bin/)"},
-		{"relative path", "/opt/cni/bin/}", "opt/cni/bin/}", "v.yaml:42:36: components.plugins.release.files[0].path: \"opt/cni/bin/\" is not absolute (begin with /)"},
-		{"path with dots", "/opt/cni/bin/}", "/opt/../bin/}", "v.yaml:42:36: components.plugins.release.files[0].path: \"/opt/../bin/\" is not clean (no . or .., no //, and not / itself)"},
-		{"root", "/opt/cni/bin/}", "/}", "v.yaml:42:36: components.plugins.release.files[0].path: \"/\" is not clean (no . or .., no //, and not / itself)"},
-		{"directory without member", "- path: /usr/local/bin/runc", "- path: /usr/local/bin/", "v.yaml:21:17: components.runc.release.files[0].path: \"/usr/local/bin/\" is a directory (write the whole path of the file)"},
-		{"mode", "mode: 0750", "mode: rwx", "v.yaml:22:17: components.runc.release.files[0].mode: want a mode of four octal digits such as 0755, found \"rwx\""},
-		{"installed twice", "/usr/share/doc/plugins/README.md", "/usr/local/bin/runc", "v.yaml:43:11: components.plugins.release: /usr/local/bin/runc is already installed by runc on line 21"},
-		{"installed twice by directory", "{member: doc/README.md, path: /usr/share/doc/plugins/README.md", "{member: doc/runc, path: /usr/local/bin/", "v.yaml:43:11: components.plugins.release: /usr/local/bin/runc is already installed by runc on line 21"},
-		{"installed twice by one", "        - {member: doc/README.md", "        - {member: doc/README.md, path: /usr/share/doc/plugins/README.md}\n        - {member: doc/README.md", "v.yaml:44:11: components.plugins.release: /usr/share/doc/plugins/README.md is already installed by plugins on line 43"},
+		{"short digest", "amd64: " + sumA + "\n        arm64", "amd64: " + longHex + "\n        arm64", "v.yaml:21:16: components.runc.release.sha256.amd64: sha256 has 63 hexadecimal digits; want 64"},
+		{"sha512 of 64", "sha512: {arm64: " + sumB + sumB, "sha512: {arm64: " + sumB, "v.yaml:45:23: components.plugins.release.sha512.arm64: sha512 has 64 hexadecimal digits; want 128"},
+		{"digest with prefix", "arm64: " + sumB + "\n", "arm64: sha256:" + sumB + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: want the digits of the sha256 alone (remove \"sha256:\")"},
+		{"upper case digest", "arm64: " + sumB + "\n", "arm64: " + strings.ToUpper(sumB) + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: sha256 has the upper-case digit 'B' at 1 (write it in lower case)"},
+		{"digest with a letter", "arm64: " + sumB + "\n", "arm64: b" + strings.Repeat("g", 63) + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: sha256 has 'g' at 2, which is no hexadecimal digit"},
+		{"digest of digits", "arm64: " + sumB + "\n", "arm64: " + strings.Repeat("1", 64) + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: want text, found the number " + strings.Repeat("1", 64) + " (put it in quotes)"},
+		{"digest twice", "arm64: " + sumB + "\n", "arm64: " + sumA + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: the same digest as for amd64 (was it pasted twice?)"},
+		{"no digest", "      sha512: {arm64: " + sumB + sumB + "}\n", "", "v.yaml:43:5: components.plugins.release: no digest (add sha256 or sha512 with one for each architecture)"},
+		{"empty digests", "{arm64: " + sumB + sumB + "}", "{}", "v.yaml:45:15: components.plugins.release.sha512: no digest (add one for each architecture, or remove the key)"},
+		{"uname's architecture", "arm64: " + sumB + "\n", "aarch64: " + sumB + "\n", "v.yaml:22:9: components.runc.release.sha256.aarch64: unknown architecture (did you mean arm64?)"},
+		{"unknown architecture", "arm64: " + sumB + "\n", "riscv64: " + sumB + "\n", "v.yaml:22:9: components.runc.release.sha256.riscv64: unknown architecture (known: amd64, arm64)"},
 
-		{"module path", "path: github.com/opencontainers/runc\n      toolchain", "path: runc!\n      toolchain", "v.yaml:24:13: components.runc.module.path: malformed module path \"runc!\": invalid char '!'"},
-		{"module version", "      toolchain", "      version: 1.4.3\n      toolchain", "v.yaml:25:16: components.runc.module.version: \"1.4.3\" is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)"},
-		{"module major version", "      toolchain", "      version: v2.0.0\n      toolchain", "v.yaml:25:16: components.runc.module.version: github.com/opencontainers/runc@v2.0.0: invalid version: should be v0 or v1, not v2"},
-		{"component version is no module version", "v1.4.3-rc.1", "v1.4", "v.yaml:24:13: components.runc.module.path: \"v1.4\" is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)\nv.yaml:32:23: components.runc.module.stamp.main.version: unknown placeholder {patch} (known here: {major}, {minor}, {semver}, {version})"},
-		{"toolchain", "go1.26.8", "1.26.8", "v.yaml:25:18: components.runc.module.toolchain: \"1.26.8\" is not a Go toolchain (want go1.MINOR.PATCH)"},
-		{"language version", "go1.26.8", "go1.26", "v.yaml:25:18: components.runc.module.toolchain: \"go1.26\" is a version of the language, not a toolchain (write go1.26.0 or later)"},
-		{"dir outside", "modules/runc", "../runc", "v.yaml:26:12: components.runc.module.dir: \"../runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
-		{"dir absolute", "modules/runc", "/modules/runc", "v.yaml:26:12: components.runc.module.dir: \"/modules/runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
-		{"no toolchain", "      toolchain: go1.26.8\n", "", "v.yaml:23:5: components.runc.module.toolchain: missing (add it)"},
-		{"no programs", "      programs:\n        - package: github.com/opencontainers/runc\n          path: /usr/local/bin/runc\n", "      programs: []\n", "v.yaml:27:17: components.runc.module.programs: empty (say at least one program)"},
-		{"package of another module", "package: github.com/opencontainers/runc", "package: github.com/opencontainers/runcer", "v.yaml:28:20: components.runc.module.programs[0].package: \"github.com/opencontainers/runcer\" is not a package of module github.com/opencontainers/runc"},
-		{"program elsewhere", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/bin/runc\n      tags", "v.yaml:28:11: components.runc.module.programs: /usr/bin/runc is built, but the release installs nothing there (make the paths equal)"},
-		{"program's tag", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/local/bin/runc\n          tags: [a-b]\n      tags", "v.yaml:30:18: components.runc.module.programs[0].tags[0]: \"a-b\" is not a build tag (letters, digits, _ and .)"},
-		{"tag", "[seccomp]", "[\"seccomp,x\"]", "v.yaml:30:14: components.runc.module.tags[0]: \"seccomp,x\" is not a build tag (letters, digits, _ and .)"},
-		{"stamp variable", "main.version:", "version:", "v.yaml:32:9: components.runc.module.stamp.version: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
-		{"stamp name", "main.version:", "main.1:", "v.yaml:32:9: components.runc.module.stamp.main.1: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
-		{"stamp placeholder", "{semver} of", "{arch} of", "v.yaml:32:23: components.runc.module.stamp.main.version: unknown placeholder {arch} (known here: {major}, {minor}, {patch}, {semver}, {version})"},
-		{"cgo package", "[libseccomp-dev]", "[libseccomp_dev]", "v.yaml:34:20: components.runc.module.cgo.packages[0]: \"libseccomp_dev\" is not a Debian package name (lower-case letters, digits, + - and .)"},
-		{"cgo key", "ldflags:", "ldflag:", "v.yaml:35:9: components.runc.module.cgo.ldflag: unknown key (did you mean \"ldflags\"?)"},
+		{"no files", "      files:\n        - path: /usr/local/bin/runc\n          mode: 0750\n", "      files: []\n", "v.yaml:25:14: components.runc.release.files: empty (say at least one file)"},
+		{"bad pattern", `"[a-z]*"`, `"[a-z*"`, "v.yaml:47:20: components.plugins.release.files[0].member: \"[a-z*\" is not a pattern (an unclosed [ or a \\ at its end; see the package documentation of Go's path.Match)"},
+		{"absolute member", "doc/README.md,", "/doc/README.md,", "v.yaml:48:20: components.plugins.release.files[1].member: \"/doc/README.md\" is absolute; members are not (remove the /)"},
+		{"member with dot", "doc/README.md,", "./doc/README.md,", "v.yaml:48:20: components.plugins.release.files[1].member: \"./doc/README.md\" is not clean (no ./, no .., no // and no / at the end)"},
+		{"member outside", "doc/README.md,", "../README.md,", "v.yaml:48:20: components.plugins.release.files[1].member: \"../README.md\" is not clean (no ./, no .., no // and no / at the end)"},
+		{"member template", "doc/README.md,", "\"{arch}/README.md\",", "v.yaml:48:20: components.plugins.release.files[1].member: \"{arch}/README.md\" has a placeholder, which members have none of (write * for what varies)"},
+		{"pattern to a file", "/opt/cni/bin/}", "/opt/cni/bin}", "v.yaml:47:36: components.plugins.release.files[0].path: \"[a-z]*\" may be several files, and they go to a directory (write /opt/cni/bin/)"},
+		{"relative path", "/opt/cni/bin/}", "opt/cni/bin/}", "v.yaml:47:36: components.plugins.release.files[0].path: \"opt/cni/bin/\" is not absolute (begin with /)"},
+		{"path with dots", "/opt/cni/bin/}", "/opt/../bin/}", "v.yaml:47:36: components.plugins.release.files[0].path: \"/opt/../bin/\" is not clean (no . or .., no //, and not / itself)"},
+		{"root", "/opt/cni/bin/}", "/}", "v.yaml:47:36: components.plugins.release.files[0].path: \"/\" is not clean (no . or .., no //, and not / itself)"},
+		{"directory without member", "- path: /usr/local/bin/runc", "- path: /usr/local/bin/", "v.yaml:26:17: components.runc.release.files[0].path: \"/usr/local/bin/\" is a directory (write the whole path of the file)"},
+		{"mode", "mode: 0750", "mode: rwx", "v.yaml:27:17: components.runc.release.files[0].mode: want a mode of four octal digits such as 0755, found \"rwx\""},
+		{"installed twice", "/usr/share/doc/plugins/README.md", "/usr/local/bin/runc", "v.yaml:48:11: components.plugins.release: /usr/local/bin/runc is already installed by runc on line 26"},
+		{"installed twice by directory", "{member: doc/README.md, path: /usr/share/doc/plugins/README.md", "{member: doc/runc, path: /usr/local/bin/", "v.yaml:48:11: components.plugins.release: /usr/local/bin/runc is already installed by runc on line 26"},
+		{"installed twice by one", "        - {member: doc/README.md", "        - {member: doc/README.md, path: /usr/share/doc/plugins/README.md}\n        - {member: doc/README.md", "v.yaml:49:11: components.plugins.release: /usr/share/doc/plugins/README.md is already installed by plugins on line 48"},
 
-		{"debian package name", "name: containerd", "name: containerd/trixie", "v.yaml:47:13: components.containerd.package.name: \"containerd/trixie\" is not a Debian package name (lower-case letters, digits, + - and .)"},
-		{"debian package's suite", "      suite: bullseye\n", "", "v.yaml:46:5: components.containerd.package.suite: missing (add it)"},
-		{"whole package as a file", "{member: usr/bin/ctr, path: /bin/}", "{path: /bin/ctr}", "v.yaml:50:11: components.containerd.package.files: a file out of a package needs its member (add member: usr/bin/...)"},
+		{"module path", "path: github.com/opencontainers/runc\n      toolchain", "path: runc!\n      toolchain", "v.yaml:29:13: components.runc.module.path: malformed module path \"runc!\": invalid char '!'"},
+		{"module version", "      toolchain", "      version: 1.4.3\n      toolchain", "v.yaml:30:16: components.runc.module.version: \"1.4.3\" is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)"},
+		{"module major version", "      toolchain", "      version: v2.0.0\n      toolchain", "v.yaml:30:16: components.runc.module.version: github.com/opencontainers/runc@v2.0.0: invalid version: should be v0 or v1, not v2"},
+		{"component version is no module version", "v1.4.3-rc.1", "v1.4", "v.yaml:29:13: components.runc.module.path: \"v1.4\" is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)\nv.yaml:37:23: components.runc.module.stamp.main.version: unknown placeholder {patch} (known here: {major}, {minor}, {semver}, {version})"},
+		{"toolchain", "go1.26.8", "1.26.8", "v.yaml:30:18: components.runc.module.toolchain: \"1.26.8\" is not a Go toolchain (want go1.MINOR.PATCH)"},
+		{"language version", "go1.26.8", "go1.26", "v.yaml:30:18: components.runc.module.toolchain: \"go1.26\" is a version of the language, not a toolchain (write go1.26.0 or later)"},
+		{"dir outside", "modules/runc", "../runc", "v.yaml:31:12: components.runc.module.dir: \"../runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
+		{"dir absolute", "modules/runc", "/modules/runc", "v.yaml:31:12: components.runc.module.dir: \"/modules/runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
+		{"no toolchain", "      toolchain: go1.26.8\n", "", "v.yaml:28:5: components.runc.module.toolchain: missing (add it)"},
+		{"no programs", "      programs:\n        - package: github.com/opencontainers/runc\n          path: /usr/local/bin/runc\n", "      programs: []\n", "v.yaml:32:17: components.runc.module.programs: empty (say at least one program)"},
+		{"package of another module", "package: github.com/opencontainers/runc", "package: github.com/opencontainers/runcer", "v.yaml:33:20: components.runc.module.programs[0].package: \"github.com/opencontainers/runcer\" is not a package of module github.com/opencontainers/runc"},
+		{"program elsewhere", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/bin/runc\n      tags", "v.yaml:33:11: components.runc.module.programs: /usr/bin/runc is built, but the release installs nothing there (make the paths equal)"},
+		{"program's tag", "          path: /usr/local/bin/runc\n      tags", "          path: /usr/local/bin/runc\n          tags: [a-b]\n      tags", "v.yaml:35:18: components.runc.module.programs[0].tags[0]: \"a-b\" is not a build tag (letters, digits, _ and .)"},
+		{"tag", "[seccomp]", "[\"seccomp,x\"]", "v.yaml:35:14: components.runc.module.tags[0]: \"seccomp,x\" is not a build tag (letters, digits, _ and .)"},
+		{"stamp variable", "main.version:", "version:", "v.yaml:37:9: components.runc.module.stamp.version: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
+		{"stamp name", "main.version:", "main.1:", "v.yaml:37:9: components.runc.module.stamp.main.1: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
+		{"stamp placeholder", "{semver} of", "{arch} of", "v.yaml:37:23: components.runc.module.stamp.main.version: unknown placeholder {arch} (known here: {major}, {minor}, {patch}, {semver}, {version})"},
+		{"cgo package", "[libseccomp-dev]", "[libseccomp_dev]", "v.yaml:39:20: components.runc.module.cgo.packages[0]: \"libseccomp_dev\" is not a Debian package name (lower-case letters, digits, + - and .)"},
+		{"cgo key", "ldflags:", "ldflag:", "v.yaml:40:9: components.runc.module.cgo.ldflag: unknown key (did you mean \"ldflags\"?)"},
+
+		{"debian package name", "name: containerd", "name: containerd/trixie", "v.yaml:52:13: components.containerd.package.name: \"containerd/trixie\" is not a Debian package name (lower-case letters, digits, + - and .)"},
+		{"debian package's suite", "      suite: bullseye\n", "", "v.yaml:51:5: components.containerd.package.suite: missing (add it)"},
+		{"whole package as a file", "{member: usr/bin/ctr, path: /bin/}", "{path: /bin/ctr}", "v.yaml:55:11: components.containerd.package.files: a file out of a package needs its member (add member: usr/bin/...)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if strings.Count(valid, test.old) < 1 {

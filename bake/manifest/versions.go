@@ -22,15 +22,26 @@ type Versions struct {
 	Sum  Sum    // sha256 of its bytes, as the lock records it
 
 	OS         OS
-	Components []Component // in the file's order
+	Node       *NodeSettings // nil where the file has none; a file with kubelet and containerd has one
+	Components []Component   // in the file's order
 }
 
 // OS names the distribution that the root filesystem comes from.
 type OS struct {
-	Distribution string   // "debian", the only one there is
-	Suite        string   // "trixie"
-	Packages     []string // beside the definition's list, as ParsePackageRef reads them; see PackagesFor
-	APTSources   string   // sources.list(5) of the image in the deb822 style; "" for none
+	Distribution    string   // "debian", the only one there is
+	Suite           string   // "trixie"
+	Packages        []string // beside the definition's list, as ParsePackageRef reads them; see PackagesFor
+	KernelArguments []string // after the definition's
+	APTSources      string   // sources.list(5) of the image in the deb822 style; "" for none
+	Pos             Pos
+}
+
+// NodeSettings say what the components of a set must be told alike to work together.
+// Versions do not tell it: it depends on the cgroup hierarchy that the kernel's
+// arguments choose, too.
+type NodeSettings struct {
+	RuntimeType  string // containerd's, of its runtime "runc": "io.containerd.runc.v2"
+	CgroupDriver string // of containerd and kubelet: "systemd" or "cgroupfs"
 	Pos          Pos
 }
 

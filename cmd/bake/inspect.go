@@ -282,6 +282,9 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 	}
 	fmt.Fprintf(t, "digest\t%s\n", digest)
 	fmt.Fprintf(t, "kernel\t%s\n", strings.Join(r.KernelArguments, " "))
+	if r.Node != (bom.Node{}) {
+		fmt.Fprintf(t, "node\truntime type %s, cgroup driver %s\n", r.Node.RuntimeType, r.Node.CgroupDriver)
+	}
 	fmt.Fprintf(t, "packages\t%d (--packages lists them)\n", len(r.Packages))
 	fmt.Fprintf(t, "files\t%d (--files lists them)\n", len(r.Files))
 	fmt.Fprintf(t, "\ndisk\t%s\n", binaryBytes(r.Disk.Size))
