@@ -45,7 +45,8 @@ type Config struct {
 	Network    *Network
 	Address    netip.Addr // on Network
 	SMBIOS     []string   // type 11 strings, such as "io.systemd.credential:NAME=VALUE"
-	NoReboot   bool       // a reboot ends the machine
+	NoReboot   bool       // a reboot, also by Reset, ends the machine
+	RTC        time.Time  // what the machine's clock shows at its start; zero: the host's time
 	Console    io.Writer  // a copy of the serial port; may be nil
 }
 
@@ -76,7 +77,7 @@ func (t Tools) Start(ctx context.Context, config Config) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the machine's directory: %w", err)
 	}
-	m := &Machine{config: config, tools: t, dir: dir, done: make(chan struct{}), Console: newConsole(config.Console)}
+	m := &Machine{config: config, tools: t, dir: dir, done: make(chan struct{}), Console: newConsole(time.Now, config.Console)}
 	if err := m.start(ctx); err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("starting machine %s: %w", config.Name, err)
@@ -165,11 +166,26 @@ func (m *Machine) Dial(ctx context.Context, port int) (net.Conn, error) {
 	}
 }
 
-// Kill ends the machine at once, as a power cut does.
+// Reset presses the reset button: the guest begins anew without warning, with
+// the memory's content lost and the disks as they are.
+func (m *Machine) Reset() error {
+	if err := m.qmp("system_reset"); err != nil {
+		return fmt.Errorf("resetting machine %s: %w", m.config.Name, err)
+	}
+	return nil
+}
+
+// Kill ends the machine at once, as a power cut does: what the guest has not
+// flushed may be lost, what it has is on the disk. [Tools.Start] with the same
+// Config is the power coming back; only the firmware's variables are new, and
+// nothing in an image depends on them.
 func (m *Machine) Kill() {
 	m.cmd.Process.Kill()
 	<-m.done
 }
+
+// Done is closed when the machine has ended.
+func (m *Machine) Done() <-chan struct{} { return m.done }
 
 // Wait waits until the machine has ended and returns QEMU's error.
 func (m *Machine) Wait(ctx context.Context) error {

@@ -3,81 +3,151 @@
 // console as the only output. `bake run` and the tests under test/qemu use it.
 //
 // It does not emulate a cloud: no disks are attached or detached, no machine
-// migrates, and there is no IPv6.
+// migrates, no time is served, and there is no IPv6, so that the metadata
+// server's second address, fd20:ce::254, can't be tried. Only machines under
+// Unix are supported: elsewhere the package compiles, and [FindTools] fails.
 package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/containers/gvisor-tap-vsock/pkg/tap"
 	"github.com/containers/gvisor-tap-vsock/pkg/types"
-	"github.com/containers/gvisor-tap-vsock/pkg/virtualnetwork"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// MetadataAddress is where a machine finds its metadata server.
+// MetadataAddress is where a machine finds its metadata server and its DNS.
 const MetadataAddress = "169.254.169.254"
+
+// Gateway is the network's gateway and, with NetworkConfig.HostLoopback, the
+// host's loopback.
+const Gateway = "10.240.0.1"
 
 const (
 	subnet     = "10.240.0.0/24" // the guide's network
-	gateway    = "10.240.0.1"
 	gatewayMAC = "42:01:0a:f0:00:01"
 	defaultMTU = 1460 // Compute Engine's
+
+	// names are given addresses from here (TEST-NET-1, RFC 5737).
+	virtualSubnet = "192.0.2.0/24"
 )
 
-// Network is a private Ethernet segment with a gateway, DHCP, DNS and metadata
-// servers. The host reaches machines on it by [Network.Dial]; machines reach
-// the host's loopback at the gateway's address.
+// NetworkConfig describes a network. The zero value is one without machines.
+type NetworkConfig struct {
+	MTU int // announced by DHCP; 1460 where 0
+
+	// Machines maps a machine's host name to its address in 10.240.0.0/24. A
+	// full name (worker-0.us-west1-c.c.example.internal) makes DHCP announce
+	// its domain, and DNS know its first label as well.
+	Machines map[string]netip.Addr
+
+	// HostLoopback maps the gateway's address to the host's 127.0.0.1, so that
+	// machines reach whatever listens there.
+	HostLoopback bool
+
+	// Isolated refuses what would leave the network: connections elsewhere,
+	// and names that it does not know. Without it such connections are made
+	// from the host, with the host's rights: machines reach what the host
+	// reaches, the addresses of its own interfaces but loopback included.
+	Isolated bool
+}
+
+// Network is a private network with a gateway, DHCP, DNS and metadata servers,
+// laid out as Compute Engine does it: a machine has its address as a /32 and
+// reaches the others by the gateway. The host reaches machines by [Network.Dial].
 type Network struct {
-	virtual *virtualnetwork.VirtualNetwork
-	server  *http.Server
+	config   NetworkConfig
+	stack    *stack.Stack
+	link     *tap.Switch
+	closers  []func() error
+	machines map[netip.Addr]string // full names
 
 	mu       sync.Mutex
 	metadata map[string]http.Handler // by the machine's address
+	names    map[string]netip.Addr   // lower case, without the last dot
+	virtual  netip.Addr              // the next name's address
 }
 
-// NewNetwork starts a network with room for machines at the given addresses
-// of 10.240.0.0/24. mtu is announced by DHCP; 0 means 1460.
-func NewNetwork(mtu int, addresses ...netip.Addr) (*Network, error) {
-	if mtu == 0 {
-		mtu = defaultMTU
+// NewNetwork starts a network.
+func NewNetwork(config NetworkConfig) (*Network, error) {
+	if config.MTU == 0 {
+		config.MTU = defaultMTU
 	}
-	leases := map[string]string{}
-	for _, a := range addresses {
-		leases[a.String()] = MAC(a)
+	if config.MTU < 576 || config.MTU > 65535 {
+		return nil, fmt.Errorf("a network's MTU is 576 to 65535, not %d", config.MTU)
 	}
-	virtual, err := virtualnetwork.New(&types.Configuration{
-		MTU:               mtu,
-		Subnet:            subnet,
-		GatewayIP:         gateway,
-		GatewayMacAddress: gatewayMAC,
-		GatewayVirtualIPs: []string{MetadataAddress},
-		DHCPStaticLeases:  leases,
-		NAT:               map[string]string{gateway: "127.0.0.1"},
-		DNS: []types.Zone{{
-			Name:    "google.internal.",
-			Records: []types.Record{{Name: "metadata", IP: net.ParseIP(MetadataAddress)}},
-		}},
-	})
-	if err != nil {
+	n := &Network{
+		config:   config,
+		machines: map[netip.Addr]string{},
+		metadata: map[string]http.Handler{},
+		names:    map[string]netip.Addr{"metadata.google.internal": netip.MustParseAddr(MetadataAddress), "metadata": netip.MustParseAddr(MetadataAddress)},
+		virtual:  netip.MustParsePrefix(virtualSubnet).Addr(),
+	}
+	for name, addr := range config.Machines {
+		if !netip.MustParsePrefix(subnet).Contains(addr) || addr.String() == Gateway {
+			return nil, fmt.Errorf("machine %s: its address %s is not one of %s, or the gateway's", name, addr, subnet)
+		}
+		if other, taken := n.machines[addr]; taken {
+			return nil, fmt.Errorf("machines %s and %s have the same address %s", other, name, addr)
+		}
+		name = canonical(name)
+		n.machines[addr] = name
+		n.names[name] = addr
+		short, _, _ := strings.Cut(name, ".")
+		n.names[short] = addr
+	}
+	if err := n.start(); err != nil {
+		n.Close()
 		return nil, fmt.Errorf("starting the user-mode network: %w", err)
 	}
-	n := &Network{virtual: virtual, metadata: map[string]http.Handler{}}
-	listener, err := virtual.Listen("tcp", net.JoinHostPort(MetadataAddress, "80"))
-	if err != nil {
-		return nil, fmt.Errorf("listening for metadata requests: %w", err)
-	}
-	n.server = &http.Server{Handler: http.HandlerFunc(n.serveMetadata), ReadHeaderTimeout: time.Minute}
-	go n.server.Serve(listener)
 	return n, nil
 }
 
-// Close stops the metadata server. Machines must have ended.
-func (n *Network) Close() error { return n.server.Close() }
+func (n *Network) start() error {
+	if err := n.makeStack(); err != nil {
+		return err
+	}
+	if err := n.serveDHCP(); err != nil {
+		return fmt.Errorf("serving DHCP: %w", err)
+	}
+	// Compute Engine's is at the metadata server's address.
+	if err := n.serveDNS(MetadataAddress); err != nil {
+		return fmt.Errorf("serving DNS: %w", err)
+	}
+	listener, err := n.listen(netip.MustParseAddr(MetadataAddress), 80)
+	if err != nil {
+		return fmt.Errorf("listening for metadata requests: %w", err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(n.serveMetadata), ReadHeaderTimeout: time.Minute}
+	n.closers = append(n.closers, server.Close)
+	go server.Serve(listener)
+	return nil
+}
+
+// Close stops the servers. Machines must have ended.
+func (n *Network) Close() error {
+	var errs []error
+	for _, c := range n.closers {
+		errs = append(errs, c())
+	}
+	n.closers = nil
+	if n.stack != nil {
+		n.stack.Close()
+	}
+	return errors.Join(errs...)
+}
 
 // MAC returns the hardware address of the machine at addr: 42:01 and the
 // address, as Compute Engine forms it.
@@ -107,10 +177,52 @@ func (n *Network) serveMetadata(w http.ResponseWriter, r *http.Request) {
 
 // Dial opens a TCP connection to a machine, "10.240.0.20:22".
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return n.virtual.DialContextTCP(ctx, address)
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to a machine: %w", err)
+	}
+	return gonet.DialContextTCP(ctx, n.stack, fullAddress(ap.Addr(), int(ap.Port())), ipv4.ProtocolNumber)
+}
+
+// Listen accepts TCP connections that machines make to a DNS name, such as
+// secretmanager.googleapis.com. The name gets an address of its own at the
+// first call; the same name may be listened to on several ports. TLS is the
+// caller's.
+func (n *Network) Listen(name string, port int) (net.Listener, error) {
+	addr, err := n.addressOf(canonical(name))
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.listen(addr, port)
+	if err != nil {
+		return nil, fmt.Errorf("listening at %s: %w", net.JoinHostPort(name, strconv.Itoa(port)), err)
+	}
+	return l, nil
+}
+
+func (n *Network) addressOf(name string) (netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if addr, ok := n.names[name]; ok {
+		return addr, nil
+	}
+	next := n.virtual.Next()
+	if !netip.MustParsePrefix(virtualSubnet).Contains(next) {
+		return netip.Addr{}, fmt.Errorf("no address is left for %s in %s", name, virtualSubnet)
+	}
+	n.virtual, n.names[name] = next, next
+	return next, nil
+}
+
+func (n *Network) listen(addr netip.Addr, port int) (net.Listener, error) {
+	return gonet.ListenTCP(n.stack, fullAddress(addr, port), ipv4.ProtocolNumber)
+}
+
+func fullAddress(addr netip.Addr, port int) tcpip.FullAddress {
+	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(addr.As4()), Port: uint16(port)}
 }
 
 // attach serves the link of one machine until conn ends.
 func (n *Network) attach(ctx context.Context, conn net.Conn) error {
-	return n.virtual.AcceptQemu(ctx, conn)
+	return n.link.Accept(ctx, conn, types.QemuProtocol)
 }

@@ -124,6 +124,9 @@ func (m *Machine) args() ([]string, error) {
 	default:
 		return nil, fmt.Errorf("BUG: accelerator %q", c.Accel)
 	}
+	if !c.RTC.IsZero() {
+		args = append(args, "-rtc", "base="+c.RTC.UTC().Format("2006-01-02T15:04:05"))
+	}
 	if c.NoReboot {
 		args = append(args, "-no-reboot")
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 func TestConsoleWaitsForPlainText(t *testing.T) {
-	c := newConsole(nil)
+	c := newConsole(time.Now, nil)
 	go func() {
 		for _, part := range []string{"\x1b[2J\x1b[01;01HBooting\r\n", "[\x1b[0;32m  OK  \x1b[0m] Reached tar", "get \x1b[0;1;39mmulti-user.target\x1b[0m\r\n"} {
 			io.WriteString(c, part)
@@ -38,7 +38,7 @@ func TestConsoleWaitsForPlainText(t *testing.T) {
 }
 
 func TestConsoleWaitShowsTheTailWhenItFails(t *testing.T) {
-	c := newConsole(nil)
+	c := newConsole(time.Now, nil)
 	io.WriteString(c, "Kernel panic - not syncing\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -60,7 +60,7 @@ func TestMAC(t *testing.T) {
 // TestMetadataGoesByAddress asks the network's metadata server as two machines.
 func TestMetadataGoesByAddress(t *testing.T) {
 	known, unknown := netip.MustParseAddr("10.240.0.20"), netip.MustParseAddr("10.240.0.21")
-	n, err := NewNetwork(0, known, unknown)
+	n, err := NewNetwork(NetworkConfig{Machines: map[string]netip.Addr{"worker-0": known, "worker-1": unknown}})
 	if err != nil {
 		t.Fatal(err)
 	}

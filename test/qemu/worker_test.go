@@ -56,7 +56,10 @@ func boot(t *testing.T, o options) *worker {
 	t.Cleanup(cancel)
 
 	address := netip.MustParseAddr("10.240.0.20")
-	network, err := vm.NewNetwork(0, address)
+	network, err := vm.NewNetwork(vm.NetworkConfig{
+		Machines:     map[string]netip.Addr{"worker-0.us-west1-c.c.example.internal": address},
+		HostLoopback: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

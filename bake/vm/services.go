@@ -1,0 +1,144 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/containers/gvisor-tap-vsock/pkg/services/dns"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// serveDHCP starts the DHCP server. It knows the configured machines by their
+// hardware addresses, and answers nobody else.
+func (n *Network) serveDHCP() error {
+	var queue waiter.Queue
+	ep, tcpErr := n.stack.NewEndpoint(udp.ProtocolNumber, ipv4.ProtocolNumber, &queue)
+	if tcpErr != nil {
+		return errors.New(tcpErr.String())
+	}
+	ep.SocketOptions().SetBroadcast(true)
+	if err := ep.Bind(tcpip.FullAddress{NIC: nic, Port: dhcpv4.ServerPort}); err != nil {
+		return errors.New(err.String())
+	}
+	server, err := server4.NewServer("", nil, func(conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
+		if reply := n.answerDHCP(m); reply != nil {
+			conn.WriteTo(reply.ToBytes(), peer) // a lost one is asked for again
+		}
+	}, server4.WithConn(gonet.NewUDPConn(&queue, ep)))
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, server.Close)
+	go server.Serve()
+	return nil
+}
+
+// answerDHCP returns what Compute Engine's server tells a machine, but for the
+// time server, which there is none of; nil where it would say nothing.
+func (n *Network) answerDHCP(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	var kind dhcpv4.MessageType
+	switch m.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		kind = dhcpv4.MessageTypeOffer
+	case dhcpv4.MessageTypeRequest:
+		kind = dhcpv4.MessageTypeAck
+	default:
+		return nil
+	}
+	for addr, name := range n.machines {
+		if MAC(addr) != m.ClientHWAddr.String() {
+			continue
+		}
+		gateway := net.ParseIP(Gateway)
+		metadata := net.ParseIP(MetadataAddress)
+		options := []dhcpv4.Modifier{
+			dhcpv4.WithMessageType(kind),
+			dhcpv4.WithYourIP(addr.AsSlice()),
+			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(gateway)),
+			dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(24 * time.Hour)),
+			dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))),
+			dhcpv4.WithOption(dhcpv4.OptRouter(gateway)),
+			dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(
+				&dhcpv4.Route{Dest: &net.IPNet{IP: gateway, Mask: net.CIDRMask(32, 32)}, Router: net.IPv4zero},
+				&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Router: gateway},
+			)),
+			dhcpv4.WithOption(dhcpv4.OptDNS(metadata)),
+			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(n.config.MTU)}),
+			dhcpv4.WithOption(dhcpv4.OptHostName(name)),
+		}
+		if _, domain, ok := strings.Cut(name, "."); ok {
+			options = append(options,
+				dhcpv4.WithOption(dhcpv4.OptDomainName(domain)),
+				dhcpv4.WithOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{domain, "google.internal"}})))
+		}
+		reply, err := dhcpv4.NewReplyFromRequest(m, options...)
+		if err != nil {
+			return nil // no request
+		}
+		return reply
+	}
+	return nil
+}
+
+// serveDNS starts a DNS server, UDP and TCP, at an address.
+func (n *Network) serveDNS(address string) error {
+	at := fullAddress(netip.MustParseAddr(address), 53)
+	conn, err := gonet.DialUDP(n.stack, &at, nil, ipv4.ProtocolNumber)
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, conn.Close)
+	listener, err := gonet.ListenTCP(n.stack, at, ipv4.ProtocolNumber)
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, listener.Close)
+	upstream := &net.Resolver{}
+	if n.config.Isolated {
+		upstream = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errIsolated }}
+	}
+	server, err := dns.NewWithUpstreamResolver(conn, listener, nil, &resolver{Resolver: upstream, network: n})
+	if err != nil {
+		return err
+	}
+	go server.Serve()
+	go server.ServeTCP()
+	return nil
+}
+
+var errIsolated = errors.New("the network is isolated")
+
+// resolver knows the network's names and asks the host for others.
+type resolver struct {
+	*net.Resolver
+	network *Network
+}
+
+// LookupIPAddr is what A records are answered from.
+func (r *resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	name := canonical(host)
+	r.network.mu.Lock()
+	addr, ok := r.network.names[name]
+	r.network.mu.Unlock()
+	switch {
+	case ok:
+		return []net.IPAddr{{IP: addr.AsSlice()}}, nil
+	case r.network.config.Isolated || strings.HasSuffix(name, ".internal") || !strings.Contains(name, "."):
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return r.Resolver.LookupIPAddr(ctx, host)
+}
+
+// canonical is how names are compared.
+func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
