@@ -1,0 +1,98 @@
+package config
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/nodebake/bake/firstboot/pki"
+)
+
+// setCredentials finds out which of the three ways is meant, and takes what
+// belongs to it. What lies in the files is checked by package pki.
+func (n *Node) setCredentials(vs values) *ValueError {
+	got := map[string]value{}
+	for _, key := range []string{keyCA, keyProxyKubeconfig, keyCertificate, keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig} {
+		v, err := vs.get(key)
+		if err != nil {
+			return err
+		}
+		if v.given() {
+			got[key] = v
+		}
+	}
+
+	var own, lacking []string
+	for _, key := range []string{keyCertificate, keyKey, keyKubeletKubeconfig} {
+		if got[key].given() {
+			own = append(own, key)
+		} else {
+			lacking = append(lacking, key)
+		}
+	}
+	bootstrap := got[keyBootstrapKubeconfig]
+	switch {
+	case bootstrap.given() && len(own) > 0:
+		return bootstrap.errorf("", "%s given as well; a node has either credentials of its own or %s to ask for some: remove one of the two",
+			areKeys(own), keyBootstrapKubeconfig)
+	case bootstrap.given():
+		n.Credentials = TLSBootstrap
+	case len(own) == 0:
+		// One line has to name all of them: nothing says which way was meant.
+		err := vs.missing(keyCertificate, "is missing, as are %s and %s; a node needs these three, or %s", keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig)
+		if !strings.Contains(err.Problem, "did you mean") {
+			if near := vs.missing(keyBootstrapKubeconfig, ""); near.Problem != "" {
+				err.Problem += near.Problem
+			}
+		}
+		return err
+	case len(lacking) > 0:
+		return vs.missing(lacking[0], "is missing, while %s given: %s, %s and %s go together", areKeys(own), keyCertificate, keyKey, keyKubeletKubeconfig)
+	case got[keyKey].secret:
+		n.Credentials = FromSecretManager
+	default:
+		n.Credentials = FromMetadata
+	}
+	for _, key := range []string{keyCA, keyProxyKubeconfig} {
+		if !got[key].given() {
+			return vs.missing(key, "is missing")
+		}
+	}
+
+	n.files = pki.NodeFiles{
+		Host:                n.Name,
+		CA:                  []byte(got[keyCA].text),
+		Certificate:         []byte(got[keyCertificate].text),
+		Key:                 []byte(got[keyKey].text),
+		KubeletKubeconfig:   []byte(got[keyKubeletKubeconfig].text),
+		ProxyKubeconfig:     []byte(got[keyProxyKubeconfig].text),
+		BootstrapKubeconfig: []byte(bootstrap.text),
+	}
+	if n.IP.IsValid() {
+		n.files.IPs = append(n.files.IPs, n.IP)
+	}
+	return nil
+}
+
+func areKeys(keys []string) string {
+	if len(keys) == 1 {
+		return keys[0] + " is"
+	}
+	return strings.Join(keys[:len(keys)-1], ", ") + " and " + keys[len(keys)-1] + " are"
+}
+
+// credentialError adds to what pki found where the value came from.
+func (vs values) credentialError(err error) error {
+	var wrong *pki.Error
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	v, ferr := vs.get(wrong.Key)
+	if ferr != nil {
+		return ferr
+	}
+	problem := wrong.Problem
+	if wrong.Remedy != "" {
+		problem += "; " + wrong.Remedy
+	}
+	return &ValueError{Key: wrong.Key, Source: v.source, Problem: problem, Clock: wrong.Clock}
+}
