@@ -95,6 +95,9 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 		if b.Type != "CERTIFICATE" {
 			return nil, fmt.Errorf("line %d: a %s stands where only certificates belong", b.line, b.Type)
 		}
+		if len(b.Headers) > 0 {
+			return nil, fmt.Errorf("line %d: the certificate has headers, for which Kubernetes ignores it; remove the lines up to the first empty one", b.line)
+		}
 		if first, ok := at[string(b.Bytes)]; ok {
 			return nil, fmt.Errorf("line %d: the certificate at line %d comes a second time", b.line, first)
 		}
