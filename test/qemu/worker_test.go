@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -29,75 +30,96 @@ import (
 type worker struct {
 	*vm.Machine
 	t        *testing.T
+	host     *host
+	config   vm.Config
 	network  *vm.Network
 	address  netip.Addr
 	metadata *metadatatest.Server
 	signer   ssh.Signer
 	client   *ssh.Client // after login
+	consoles []string    // of starts before this one
 }
 
 // options changes a worker from the usual: one SCSI disk of the image's own
-// size, Secure Boot enforcing, a metadata server.
+// size, Secure Boot enforcing, a metadata server that knows no cluster.
 type options struct {
 	bus        vm.Bus
 	plainUEFI  bool
 	diskSize   int64 // bytes; 0: the image's
 	twins      int   // further disks made from the same image, attached before the boot disk
 	noMetadata bool
+	network    *vm.Network       // nil: one of its own
+	attributes map[string]string // beside the SSH key
 	smbios     []string
+	clock      time.Time // zero: the host's
+	host       *host     // nil: of the image that make image made
+}
+
+// workerAddress and workerName are the first worker's of the guide.
+var workerAddress = netip.MustParseAddr("10.240.0.20")
+
+const workerName = "worker-0.us-west1-c.c.example.internal"
+
+func newNetwork(t *testing.T) *vm.Network {
+	t.Helper()
+	network, err := vm.NewNetwork(vm.NetworkConfig{
+		Machines:     map[string]netip.Addr{workerName: workerAddress},
+		HostLoopback: true, // the cluster's API server listens there
+		Isolated:     true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { network.Close() })
+	return network
 }
 
 // boot starts a worker and arranges for its end and, where the test failed, for
 // the console's tail and the command that reproduces it.
 func boot(t *testing.T, o options) *worker {
 	t.Helper()
-	host := theHost(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	t.Cleanup(cancel)
-
-	address := netip.MustParseAddr("10.240.0.20")
-	network, err := vm.NewNetwork(vm.NetworkConfig{
-		Machines:     map[string]netip.Addr{"worker-0.us-west1-c.c.example.internal": address},
-		HostLoopback: true,
-	})
-	if err != nil {
-		t.Fatal(err)
+	if o.host == nil {
+		o.host = theHost(t)
 	}
-	w := &worker{t: t, network: network, address: address}
-	w.signer = newSigner(t)
-	if !o.noMetadata {
-		w.metadata = metadatatest.NewServer(metadatatest.Instance{
-			Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: address.String(),
-			Attributes: map[string]string{
-				"pod-cidr": "10.200.0.0/24",
-				"ssh-keys": "alice:" + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(w.signer.PublicKey()))) + " alice@example.com",
-			},
-		})
-		network.ServeMetadata(address, w.metadata)
+	if o.network == nil {
+		o.network = newNetwork(t)
 	}
 	if o.bus == "" {
 		o.bus = vm.SCSI
 	}
+	w := &worker{t: t, host: o.host, network: o.network, address: workerAddress, signer: newSigner(t)}
+	if !o.noMetadata {
+		attributes := map[string]string{
+			"ssh-keys": "alice:" + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(w.signer.PublicKey()))) + " alice@example.com",
+		}
+		maps.Copy(attributes, o.attributes)
+		w.metadata = metadatatest.NewServer(metadatatest.Instance{
+			Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: w.address.String(), Attributes: attributes,
+		})
+		w.network.ServeMetadata(w.address, w.metadata)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
 	var disks []vm.Disk
 	for i := range o.twins + 1 {
-		disk, err := host.tools.Overlay(ctx, filepath.Join(t.TempDir(), fmt.Sprintf("disk%d.qcow2", i)), host.disk, o.diskSize)
+		disk, err := o.host.tools.Overlay(ctx, filepath.Join(t.TempDir(), fmt.Sprintf("disk%d.qcow2", i)), o.host.disk, o.diskSize)
 		if err != nil {
 			t.Fatal(err)
 		}
 		disk.Bus, disk.Boot = o.bus, i == o.twins
 		disks = append(disks, disk)
 	}
-	w.start(ctx, host, vm.Config{
-		Name: "worker-0", Disks: disks, Accel: host.accel, SecureBoot: !o.plainUEFI,
-		Network: network, Address: address, SMBIOS: o.smbios, NoReboot: true,
-	})
+	w.config = vm.Config{
+		Name: "worker-0", Disks: disks, Accel: o.host.accel, SecureBoot: !o.plainUEFI,
+		Network: w.network, Address: w.address, SMBIOS: o.smbios, NoReboot: true, RTC: o.clock,
+	}
+	w.start()
 	t.Cleanup(func() {
 		w.Kill()
-		network.Close()
 		if t.Failed() {
 			t.Logf("console's tail:\n%s\nto reproduce: go test -run '^%s$' ./test/qemu/\nQEMU was: %s", w.Console.Tail(60), t.Name(), w.CommandLine())
 		}
-		save(t, "console", w.Console.String())
+		save(t, "console", strings.Join(append(w.consoles, w.Console.String()), "\n=== started again\n"))
 	})
 	return w
 }
@@ -107,11 +129,16 @@ func boot(t *testing.T, o options) *worker {
 // such a start is repeated, and reported.
 const timerPanic = "IO-APIC + timer doesn't work"
 
-func (w *worker) start(ctx context.Context, host *host, config vm.Config) {
+// start starts the machine from its disks as they are. It ends ten minutes
+// later at the latest.
+func (w *worker) start() {
 	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	w.t.Cleanup(cancel)
+	w.client = nil
 	for try := 1; ; try++ {
 		var err error
-		if w.Machine, err = host.tools.Start(ctx, config); err != nil {
+		if w.Machine, err = w.host.tools.Start(ctx, w.config); err != nil {
 			w.t.Fatal(err)
 		}
 		w.waitFor(`Run /init as init process|Kernel panic.*`, 4*time.Minute)
@@ -121,6 +148,13 @@ func (w *worker) start(ctx context.Context, host *host, config vm.Config) {
 		w.t.Logf("start %d ended in %q, which is QEMU's doing: starting again", try, timerPanic)
 		w.Kill()
 	}
+}
+
+// startAgain starts a machine that has ended.
+func (w *worker) startAgain() {
+	w.t.Helper()
+	w.consoles = append(w.consoles, w.Console.String())
+	w.start()
 }
 
 // credential is an SMBIOS string that gives the guest's systemd a credential
