@@ -1,21 +1,49 @@
 // Package metadatatest is Google Compute Engine's metadata server for tests
-// and for virtual machines on a workstation: the rules that a client meets
-// (the Metadata-Flavor header both ways, directories and their redirects,
-// recursive JSON, wait_for_change with ETags, guest attributes) over a tree
-// that the caller fills in.
+// and for virtual machines on a workstation: the rules that a client meets,
+// over a tree that the caller fills in, and the faults that it may meet.
 //
-// It serves what Google documents under "About VM metadata" and "View and
-// query VM metadata". It makes no access tokens and knows no live migration.
+// What it follows, as documented under
+// https://cloud.google.com/compute/docs/metadata/overview (O),
+// .../metadata/querying-metadata (Q), .../metadata/setting-custom-metadata (S) and
+// .../metadata/manage-guest-attributes (G):
+//
+//   - Requests need the header Metadata-Flavor: Google, answers have it;
+//     X-Forwarded-For is refused with 403 (Q, "Parts of a metadata request",
+//     "Limitations").
+//   - Directories end in "/"; without, they are redirected (301) to the path
+//     with it; a key with "/" is not found (Q, "Data and directories").
+//   - A directory is answered as a list of names, with ?recursive=true as one
+//     JSON object with names in camel case, or with &alt=text as lines; a key is
+//     text, or with ?alt=json JSON (Q, "Use query parameters"). In recursive
+//     JSON the names of attributes and service accounts are as they were given.
+//   - ?wait_for_change=true answers when the value changes, &last_etag=E at once
+//     where E is no longer the ETag, &timeout_sec=N with the present value after
+//     that time (Q, "Wait for a change").
+//   - Attribute keys are [a-zA-Z0-9-_]+ of less than 128 bytes; a value has at
+//     most 256 KiB, all together less than 512 KiB, for an instance and for a
+//     project each (S, "Limitations").
+//   - Guest attributes need enable-guest-attributes=TRUE of the instance or the
+//     project, and are NAMESPACE/KEY (G).
+//   - service-accounts/ACCOUNT/token gives an access token
+//     (https://cloud.google.com/compute/docs/access/authenticate-workloads#applications).
+//
+// [SecretServer] is the part of Secret Manager's REST API that reads versions,
+// for these tokens. [Fault] says what goes wrong.
+//
+// It makes no identity tokens, has one network interface, limits no rates, and
+// knows no live migration, HTTPS endpoint or version before v1. The text of its
+// errors is its own, but for Secret Manager's JSON.
 package metadatatest
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,63 +54,169 @@ import (
 // Root is the path under which the server answers.
 const Root = "/computeMetadata/v1/"
 
+// Limits on metadata that is set.
+const (
+	maxKey        = 127       // bytes
+	maxValue      = 256 << 10 // bytes
+	maxAttributes = 512<<10 - 1
+)
+
 // Instance is what one virtual machine sees. The zero value is an instance
 // without a name.
 type Instance struct {
 	Name              string            // "worker-0"
+	Hostname          string            // a custom one; NAME.ZONE.c.PROJECT.internal where empty
+	ID                uint64            // made from Name where 0
 	Project           string            // "example"
 	Zone              string            // "us-west1-c"
-	IP                string            // internal address of the only network interface
-	MTU               int               // of the interface; 1460 where 0
+	MachineType       string            // "e2-standard-2" where empty
+	Tags              []string          // network tags
+	IP                string            // internal IPv4 address of the only network interface
+	ExternalIP        string            // of the same; none where empty
+	MAC               string            // of the same; made from IP as Google does where empty
+	MTU               int               // of the same; 1460 where 0
 	AliasRanges       []string          // CIDRs
 	Attributes        map[string]string // instance metadata
 	ProjectAttributes map[string]string // project metadata
+	ServiceAccounts   []ServiceAccount  // the first is "default" too
+}
+
+// ServiceAccount is one that an instance runs as.
+type ServiceAccount struct {
+	Email  string   // "worker@example.iam.gserviceaccount.com"
+	Scopes []string // URLs; [CloudPlatform] where nil
+}
+
+// CloudPlatform is the scope that leaves the decision to roles.
+const CloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
+
+// Check says what Compute Engine would refuse of in's attributes: the first
+// offence in the keys' order.
+func (in Instance) Check() error {
+	if err := checkAttributes(in.Attributes); err != nil {
+		return fmt.Errorf("instance metadata: %w", err)
+	}
+	if err := checkAttributes(in.ProjectAttributes); err != nil {
+		return fmt.Errorf("project metadata: %w", err)
+	}
+	return nil
+}
+
+func checkAttributes(m map[string]string) error {
+	total := 0
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		strange := strings.ContainsFunc(key, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", r)
+		})
+		if key == "" || strange || len(key) > maxKey {
+			return fmt.Errorf("key %q: want 1 to %d characters of a-z, A-Z, 0-9, - and _", key, maxKey)
+		}
+		if len(m[key]) > maxValue {
+			return fmt.Errorf("key %s: the value has %d bytes, a value has at most %d", key, len(m[key]), maxValue)
+		}
+		total += len(key) + len(m[key])
+	}
+	if total > maxAttributes {
+		return fmt.Errorf("all keys and values have %d bytes, they may have %d together", total, maxAttributes)
+	}
+	return nil
 }
 
 // Server is the metadata server of one instance. It is an http.Handler, safe
 // for concurrent use. Make one with [NewServer].
 type Server struct {
+	faults   faults
 	mu       sync.Mutex
 	root     dir
-	guest    dir           // guest attributes: namespace -> key -> value
+	guest    dir               // guest attributes: namespace -> key -> value
+	tokens   map[string]string // token -> service account
+	scopes   map[string][]string
 	changed  chan struct{} // closed and replaced at every change
 	requests []string      // method and URL of every request, in order
 }
 
-// dir maps a name to a dir, a []any of dirs (numbered entries), or a string or int.
-type dir map[string]any
-
-// NewServer returns a Server for in.
+// NewServer returns a Server for in. It panics with the error of in.Check if
+// there is one: check what comes from a user before.
 func NewServer(in Instance) *Server {
-	mtu := in.MTU
-	if mtu == 0 {
-		mtu = 1460
+	if err := in.Check(); err != nil {
+		panic("metadatatest.NewServer: " + err.Error())
+	}
+	s := &Server{guest: dir{}, tokens: map[string]string{}, scopes: map[string][]string{}, changed: make(chan struct{})}
+	number := projectNumber(in.Project)
+	projectPath := fmt.Sprintf("projects/%d/", number)
+	if in.ID == 0 {
+		sum := sha256.Sum256([]byte(in.Name))
+		in.ID = binary.BigEndian.Uint64(sum[:]) >> 1 // ids are int64 to some clients
+	}
+	if in.Hostname == "" {
+		in.Hostname = fmt.Sprintf("%s.%s.c.%s.internal", in.Name, in.Zone, in.Project)
+	}
+	if in.MachineType == "" {
+		in.MachineType = "e2-standard-2"
+	}
+	s.root = dir{
+		"instance": dir{
+			"attributes":         attributes(in.Attributes),
+			"cpu-platform":       "Intel Broadwell",
+			"description":        "",
+			"disks":              []any{dir{"device-name": in.Name, "index": 0, "interface": "SCSI", "mode": "READ_WRITE", "type": "PERSISTENT"}},
+			"hostname":           in.Hostname,
+			"id":                 in.ID,
+			"image":              "projects/" + in.Project + "/global/images/worker",
+			"licenses":           []any{},
+			"machine-type":       projectPath + "machineTypes/" + in.MachineType,
+			"maintenance-event":  "NONE",
+			"name":               in.Name,
+			"network-interfaces": []any{networkInterface(in, projectPath)},
+			"preempted":          "FALSE",
+			"remaining-cpu-time": -1,
+			"scheduling":         dir{"automatic-restart": "TRUE", "on-host-maintenance": "MIGRATE", "preemptible": "FALSE"},
+			"service-accounts":   s.serviceAccounts(in.ServiceAccounts),
+			"tags":               jsonList(in.Tags),
+			"virtual-clock":      dir{"drift-token": "0"},
+			"zone":               projectPath + "zones/" + in.Zone,
+		},
+		"project": dir{
+			"attributes":         attributes(in.ProjectAttributes),
+			"numeric-project-id": number,
+			"project-id":         in.Project,
+		},
+	}
+	return s
+}
+
+// networkInterface is nic0 as DHCP and the metadata server show it: a /32 and a
+// gateway.
+func networkInterface(in Instance, projectPath string) dir {
+	if in.MTU == 0 {
+		in.MTU = 1460
+	}
+	gateway := ""
+	if ip, err := netip.ParseAddr(in.IP); err == nil && ip.Is4() {
+		b := ip.As4()
+		if in.MAC == "" {
+			in.MAC = fmt.Sprintf("42:01:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+		}
+		b[3] = 1
+		gateway = netip.AddrFrom4(b).String()
 	}
 	aliases := make([]any, len(in.AliasRanges))
 	for i, a := range in.AliasRanges {
 		aliases[i] = a
 	}
-	root := dir{
-		"instance": dir{
-			"attributes": attributes(in.Attributes),
-			"hostname":   fmt.Sprintf("%s.%s.c.%s.internal", in.Name, in.Zone, in.Project),
-			"id":         instanceID(in.Name),
-			"name":       in.Name,
-			"zone":       "projects/0/zones/" + in.Zone,
-			"network-interfaces": []any{dir{
-				"ip":         in.IP,
-				"mtu":        mtu,
-				"ip-aliases": aliases,
-			}},
-			"service-accounts": dir{},
-			"virtual-clock":    dir{"drift-token": "0"},
-		},
-		"project": dir{
-			"attributes": attributes(in.ProjectAttributes),
-			"project-id": in.Project,
-		},
+	return dir{
+		"access-configs":      []any{dir{"external-ip": in.ExternalIP, "type": "ONE_TO_ONE_NAT"}},
+		"dns-servers":         []any{"169.254.169.254"},
+		"forwarded-ips":       []any{},
+		"gateway":             gateway,
+		"ip":                  in.IP,
+		"ip-aliases":          aliases,
+		"mac":                 in.MAC,
+		"mtu":                 in.MTU,
+		"network":             projectPath + "networks/default",
+		"subnetmask":          "255.255.255.255",
+		"target-instance-ips": []any{},
 	}
-	return &Server{root: root, guest: dir{}, changed: make(chan struct{})}
 }
 
 func attributes(m map[string]string) dir {
@@ -93,16 +227,27 @@ func attributes(m map[string]string) dir {
 	return d
 }
 
-func instanceID(name string) int {
-	sum := sha256.Sum256([]byte(name))
-	return int(sum[0])<<24 | int(sum[1])<<16 | int(sum[2])<<8 | int(sum[3])
+func projectNumber(project string) uint64 {
+	sum := sha256.Sum256([]byte("project " + project))
+	return 100_000_000_000 + binary.BigEndian.Uint64(sum[:])%900_000_000_000 // twelve digits
 }
 
-// SetAttribute sets one instance attribute and wakes those who wait for a change.
+// SetAttribute sets one instance attribute and wakes those who wait for a
+// change. It panics where Compute Engine would refuse that.
 func (s *Server) SetAttribute(key, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.root["instance"].(dir)["attributes"].(dir)[key] = value
+	present := s.instanceAttributes()
+	all := map[string]string{key: value}
+	for k, v := range present {
+		if k != key {
+			all[k] = v.(string)
+		}
+	}
+	if err := checkAttributes(all); err != nil {
+		panic("metadatatest.SetAttribute: " + err.Error())
+	}
+	present[key] = value
 	s.wake()
 }
 
@@ -110,14 +255,23 @@ func (s *Server) SetAttribute(key, value string) {
 func (s *Server) DeleteAttribute(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.root["instance"].(dir)["attributes"].(dir), key)
+	delete(s.instanceAttributes(), key)
 	s.wake()
+}
+
+// instanceAttributes is the directory itself. The caller holds s.mu.
+func (s *Server) instanceAttributes() dir {
+	return s.root["instance"].(dir)["attributes"].(dir)
 }
 
 func (s *Server) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
+
+// SetFaults replaces what goes wrong; without arguments all is well again.
+// Counting and time begin anew.
+func (s *Server) SetFaults(list ...Fault) { s.faults.set(list) }
 
 // GuestAttribute returns what the guest wrote under namespace and key.
 func (s *Server) GuestAttribute(namespace, key string) (string, bool) {
@@ -128,7 +282,8 @@ func (s *Server) GuestAttribute(namespace, key string) (string, bool) {
 	return v, ok
 }
 
-// Requests returns the requests seen so far as "METHOD URL".
+// Requests returns the requests seen so far as "METHOD URL", those that met a
+// fault among them.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,9 +295,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.String())
 	s.mu.Unlock()
+	s.faults.serve(w, r, s.serve)
+}
 
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "Metadata Server for VM")
 	w.Header().Set("Metadata-Flavor", "Google")
+	w.Header().Set("X-XSS-Protection", "0")
+	w.Header().Set("X-Frame-Options", "SAMEORIGIN")
 	path, isOurs := strings.CutPrefix(r.URL.Path, Root)
 	switch {
 	case r.URL.Path == "/":
@@ -171,27 +331,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, path string) {
 	query := r.URL.Query()
+	// cloud-init writes True, the guest agent true.
+	recursive := strings.EqualFold(query.Get("recursive"), "true")
+	wait := strings.EqualFold(query.Get("wait_for_change"), "true")
 	var timeout <-chan time.Time
 	if seconds, err := strconv.Atoi(query.Get("timeout_sec")); err == nil {
 		timer := time.NewTimer(time.Duration(seconds) * time.Second)
 		defer timer.Stop()
 		timeout = timer.C
 	}
-	wait := query.Get("wait_for_change") == "true"
 	lastETag := query.Get("last_etag")
-	first := ""
 	for expired := false; ; {
 		s.mu.Lock()
 		changed := s.changed
-		body, contentType, status := s.render(path, query.Get("recursive") == "true", query.Get("alt"))
+		body, contentType, status := s.render(path, recursive, query.Get("alt"))
 		s.mu.Unlock()
 
 		etag := etagOf(body)
-		if first == "" {
-			first = etag
-			if lastETag == "" {
-				lastETag = etag
-			}
+		if lastETag == "" {
+			lastETag = etag
 		}
 		// "0" asks for the present value at once, as any ETag that differs does.
 		if wait && !expired && status == http.StatusOK && etag == lastETag {
@@ -215,6 +373,7 @@ func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, path string) 
 		}
 		w.Header().Set("ETag", etag)
 		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.WriteHeader(status)
 		io.WriteString(w, body)
 		return
@@ -224,184 +383,4 @@ func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, path string) 
 func etagOf(body string) string {
 	sum := sha256.Sum256([]byte(body))
 	return hex.EncodeToString(sum[:8])
-}
-
-// render returns the answer for path. The caller holds s.mu.
-func (s *Server) render(path string, recursive bool, alt string) (body, contentType string, status int) {
-	const text, jsonType = "application/text", "application/json"
-	node, ok := lookup(s.root, strings.TrimSuffix(path, "/"))
-	if !ok {
-		return "no such key: " + path + "\n", text, http.StatusNotFound
-	}
-	isDir := false
-	switch node.(type) {
-	case dir, []any:
-		isDir = true
-	}
-	switch {
-	case !isDir && strings.HasSuffix(path, "/"):
-		return "not a directory: " + path + "\n", text, http.StatusNotFound
-	case !isDir && alt == "json":
-		return mustJSON(node), jsonType, http.StatusOK
-	case !isDir:
-		return fmt.Sprint(node), text, http.StatusOK
-	case path != "" && !strings.HasSuffix(path, "/"):
-		return "", text, http.StatusMovedPermanently
-	case recursive && alt == "text":
-		var b strings.Builder
-		flatten(&b, "", node)
-		return b.String(), text, http.StatusOK
-	case recursive:
-		return mustJSON(toJSON(node, false)), jsonType, http.StatusOK
-	}
-	return listing(node), text, http.StatusOK
-}
-
-func lookup(node any, path string) (any, bool) {
-	if path == "" {
-		return node, true
-	}
-	name, rest, _ := strings.Cut(path, "/")
-	switch n := node.(type) {
-	case dir:
-		child, ok := n[name]
-		if !ok {
-			return nil, false
-		}
-		return lookup(child, rest)
-	case []any:
-		i, err := strconv.Atoi(name)
-		if err != nil || i < 0 || i >= len(n) {
-			return nil, false
-		}
-		return lookup(n[i], rest)
-	}
-	return nil, false
-}
-
-func children(node any) (names []string, get func(string) any) {
-	switch n := node.(type) {
-	case dir:
-		return slices.Sorted(maps.Keys(n)), func(k string) any { return n[k] }
-	case []any:
-		for i := range n {
-			names = append(names, strconv.Itoa(i))
-		}
-		return names, func(k string) any { i, _ := strconv.Atoi(k); return n[i] }
-	}
-	return nil, nil
-}
-
-func listing(node any) string {
-	var b strings.Builder
-	names, get := children(node)
-	for _, name := range names {
-		b.WriteString(name)
-		switch get(name).(type) {
-		case dir, []any:
-			b.WriteByte('/')
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
-func flatten(b *strings.Builder, prefix string, node any) {
-	names, get := children(node)
-	for _, name := range names {
-		switch child := get(name); child.(type) {
-		case dir, []any:
-			flatten(b, prefix+name+"/", child)
-		default:
-			fmt.Fprintf(b, "%s%s %v\n", prefix, name, child)
-		}
-	}
-}
-
-// toJSON renames directories' keys to camelCase, as the server does in
-// recursive JSON; the keys of attributes are the user's and stay.
-func toJSON(node any, verbatim bool) any {
-	switch n := node.(type) {
-	case dir:
-		out := make(map[string]any, len(n))
-		for k, v := range n {
-			name := k
-			if !verbatim {
-				name = camel(k)
-			}
-			out[name] = toJSON(v, k == "attributes")
-		}
-		return out
-	case []any:
-		out := make([]any, len(n))
-		for i, v := range n {
-			out[i] = toJSON(v, false)
-		}
-		return out
-	}
-	return node
-}
-
-func camel(key string) string {
-	words := strings.Split(key, "-")
-	for i, w := range words[1:] {
-		if w != "" {
-			words[i+1] = strings.ToUpper(w[:1]) + w[1:]
-		}
-	}
-	return strings.Join(words, "")
-}
-
-func mustJSON(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("BUG: " + err.Error()) // maps, slices, strings and ints only
-	}
-	return string(b)
-}
-
-// maxGuestAttribute is the largest value of a guest attribute in bytes.
-const maxGuestAttribute = 256 << 10
-
-func (s *Server) serveGuest(w http.ResponseWriter, r *http.Request, path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	enabled, _ := lookup(s.root, "instance/attributes/enable-guest-attributes")
-	if enabled == nil {
-		enabled, _ = lookup(s.root, "project/attributes/enable-guest-attributes")
-	}
-	if text, _ := enabled.(string); !strings.EqualFold(text, "true") {
-		http.Error(w, "guest attributes are not enabled: set enable-guest-attributes=TRUE", http.StatusForbidden)
-		return
-	}
-	namespace, key, ok := strings.Cut(path, "/")
-	if !ok || namespace == "" || key == "" || strings.Contains(key, "/") {
-		http.Error(w, "want guest-attributes/NAMESPACE/KEY", http.StatusBadRequest)
-		return
-	}
-	ns, _ := s.guest[namespace].(dir)
-	switch r.Method {
-	case http.MethodPut:
-		value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxGuestAttribute))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
-			return
-		}
-		if ns == nil {
-			ns = dir{}
-			s.guest[namespace] = ns
-		}
-		ns[key] = string(value)
-	case http.MethodDelete:
-		delete(ns, key)
-	case http.MethodGet:
-		value, ok := ns[key]
-		if !ok {
-			http.Error(w, "no such guest attribute", http.StatusNotFound)
-			return
-		}
-		fmt.Fprint(w, value)
-	default:
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-	}
 }
