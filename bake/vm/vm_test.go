@@ -3,14 +3,16 @@ package vm
 import (
 	"context"
 	"io"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -37,6 +39,83 @@ func TestConsoleWaitsForPlainText(t *testing.T) {
 	}
 }
 
+// clock is a time that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) read() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func TestConsoleLines(t *testing.T) {
+	t.Parallel()
+	at := &clock{now: time.Unix(1e9, 0)}
+	c := newConsole(at.read, nil)
+	for _, part := range []string{"BdsDxe: star", "ting\r\n\x1b[2J\n", "EFI stub\r", "\n[    0.0", "00000] Linux version 6.12\nlogin: "} {
+		at.pass(time.Second)
+		io.WriteString(c, part)
+	}
+	want := []Line{
+		{1 * time.Second, "BdsDxe: starting"}, {2 * time.Second, ""}, {3 * time.Second, "EFI stub"},
+		{4 * time.Second, "[    0.000000] Linux version 6.12"}, {5 * time.Second, "login: "},
+	}
+	if diff := cmp.Diff(want, c.Lines()); diff != "" {
+		t.Errorf("Lines differ (-want +got):\n%s", diff)
+	}
+}
+
+// TestConsoleWaitsForWholeLines: what looks right may still be coming.
+func TestConsoleWaitsForWholeLines(t *testing.T) {
+	t.Parallel()
+	c := newConsole(time.Now, nil)
+	io.WriteString(c, "noise\nfirstboot: ready {")
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		io.WriteString(c, "\"a\": 1}\nworker-0 login: ")
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	m, err := c.Wait(ctx, regexp.MustCompile(`^firstboot: ready (\{.*)$`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m[1] != `{"a": 1}` {
+		t.Errorf("submatch = %q; want the whole line's", m[1])
+	}
+	if _, err := c.Wait(ctx, regexp.MustCompile(`login: $`)); err != nil {
+		t.Errorf("waiting for a prompt: %v", err)
+	}
+}
+
+func TestConsoleWaitAfter(t *testing.T) {
+	t.Parallel()
+	c := newConsole(time.Now, nil)
+	io.WriteString(c, "Linux version 1\nworker-0 login: ")
+	mark := c.Len()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if m, err := c.WaitAfter(short, mark, regexp.MustCompile(`login|^$`)); err == nil {
+		t.Errorf("WaitAfter = %q; want nothing before the mark", m)
+	}
+	io.WriteString(c, "\nLinux version 2\n")
+	if m, err := c.WaitAfter(t.Context(), mark, regexp.MustCompile(`^Linux version (.)`)); err != nil || m[1] != "2" {
+		t.Errorf("WaitAfter = %q, %v; want the second boot's", m, err)
+	}
+	if m, err := c.Wait(t.Context(), regexp.MustCompile(`^Linux version (.)`)); err != nil || m[1] != "1" {
+		t.Errorf("Wait = %q, %v; want the first boot's", m, err)
+	}
+}
+
 func TestConsoleWaitShowsTheTailWhenItFails(t *testing.T) {
 	c := newConsole(time.Now, nil)
 	io.WriteString(c, "Kernel panic - not syncing\n")
@@ -55,45 +134,6 @@ func TestMAC(t *testing.T) {
 	if got, want := MAC(netip.MustParseAddr("10.240.0.20")), "42:01:0a:f0:00:14"; got != want {
 		t.Errorf("MAC(10.240.0.20) = %s; want %s", got, want)
 	}
-}
-
-// TestMetadataGoesByAddress asks the network's metadata server as two machines.
-func TestMetadataGoesByAddress(t *testing.T) {
-	known, unknown := netip.MustParseAddr("10.240.0.20"), netip.MustParseAddr("10.240.0.21")
-	n, err := NewNetwork(NetworkConfig{Machines: map[string]netip.Addr{"worker-0": known, "worker-1": unknown}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	n.ServeMetadata(known, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "yes") }))
-	for _, test := range []struct {
-		from    netip.Addr
-		answers bool
-	}{{known, true}, {unknown, false}} {
-		answered := func() (answered bool) {
-			defer func() {
-				if r := recover(); r != nil && r != http.ErrAbortHandler {
-					panic(r)
-				}
-			}()
-			w := &recorder{}
-			n.serveMetadata(w, &http.Request{RemoteAddr: test.from.String() + ":1234"})
-			return w.text == "yes"
-		}()
-		if answered != test.answers {
-			t.Errorf("request from %s: answered %v; want %v", test.from, answered, test.answers)
-		}
-	}
-}
-
-type recorder struct {
-	http.ResponseWriter
-	text string
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.text += string(p)
-	return len(p), nil
 }
 
 // fakeQEMU puts programs on the search path that only know --version.
