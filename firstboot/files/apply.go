@@ -1,0 +1,277 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// stagedSuffix ends the names of files that wait to be renamed. It must not be
+// one that a program which reads a whole directory looks for: CNI takes *.conf,
+// *.conflist and *.json.
+const stagedSuffix = ".firstboot-new"
+
+func staged(name string) string {
+	dir, base := path.Split(name)
+	return dir + "." + base + stagedSuffix
+}
+
+// apply is Apply, and Add where remove is false.
+func (a *applier) apply(want []File, remove bool) ([]Change, error) {
+	if _, err := a.recover(); err != nil {
+		return nil, err
+	}
+	p, err := a.plan(want, remove)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.changes) == 0 && p.list == nil {
+		return nil, nil
+	}
+	if p.list != nil {
+		p.write = append(p.write, File{Path: listFile, Content: p.list, Mode: 0o644})
+	}
+	j := journal{Version: 1, Changes: p.changes, List: p.list != nil}
+	if err := a.stage(p.write, j); err != nil {
+		// What can't be removed now, Recover will.
+		return nil, errors.Join(fmt.Errorf("%w; the files are as they were", err), a.unstage())
+	}
+	changes, err := a.finish(j)
+	if err != nil {
+		return changes, fmt.Errorf("%w; the journal is written, and the next run goes on", err)
+	}
+	return changes, nil
+}
+
+// stage writes everything that takes space, the journal last.
+func (a *applier) stage(write []File, j journal) error {
+	paths := make([]string, len(write))
+	for i, f := range write {
+		paths[i] = f.Path
+	}
+	if err := a.makeDir(strings.TrimPrefix(stateDir, "/")); err != nil {
+		return err
+	}
+	if err := a.writeState(stageFile, encodeStage(paths)); err != nil {
+		return err
+	}
+	var dirs dirSet
+	for _, f := range write {
+		name, err := a.resolve(f.Path)
+		if err != nil {
+			return err
+		}
+		if err := a.makeDir(path.Dir(name)); err != nil {
+			return err
+		}
+		if err := a.writeNew(staged(name), f); err != nil {
+			return fmt.Errorf("writing %s: %w", f.Path, err)
+		}
+		dirs.add(path.Dir(name))
+	}
+	if err := a.syncDirs(dirs); err != nil {
+		return err
+	}
+	return a.writeState(journalFile, encodeJournal(j))
+}
+
+// finish does what the journal says. It can be done again from any point.
+func (a *applier) finish(j journal) ([]Change, error) {
+	var done []Change
+	var dirs dirSet
+	for _, c := range j.Changes {
+		name, err := a.resolve(c.Path)
+		if err != nil {
+			return done, err
+		}
+		if c.What == Removed {
+			a.step("remove " + c.Path)
+			err = a.root.Remove(name)
+		} else {
+			// A staged file that is gone was renamed before an interruption.
+			a.step("rename " + c.Path)
+			err = a.root.Rename(staged(name), name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, fmt.Errorf("putting %s in place: %w", c.Path, err)
+		}
+		dirs.add(path.Dir(name))
+		done = append(done, c)
+		a.did(c)
+	}
+	// Before the list forgets removed files, they must be gone for good.
+	if err := a.syncDirs(dirs); err != nil {
+		return done, err
+	}
+	if j.List {
+		name := relative(listFile)
+		a.step("rename " + listFile)
+		if err := a.root.Rename(staged(name), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, fmt.Errorf("putting %s in place: %w", listFile, err)
+		}
+		if err := a.syncDir(relative(stateDir)); err != nil {
+			return done, err
+		}
+	}
+	return done, errors.Join(a.removeState(journalFile), a.removeState(stageFile))
+}
+
+// recover brings an interrupted apply to one of its two ends.
+func (a *applier) recover() ([]Change, error) {
+	// A journal half written has not got its name yet.
+	for _, name := range []string{journalFile, stageFile} {
+		if err := a.removeState(staged(name)); err != nil {
+			return nil, err
+		}
+	}
+	j, err := a.readJournal()
+	switch {
+	case err == nil:
+		changes, err := a.finish(*j)
+		if err != nil {
+			return changes, fmt.Errorf("ending an apply that was interrupted: %w", err)
+		}
+		return changes, nil
+	case errors.Is(err, errDamaged):
+		// It was written with care, so the disk lost it. The next Apply finds
+		// out anew what there is to do.
+		if err := a.removeState(journalFile); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	return nil, a.unstage()
+}
+
+// unstage removes what stage wrote, as far as it came.
+func (a *applier) unstage() error {
+	paths, err := a.readStage()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, errDamaged) {
+		return err
+	}
+	var dirs dirSet
+	for _, p := range paths {
+		name, err := a.resolve(p)
+		if err != nil {
+			return err
+		}
+		a.step("unstage " + p)
+		err = a.root.Remove(staged(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("removing what was staged for %s: %w", p, err)
+		}
+		dirs.add(path.Dir(name))
+	}
+	if err := a.syncDirs(dirs); err != nil {
+		return err
+	}
+	return a.removeState(stageFile)
+}
+
+// writeNew writes f's content and mode under a new name, and syncs it.
+func (a *applier) writeNew(name string, f File) (err error) {
+	a.step("write " + f.Path)
+	if err := a.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Private from the start: a key must not be readable for a moment.
+	file, err := a.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if os.Geteuid() == 0 {
+		// A directory with the setgid bit gives its files another group.
+		if err := file.Chown(0, 0); err != nil {
+			return err
+		}
+	}
+	if err := file.Chmod(f.Mode); err != nil {
+		return err
+	}
+	half := len(f.Content) / 2
+	if _, err := file.Write(f.Content[:half]); err != nil {
+		return err
+	}
+	a.step("write on " + f.Path)
+	if _, err := file.Write(f.Content[half:]); err != nil {
+		return err
+	}
+	a.step("sync " + f.Path)
+	return file.Sync()
+}
+
+// makeDir makes a directory and those above it, which must outlive a crash as
+// surely as what is in them.
+func (a *applier) makeDir(name string) error {
+	if name == "." {
+		return nil
+	}
+	info, err := a.root.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("making the directory /%s: something else is in its place", name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("making the directory /%s: %w", name, err)
+	}
+	if err := a.makeDir(path.Dir(name)); err != nil {
+		return err
+	}
+	a.step("mkdir /" + name)
+	if err := a.root.Mkdir(name, 0o755); err != nil {
+		return fmt.Errorf("making the directory /%s: %w", name, err)
+	}
+	// Whatever the umask is.
+	if err := a.root.Chmod(name, 0o755); err != nil {
+		return fmt.Errorf("making the directory /%s: %w", name, err)
+	}
+	return a.syncDir(path.Dir(name))
+}
+
+// dirSet is a set of directories in the order in which they came.
+type dirSet []string
+
+func (s *dirSet) add(dir string) {
+	for _, d := range *s {
+		if d == dir {
+			return
+		}
+	}
+	*s = append(*s, dir)
+}
+
+func (a *applier) syncDirs(dirs dirSet) error {
+	for _, dir := range dirs {
+		if err := a.syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *applier) syncDir(name string) error {
+	a.step("sync " + path.Join("/", name) + "/")
+	dir, err := a.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a file to be removed was gone with its directory
+	}
+	if err != nil {
+		return fmt.Errorf("syncing /%s: %w", name, err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("syncing /%s: %w", name, err)
+	}
+	return nil
+}
