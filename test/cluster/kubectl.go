@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// Kubectl runs the pinned kubectl with the administrator's rights and returns
+// what it prints.
+func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return c.kubectl(ctx, nil, args...)
+}
+
+// Apply applies manifests.
+func (c *Cluster) Apply(ctx context.Context, yaml string) error {
+	_, err := c.kubectl(ctx, strings.NewReader(yaml), "apply", "-f", "-")
+	return err
+}
+
+func (c *Cluster) kubectl(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.config.Programs.Kubectl, append([]string{"--kubeconfig", c.AdminKubeconfig()}, args...)...)
+	cmd.Dir = c.config.Dir
+	cmd.Env = []string{"HOME=" + c.config.Dir, "PATH=/usr/bin:/bin"} // nobody's proxy, nobody's settings
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ended := c.Err(); ended != nil {
+			err = ended
+		}
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return stdout.String(), nil
+}
+
+// BootstrapToken makes a token with which a kubelet may ask for its client
+// certificate, "abcdef.0123456789abcdef"
+// (kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens).
+func (c *Cluster) BootstrapToken(ctx context.Context) (string, error) {
+	text := strings.ToLower(rand.Text())
+	id, secret := text[:6], text[6:22]
+	_, err := c.Kubectl(ctx, "--namespace", "kube-system", "create", "secret", "generic", "bootstrap-token-"+id,
+		"--type=bootstrap.kubernetes.io/token",
+		"--from-literal=token-id="+id, "--from-literal=token-secret="+secret,
+		"--from-literal=usage-bootstrap-authentication=true")
+	if err != nil {
+		return "", fmt.Errorf("making a bootstrap token: %w", err)
+	}
+	return id + "." + secret, nil
+}

@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// process is a running program of the control plane. It ends with its context,
+// and with the test process, however that ends.
+type process struct {
+	name string
+	log  string        // a file
+	done chan struct{} // closed when it ended
+	err  error         // why; to be read after done
+}
+
+// start runs a program in dir, with its output in dir/NAME.log.
+func start(ctx context.Context, dir, program string, args ...string) (*process, error) {
+	p := &process{name: filepath.Base(program), done: make(chan struct{})}
+	p.log = filepath.Join(dir, p.name+".log")
+	log, err := os.Create(p.log)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.name, err)
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = log, log
+	// Nothing of the environment: these programs read proxies from it, and
+	// kubectl's settings.
+	cmd.Env = []string{"HOME=" + dir, "PATH=/usr/bin:/bin", "TMPDIR=" + dir}
+	// A group of its own, so that Ctrl-C in a terminal reaches the test alone,
+	// which then ends it in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// What it keeps is thrown away, so there is nothing to end gracefully.
+	cmd.Cancel = func() error { return cmd.Process.Kill() }
+	started := make(chan error)
+	go func() {
+		// Pdeathsig is sent when the thread that started the process ends, and
+		// so this one must not (go.dev/issue/27505).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer log.Close()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			if ctx.Err() == nil {
+				p.err = fmt.Errorf("%s ended by itself: %w", p.name, orZero(p.err))
+			}
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.name, err)
+	}
+	return p, nil
+}
+
+func orZero(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// ended returns why the process ended, if it did.
+func (p *process) ended() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// tail returns the last lines of the log.
+func (p *process) tail(lines int) string {
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	all := bytes.Split(bytes.TrimRight(data, "\n"), []byte("\n"))
+	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
+}
+
+// waitFor calls try until it succeeds, ctx ends, or one of the processes does.
+func waitFor(ctx context.Context, what string, processes []*process, try func(context.Context) error) error {
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		for _, p := range processes {
+			if ended := p.ended(); ended != nil {
+				return fmt.Errorf("waiting for %s: %w", what, ended)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w (the last try: %w)", what, context.Cause(ctx), err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
