@@ -10,38 +10,12 @@ import (
 	"github.com/nodebake/bake/bake/vm"
 )
 
-// TestSecureBoot boots as Compute Engine boots a Shielded VM: Secure Boot
-// enforcing, a SCSI disk larger than the image, a key in the metadata.
-func TestSecureBoot(t *testing.T) {
-	const diskSize = 10 << 30
-	w := boot(t, options{diskSize: diskSize})
-	w.waitFor(`Linux version \S+`, 2*time.Minute)
-	w.waitFor(`Secure boot enabled`, time.Minute)
-	w.waitFor(`worker-0 login: |localhost login: `, 5*time.Minute)
-	w.login(3 * time.Minute)
-
-	w.isHealthy()
-	w.expect("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality")
-	w.expect("hostname", "worker-0")
-	w.expect("cat /proc/swaps | tail -n +2", "")
-	if args := w.run("cat /proc/cmdline"); !strings.Contains(args, "console=ttyS0,38400n8d") {
-		t.Errorf("kernel arguments = %q; want a serial console at 38400", args)
-	}
-	w.expect("stty speed </dev/ttyS0", "38400")
-	w.hasGrownTo(diskSize)
-	w.kernelIsReadyForPods()
-	w.containerdAnswers()
-	save(t, "blame", w.run("systemd-analyze blame --no-pager"))
-	save(t, "critical-chain", w.run("systemd-analyze critical-chain --no-pager"))
-	w.shutDown()
-}
-
 // TestNVMe boots from an NVMe disk with firmware that knows no Secure Boot.
 func TestNVMe(t *testing.T) {
 	w := boot(t, options{bus: vm.NVMe, plainUEFI: true})
 	w.waitFor(`login: `, 6*time.Minute)
 	w.login(3 * time.Minute)
-	w.isHealthy()
+	w.isHealthy("disabled")
 	if root := w.run("findmnt -no SOURCE /"); !strings.HasPrefix(root, "/dev/nvme0n1p") {
 		t.Errorf("root is on %s; want the NVMe disk", root)
 	}
@@ -76,14 +50,15 @@ func TestTwinDisk(t *testing.T) {
 			w.login(3 * time.Minute)
 			w.expect("lsblk -ndo SERIAL /dev/$(lsblk -ndo PKNAME $(findmnt -no SOURCE /))", "disk1")
 			w.hasGrownTo(4 << 30)
-			w.isHealthy()
+			w.isHealthy("disabled")
 			w.shutDown()
 		})
 	}
 }
 
-// isHealthy requires what every boot of the image must show.
-func (w *worker) isHealthy() {
+// isHealthy requires what every boot of the image must show. services is what
+// the node's services are: "enabled" once firstboot has configured them.
+func (w *worker) isHealthy(services string) {
 	w.t.Helper()
 	if state, _ := w.try("systemctl is-system-running --wait"); state != "running" {
 		w.t.Errorf("systemctl is-system-running = %q; want running; failed units:\n%s", state, w.run("systemctl --failed --no-pager --no-legend; systemctl list-jobs --no-pager"))
@@ -100,8 +75,8 @@ func (w *worker) isHealthy() {
 		w.t.Error("the journal shows a prompt or presets at boot")
 	}
 	for _, service := range []string{"containerd", "kubelet", "kube-proxy"} {
-		if state, _ := w.try("systemctl is-enabled " + service); state != "disabled" {
-			w.t.Errorf("%s is %s; want disabled until firstboot enables it", service, state)
+		if state, _ := w.try("systemctl is-enabled " + service); state != services {
+			w.t.Errorf("%s is %s; want %s", service, state, services)
 		}
 	}
 }
@@ -134,32 +109,4 @@ func (w *worker) kernelIsReadyForPods() {
 			w.t.Errorf("module %s is not loaded", module)
 		}
 	}
-}
-
-// containerdAnswers starts containerd by hand, as nothing has configured the
-// worker yet, and asks it over the CRI.
-func (w *worker) containerdAnswers() {
-	w.t.Helper()
-	w.run("systemctl start containerd")
-	info := decode[struct {
-		Status struct {
-			Conditions []struct {
-				Type   string
-				Status bool
-			}
-		}
-	}](w.t, w.run("crictl --runtime-endpoint unix:///run/containerd/containerd.sock info"))
-	ready := map[string]bool{}
-	for _, c := range info.Status.Conditions {
-		ready[c.Type] = c.Status
-	}
-	if !ready["RuntimeReady"] {
-		w.t.Errorf("crictl info: conditions %v; want RuntimeReady", ready)
-	}
-	// Nothing has configured the node, and its judge says so in one line.
-	health, err := w.try("/usr/lib/bake/firstboot health -deadline 10s")
-	if want := "firstboot: failed: not healthy within 10s: container runtime: NetworkReady is false"; err == nil || !strings.HasPrefix(health, want) || !strings.Contains(health, "; kubelet: ") {
-		w.t.Errorf("firstboot health = %q, %v; want %q and the kubelet", health, err, want)
-	}
-	w.t.Logf("containerd: %s", strings.ReplaceAll(w.run("containerd --version; runc --version | head -n 1"), "\n", "; "))
 }

@@ -52,13 +52,19 @@ func theHost(t *testing.T) *host {
 	t.Helper()
 	hostOnce.Do(func() { shared.err = shared.prepare() })
 	if shared.err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(shared.err)
-		}
-		t.Skipf("%v (make test-qemu installs and makes what is needed)", shared.err)
+		unavailable(t, shared.err)
 	}
 	t.Logf("image %s, sha256:%s; QEMU %s with %s", filepath.Base(shared.image), shared.digest, shared.tools.Version, shared.accel)
 	return &shared
+}
+
+// unavailable ends a test that lacks something on this machine.
+func unavailable(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(err)
+	}
+	t.Skipf("%v (make test-qemu installs and makes what is needed)", err)
 }
 
 func (h *host) prepare() error {

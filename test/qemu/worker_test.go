@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -48,8 +47,9 @@ type options struct {
 	diskSize   int64 // bytes; 0: the image's
 	twins      int   // further disks made from the same image, attached before the boot disk
 	noMetadata bool
-	network    *vm.Network       // nil: one of its own
-	attributes map[string]string // beside the SSH key
+	network    *vm.Network          // nil: one of its own
+	attributes map[string]string    // beside the SSH key
+	metadata   *metadatatest.Server // nil: one with attributes and the SSH key
 	smbios     []string
 	clock      time.Time // zero: the host's
 	host       *host     // nil: of the image that make image made
@@ -74,6 +74,14 @@ func newNetwork(t *testing.T) *vm.Network {
 	return network
 }
 
+// newMetadata returns worker-0's metadata server.
+func newMetadata(attributes map[string]string) *metadatatest.Server {
+	return metadatatest.NewServer(metadatatest.Instance{
+		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: workerAddress.String(), Attributes: attributes,
+		ServiceAccounts: []metadatatest.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
+	})
+}
+
 // boot starts a worker and arranges for its end and, where the test failed, for
 // the console's tail and the command that reproduces it.
 func boot(t *testing.T, o options) *worker {
@@ -89,13 +97,11 @@ func boot(t *testing.T, o options) *worker {
 	}
 	w := &worker{t: t, host: o.host, network: o.network, address: workerAddress, signer: newSigner(t)}
 	if !o.noMetadata {
-		attributes := map[string]string{
-			"ssh-keys": "alice:" + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(w.signer.PublicKey()))) + " alice@example.com",
+		if o.metadata == nil {
+			o.metadata = newMetadata(o.attributes)
 		}
-		maps.Copy(attributes, o.attributes)
-		w.metadata = metadatatest.NewServer(metadatatest.Instance{
-			Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: w.address.String(), Attributes: attributes,
-		})
+		w.metadata = o.metadata
+		w.metadata.SetAttribute("ssh-keys", "alice:"+strings.TrimSpace(string(ssh.MarshalAuthorizedKey(w.signer.PublicKey())))+" alice@example.com")
 		w.network.ServeMetadata(w.address, w.metadata)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
