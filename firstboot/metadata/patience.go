@@ -53,14 +53,12 @@ func (c *Client) patiently(ctx context.Context, waiting string, try func(ctx con
 	pause, longPause := c.config.FirstPause, 10*c.config.FirstPause
 	for {
 		err := try(ctx, c.config.TryTimeout<<min(timeouts, 3))
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w (last: %w)", waiting, ctx.Err(), err)
-		}
-		if !passes(err) {
+		if err == nil || !passes(err) {
 			return err
+		}
+		ended := func() error { return fmt.Errorf("%s: %w (last: %w)", waiting, ctx.Err(), err) }
+		if ctx.Err() != nil {
+			return ended()
 		}
 		c.config.Waiting(err)
 
@@ -84,6 +82,9 @@ func (c *Client) patiently(ctx context.Context, waiting string, try func(ctx con
 		// back at different moments.
 		d = max(d/2+rand.N(d/2+1), min(t.after, 6*c.config.MaxPause))
 		c.config.Sleep(ctx, d)
+		if ctx.Err() != nil {
+			return ended()
+		}
 		waited += d
 	}
 }
