@@ -148,7 +148,7 @@ func checkESP(t *testing.T, esp fs.FS, rootGUID string) {
 	for name, want := range map[string]string{
 		"EFI/BOOT/BOOTX64.EFI": "shim",
 		"EFI/BOOT/grubx64.efi": "systemd-boot",
-		entry:                  "options    root=PARTUUID=" + rootGUID + " console=ttyS0,38400n8d\n",
+		entry:                  "options    root=PARTUUID=" + rootGUID + " console=ttyS0,38400n8d panic=10\n",
 		"tiny/" + baketest.KernelVersion + "/initrd.img": "virtio_scsi.ko\n",
 	} {
 		got, err := fs.ReadFile(esp, name)
@@ -219,6 +219,16 @@ func checkRoot(t *testing.T, root *ext4.FS, record *bom.Image) {
 	}
 	if diff := cmp.Diff(record.Components, got.Components); diff != "" || got.File != nil {
 		t.Errorf("components (-beside +inside the image):\n%s", diff)
+	}
+	// What firstboot reads, beside the components.
+	if diff := cmp.Diff(bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"}, got.Node); diff != "" {
+		t.Errorf("node in the record inside (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(record.Inputs, got.Inputs); diff != "" {
+		t.Errorf("inputs (-beside +inside the image):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"console=ttyS0,38400n8d", "panic=10"}, got.KernelArguments); diff != "" {
+		t.Errorf("kernel arguments in the record inside (-want +got):\n%s", diff)
 	}
 }
 

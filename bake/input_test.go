@@ -33,20 +33,20 @@ func TestBadInput(t *testing.T) {
 			"input", []string{"reading the versions file: open " + w.Versions}},
 		{"unknown key", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "version: 2.0.0", "versoin: 2.0.0")
-		}, "input", []string{w.Versions + ":23:5: components.containerd.versoin: ", `did you mean "version"?`}},
+		}, "input", []string{w.Versions + ":27:5: components.containerd.versoin: ", `did you mean "version"?`}},
 		{"malformed digest", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), "amd64: beef")
-		}, "input", []string{w.Versions + ":27:16: components.containerd.release.sha256.amd64: sha256 has 4 hexadecimal digits; want 64"}},
+		}, "input", []string{w.Versions + ":31:16: components.containerd.release.sha256.amd64: sha256 has 4 hexadecimal digits; want 64"}},
 		{"no digest", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", fmt.Sprintf("      sha256:\n        amd64: %x\n", sha256.Sum256(w.Containerd)), "")
-		}, "input", []string{w.Versions + ":24:5: components.containerd.release: no digest (add sha256 or sha512"}},
+		}, "input", []string{w.Versions + ":28:5: components.containerd.release: no digest (add sha256 or sha512"}},
 		{"unknown architecture", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), fmt.Sprintf("x86_64: %x", sha256.Sum256(w.Containerd)))
-		}, "input", []string{w.Versions + ":27:9: components.containerd.release.sha256.x86_64: unknown architecture (did you mean amd64?)"}},
+		}, "input", []string{w.Versions + ":31:9: components.containerd.release.sha256.x86_64: unknown architecture (did you mean amd64?)"}},
 		{"release of another architecture only", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", fmt.Sprintf("amd64: %x", sha256.Sum256(w.Containerd)), fmt.Sprintf("arm64: %x", sha256.Sum256(w.Containerd)))
 			w.Lock()
-		}, "input", []string{"component containerd 2.0.0: " + w.Versions + ":24:5: release of component containerd: nothing for amd64 (there is: arm64)"}},
+		}, "input", []string{"component containerd 2.0.0: " + w.Versions + ":28:5: release of component containerd: nothing for amd64 (there is: arm64)"}},
 		{"no component that names the image", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "  kubelet:\n", "  kubelet2:\n")
 			w.Lock()
@@ -84,7 +84,7 @@ func TestBadInput(t *testing.T) {
 		{"release is gone, and there is no module", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.ContainerdRelease)
 			c.BuildMissing = true
-		}, "failed", []string{"component containerd 2.0.0: its release can't be had from " + w.URL + baketest.ContainerdRelease + ": 404 Not Found; there is no module to build it from (" + w.Versions + ":22:3)"}},
+		}, "failed", []string{"component containerd 2.0.0: its release can't be had from " + w.URL + baketest.ContainerdRelease + ": 404 Not Found; there is no module to build it from (" + w.Versions + ":26:3)"}},
 		{"release and module are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.KubeletRelease)
 			w.BreakProxy()
@@ -171,7 +171,7 @@ func TestHostileInput(t *testing.T) {
 		{"release archive with a link out of it", hostile(w, baketest.File{Path: "bin/ctr", Link: "../../../etc/shadow"}),
 			[]string{"its link \"bin/ctr\" leads to \"../../../etc/shadow\", out of the archive"}},
 		{"release archive with a device", hostile(w, baketest.File{Path: "bin/sda", Type: '4'}),
-			[]string{"\"bin/sda\", which " + w.Versions + ":29: \"bin/*\" selects, is a block device"}},
+			[]string{"\"bin/sda\", which " + w.Versions + ":33: \"bin/*\" selects, is a block device"}},
 		{"release archive that is a bomb", hostile(w, baketest.File{Path: "bin/zero", Content: strings.Repeat("\x00", 40<<20)}),
 			[]string{"it decompresses to far more than a release has"}},
 		{"release archive that is cut off", func() {
@@ -213,7 +213,7 @@ func TestHostileInput(t *testing.T) {
 		{"package without the file that a component wants", func() {
 			w.Edit("versions.yaml", "member: usr/bin/kube-proxy", "member: usr/bin/proxy")
 			w.Lock()
-		}, []string{"storing component kube-proxy: package kube-proxy-amd64 1.30.0: " + w.Versions + ":37:11: no file matches \"usr/bin/proxy\""}},
+		}, []string{"storing component kube-proxy: package kube-proxy-amd64 1.30.0: " + w.Versions + ":41:11: no file matches \"usr/bin/proxy\""}},
 		{"no boot loader", func() {
 			w.Edit("definition/image.yaml", "- shim-signed\n", "")
 			w.Lock()

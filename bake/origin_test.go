@@ -103,7 +103,7 @@ func TestOriginForced(t *testing.T) {
 	c := w.Config()
 	c.Origin = source.FromSource
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", w.Versions+":22:3: component containerd has no module that it could be built from (add one, or leave --origin source out)")
+	wantError(t, err, "failed", w.Versions+":26:3: component containerd has no module that it could be built from (add one, or leave --origin source out)")
 	wantNothing(t, c)
 
 	c.Origin, c.BuildMissing = source.FromRelease, true

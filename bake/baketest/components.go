@@ -32,6 +32,7 @@ func (w *World) WriteVersions() {
 	w.write("versions.yaml", fmt.Sprintf(`os:
   distribution: debian
   suite: trixie
+  kernel_arguments: [panic=10]
 node:
   runtime_type: io.containerd.runc.v2
   cgroup_driver: systemd

@@ -225,6 +225,19 @@ func brokenImages() []broken {
 		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
 		{"programs", "there is no program /usr/local/bin/runc", remove("usr/local/bin/runc")},
 		{"programs", "there is no program /opt/cni/bin/bridge", perm("opt/cni/bin/bridge", 0o644)},
+		{"node-settings", "no runtime type", node(bom.Node{CgroupDriver: "systemd"})},
+		{"node-settings", `cgroup driver "none"`, node(bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "none"})},
+		{"node-runtime", "io.containerd.runc.v2 needs containerd-shim-runc-v2", remove("usr/bin/containerd-shim-runc-v2")},
+		{"node-runtime", "io.containerd.runc.v2 needs containerd-shim-runc-v2", perm("usr/bin/containerd-shim-runc-v2", 0o644)},
+		{"node-runtime", "io.containerd.runsc.v1 needs containerd-shim-runsc-v1", node(bom.Node{RuntimeType: "io.containerd.runsc.v1", CgroupDriver: "systemd"})},
+		{"node-runtime", "io.containerd.runtime.v1.linux needs containerd-shim,", func(w *checktest.Image) {
+			arguments("ROOT console=ttyS0,38400n8d audit=0 systemd.unified_cgroup_hierarchy=0")(w)
+			node(bom.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
+		}},
+		{"node-runtime", "has not systemd.unified_cgroup_hierarchy=0", func(w *checktest.Image) {
+			w.Program("usr/bin/containerd-shim")
+			node(bom.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
+		}},
 		{"preset", "enable ssh.service", set("etc/systemd/system-preset/00-bake.preset", "enable ssh.service\ndisable *\n")},
 		{"preset", "enable systemd-networkd.service", remove("etc/systemd/system-preset/00-bake.preset")},
 		{"firstboot", "not enabled", remove(multi + "firstboot.service")},
@@ -296,6 +309,10 @@ func brokenImages() []broken {
 		}},
 		{"record", "the recorded name K8s", func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
 	}
+}
+
+func node(n bom.Node) func(w *checktest.Image) {
+	return func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Node = n } }
 }
 
 func zero(at int64, n int) func(w *checktest.Image) {

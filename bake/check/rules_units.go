@@ -22,13 +22,13 @@ func unitRules() []Rule {
 		},
 	}, {
 		ID:    "programs",
-		Must:  "runc, containerd's shim, crictl, kubectl, the CNI plugins of the node's network, socat, conntrack and ipset are there",
+		Must:  "runc, kubectl, the CNI plugins of the node's network, socat, conntrack and ipset are there",
 		Why:   "a node without one of them joins the cluster and then fails to run pods or to forward ports [Kubernetes the Hard Way: Bootstrapping the Kubernetes Worker Nodes]",
 		needs: needsRoot,
 		check: func(s *subject) []string {
 			var p problems
 			for _, program := range []string{
-				"/usr/local/bin/runc", "/bin/containerd-shim-runc-v2", "/usr/local/bin/crictl", "/usr/local/bin/kubectl",
+				"/usr/local/bin/runc", "/usr/local/bin/kubectl",
 				"/opt/cni/bin/bridge", "/opt/cni/bin/host-local", "/opt/cni/bin/loopback",
 				"/usr/bin/socat", "/usr/sbin/conntrack", "/usr/sbin/ipset",
 			} {

@@ -266,6 +266,7 @@ func (w *Image) Record() *bom.Image {
 	r := &bom.Image{
 		Schema: bom.Schema, Name: "k8s-worker-v1-36-3-" + string(w.Arch), Arch: w.Arch,
 		KernelArguments: []string{"console=ttyS0,38400n8d", "audit=0"}, Packages: w.Packages,
+		Node: bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Inputs: bom.Inputs{
 			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
 			Guest: map[string]manifest.Sum{},
