@@ -1,0 +1,134 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+)
+
+// recorder answers for systemd and writes down what it was asked to do.
+type recorder struct {
+	active string
+	reload bool // NeedDaemonReload
+	fail   string
+	calls  []string
+}
+
+func (r *recorder) did(format string, args ...any) error {
+	call := fmt.Sprintf(format, args...)
+	r.calls = append(r.calls, call)
+	if call == r.fail {
+		return errors.New("refused")
+	}
+	return nil
+}
+
+func (r *recorder) ListUnitsByNamesContext(_ context.Context, units []string) (list []systemd.UnitStatus, err error) {
+	for _, u := range units {
+		list = append(list, systemd.UnitStatus{Name: u, LoadState: "loaded", ActiveState: r.active})
+	}
+	return list, nil
+}
+
+func (r *recorder) GetUnitPropertyContext(context.Context, string, string) (*systemd.Property, error) {
+	return &systemd.Property{Value: dbus.MakeVariant(r.reload)}, nil
+}
+
+func (r *recorder) StartUnitContext(_ context.Context, name, mode string, ch chan<- string) (int, error) {
+	return 0, r.did("start %s %s, waiting: %t", name, mode, ch != nil)
+}
+
+func (r *recorder) RestartUnitContext(_ context.Context, name, mode string, ch chan<- string) (int, error) {
+	return 0, r.did("restart %s %s, waiting: %t", name, mode, ch != nil)
+}
+
+func (r *recorder) ResetFailedUnitContext(_ context.Context, name string) error {
+	return r.did("reset %s", name)
+}
+
+func (r *recorder) EnableUnitFilesContext(_ context.Context, files []string, runtime, force bool) (bool, []systemd.EnableUnitFileChange, error) {
+	return true, nil, r.did("enable %v, runtime: %t, force: %t", files, runtime, force)
+}
+
+func (r *recorder) ReloadContext(context.Context) error { return r.did("reload") }
+func (r *recorder) Close()                              {}
+
+// TestOrder keeps what costs boot time where it is: starting first, enabling
+// last, no reload but for units that changed.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	units := []Unit{{Name: "a.service"}, {Name: "b.service", Restart: true}}
+	for _, test := range []struct {
+		name string
+		bus  recorder
+		want []string
+	}{
+		{"first boot", recorder{active: "inactive"}, []string{
+			"start a.service replace, waiting: false", "start b.service replace, waiting: false",
+			"enable [a.service b.service], runtime: false, force: true"}},
+		{"running", recorder{active: "active"}, []string{
+			"restart b.service replace, waiting: false",
+			"enable [a.service b.service], runtime: false, force: true"}},
+		{"units changed", recorder{active: "inactive", reload: true}, []string{
+			"reload",
+			"start a.service replace, waiting: false", "start b.service replace, waiting: false",
+			"enable [a.service b.service], runtime: false, force: true"}},
+		{"failed", recorder{active: "failed"}, []string{
+			"reset a.service", "start a.service replace, waiting: false",
+			"reset b.service", "restart b.service replace, waiting: false",
+			"enable [a.service b.service], runtime: false, force: true"}},
+		{"a start is refused", recorder{active: "inactive", fail: "start a.service replace, waiting: false"}, []string{
+			"start a.service replace, waiting: false"}},
+	} {
+		bus := test.bus
+		_, err := (&Manager{conn: &bus}).Apply(t.Context(), units)
+		if (err != nil) != (bus.fail != "") {
+			t.Errorf("%s: Apply = %v", test.name, err)
+		}
+		if diff := cmp.Diff(test.want, bus.calls); diff != "" {
+			t.Errorf("%s: calls (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		active, sub string
+		changed     bool
+		want        action
+	}{
+		{"inactive", "dead", false, start},
+		{"inactive", "dead", true, start},
+		{"deactivating", "stop-sigterm", true, start},
+		{"active", "running", false, nothing},
+		{"active", "running", true, restart},
+		{"active", "exited", true, restart},
+		{"reloading", "reload", true, restart},
+		{"activating", "start", false, nothing},
+		{"activating", "start", true, restart},
+		{"activating", "auto-restart", false, nothing},
+		{"activating", "auto-restart", true, startAnew},
+		{"activating", "auto-restart-queued", true, startAnew},
+		{"failed", "failed", false, startAnew},
+		{"failed", "failed", true, startAnew},
+	} {
+		got := decide(systemd.UnitStatus{ActiveState: test.active, SubState: test.sub}, test.changed)
+		if got != test.want {
+			t.Errorf("decide(%s/%s, changed %t) = %d; want %d", test.active, test.sub, test.changed, got, test.want)
+		}
+	}
+}
+
+func TestUnitNames(t *testing.T) {
+	t.Parallel()
+	if got := unitNames([]Unit{{Name: "b"}, {Name: "a"}}); !slices.Equal(got, []string{"b", "a"}) {
+		t.Errorf("unitNames = %q; want their order", got)
+	}
+}

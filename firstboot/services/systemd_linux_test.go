@@ -1,0 +1,350 @@
+package services
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/google/go-cmp/cmp"
+)
+
+// machine is a systemd of the host's, PID 1 of namespaces of its own: what it
+// starts, where it listens and what it enables is the test's.
+type machine struct {
+	t       *testing.T
+	dir     string // its /run is run/ below, its /etc/systemd/system is units/
+	manager *Manager
+	conn    *systemd.Conn
+}
+
+// enter makes the machine's root and goes there: the host's /usr read-only and
+// without its units, everything else empty. No file of the host's is writable,
+// whatever a unit may pull in: systemd-tmpfiles, say, empties /tmp.
+const enter = `set -e
+dir=$1 relay=$2
+mount -t tmpfs tmpfs "$dir/root"
+cd "$dir/root"
+mkdir -p usr etc/systemd/system run proc sys dev tmp var old empty
+ln -s usr/bin usr/sbin usr/lib usr/lib64 .
+mount --bind /usr usr
+mount -o remount,bind,ro usr
+mount --bind empty usr/lib/systemd/system
+mount --bind empty usr/lib/systemd/system-generators
+mount --bind "$dir/units" etc/systemd/system
+mount --bind "$dir/run" run
+for f in relay dev/null dev/zero dev/urandom; do touch $f; done
+mount --bind "$relay" relay
+mount -t tmpfs tmpfs dev
+for f in null zero random urandom; do touch dev/$f; mount --bind /dev/$f dev/$f; done
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+# Without one it is a first boot, at which systemd enables every unit.
+echo 0123456789abcdef0123456789abcdef >etc/machine-id
+pivot_root . old
+umount -l /old
+BAKE_TEST_RELAY=/run /relay -test.run='^TestRelay$' &
+exec env -i container=test PATH=/usr/sbin:/usr/bin SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=/etc/systemd/system \
+  /usr/lib/systemd/systemd --system --unit=test.target`
+
+// newMachine starts a systemd that knows the units and has started none.
+func newMachine(t *testing.T, units map[string]string) *machine {
+	t.Helper()
+	missing := func(why string) {
+		t.Helper()
+		if os.Getenv("CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	if os.Getuid() != 0 {
+		missing("only root can run a systemd in namespaces")
+	}
+	for _, program := range []string{"/usr/lib/systemd/systemd", "/usr/bin/unshare", "/usr/sbin/pivot_root"} {
+		if _, err := os.Stat(program); err != nil {
+			missing(err.Error())
+		}
+	}
+	m := &machine{t: t, dir: t.TempDir()}
+	for _, dir := range []string{"root", "run", "units"} {
+		if err := os.Mkdir(filepath.Join(m.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.write("units/test.target", "[Unit]\nDescription=Nothing\nDefaultDependencies=no\n")
+	for name, content := range units {
+		m.write("units/"+name, content)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cgroup, err := newCgroup(t)
+	if err != nil {
+		missing(err.Error())
+	}
+	var log bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >"$0/cgroup.procs"; exec "$@"`, cgroup,
+		"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup",
+		"sh", "-c", enter, "sh", m.dir, self)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &log, &log, time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { cmd.Wait(); close(exited) }()
+	t.Cleanup(func() { <-exited }) // t.Context has ended, and so it was killed
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		manager, err := dial(t.Context(), filepath.Join(m.dir, "run/relay"))
+		if err == nil {
+			m.manager, m.conn = manager, manager.conn.(*systemd.Conn)
+			t.Cleanup(manager.Close)
+			return m
+		}
+		select {
+		case <-exited:
+			missing("systemd does not run in namespaces here:\n" + log.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("systemd in namespaces: %v", err)
+		}
+	}
+}
+
+// newCgroup makes a cgroup for a machine, which goes with the test.
+func newCgroup(t *testing.T) (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		if fields[2] != "cgroup2" {
+			continue
+		}
+		dir, err := os.MkdirTemp(fields[1], "bake-test-")
+		if err != nil {
+			return "", err
+		}
+		t.Cleanup(func() { // before t.TempDir's, after systemd's end
+			for try := 0; ; try++ {
+				// Children before parents: rmdir is all that a cgroup knows.
+				out, err := exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+").CombinedOutput()
+				if err == nil {
+					return
+				}
+				if try == 100 {
+					t.Errorf("removing the cgroup %s: %v: %s", dir, err, out)
+					return
+				}
+				time.Sleep(20 * time.Millisecond) // its processes are dying
+			}
+		})
+		return dir, nil
+	}
+	return "", errors.New("no cgroup2 file system is mounted")
+}
+
+// TestRelay is no test: it is the program that [enter] starts beside systemd.
+// systemd hears only whom it can see, and that is who shares its PID namespace.
+func TestRelay(t *testing.T) {
+	dir := os.Getenv("BAKE_TEST_RELAY")
+	if dir == "" {
+		return
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "relay"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		outside, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			defer outside.Close()
+			inside, err := net.Dial("unix", filepath.Join(dir, "systemd/private"))
+			if err != nil {
+				return
+			}
+			defer inside.Close()
+			go func() { io.Copy(inside, outside); inside.Close() }()
+			io.Copy(outside, inside)
+		}()
+	}
+}
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(content), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) apply(units ...Unit) Result {
+	m.t.Helper()
+	result, err := m.manager.Apply(m.t.Context(), units)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return result
+}
+
+func (m *machine) property(unit, name string) any {
+	m.t.Helper()
+	all, err := m.conn.GetAllPropertiesContext(m.t.Context(), unit)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return all[name]
+}
+
+// await waits until a unit is in a state, "active/running".
+func (m *machine) await(unit, state string) {
+	m.t.Helper()
+	var now string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if now = fmt.Sprint(m.property(unit, "ActiveState"), "/", m.property(unit, "SubState")); now == state {
+			return
+		}
+	}
+	m.t.Fatalf("%s is %s; want %s", unit, now, state)
+}
+
+const install = "\n[Install]\nWantedBy=multi-user.target\n"
+
+func service(lines ...string) string {
+	return "[Unit]\nDescription=Test\nDefaultDependencies=no\n[Service]\n" + strings.Join(lines, "\n") + install
+}
+
+// TestApply walks a node's life against a real systemd.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, map[string]string{
+		"multi-user.target": "[Unit]\nDescription=Multi-User System\nDefaultDependencies=no\n",
+		"runtime.service":   service("ExecStart=/bin/sleep infinity"),
+		// It never becomes active: who waits for its job waits for ever.
+		"slow.service": service("Type=notify", "TimeoutStartSec=infinity", "ExecStart=/bin/sleep infinity"),
+		// It fails until its configuration is there, and is not tried again soon.
+		"broken.service": service("ExecStart=/bin/sh -c 'test -e /run/repaired && exec sleep infinity'", "Restart=on-failure", "RestartSec=1h"),
+		"failed.service": service("ExecStart=/bin/sh -c 'test -e /run/repaired && exec sleep infinity'"),
+	})
+	all := []Unit{{Name: "runtime.service"}, {Name: "slow.service"}, {Name: "broken.service"}, {Name: "failed.service"}}
+
+	began := time.Now()
+	want := Result{Enabled: true, Jobs: []Job{
+		{"runtime.service", "start"}, {"slow.service", "start"}, {"broken.service", "start"}, {"failed.service", "start"}}}
+	if diff := cmp.Diff(want, m.apply(all...)); diff != "" {
+		t.Errorf("the first Apply (-want +got):\n%s", diff)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("Apply took %v; it must wait for no job", took)
+	}
+	for _, u := range all {
+		if _, err := os.Lstat(filepath.Join(m.dir, "units/multi-user.target.wants", u.Name)); err != nil {
+			t.Errorf("%s is not enabled: %v", u.Name, err)
+		}
+	}
+	m.await("runtime.service", "active/running")
+	m.await("slow.service", "activating/start")
+	m.await("broken.service", "activating/auto-restart")
+	m.await("failed.service", "failed/failed")
+
+	// What runs or is tried again is left alone; what failed for good is not.
+	runtime := m.property("runtime.service", "MainPID")
+	if diff := cmp.Diff(Result{Jobs: []Job{{"failed.service", "start"}}}, m.apply(all...)); diff != "" {
+		t.Errorf("Apply again (-want +got):\n%s", diff)
+	}
+	m.await("failed.service", "failed/failed")
+	if now := m.property("runtime.service", "MainPID"); now != runtime {
+		t.Errorf("runtime.service had PID %v, now %v; Apply without a change restarts nothing", runtime, now)
+	}
+
+	// What a unit reads was repaired: at once, not in an hour.
+	m.write("run/repaired", "")
+	for i := range all {
+		all[i].Restart = true
+	}
+	want = Result{Jobs: []Job{
+		{"runtime.service", "restart"}, {"slow.service", "restart"}, {"broken.service", "restart"}, {"failed.service", "restart"}}}
+	if diff := cmp.Diff(want, m.apply(all...)); diff != "" {
+		t.Errorf("Apply with changes (-want +got):\n%s", diff)
+	}
+	m.await("broken.service", "active/running")
+	m.await("failed.service", "active/running")
+	m.await("runtime.service", "active/running")
+	if now := m.property("runtime.service", "MainPID"); now == runtime {
+		t.Errorf("runtime.service still has PID %v; what it reads has changed", now)
+	}
+
+	// Enabling alone does not tell the target that runs what it wants.
+	if wants := m.property("multi-user.target", "Wants").([]string); slices.Contains(wants, "runtime.service") {
+		t.Error("systemd knows of the links without a reload; Result.Enabled has no purpose")
+	}
+	if err := m.manager.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if wants := m.property("multi-user.target", "Wants").([]string); !slices.Contains(wants, "runtime.service") {
+		t.Errorf("after a reload multi-user.target wants %q; want runtime.service in it", wants)
+	}
+}
+
+func TestApplyReadsUnitsThatChanged(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, map[string]string{"a.service": service("ExecStart=/bin/sleep infinity")})
+	m.apply(Unit{Name: "a.service"})
+	m.await("a.service", "active/running")
+	m.write("units/a.service", service("ExecStart=/bin/sleep infinity", "OOMScoreAdjust=-7"))
+	// systemd compares the files' times, at the resolution of the file system.
+	later := time.Now().Add(time.Second)
+	if err := os.Chtimes(filepath.Join(m.dir, "units/a.service"), later, later); err != nil {
+		t.Fatal(err)
+	}
+	m.apply(Unit{Name: "a.service", Restart: true})
+	if got := m.property("a.service", "OOMScoreAdjust"); got != int32(-7) {
+		t.Errorf("OOMScoreAdjust = %v; want -7, as the unit says now", got)
+	}
+}
+
+func TestApplyNamesUnitsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, map[string]string{
+		"a.service":   service("ExecStart=/bin/sleep infinity"),
+		"bad.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=simple\n",
+	})
+	if err := os.Symlink("/dev/null", filepath.Join(m.dir, "units/masked.service")); err != nil {
+		t.Fatal(err)
+	}
+	for unit, want := range map[string]string{
+		"gone.service":   "unit gone.service is not-found",
+		"bad.service":    "unit bad.service is bad-setting",
+		"masked.service": "unit masked.service is masked",
+	} {
+		_, err := m.manager.Apply(t.Context(), []Unit{{Name: "a.service"}, {Name: unit}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Apply with %s = %v; want an error with %q", unit, err, want)
+		}
+	}
+	m.await("a.service", "inactive/dead")
+}
+
+func TestDialNamesTheSocket(t *testing.T) {
+	t.Parallel()
+	_, err := dial(t.Context(), "/nonexistent/private")
+	if err == nil || !strings.Contains(err.Error(), "/nonexistent/private") {
+		t.Errorf("dial = %v; want an error that names the socket", err)
+	}
+}
