@@ -83,7 +83,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 			t.Fatal(err)
 		}
 	}
-	m.write("units/test.target", "[Unit]\nDescription=Nothing\nDefaultDependencies=no\n")
+	m.write("units/test.target", "[Unit]\nDescription=Nothing\nDefaultDependencies=no\n# As at a boot, systemd has loaded it before anything starts.\nAfter=multi-user.target\n")
 	for name, content := range units {
 		m.write("units/"+name, content)
 	}
