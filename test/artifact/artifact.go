@@ -18,12 +18,22 @@ func Image(root string) (string, error) {
 	if path := os.Getenv(Variable); path != "" {
 		return path, nil
 	}
-	found, err := filepath.Glob(filepath.Join(root, "out", "*-amd64.tar.gz"))
+	return only(filepath.Join(root, "out"), "run `make image`, or name one in "+Variable)
+}
+
+// Guides returns the path of the image of the guide's own versions.
+func Guides(root string) (string, error) {
+	return only(filepath.Join(root, "out", "kthw"), "run `make image VERSIONS=test/kthw/versions.yaml OUT=out/kthw`")
+}
+
+// only returns the only image for amd64 in dir.
+func only(dir, remedy string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "*-amd64.tar.gz"))
 	if err != nil {
 		return "", err
 	}
 	if len(found) != 1 {
-		return "", fmt.Errorf("found %d images in out/ (%s): run `make image`, or name one in %s", len(found), strings.Join(found, ", "), Variable)
+		return "", fmt.Errorf("found %d images in %s (%s): %s", len(found), dir, strings.Join(found, ", "), remedy)
 	}
 	return found[0], nil
 }

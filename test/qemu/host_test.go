@@ -23,39 +23,56 @@ import (
 // root is the project's, seen from this package.
 const root = "../.."
 
-// host is what all tests of a run share.
+// host is what all tests of an image share.
 type host struct {
 	tools  vm.Tools
 	accel  vm.Accel
 	image  string // the tar.gz
 	digest string // its sha256
 	disk   string // disk.raw taken out of it, sparse; never written to
-	err    error
 }
 
-var (
-	hostOnce sync.Once
-	shared   host
-)
+// prepared is a host and what went wrong with it, found out once.
+type prepared struct {
+	once sync.Once
+	host host
+	err  error
+}
+
+var current, guides prepared
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if shared.disk != "" {
-		os.RemoveAll(filepath.Dir(shared.disk))
+	for _, p := range []*prepared{&current, &guides} {
+		if p.host.disk != "" {
+			os.RemoveAll(filepath.Dir(p.host.disk))
+		}
 	}
 	os.Exit(code)
 }
 
-// theHost finds QEMU and the image, once for all tests. Without them a test is
-// skipped, in CI it fails.
+// theHost finds QEMU and the image that `make image` made, once for all tests.
+// Without them a test is skipped, in CI it fails.
 func theHost(t *testing.T) *host {
 	t.Helper()
-	hostOnce.Do(func() { shared.err = shared.prepare() })
-	if shared.err != nil {
-		unavailable(t, shared.err)
+	return current.get(t, func() (string, error) { return artifact.Image(root) })
+}
+
+// guidesHost is theHost with the image of the guide's versions.
+func guidesHost(t *testing.T) *host {
+	t.Helper()
+	return guides.get(t, func() (string, error) { return artifact.Guides(root) })
+}
+
+func (p *prepared) get(t *testing.T, image func() (string, error)) *host {
+	t.Helper()
+	p.once.Do(func() { p.err = p.host.prepare(image) })
+	if p.err != nil {
+		unavailable(t, p.err)
 	}
-	t.Logf("image %s, sha256:%s; QEMU %s with %s", filepath.Base(shared.image), shared.digest, shared.tools.Version, shared.accel)
-	return &shared
+	h := &p.host
+	t.Logf("image %s, sha256:%s; QEMU %s with %s", filepath.Base(h.image), h.digest, h.tools.Version, h.accel)
+	return h
 }
 
 // unavailable ends a test that lacks something on this machine.
@@ -67,14 +84,14 @@ func unavailable(t *testing.T, err error) {
 	t.Skipf("%v (make test-qemu installs and makes what is needed)", err)
 }
 
-func (h *host) prepare() error {
+func (h *host) prepare(image func() (string, error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var err error
 	if h.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
 		return err
 	}
-	if h.image, err = artifact.Image(root); err != nil {
+	if h.image, err = image(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "bake-qemu-")

@@ -50,6 +50,7 @@ type options struct {
 	network    *vm.Network          // nil: one of its own
 	attributes map[string]string    // beside the SSH key
 	metadata   *metadatatest.Server // nil: one with attributes and the SSH key
+	late       bool                 // the metadata server does not answer yet; see answerMetadata
 	smbios     []string
 	clock      time.Time // zero: the host's
 	host       *host     // nil: of the image that make image made
@@ -102,7 +103,9 @@ func boot(t *testing.T, o options) *worker {
 		}
 		w.metadata = o.metadata
 		w.metadata.SetAttribute("ssh-keys", "alice:"+strings.TrimSpace(string(ssh.MarshalAuthorizedKey(w.signer.PublicKey())))+" alice@example.com")
-		w.network.ServeMetadata(w.address, w.metadata)
+		if !o.late {
+			w.answerMetadata()
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -129,6 +132,9 @@ func boot(t *testing.T, o options) *worker {
 	})
 	return w
 }
+
+// answerMetadata lets the metadata server answer from now on.
+func (w *worker) answerMetadata() { w.network.ServeMetadata(w.address, w.metadata) }
 
 // timerPanic is the kernel's end where TCG on a busy host delivers no timer
 // interrupt while the kernel probes for one. It says nothing about the image:

@@ -1,0 +1,112 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/test/cluster"
+)
+
+// powerCuts is how often each of the tests below cuts the power.
+const powerCuts = 10
+
+// seed makes the moments of power cuts. BAKE_SEED repeats a run.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := uint64(time.Now().UnixNano())
+	if text := os.Getenv("BAKE_SEED"); text != "" {
+		var err error
+		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("BAKE_SEED: %v", err)
+		}
+	}
+	t.Logf("BAKE_SEED=%d repeats this", n)
+	return n
+}
+
+// TestPowerCutWhileWriting cuts the power right after firstboot says that it
+// wrote one file or another, up to 30 ms later. The worker then starts and is
+// Ready, whatever was on its disk.
+func TestPowerCutWhileWriting(t *testing.T) {
+	s := newSite(t, cluster.Current)
+	base := seed(t)
+	for i := range powerCuts {
+		t.Run(fmt.Sprintf("%02d", i+1), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(base, uint64(i)))
+			at, delay := 1+random.IntN(writes), time.Duration(random.Int64N(int64(30*time.Millisecond)))
+			s := s.with(t)
+			w := boot(t, options{network: s.network, attributes: s.guideAttributes()})
+			line := w.waitForWrite(at)
+			time.Sleep(delay)
+			w.Kill()
+			t.Logf("power cut %v after %q, write %d", delay.Round(time.Millisecond), line, at)
+			w.recovers(s)
+		})
+	}
+}
+
+// TestPowerCutAnytime cuts the power at random moments from the kernel's start
+// to a little after the node is Ready.
+func TestPowerCutAnytime(t *testing.T) {
+	s := newSite(t, cluster.Current)
+	base := seed(t)
+	for i := range powerCuts {
+		t.Run(fmt.Sprintf("%02d", i+1), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(base, uint64(i)))
+			at := time.Duration(random.Int64N(int64(50 * time.Second)))
+			s := s.with(t)
+			w := boot(t, options{network: s.network, attributes: s.guideAttributes()})
+			time.Sleep(at)
+			last := w.Console.Tail(1)
+			w.Kill()
+			t.Logf("power cut %v after the kernel's start; the console's last line was %q", at.Round(time.Millisecond), last)
+			w.recovers(s)
+		})
+	}
+}
+
+// writes is how many files firstboot writes on a new worker.
+const writes = 13
+
+var wroteLine = regexp.MustCompile(`firstboot: wrote (\S+)`)
+
+// waitForWrite waits until firstboot has said n times that it wrote a file.
+func (w *worker) waitForWrite(n int) string {
+	w.t.Helper()
+	pattern := regexp.MustCompile(`(?s)` + strings.Repeat(wroteLine.String()+`.*?`, n-1) + wroteLine.String())
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	m, err := w.Console.Wait(ctx, pattern)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m[len(m)-1]
+}
+
+// recovers starts a machine after a power cut, waits until the node is Ready,
+// and requires a configuration without traces of what was interrupted.
+func (w *worker) recovers(s *site) {
+	w.t.Helper()
+	s.kubectl("delete", "node", "worker-0", "--ignore-not-found")
+	w.startAgain()
+	w.becomesReady(s)
+	if lines := w.failures(); lines != nil {
+		w.t.Errorf("firstboot failed after a power cut: %s", lines)
+	}
+	w.Kill()
+	s.kubectl("delete", "node", "worker-0")
+}
+
+// with returns the site for a subtest.
+func (s *site) with(t *testing.T) *site {
+	c := *s
+	c.t = t
+	return &c
+}
