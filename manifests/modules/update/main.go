@@ -1,9 +1,10 @@
 // Update makes the go.mod and go.sum of every Go module that versions files
 // name, in the directory that they give for it:
 //
-//	go run ./manifests/modules/update manifests/versions.yaml manifests/kthw-1.21.yaml
+//	go run ./manifests/modules/update manifests/versions.yaml manifests/kthw-1.21.yaml manifests/modules/controlplane*.yaml
 //
-// See manifests/modules/README.md.
+// Give it all files that build in a directory: what it makes covers what they
+// build, and no more. See manifests/modules/README.md.
 package main
 
 import (
@@ -15,9 +16,9 @@ import (
 	"maps"
 	"os"
 	"os/signal"
-	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/gomod"
@@ -48,27 +49,21 @@ func run(ctx context.Context, args, env []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range flags.Args() {
-		data, err := os.ReadFile(file)
+	wrappers, err := readFiles(flags.Args())
+	if err != nil {
+		return err
+	}
+	for _, w := range wrappers {
+		if *only != "" && !strings.HasSuffix(w.dir, filepath.FromSlash("/"+*only)) {
+			continue
+		}
+		fmt.Fprintln(stderr, "pinning", w.path, w.version, "in", w.dir)
+		pinned, err := pinner.Pin(ctx, filepath.Base(w.dir), w.path, w.version, w.toolchain, w.packages)
 		if err != nil {
 			return err
 		}
-		versions, err := manifest.ParseVersions(file, data)
-		if err != nil {
+		if err := write(w.dir, pinned); err != nil {
 			return err
-		}
-		for _, w := range wrappers(versions) {
-			if *only != "" && *only != w.dir {
-				continue
-			}
-			fmt.Fprintln(stderr, "pinning", w.path, w.version, "in", w.dir)
-			pinned, err := pinner.Pin(ctx, path.Base(w.dir), w.path, w.version, w.toolchain, w.packages)
-			if err != nil {
-				return err
-			}
-			if err := write(filepath.Join(filepath.Dir(file), filepath.FromSlash(w.dir)), pinned); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -80,37 +75,43 @@ type wrapper struct {
 	packages                      []string
 }
 
-func wrappers(v *manifest.Versions) []*wrapper {
+// readFiles returns what versions files want pinned, by directory. Several
+// files may build in one directory: workers and the control plane of tests.
+func readFiles(files []string) ([]*wrapper, error) {
 	byDir := map[string]*wrapper{}
-	for _, c := range v.Components {
-		m := c.Module
-		if m == nil {
-			continue
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
 		}
-		w := byDir[m.Dir]
-		if w == nil {
-			w = &wrapper{dir: m.Dir, path: m.Path, version: m.Version, toolchain: m.Toolchain}
-			w.packages = testPrograms(m.Path)
-			byDir[m.Dir] = w
+		versions, err := manifest.ParseVersions(file, data)
+		if err != nil {
+			return nil, err
 		}
-		for _, p := range m.Programs {
-			w.packages = append(w.packages, p.Package)
+		for _, c := range versions.Components {
+			m := c.Module
+			if m == nil {
+				continue
+			}
+			dir, err := filepath.Abs(filepath.Join(filepath.Dir(file), filepath.FromSlash(m.Dir)))
+			if err != nil {
+				return nil, err
+			}
+			w := byDir[dir]
+			if w == nil {
+				w = &wrapper{dir: dir, path: m.Path, version: m.Version, toolchain: m.Toolchain}
+				byDir[dir] = w
+			}
+			if w.path != m.Path || w.version != m.Version || w.toolchain != m.Toolchain {
+				return nil, fmt.Errorf("%s: %s is built from %s %s by %s in %s, where another component wants %s %s by %s",
+					file, c.Name, m.Path, m.Version, m.Toolchain, dir, w.path, w.version, w.toolchain)
+			}
+			for _, p := range m.Programs {
+				w.packages = append(w.packages, p.Package)
+			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(byDir), func(a, b *wrapper) int { return cmp.Compare(a.dir, b.dir) })
-}
-
-// testPrograms are packages of a module that no image holds and tests need:
-// the control plane that a worker registers with.
-func testPrograms(module string) []string {
-	if module != "k8s.io/kubernetes" {
-		return nil
-	}
-	return []string{
-		"k8s.io/kubernetes/cmd/kube-apiserver",
-		"k8s.io/kubernetes/cmd/kube-controller-manager",
-		"k8s.io/kubernetes/cmd/kube-scheduler",
-	}
+	return slices.SortedFunc(maps.Values(byDir), func(a, b *wrapper) int { return cmp.Compare(a.dir, b.dir) }), nil
 }
 
 func write(dir string, p gomod.Pinned) error {
