@@ -1,4 +1,358 @@
-// Package node makes a worker's metadata on the operator's machine: the
-// certificate, key and kubeconfigs that firstboot wants, signed by the cluster's
-// CA.
+// Package node makes a worker's metadata on the operator's machine: what
+// firstboot wants under each metadata key, with a certificate and key for the
+// node that the cluster's CA signed. Everything that it makes is checked as the
+// worker will check it.
+//
+// It makes credentials in two of firstboot's three ways, and what the third,
+// Secret Manager, holds (see UseSecrets): certificates as in the guide, or a
+// bootstrap token with which kubelet asks the cluster for its certificates. It
+// talks to no cluster and to no cloud, and it makes no token: the API server must
+// know the token, and must have the role bindings that Kubernetes comes with.
 package node
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nodebake/bake/firstboot/config"
+	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/pki"
+)
+
+// The metadata keys; see docs/metadata.md.
+const (
+	keyPodCIDR             = "pod-cidr"
+	keyCA                  = "kubernetes-ca"
+	keyCertificate         = "kubelet-certificate"
+	keyKey                 = "kubelet-key"
+	keyKubeletKubeconfig   = "kubelet-kubeconfig"
+	keyProxyKubeconfig     = "kube-proxy-kubeconfig"
+	keyBootstrapKubeconfig = "bootstrap-kubeconfig"
+	keyClusterCIDR         = "cluster-cidr"
+	keyClusterDNS          = "cluster-dns"
+	keyClusterDomain       = "cluster-domain"
+	keyMTU                 = "mtu"
+
+	// secretSuffix makes a key whose value names a Secret Manager version.
+	secretSuffix = "-secret"
+)
+
+// keys are all of them.
+func keys() []string {
+	return []string{keyPodCIDR, keyCA, keyCertificate, keyKey, keyKubeletKubeconfig, keyProxyKubeconfig,
+		keyBootstrapKubeconfig, keyClusterCIDR, keyClusterDNS, keyClusterDomain, keyMTU}
+}
+
+// secretKeys are those whose values let their reader act as the node.
+func secretKeys() []string {
+	return []string{keyKey, keyKubeletKubeconfig, keyProxyKubeconfig, keyBootstrapKubeconfig}
+}
+
+// Config describes one worker.
+type Config struct {
+	Name     string // the instance's name: worker-0
+	Hostname string // its host name where it is not what Compute Engine gives it: worker-0.example.com
+	Server   string // URL of the API server as the worker reaches it
+	IP       netip.Addr
+	PodCIDR  netip.Prefix
+
+	CA *CA
+
+	// Names and IPs are further names and addresses that the certificate is
+	// valid for. The host's name, its first label and IP always are.
+	Names []string
+	IPs   []netip.Addr
+
+	// BootstrapToken, if it is set, makes a bootstrap-kubeconfig in place of the
+	// node's certificate, key and kubeconfig.
+	BootstrapToken string
+
+	KeyType  KeyType       // default: ECDSA
+	Validity time.Duration // default: DefaultValidity
+
+	// Written only if they are set; firstboot has defaults.
+	ClusterCIDR   netip.Prefix
+	ClusterDNS    netip.Addr
+	ClusterDomain string
+	MTU           int
+
+	Now time.Time
+}
+
+// Host returns the name that the node registers under: the first label of its
+// host name.
+func (c Config) Host() string {
+	host, _, _ := strings.Cut(c.fqdn(), ".")
+	return host
+}
+
+func (c Config) fqdn() string {
+	if c.Hostname != "" {
+		return trimDot(c.Hostname)
+	}
+	return c.Name
+}
+
+// trimDot takes the root's dot off a name: DNS takes names with it, certificates
+// don't.
+func trimDot(name string) string { return strings.TrimSuffix(name, ".") }
+
+// NotAfter returns when the certificates expire.
+func (c Config) NotAfter() time.Time {
+	return earlier(c.Now.Add(cmp.Or(c.Validity, DefaultValidity)), c.CA.cert.NotAfter)
+}
+
+// InstanceNames returns the names that Compute Engine's DNS gives an instance, as
+// far as they follow from what is known: zonal and global.
+func InstanceNames(name, zone, project string) []string {
+	if project == "" {
+		return nil
+	}
+	// Domain-scoped projects, example.com:id, are id.example.com in names.
+	if domain, id, ok := strings.Cut(project, ":"); ok {
+		project = id + "." + domain
+	}
+	names := []string{name + ".c." + project + ".internal"}
+	if zone != "" {
+		names = append([]string{name + "." + zone + ".c." + project + ".internal"}, names...)
+	}
+	return names
+}
+
+// New makes the worker's metadata: the value of each key.
+func New(c Config) (map[string][]byte, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	fail := func(err error) (map[string][]byte, error) {
+		return nil, fmt.Errorf("making the metadata of %s: %w", c.Name, err)
+	}
+	host := c.Host()
+	ca := c.CA.CertificatePEM()
+	values := map[string][]byte{
+		keyPodCIDR: line(c.PodCIDR.String()),
+		keyCA:      ca,
+	}
+	if c.ClusterCIDR.IsValid() {
+		values[keyClusterCIDR] = line(c.ClusterCIDR.String())
+	}
+	if c.ClusterDNS.IsValid() {
+		values[keyClusterDNS] = line(c.ClusterDNS.String())
+	}
+	if c.ClusterDomain != "" {
+		values[keyClusterDomain] = line(trimDot(c.ClusterDomain))
+	}
+	if c.MTU != 0 {
+		values[keyMTU] = line(strconv.Itoa(c.MTU))
+	}
+
+	// kube-proxy's identity is the same on every node, and each gets a key of its own.
+	certificate, key, err := c.CA.Issue(IssueConfig{
+		CommonName:    "system:kube-proxy",
+		Organizations: []string{"system:node-proxier"},
+		Client:        true,
+		KeyType:       c.KeyType, Validity: c.Validity, Now: c.Now,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	proxy := Kubeconfig{Server: c.Server, CA: ca, User: "system:kube-proxy", Certificate: certificate, Key: key}
+	if values[keyProxyKubeconfig], err = proxy.Encode(); err != nil {
+		return fail(err)
+	}
+
+	if c.BootstrapToken != "" {
+		bootstrap := Kubeconfig{Server: c.Server, CA: ca, User: "kubelet-bootstrap", Token: c.BootstrapToken}
+		if values[keyBootstrapKubeconfig], err = bootstrap.Encode(); err != nil {
+			return fail(err)
+		}
+	} else {
+		names, ips := c.names()
+		certificate, key, err := c.CA.Issue(IssueConfig{
+			CommonName:    "system:node:" + host,
+			Organizations: []string{"system:nodes"},
+			DNSNames:      names,
+			IPs:           ips,
+			Client:        true,
+			Server:        true,
+			KeyType:       c.KeyType, Validity: c.Validity, Now: c.Now,
+		})
+		if err != nil {
+			return fail(err)
+		}
+		values[keyCertificate], values[keyKey] = certificate, key
+		kubelet := Kubeconfig{Server: c.Server, CA: ca, User: "system:node:" + host, Certificate: certificate, Key: key}
+		if values[keyKubeletKubeconfig], err = kubelet.Encode(); err != nil {
+			return fail(err)
+		}
+	}
+	if err := check(c, values); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+// check has the worker's own code judge values, as it will on the worker.
+func check(c Config, values map[string][]byte) error {
+	attributes := map[string]string{}
+	for key, value := range values {
+		attributes[key] = string(value)
+	}
+	_, err := config.New(config.Input{
+		Metadata: &metadata.Metadata{Instance: metadata.Instance{
+			Name:       c.Name,
+			Hostname:   c.fqdn(),
+			Attributes: attributes,
+			// The network's MTU is not known here.
+			NetworkInterfaces: []metadata.NetworkInterface{{IP: c.IP.String(), MTU: max(c.MTU, 1460)}},
+		}},
+		// What is checked here is the same for every image and machine.
+		Image:  config.Image{Components: map[string]string{"kubelet": "v1.36.3", "containerd": "v2.3.4", "cni-plugins": "v1.9.1"}, Node: config.NodeDefaults{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"}},
+		Now:    c.Now,
+		Memory: 4 << 30,
+		CPUs:   2,
+	})
+	var wrong *config.ValueError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	problem := errors.New(wrong.Problem)
+	if wrong.Example != "" {
+		problem = fmt.Errorf("%w; right would be: %s", problem, wrong.Example)
+	}
+	return &InputError{wrong.Key, problem}
+}
+
+func line(value string) []byte { return []byte(value + "\n") }
+
+// names returns what the certificate is valid for, each once and in order.
+func (c Config) names() ([]string, []netip.Addr) {
+	names := []string{c.Host()}
+	for _, name := range append([]string{c.fqdn(), c.Name}, c.Names...) {
+		if name = strings.ToLower(trimDot(name)); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	ips := []netip.Addr{c.IP.Unmap()}
+	for _, ip := range c.IPs {
+		if ip = ip.Unmap(); !slices.Contains(ips, ip) {
+			ips = append(ips, ip)
+		}
+	}
+	return names, ips
+}
+
+// InputError is a value of a Config that can't be.
+type InputError struct {
+	Field string // metadata key, or else the flag of bake node: pod-cidr, san
+	Err   error
+}
+
+func (e *InputError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+func (e *InputError) Unwrap() error { return e.Err }
+
+func (c Config) validate() error {
+	bad := func(field, format string, args ...any) error {
+		return &InputError{field, fmt.Errorf(format, args...)}
+	}
+	if c.CA == nil || c.Now.IsZero() {
+		return errors.New("making a worker's metadata: BUG: CA or Now is not set")
+	}
+	if len(c.Name) > 63 || !instanceName().MatchString(c.Name) {
+		return bad("name", "%q can't be an instance's name: want up to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last; a longer name goes to hostname", c.Name)
+	}
+	if err := checkDNSName(c.Hostname); c.Hostname != "" && err != nil {
+		return bad("hostname", "%w", err)
+	}
+	if c.Hostname != strings.ToLower(c.Hostname) {
+		return bad("hostname", "%q has capital letters, which no node's name has", c.Hostname)
+	}
+	for _, name := range c.Names {
+		if err := checkDNSName(name); err != nil {
+			return bad("san", "%w", err)
+		}
+	}
+	if err := pki.CheckServer(c.Server); err != nil {
+		return bad("server", "%w", err)
+	}
+	if !c.IP.IsValid() || c.IP.Zone() != "" || c.IP.IsLoopback() || c.IP.IsUnspecified() || c.IP.IsMulticast() || c.IP.IsLinkLocalUnicast() {
+		return bad("ip", "%s can't be the instance's internal address (want one like 10.240.0.20)", c.IP)
+	}
+	if !c.PodCIDR.IsValid() {
+		return bad("pod-cidr", "is missing (want a range like 10.200.0.0/24)")
+	}
+	if strings.ContainsFunc(c.BootstrapToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return bad("bootstrap-token", "has a character that no token has")
+	}
+	if c.KeyType != "" && c.KeyType != ECDSA && c.KeyType != RSA {
+		return bad("key-type", "%q is unknown: want %s or %s", c.KeyType, ECDSA, RSA)
+	}
+	if c.Validity < 0 {
+		return bad("validity", "%s ends before it begins", c.Validity)
+	}
+	return nil
+}
+
+// instanceName is Compute Engine's rule, RFC 1035's label.
+func instanceName() *regexp.Regexp { return regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`) }
+
+// checkDNSName checks name as RFC 1123 has host names. A trailing dot may be
+// there; it is taken off.
+func checkDNSName(name string) error {
+	name = trimDot(name)
+	if len(name) > 253 {
+		return fmt.Errorf("%q has %d characters; a name has 253 at most", name, len(name))
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) > 63 {
+			return fmt.Errorf("%q has a label of %d characters; 63 is the most (%s)", name, len(label), label)
+		}
+		if !regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$`).MatchString(label) {
+			return fmt.Errorf("%q is not a host name: want labels of letters, digits and hyphens, separated by dots", name)
+		}
+	}
+	return nil
+}
+
+// sorted returns the keys of values in order.
+func sorted(values map[string][]byte) []string {
+	var names []string
+	for _, key := range keys() {
+		for _, name := range []string{key, key + secretSuffix} {
+			if _, ok := values[name]; ok {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) != len(values) {
+		panic("BUG: a metadata key that is not listed")
+	}
+	return names
+}
+
+// UseSecrets returns values with what is secret replaced by references to Secret
+// Manager, and the secrets by their key. The secret for kubelet-key of the
+// instance worker-0 is named worker-0-kubelet-key, and the worker takes its
+// latest version.
+func UseSecrets(values map[string][]byte, instance, project string) (public, secrets map[string][]byte) {
+	public, secrets = map[string][]byte{}, map[string][]byte{}
+	for key, value := range values {
+		if slices.Contains(secretKeys(), key) {
+			secrets[key] = value
+			public[key+secretSuffix] = line("projects/" + project + "/secrets/" + secretName(instance, key) + "/versions/latest")
+		} else {
+			public[key] = value
+		}
+	}
+	return public, secrets
+}
+
+func secretName(instance, key string) string { return instance + "-" + key }

@@ -105,7 +105,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
-	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newCache(h), newVersion(h))
+	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newNode(h), newCache(h), newVersion(h))
 	return root
 }
 
