@@ -17,6 +17,7 @@ import (
 // and with the test process, however that ends.
 type process struct {
 	name string
+	pid  int
 	log  string        // a file
 	done chan struct{} // closed when it ended
 	err  error         // why; to be read after done
@@ -49,6 +50,9 @@ func start(ctx context.Context, dir, program string, args ...string) (*process, 
 		defer runtime.UnlockOSThread()
 		defer log.Close()
 		err := cmd.Start()
+		if err == nil {
+			p.pid = cmd.Process.Pid
+		}
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()

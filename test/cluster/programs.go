@@ -45,7 +45,7 @@ type Programs struct {
 // Programs brings a control plane's programs. Those of Kubernetes are built
 // from their modules, once: that takes minutes, and after it a second.
 func (f Find) Programs(ctx context.Context) (*Programs, error) {
-	file := map[Version]string{Current: "controlplane.yaml", Old: "controlplane-1.24.yaml"}[f.Version]
+	file := versionsFile(f.Version)
 	if file == "" {
 		return nil, fmt.Errorf("control plane %q is unknown: want %s or %s", f.Version, Current, Old)
 	}
@@ -94,6 +94,17 @@ func (f Find) Programs(ctx context.Context) (*Programs, error) {
 		}
 	}
 	return p, nil
+}
+
+// versionsFile is the name of the file in manifests/modules with v's components.
+func versionsFile(v Version) string {
+	switch v {
+	case Current:
+		return "controlplane.yaml"
+	case Old:
+		return "controlplane-1.24.yaml"
+	}
+	return ""
 }
 
 // component reads one component of a versions file.
