@@ -20,16 +20,17 @@ const stillTime = time.Second
 type Console struct {
 	now     func() time.Time
 	started time.Time
-	copyTo  io.Writer // may be nil
 
-	mu     sync.Mutex
-	text   bytes.Buffer
-	lines  []line        // those that have ended
-	last   line          // the one that has not, from its first byte on
-	wrote  time.Time     // the last byte
-	grown  chan struct{} // closed and replaced whenever text grows or the machine ends
-	ended  bool
-	failed bool // copyTo has failed
+	copying sync.Mutex
+	copyTo  io.Writer // may be nil; becomes nil where it fails
+
+	mu    sync.Mutex
+	text  bytes.Buffer
+	lines []line        // those that have ended
+	last  line          // the one that has not, from its first byte on
+	wrote time.Time     // the last byte
+	grown chan struct{} // closed and replaced whenever text grows or the machine ends
+	ended bool
 }
 
 // Line is a line of a console, without terminal escapes.
@@ -50,6 +51,20 @@ func newConsole(now func() time.Time, copyTo io.Writer) *Console {
 
 // Write implements io.Writer.
 func (c *Console) Write(p []byte) (int, error) {
+	c.keep(p)
+	// Whoever is slow to read the copy holds up the machine, and nobody who
+	// waits. The machine goes on where nobody reads it any more.
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	if c.copyTo != nil {
+		if _, err := c.copyTo.Write(p); err != nil {
+			c.copyTo = nil
+		}
+	}
+	return len(p), nil
+}
+
+func (c *Console) keep(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wrote = c.now()
@@ -61,21 +76,14 @@ func (c *Console) Write(p []byte) (int, error) {
 		part, after, ended := bytes.Cut(rest, []byte("\n"))
 		c.text.Write(part)
 		if ended {
-			c.last.Text = plain(string(c.text.Bytes()[c.last.offset:]))
+			c.last.Text = Plain(string(c.text.Bytes()[c.last.offset:]))
 			c.lines = append(c.lines, c.last)
 			c.text.WriteByte('\n')
 			c.last = line{offset: c.text.Len()}
 		}
 		rest = after
 	}
-	if c.copyTo != nil && !c.failed {
-		// The machine goes on where nobody listens any more.
-		if _, err := c.copyTo.Write(p); err != nil {
-			c.failed = true
-		}
-	}
 	c.signal()
-	return len(p), nil
 }
 
 func (c *Console) end() {
@@ -115,14 +123,14 @@ func (c *Console) Lines() []Line {
 		list = append(list, l.Line)
 	}
 	if c.text.Len() > c.last.offset {
-		list = append(list, Line{At: c.last.At, Text: plain(string(c.text.Bytes()[c.last.offset:]))})
+		list = append(list, Line{At: c.last.At, Text: Plain(string(c.text.Bytes()[c.last.offset:]))})
 	}
 	return list
 }
 
 // Tail returns the last n lines without terminal escapes, for error messages.
 func (c *Console) Tail(n int) string {
-	lines := strings.Split(strings.TrimRight(plain(c.String()), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(Plain(c.String()), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
@@ -154,7 +162,7 @@ func (c *Console) WaitAfter(ctx context.Context, n int, pattern *regexp.Regexp) 
 		var m []string
 		still := c.now().Sub(c.wrote)
 		if begin := max(n, c.last.offset); begin < c.text.Len() {
-			m = pattern.FindStringSubmatch(plain(string(c.text.Bytes()[begin:])))
+			m = pattern.FindStringSubmatch(Plain(string(c.text.Bytes()[begin:])))
 		}
 		grown, ended := c.grown, c.ended
 		c.mu.Unlock()
@@ -190,7 +198,7 @@ func (c *Console) after(n, i int) (string, bool) {
 	case begin >= n:
 		return c.lines[i].Text, true
 	case end > n:
-		return plain(strings.TrimSuffix(string(c.text.Bytes()[n:end]), "\n")), true
+		return Plain(strings.TrimSuffix(string(c.text.Bytes()[n:end]), "\n")), true
 	}
 	return "", false
 }
@@ -199,8 +207,9 @@ func (c *Console) after(n, i int) (string, bool) {
 // control sequences, operating system commands, and character set choices).
 var escapes = regexp.MustCompile(`\x1b\[[0-9;?=]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b[()][0-9A-Za-z]|\x1b[=>78cM]`)
 
-// plain removes terminal escapes and turns line ends into "\n".
-func plain(s string) string {
+// Plain removes terminal escapes and turns line ends into
+// "\n".
+func Plain(s string) string {
 	s = escapes.ReplaceAllString(s, "")
 	return strings.ReplaceAll(s, "\r", "")
 }

@@ -40,7 +40,7 @@ func newGuest(t *testing.T, n *Network, addr netip.Addr) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := channel.New(64, defaultMTU, tcpip.LinkAddress(mac))
+	link := channel.New(4096, defaultMTU, tcpip.LinkAddress(mac))
 	go func() { // out
 		for {
 			p := link.ReadContext(ctx)

@@ -2,46 +2,62 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"time"
 )
 
-// probeTime is how long a machine under KVM may take to the kernel's first
-// line. Working ones need about 3 s.
+// probeTime is how long a machine under KVM may take to the line that proves
+// it. Working ones need about 3 s.
 const probeTime = 20 * time.Second
 
-// Accelerator returns KVM if the disk's kernel starts under it, else TCG. That
-// /dev/kvm opens proves nothing: on some nested hosts it makes machines whose
-// kernel hangs right after the boot loader.
+// Accelerator returns KVM if the disk's kernel starts under it, else TCG.
 func (t Tools) Accelerator(ctx context.Context, disk string) Accel {
-	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-	if err != nil {
+	if t.ProbeKVM(ctx, disk) != nil {
 		return TCG
 	}
+	return KVM
+}
+
+// ProbeKVM starts the disk's kernel under KVM and says what is wrong with it.
+// That /dev/kvm opens proves nothing: on some nested hosts it makes machines
+// whose kernel hangs right after the boot loader.
+func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
+	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("opening KVM: %w", err)
+	}
 	device.Close()
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "bake-kvm-")
 	if err != nil {
-		return TCG
+		return fmt.Errorf("making a directory for the probe: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	overlay, err := t.Overlay(ctx, filepath.Join(dir, "probe.qcow2"), disk, 0)
 	if err != nil {
-		return TCG
+		return err
 	}
 	overlay.Bus, overlay.Boot = SCSI, true
 	m, err := t.Start(ctx, Config{Name: "kvm-probe", Disks: []Disk{overlay}, Accel: KVM})
 	if err != nil {
-		return TCG
+		return err
 	}
 	defer m.Kill()
+	waiting, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
 	// The line comes when the kernel has found its memory and console: later
 	// than where such hosts hang.
-	if _, err := m.Console.Wait(ctx, regexp.MustCompile(`Run /init as init process`)); err != nil {
-		return TCG
+	_, err = m.Console.Wait(waiting, regexp.MustCompile(`Run /init as init process`))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case waiting.Err() != nil:
+		return fmt.Errorf("the kernel did not start under KVM within %v", probeTime)
 	}
-	return KVM
+	return errors.Join(errors.New("QEMU ended under KVM"), m.Wait(ctx))
 }

@@ -109,6 +109,8 @@ func (m *Machine) start(ctx context.Context) error {
 	m.cmd = exec.CommandContext(ctx, m.tools.QEMU, args...)
 	m.cmd.Stdout = m.Console
 	m.cmd.Stderr = &m.stderr
+	m.cmd.WaitDelay = 10 * time.Second // for the console's copy, where nobody reads it
+	detach(m.cmd)
 	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
 		stopNet()
 		return err

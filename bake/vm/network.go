@@ -184,6 +184,27 @@ func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return gonet.DialContextTCP(ctx, n.stack, fullAddress(ap.Addr(), int(ap.Port())), ipv4.ProtocolNumber)
 }
 
+// Forward connects whoever comes to l, a listener of the host's, with a TCP port
+// of a machine, "10.240.0.20:22". It returns when l is closed.
+func (n *Network) Forward(ctx context.Context, l net.Listener, address string) error {
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, dialTime)
+			defer cancel()
+			out, err := n.Dial(ctx, address)
+			if err != nil {
+				in.Close() // as a machine does where nothing listens
+				return
+			}
+			join(in, out)
+		}()
+	}
+}
+
 // Listen accepts TCP connections that machines make to a DNS name, such as
 // secretmanager.googleapis.com. The name gets an address of its own at the
 // first call; the same name may be listened to on several ports. TLS is the

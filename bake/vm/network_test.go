@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -130,7 +132,7 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() { listener.Close() }) // after the parallel ones
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -158,26 +160,31 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 		{"192.0.2.77", true, false},
 		{"10.240.0.99", true, false},
 	} {
-		n := newNetwork(t, NetworkConfig{Machines: machines, HostLoopback: test.loopback})
-		conn, err := newGuest(t, n, worker).dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", test.host, port))
-		if err != nil {
-			if test.reached {
-				t.Errorf("%s with loopback %v: %v; want a connection", test.host, test.loopback, err)
+		t.Run(fmt.Sprintf("%s with loopback %v", test.host, test.loopback), func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, NetworkConfig{Machines: machines, HostLoopback: test.loopback})
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			if !test.reached { // some are dropped without an answer
+				ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 			}
-			continue
-		}
-		if !test.reached {
-			t.Errorf("%s with loopback %v: connected", test.host, test.loopback)
-		}
-		// A half-closed connection still brings the answer.
-		go func() {
-			io.WriteString(conn, strings.Repeat("x", 1<<20))
-			conn.(interface{ CloseWrite() error }).CloseWrite()
-		}()
-		if got, err := io.ReadAll(conn); len(got) != 1<<20 || err != nil {
-			t.Errorf("%s: %d bytes came back, %v; want all", test.host, len(got), err)
-		}
-		conn.Close()
+			defer cancel()
+			conn, err := newGuest(t, n, worker).dial(ctx, "tcp", fmt.Sprintf("%s:%d", test.host, port))
+			if (err == nil) != test.reached {
+				t.Fatalf("connecting: %v; want success: %v", err, test.reached)
+			}
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			// A half-closed connection still brings the answer.
+			go func() {
+				io.WriteString(conn, strings.Repeat("x", 1<<20))
+				conn.(interface{ CloseWrite() error }).CloseWrite()
+			}()
+			if got, err := io.ReadAll(conn); len(got) != 1<<20 || err != nil {
+				t.Errorf("%d bytes came back, %v; want all", len(got), err)
+			}
+		})
 	}
 }
 
@@ -239,6 +246,19 @@ func TestMachinesReachEachOther(t *testing.T) {
 	}
 	if got, err := io.ReadAll(conn); string(got) != Gateway {
 		t.Errorf("the machine saw %q, %v; want the gateway", got, err)
+	}
+	// Others do by a port of the host.
+	forwarded, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forwarded.Close()
+	go n.Forward(t.Context(), forwarded, "10.240.0.21:10250")
+	if conn, err = net.Dial("tcp", forwarded.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); string(got) != Gateway {
+		t.Errorf("by the forwarded port the machine saw %q, %v; want the gateway", got, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -41,6 +42,9 @@ func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) 
 		return Tools{}, fmt.Errorf("running an %s image is not supported: only amd64 is", arch)
 	}
 	var t Tools
+	if runtime.GOOS != "linux" {
+		return t, fmt.Errorf("running an image under %s is not supported: only under Linux it is", runtime.GOOS)
+	}
 	var err error
 	if t.QEMU, err = exec.LookPath("qemu-system-x86_64"); err != nil {
 		return t, &MissingError{"qemu-system-x86_64", "qemu-system-x86"}
