@@ -1,0 +1,332 @@
+package qemu
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/bake/vm"
+	"github.com/nodebake/bake/test/cluster"
+	"github.com/nodebake/bake/test/handmade"
+)
+
+// readyRuns says how often TestBootToReady boots each worker; 1 where unset.
+const readyRuns = "BAKE_READY_RUNS"
+
+// maxReadyRatio is how long our worker may take to be Ready, of what a worker
+// takes that was set up by hand.
+const maxReadyRatio = 0.6
+
+// TestBootToReady measures how long a worker takes from power on to Ready, ours
+// and one set up by hand on Debian as the guide says (see package handmade), in
+// turns, each with a control plane of its own.
+func TestBootToReady(t *testing.T) {
+	ours := theHost(t)
+	runs := 1
+	if text := os.Getenv(readyRuns); text != "" {
+		var err error
+		if runs, err = strconv.Atoi(text); err != nil || runs < 1 {
+			t.Fatalf("%s is %q; want a number of runs", readyRuns, text)
+		}
+	}
+	var mine, hand []milestones
+	for i := range runs {
+		t.Run(fmt.Sprintf("ours %d", i+1), func(t *testing.T) {
+			s := newSite(t, cluster.Current)
+			mine = append(mine, bootToReady(s, options{network: s.network, diskSize: handmade.Size, attributes: s.guideAttributes()}))
+		})
+		t.Run(fmt.Sprintf("by hand %d", i+1), func(t *testing.T) {
+			s := newSite(t, cluster.Current)
+			hand = append(hand, bootToReady(s, options{network: s.network, host: handmadeHost(s, ours)}))
+		})
+	}
+	if len(mine) != runs || len(hand) != runs {
+		t.Fatal("not every worker became Ready")
+	}
+	text := table(mine, hand)
+	t.Logf("seconds since power on (median of %d, QEMU with %s):\n%s", runs, ours.accel, text)
+	save(t, "txt", text)
+	a, b := median(mine, "Ready"), median(hand, "Ready")
+	if a > maxReadyRatio*b {
+		t.Errorf("our worker is Ready after %.1f s, one set up by hand after %.1f s: %.2f of it; want at most %.2f", a, b, a/b, maxReadyRatio)
+	}
+}
+
+// handmadeHost returns a host whose image is the worker set up by hand, with
+// credentials of s.
+func handmadeHost(s *site, ours *host) *host {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	attributes := s.guideAttributes()
+	started := time.Now()
+	disk, err := handmade.Build(ctx, handmade.Config{
+		Dir: s.t.TempDir(), Cache: filepath.Join(cache, "bake-handmade"), Image: ours.disk,
+		Name: "worker-0", PodCIDR: strings.TrimSpace(attributes["pod-cidr"]), Node: attributes,
+	})
+	if err != nil {
+		unavailable(s.t, err)
+	}
+	s.t.Logf("set up a worker by hand in %.0f s", time.Since(started).Seconds())
+	return &host{tools: ours.tools, accel: ours.accel, disk: disk}
+}
+
+// milestones are seconds from power on, by name. A worker that was set up by
+// hand has no firstboot.
+type milestones map[string]float64
+
+// milestoneNames are in the order in which they are reached; containerd's may
+// come between firstboot's.
+func milestoneNames() []string {
+	return []string{"kernel", "/init", "systemd", "network", "firstboot", "firstboot done", "containerd started", "containerd answers", "kubelet started", "registered", "Ready"}
+}
+
+// bootToReady boots a worker and returns when it got where.
+func bootToReady(s *site, o options) milestones {
+	s.t.Helper()
+	waitForIdle(s.t)
+	nodes := s.watchNode()
+	w := boot(s.t, o)
+	m := milestones{}
+	timeout := time.After(8 * time.Minute)
+	for m["Ready"] == 0 {
+		select {
+		case e, ok := <-nodes:
+			if !ok {
+				s.t.Fatal("the API server ended the watch")
+			}
+			at := e.at.Sub(w.Started).Seconds()
+			if m["registered"] == 0 {
+				m["registered"] = at
+			}
+			if e.ready {
+				m["Ready"] = at
+			}
+		case <-timeout:
+			s.t.Fatal("worker-0 is not Ready within 8 minutes")
+		}
+	}
+	s.t.Logf("%6.1f s  registered, Ready at %.1f s", m["registered"], m["Ready"])
+	w.login(3 * time.Minute)
+	w.timeStamps(m)
+	if _, ok := m["firstboot"]; ok {
+		report := w.waitFor(`(?m)^firstboot: ready (\{.*\})$`, time.Minute)[1]
+		save(s.t, "ready.json", report)
+	}
+	state, _ := w.try("systemctl is-system-running --wait")
+	s.t.Logf("the system is %s; failed units: %q; kubelet was started again %s times", state,
+		w.run("systemctl --failed --no-legend --no-pager"), w.run("systemctl show -P NRestarts kubelet"))
+	s.t.Logf("%s\n%s", w.run("systemd-analyze time"), w.run("containerd --version; kubelet --version; uname -r"))
+	save(s.t, "blame", w.run("systemd-analyze blame --no-pager"))
+	save(s.t, "critical-chain", w.run("systemd-analyze critical-chain --no-pager kubelet.service multi-user.target"))
+	save(s.t, "journal", w.run("journalctl -b -o short-monotonic --no-pager"))
+	w.shutDown()
+	return m
+}
+
+// timeStamps adds what the console and the machine itself know. The machine
+// counts from its kernel's start.
+func (w *worker) timeStamps(m milestones) {
+	w.t.Helper()
+	lines := w.Console.Lines()
+	m["kernel"] = kernelStart(lines)
+	for _, l := range lines {
+		if stamp := kernelStamp.FindStringSubmatch(l.Text); stamp != nil && strings.Contains(l.Text, "Run /init as init process") {
+			m["/init"] = m["kernel"] + number(w.t, stamp[1])
+		}
+	}
+	const show = "systemctl show -P "
+	for name, command := range map[string]string{
+		"systemd":            show + "UserspaceTimestampMonotonic",
+		"network":            show + "ActiveEnterTimestampMonotonic network.target",
+		"firstboot":          show + "ExecMainStartTimestampMonotonic firstboot.service",
+		"firstboot done":     show + "ExecMainExitTimestampMonotonic firstboot.service",
+		"containerd started": show + "ExecMainStartTimestampMonotonic containerd.service",
+		"kubelet started":    show + "ExecMainStartTimestampMonotonic kubelet.service",
+		"containerd answers": `journalctl -b -u containerd -o json --output-fields=MESSAGE --no-pager | grep 'containerd successfully booted' | tail -n 1 | sed -E 's/.*"__MONOTONIC_TIMESTAMP":"([0-9]+)".*/\1/'`,
+	} {
+		if us := number(w.t, w.run(command)); us > 0 {
+			m[name] = m["kernel"] + us/1e6
+		}
+	}
+}
+
+// kernelStamp matches the time that the kernel puts before its messages.
+var kernelStamp = regexp.MustCompile(`^\[ *(\d+\.\d+)\] `)
+
+// kernelStart returns when the kernel began to count. A line reaches the console
+// some time after its stamp, the first ones only when there is a console: the
+// line that came soonest tells.
+func kernelStart(lines []vm.Line) float64 {
+	start := math.Inf(1)
+	for _, l := range lines {
+		if m := kernelStamp.FindStringSubmatch(l.Text); m != nil {
+			stamp, _ := strconv.ParseFloat(m[1], 64)
+			start = min(start, l.At.Seconds()-stamp)
+		}
+	}
+	return start
+}
+
+func TestKernelStart(t *testing.T) {
+	lines := []vm.Line{
+		{At: 10 * time.Second, Text: "BdsDxe: starting Boot0001"},
+		{At: 15 * time.Second, Text: "[    0.000000] Linux version 6.12"},
+		{At: 15 * time.Second, Text: "[    2.500000] printk: console [ttyS0] enabled"},
+		{At: 18 * time.Second, Text: "[    4.000000] Run /init as init process"},
+	}
+	if got := kernelStart(lines); got != 12.5 {
+		t.Errorf("kernelStart = %v; want 12.5, from the line that came soonest", got)
+	}
+}
+
+func number(t *testing.T, text string) float64 {
+	t.Helper()
+	if text == "" {
+		return 0
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Error(err)
+	}
+	return v
+}
+
+// nodeEvent is a change of worker-0 as the API server tells it.
+type nodeEvent struct {
+	at    time.Time // here
+	ready bool
+}
+
+// watchNode tells of every change of a node until the test ends. It asks once
+// and leaves the processors to the machine.
+func (s *site) watchNode() <-chan nodeEvent {
+	s.t.Helper()
+	cert, key, err := s.ca.Issue(node.IssueConfig{CommonName: "admin", Organizations: []string{"system:masters"}, Client: true, Now: time.Now()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(s.ca.Certificate())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
+	local := strings.Replace(s.URL(), cluster.Address, "127.0.0.1", 1)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, local+"/api/v1/nodes?watch=true&timeoutSeconds=1200", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("watching nodes: %s", response.Status)
+	}
+	events := make(chan nodeEvent, 1000)
+	go func() {
+		defer close(events)
+		defer response.Body.Close()
+		for decoder := json.NewDecoder(response.Body); ; {
+			var e struct{ Object nodeStatus }
+			if decoder.Decode(&e) != nil {
+				return
+			}
+			events <- nodeEvent{time.Now(), e.Object.ready()}
+		}
+	}()
+	return events
+}
+
+// waitForIdle waits until the host's processors have nothing much to do, for at
+// most two minutes.
+func waitForIdle(t *testing.T) {
+	t.Helper()
+	started := time.Now()
+	for time.Since(started) < 2*time.Minute {
+		before := busy(t)
+		time.Sleep(3 * time.Second)
+		if (busy(t)-before)/3 < 0.5 {
+			return
+		}
+	}
+	t.Logf("the host is still busy after %.0f s: the figures are of a busy host", time.Since(started).Seconds())
+}
+
+// busy returns how many seconds the host's processors have worked (proc_stat(5)).
+func busy(t *testing.T) float64 {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal
+	sum := 0.0
+	for i, f := range fields {
+		if i > 0 && i != 4 && i != 5 {
+			sum += number(t, f)
+		}
+	}
+	return sum / 100
+}
+
+// median returns the median of a milestone over runs, 0 where none has it.
+func median(runs []milestones, name string) float64 {
+	var all []float64
+	for _, m := range runs {
+		if v, ok := m[name]; ok {
+			all = append(all, v)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+}
+
+// table shows both workers' milestones side by side: when, and how long after
+// the one before.
+func table(mine, hand []milestones) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-20s %16s %16s\n", "", "ours", "by hand")
+	before := [2]float64{}
+	for _, name := range milestoneNames() {
+		fmt.Fprintf(&b, "%-20s", name)
+		for i, runs := range [][]milestones{mine, hand} {
+			at := median(runs, name)
+			if at == 0 {
+				fmt.Fprintf(&b, " %16s", "-")
+				continue
+			}
+			fmt.Fprintf(&b, " %7.1f (%+6.1f)", at, at-before[i])
+			before[i] = at
+		}
+		fmt.Fprintln(&b)
+	}
+	a, h := median(mine, "Ready"), median(hand, "Ready")
+	fmt.Fprintf(&b, "ours is Ready in %.2f of the time\n", a/h)
+	return b.String()
+}
