@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 )
 
 // stagedSuffix ends the names of files that wait to be renamed. It must not be
@@ -36,8 +35,7 @@ func (a *applier) apply(want []File, remove bool) ([]Change, error) {
 	}
 	j := journal{Version: 1, Changes: p.changes, List: p.list != nil}
 	if err := a.stage(p.write, j); err != nil {
-		// What can't be removed now, Recover will.
-		return nil, errors.Join(fmt.Errorf("%w; the files are as they were", err), a.unstage())
+		return nil, errors.Join(fmt.Errorf("%w; the files are as they were", err), a.abandon())
 	}
 	changes, err := a.finish(j)
 	if err != nil {
@@ -52,25 +50,40 @@ func (a *applier) stage(write []File, j journal) error {
 	for i, f := range write {
 		paths[i] = f.Path
 	}
-	if err := a.makeDir(strings.TrimPrefix(stateDir, "/")); err != nil {
+	var dirs dirSet
+	if err := a.makeDir(relative(stateDir), &dirs); err != nil {
 		return err
 	}
 	if err := a.writeState(stageFile, encodeStage(paths)); err != nil {
 		return err
 	}
-	var dirs dirSet
+	written := make([]*os.File, 0, len(write))
+	defer func() {
+		for _, file := range written {
+			_ = file.Close()
+		}
+	}()
 	for _, f := range write {
 		name, err := a.resolve(f.Path)
 		if err != nil {
 			return err
 		}
-		if err := a.makeDir(path.Dir(name)); err != nil {
+		if err := a.makeDir(path.Dir(name), &dirs); err != nil {
 			return err
 		}
-		if err := a.writeNew(staged(name), f); err != nil {
+		file, err := a.writeNew(staged(name), f)
+		if err != nil {
 			return fmt.Errorf("writing %s: %w", f.Path, err)
 		}
+		written = append(written, file)
 		dirs.add(path.Dir(name))
+	}
+	// In a row: the file system commits once for all of them.
+	for i, file := range written {
+		a.step("sync " + write[i].Path)
+		if err := a.sync(file); err != nil {
+			return fmt.Errorf("writing %s: %w", write[i].Path, err)
+		}
 	}
 	if err := a.syncDirs(dirs); err != nil {
 		return err
@@ -102,30 +115,24 @@ func (a *applier) finish(j journal) ([]Change, error) {
 		done = append(done, c)
 		a.did(c)
 	}
-	// Before the list forgets removed files, they must be gone for good.
+	if j.List {
+		a.step("rename " + listFile)
+		if err := a.root.Rename(relative(staged(listFile)), relative(listFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, fmt.Errorf("putting %s in place: %w", listFile, err)
+		}
+		dirs.add(relative(stateDir))
+	}
 	if err := a.syncDirs(dirs); err != nil {
 		return done, err
 	}
-	if j.List {
-		name := relative(listFile)
-		a.step("rename " + listFile)
-		if err := a.root.Rename(staged(name), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return done, fmt.Errorf("putting %s in place: %w", listFile, err)
-		}
-		if err := a.syncDir(relative(stateDir)); err != nil {
-			return done, err
-		}
-	}
-	return done, errors.Join(a.removeState(journalFile), a.removeState(stageFile))
+	return done, a.removeState(journalFile, stageFile)
 }
 
 // recover brings an interrupted apply to one of its two ends.
 func (a *applier) recover() ([]Change, error) {
 	// A journal half written has not got its name yet.
-	for _, name := range []string{journalFile, stageFile} {
-		if err := a.removeState(staged(name)); err != nil {
-			return nil, err
-		}
+	if err := a.removeState(staged(journalFile), staged(stageFile)); err != nil {
+		return nil, err
 	}
 	j, err := a.readJournal()
 	switch {
@@ -178,42 +185,56 @@ func (a *applier) unstage() error {
 	return a.removeState(stageFile)
 }
 
-// writeNew writes f's content and mode under a new name, and syncs it.
-func (a *applier) writeNew(name string, f File) (err error) {
+// abandon takes back what stage did. The journal goes first: with it, staged
+// files that are missing would count as renamed. What can't be removed now,
+// Recover will.
+func (a *applier) abandon() error {
+	if err := a.removeState(journalFile); err != nil {
+		return err
+	}
+	return a.unstage()
+}
+
+// writeNew writes f's content under a new name. The file is still to be synced
+// and closed.
+func (a *applier) writeNew(name string, f File) (file *os.File, err error) {
 	a.step("write " + f.Path)
 	if err := a.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	// Private from the start: a key must not be readable for a moment.
-	file, err := a.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err = a.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+		}
+	}()
 	if os.Geteuid() == 0 {
 		// A directory with the setgid bit gives its files another group.
 		if err := file.Chown(0, 0); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := file.Chmod(f.Mode); err != nil {
-		return err
+		return nil, err
 	}
 	half := len(f.Content) / 2
 	if _, err := file.Write(f.Content[:half]); err != nil {
-		return err
+		return nil, err
 	}
 	a.step("write on " + f.Path)
 	if _, err := file.Write(f.Content[half:]); err != nil {
-		return err
+		return nil, err
 	}
-	a.step("sync " + f.Path)
-	return file.Sync()
+	return file, nil
 }
 
-// makeDir makes a directory and those above it, which must outlive a crash as
-// surely as what is in them.
-func (a *applier) makeDir(name string) error {
+// makeDir makes a directory and those above it. What has to be synced, so that
+// they outlive a crash, is added to dirs.
+func (a *applier) makeDir(name string, dirs *dirSet) error {
 	if name == "." {
 		return nil
 	}
@@ -226,7 +247,7 @@ func (a *applier) makeDir(name string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("making the directory /%s: %w", name, err)
 	}
-	if err := a.makeDir(path.Dir(name)); err != nil {
+	if err := a.makeDir(path.Dir(name), dirs); err != nil {
 		return err
 	}
 	a.step("mkdir /" + name)
@@ -237,7 +258,8 @@ func (a *applier) makeDir(name string) error {
 	if err := a.root.Chmod(name, 0o755); err != nil {
 		return fmt.Errorf("making the directory /%s: %w", name, err)
 	}
-	return a.syncDir(path.Dir(name))
+	dirs.add(path.Dir(name))
+	return nil
 }
 
 // dirSet is a set of directories in the order in which they came.
@@ -262,7 +284,7 @@ func (a *applier) syncDirs(dirs dirSet) error {
 }
 
 func (a *applier) syncDir(name string) error {
-	a.step("sync " + path.Join("/", name) + "/")
+	a.step("sync directory " + path.Join("/", name))
 	dir, err := a.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a file to be removed was gone with its directory
@@ -270,7 +292,7 @@ func (a *applier) syncDir(name string) error {
 	if err != nil {
 		return fmt.Errorf("syncing /%s: %w", name, err)
 	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+	if err := errors.Join(a.sync(dir), dir.Close()); err != nil {
 		return fmt.Errorf("syncing /%s: %w", name, err)
 	}
 	return nil

@@ -123,6 +123,7 @@ type applier struct {
 	// step is called before each step that changes something on the disk; tests
 	// stop there.
 	step func(what string)
+	sync func(*os.File) error
 }
 
 func open(root string, did func(Change)) (*applier, error) {
@@ -133,7 +134,7 @@ func open(root string, did func(Change)) (*applier, error) {
 	if did == nil {
 		did = func(Change) {}
 	}
-	return &applier{root: r, did: did, step: func(string) {}}, nil
+	return &applier{root: r, did: did, step: func(string) {}, sync: (*os.File).Sync}, nil
 }
 
 func (a *applier) close() { _ = a.root.Close() }

@@ -149,7 +149,12 @@ func (a *applier) readState(p string) ([]byte, error) {
 // writeState writes a file of ours, which then is there whole or not at all.
 func (a *applier) writeState(p string, content []byte) error {
 	name := relative(p)
-	if err := a.writeNew(staged(name), File{Path: p, Content: content, Mode: 0o600}); err != nil {
+	file, err := a.writeNew(staged(name), File{Path: p, Content: content, Mode: 0o600})
+	if err == nil {
+		a.step("sync " + p)
+		err = errors.Join(a.sync(file), file.Close())
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("writing %s: %w", p, err), a.removeState(staged(p)))
 	}
 	a.step("rename " + p)
@@ -159,15 +164,22 @@ func (a *applier) writeState(p string, content []byte) error {
 	return a.syncDir(path.Dir(name))
 }
 
-// removeState removes a file of ours, if it is there.
-func (a *applier) removeState(p string) error {
-	name := relative(p)
-	if _, err := a.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+// removeState removes those files of ours that are there.
+func (a *applier) removeState(paths ...string) error {
+	gone := false
+	for _, p := range paths {
+		name := relative(p)
+		if _, err := a.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		a.step("remove " + p)
+		if err := a.root.Remove(name); err != nil {
+			return fmt.Errorf("removing %s: %w", p, err)
+		}
+		gone = true
+	}
+	if !gone {
 		return nil
 	}
-	a.step("remove " + p)
-	if err := a.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing %s: %w", p, err)
-	}
-	return a.syncDir(path.Dir(name))
+	return a.syncDir(relative(stateDir))
 }

@@ -1,0 +1,437 @@
+package files
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// oldFiles and newFiles are two configurations that differ in every way: a file
+// more, a file less, another content, another mode, and one that stays.
+func oldFiles() []File {
+	return []File{
+		{"/etc/cni/net.d/10-bridge.conf", []byte("old bridge\n"), 0o644},
+		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
+		{"/etc/default/kubelet", []byte("same content\n"), 0o644},
+		{"/var/lib/kubelet/worker-0-key.pem", []byte("old key\n"), 0o600},
+	}
+}
+
+func newFiles() []File {
+	return []File{
+		{"/etc/cni/net.d/10-bridge.conf", []byte("new bridge\n"), 0o644},
+		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
+		{"/etc/default/kubelet", []byte("same content\n"), 0o600},
+		{"/var/lib/kube-proxy/kubeconfig", []byte("new\n"), 0o600},
+		{"/var/lib/kubelet/worker-1-key.pem", []byte("new key\n"), 0o600},
+	}
+}
+
+func oldToNew() []Change {
+	return []Change{
+		{"/etc/cni/net.d/10-bridge.conf", Rewritten},
+		{"/etc/default/kubelet", ModeChanged},
+		{"/var/lib/kube-proxy/kubeconfig", Created},
+		{"/var/lib/kubelet/worker-0-key.pem", Removed},
+		{"/var/lib/kubelet/worker-1-key.pem", Created},
+	}
+}
+
+func mustApply(t *testing.T, root string, want []File) []Change {
+	t.Helper()
+	changes, err := Apply(root, want, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changes
+}
+
+// snapshot is every file and link below root with mode and content, but for
+// files.json.
+func snapshot(t *testing.T, root string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel := strings.TrimPrefix(name, root)
+		if rel == listFile {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			target, err := os.Readlink(name)
+			found[rel] = "-> " + target
+			return err
+		}
+		content, err := os.ReadFile(name)
+		found[rel] = info.Mode().String() + " " + string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func wanted(want []File) map[string]string {
+	m := map[string]string{}
+	for _, f := range want {
+		m[f.Path] = f.Mode.String() + " " + string(f.Content)
+	}
+	return m
+}
+
+func check(t *testing.T, root string, want []File) {
+	t.Helper()
+	if diff := cmp.Diff(wanted(want), snapshot(t, root)); diff != "" {
+		t.Errorf("files below the root (-want +got):\n%s", diff)
+	}
+}
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	want := []Change{
+		{"/etc/cni/net.d/10-bridge.conf", Created},
+		{"/etc/containerd/config.toml", Created},
+		{"/etc/default/kubelet", Created},
+		{"/var/lib/kubelet/worker-0-key.pem", Created},
+	}
+	if diff := cmp.Diff(want, mustApply(t, root, oldFiles())); diff != "" {
+		t.Errorf("first Apply (-want +got):\n%s", diff)
+	}
+	check(t, root, oldFiles())
+
+	plan, err := Plan(root, newFiles())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(oldToNew(), plan); diff != "" {
+		t.Errorf("Plan (-want +got):\n%s", diff)
+	}
+	check(t, root, oldFiles())
+
+	var did []Change
+	changes, err := Apply(root, newFiles(), func(c Change) { did = append(did, c) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(oldToNew(), changes); diff != "" {
+		t.Errorf("second Apply (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(changes, did); diff != "" {
+		t.Errorf("did (-returned +called for):\n%s", diff)
+	}
+	check(t, root, newFiles())
+}
+
+// TestApplyNothing wants nothing touched where nothing changed: no file has
+// another inode or time, and no directory was written to.
+func TestApplyNothing(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	mustApply(t, root, newFiles())
+	past := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	state := func() map[string]string {
+		m := map[string]string{}
+		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := os.Lstat(name)
+			if err != nil {
+				return err
+			}
+			st := info.Sys().(*syscall.Stat_t)
+			m[name] = info.ModTime().String() + " " + time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec)).String() + " " + string(rune(st.Ino))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	for name := range state() {
+		if err := os.Chtimes(name, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := state()
+	if changes := mustApply(t, root, newFiles()); len(changes) != 0 {
+		t.Errorf("second Apply changed %v; want nothing", changes)
+	}
+	if changes, err := Recover(root); err != nil || len(changes) != 0 {
+		t.Errorf("Recover = %v, %v; want nothing", changes, err)
+	}
+	if diff := cmp.Diff(before, state()); diff != "" {
+		t.Errorf("second Apply touched (-before +after):\n%s", diff)
+	}
+	// Where one file changes, the others stay what they are.
+	changed := newFiles()
+	changed[0].Content = []byte("newer\n")
+	mustApply(t, root, changed)
+	after := state()
+	for _, f := range changed[1:] {
+		name := filepath.Join(root, f.Path)
+		if before[name] != after[name] {
+			t.Errorf("%s was touched: %s, %s before", f.Path, after[name], before[name])
+		}
+	}
+}
+
+func TestAdd(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	mustApply(t, root, oldFiles())
+	early := []File{{"/etc/containerd/config.toml", []byte("early\n"), 0o644}}
+	changes, err := Add(root, early, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Change{{"/etc/containerd/config.toml", Rewritten}}, changes); diff != "" {
+		t.Errorf("Add (-want +got):\n%s", diff)
+	}
+	want := oldFiles()
+	want[1] = early[0]
+	check(t, root, want)
+	// What was ours before Add still is.
+	mustApply(t, root, early)
+	check(t, root, early)
+}
+
+// TestForeign wants files that are not ours left alone.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	mustApply(t, root, oldFiles())
+	foreign := []File{{"/var/lib/kubelet/kubeconfig", []byte("the kubelet's\n"), 0o600}}
+	write(t, root, foreign[0].Path, string(foreign[0].Content), 0o600)
+	mustApply(t, root, newFiles())
+	check(t, root, append(newFiles(), foreign...))
+	// It becomes ours by being wanted, and then goes with the rest.
+	mustApply(t, root, append(newFiles(), foreign...))
+	mustApply(t, root, newFiles())
+	check(t, root, newFiles())
+}
+
+func write(t *testing.T, root, name, content string, mode fs.FileMode) {
+	t.Helper()
+	name = filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to give a file away")
+	}
+	root := t.TempDir()
+	mustApply(t, root, oldFiles())
+	name := filepath.Join(root, oldFiles()[0].Path)
+	if err := os.Chown(name, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	want := []Change{{oldFiles()[0].Path, OwnerChanged}}
+	if diff := cmp.Diff(want, mustApply(t, root, oldFiles())); diff != "" {
+		t.Errorf("Apply (-want +got):\n%s", diff)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ownedByRoot(info) {
+		t.Errorf("%s does not belong to root", name)
+	}
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	mustApply(t, root, oldFiles())
+	if err := os.Chmod(filepath.Join(root, "var/lib/kubelet/worker-0-key.pem"), 0o604|fs.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	want := []Change{{"/var/lib/kubelet/worker-0-key.pem", ModeChanged}}
+	if diff := cmp.Diff(want, mustApply(t, root, oldFiles())); diff != "" {
+		t.Errorf("Apply (-want +got):\n%s", diff)
+	}
+	check(t, root, oldFiles())
+	for _, dir := range []string{"etc/cni/net.d", "var/lib/firstboot", "var/lib/kubelet"} {
+		info, err := os.Stat(filepath.Join(root, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != fs.ModeDir|0o755 {
+			t.Errorf("mode of %s is %v; want drwxr-xr-x", dir, info.Mode())
+		}
+	}
+}
+
+// TestSymlinks has links of every kind in the way. Nothing outside of the root
+// may change, and links inside of it mean what they mean on the node.
+func TestSymlinks(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, link, target string
+		path               string // of the file that is wanted
+		lands              string // where it is below the root
+		fails              string
+	}{
+		{"relative inside", "/bin", "usr/bin", "/bin/x", "/usr/bin/x", ""},
+		{"absolute inside", "/var/run", "/run", "/var/run/x", "/run/x", ""},
+		{"parent", "/etc/cni", "../var/cni", "/etc/cni/net.d/x", "/var/cni/net.d/x", ""},
+		{"relative escape", "/etc", "../../../../../../outside", "/etc/x", "/outside/x", ""},
+		{"absolute escape", "/etc", "OUTSIDE", "/etc/x", "OUTSIDE/x", ""},
+		{"loop", "/etc", "etc", "/etc/x", "", "too many symbolic links"},
+		{"in the place of the file", "/etc/x", "OUTSIDE/precious", "/etc/x", "/etc/x", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			root, outside := t.TempDir(), t.TempDir()
+			write(t, outside, "precious", "precious\n", 0o600)
+			write(t, outside, "x", "precious too\n", 0o600)
+			link := filepath.Join(root, test.link)
+			if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			place := func(s string) string { return strings.ReplaceAll(s, "OUTSIDE", outside) }
+			if err := os.Symlink(place(test.target), link); err != nil {
+				t.Fatal(err)
+			}
+			before := snapshot(t, outside)
+			want := []File{{test.path, []byte("new\n"), 0o644}}
+			_, err := Apply(root, want, nil)
+			switch {
+			case test.fails != "":
+				if err == nil || !strings.Contains(err.Error(), test.fails) {
+					t.Errorf("Apply = %v; want an error with %q", err, test.fails)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				got, err := os.ReadFile(filepath.Join(root, place(test.lands)))
+				if err != nil || string(got) != "new\n" {
+					t.Errorf("%s below the root is %q, %v", place(test.lands), got, err)
+				}
+				if again := mustApply(t, root, want); len(again) != 0 {
+					t.Errorf("second Apply changed %v", again)
+				}
+				mustApply(t, root, nil)
+				if _, err := os.Lstat(filepath.Join(root, place(test.lands))); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is still there: %v", test.path, err)
+				}
+			}
+			if diff := cmp.Diff(before, snapshot(t, outside)); diff != "" {
+				t.Errorf("outside of the root (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestInTheWay has something else where a file or a directory belongs: an error
+// before anything changed, and one that says what to do.
+func TestInTheWay(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, make, want string }{
+		{"directory for a file", "/etc/default/kubelet/x", "/etc/default/kubelet: a directory is in the place of the file; remove it"},
+		{"file for a directory", "/etc/cni", "/etc/cni is no directory; remove it"},
+	} {
+		root := t.TempDir()
+		write(t, root, test.make, "", 0o644)
+		before := snapshot(t, root)
+		_, err := Apply(root, newFiles(), nil)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: Apply = %v; want %q in it", test.name, err, test.want)
+		}
+		if _, perr := Plan(root, newFiles()); perr == nil || perr.Error() != err.Error() {
+			t.Errorf("%s: Plan = %v; want what Apply says", test.name, perr)
+		}
+		if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
+			t.Errorf("%s: files (-before +after):\n%s", test.name, diff)
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	for _, f := range []File{
+		{"etc/x", nil, 0o644}, {"/etc/../x", nil, 0o644}, {"/", nil, 0o644}, {"/etc/x/", nil, 0o644}, {"", nil, 0o644},
+		{"/etc/\x00", nil, 0o644}, {"/var/lib/firstboot/apply.json", nil, 0o644}, {"/etc/.x.firstboot-new", nil, 0o644},
+		{"/etc/x", nil, 0o644 | fs.ModeSetuid}, {"/etc/x", nil, 0},
+	} {
+		if _, err := Plan(t.TempDir(), []File{f}); err == nil {
+			t.Errorf("Plan took %v", f)
+		}
+	}
+	if _, err := Plan(t.TempDir(), append(oldFiles(), oldFiles()...)); err == nil {
+		t.Error("Plan took a file twice")
+	}
+	if _, err := Apply(filepath.Join(t.TempDir(), "missing"), nil, nil); err == nil {
+		t.Error("Apply took a root that is not there")
+	}
+}
+
+// TestDamaged has state that cannot be read: the node must heal by itself.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{stageFile, journalFile, listFile} {
+		for _, content := range []string{"", "{", `{"version":2}`, `{"version":1,"paths":["/../x"],"files":["x"],"changes":[{"path":"/x","what":"?"}]}`} {
+			root := t.TempDir()
+			mustApply(t, root, oldFiles())
+			write(t, root, name, content, 0o600)
+			if changes, err := Recover(root); err != nil || len(changes) != 0 {
+				t.Errorf("%s is %q: Recover = %v, %v; want nothing", name, content, changes, err)
+			}
+			mustApply(t, root, append(newFiles(), oldFiles()[3]))
+			check(t, root, append(newFiles(), oldFiles()[3]))
+			mustApply(t, root, newFiles())
+			check(t, root, newFiles())
+		}
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add(encodeJournal(journal{1, oldToNew(), true}))
+	f.Add(encodeList([]string{"/etc/x", "/etc/y"}))
+	f.Add(encodeStage([]string{"/etc/x", listFile}))
+	f.Add([]byte(`{"version":1,"changes":[{"path":"/../x","what":"removed"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ok := func(p string) {
+			if !filepath.IsAbs(p) || filepath.Clean(p) != p {
+				t.Errorf("took the path %q", p)
+			}
+		}
+		if j, err := decodeJournal(data); err == nil {
+			for _, c := range j.Changes {
+				ok(c.Path)
+			}
+		}
+		if paths, err := decodeList(data); err == nil {
+			for _, p := range paths {
+				ok(p)
+			}
+		}
+		if paths, err := decodeStage(data); err == nil {
+			for _, p := range paths {
+				ok(p)
+			}
+		}
+	})
+}
