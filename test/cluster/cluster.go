@@ -53,7 +53,7 @@ type Cluster struct {
 	port      int
 	processes []*process
 	egress    *egress
-	sockets   string // a directory: a unix socket's path has at most 107 bytes
+	sockets   string // the programs' working directory: a unix socket's path has at most 107 bytes
 	stop      context.CancelFunc
 	client    *http.Client // as the administrator
 }
@@ -100,6 +100,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := c.run(ctx, c.config.Programs.Etcd, c.etcdFlags()); err != nil {
+		return err
+	}
+	// An API server that finds no etcd tries again after a second or more.
+	if err := waitFor(wait, "etcd", c.processes, c.etcdIsHealthy); err != nil {
 		return err
 	}
 	if err := c.startAPIServer(ctx, wait); err != nil {
@@ -158,7 +162,7 @@ func (c *Cluster) tryAPIServer(ctx, wait context.Context) error {
 }
 
 func (c *Cluster) run(ctx context.Context, program string, flags []string) error {
-	p, err := start(ctx, c.config.Dir, program, flags...)
+	p, err := start(ctx, c.sockets, c.config.Dir, program, flags...)
 	if err != nil {
 		return err
 	}
@@ -230,13 +234,29 @@ func makeClient(caPEM, certPEM, keyPEM []byte) (*http.Client, error) {
 	}, nil
 }
 
-// get asks the API server for a path.
+// etcdIsHealthy asks etcd whether it serves.
+func (c *Cluster) etcdIsHealthy(ctx context.Context) error {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.sockets, strings.TrimPrefix(etcdClients, "unix://")))
+		},
+	}}
+	_, err := get(ctx, client, "http://etcd/health")
+	return err
+}
+
+// get asks the API server for a path, as the administrator.
 func (c *Cluster) get(ctx context.Context, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.localURL()+path, nil)
+	return get(ctx, c.client, c.localURL()+path)
+}
+
+func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	response, err := c.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +266,7 @@ func (c *Cluster) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s: %s", path, response.Status, body)
+		return nil, fmt.Errorf("%s answered %s: %s", url, response.Status, body)
 	}
 	return body, nil
 }

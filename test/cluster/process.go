@@ -23,10 +23,10 @@ type process struct {
 	err  error         // why; to be read after done
 }
 
-// start runs a program in dir, with its output in dir/NAME.log.
-func start(ctx context.Context, dir, program string, args ...string) (*process, error) {
+// start runs a program in dir, with its output in logs/NAME.log.
+func start(ctx context.Context, dir, logs, program string, args ...string) (*process, error) {
 	p := &process{name: filepath.Base(program), done: make(chan struct{})}
-	p.log = filepath.Join(dir, p.name+".log")
+	p.log = filepath.Join(logs, p.name+".log")
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.name, err)
