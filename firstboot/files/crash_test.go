@@ -55,7 +55,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	olds, news := 0, 0
 	for n := 0; ; n++ {
-		root := t.TempDir()
+		root := memory(t)
 		until(t, root, never, func(a *applier) error { _, err := a.apply(oldFiles(), true); return err })
 		cmd := exec.CommandContext(t.Context(), os.Args[0], root, strconv.Itoa(n))
 		cmd.Env = append(os.Environ(), "FILES_TEST=crash")
@@ -100,6 +100,17 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// memory returns a temporary directory on a file system that syncs at once.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "files-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 type crash struct{}
 
 const never = 1 << 30
@@ -138,7 +149,7 @@ func TestKilledTwice(t *testing.T) {
 	t.Parallel()
 	for n, applied := 0, false; !applied; n += 3 {
 		for m, recovered := 0, false; !recovered; m++ {
-			root := t.TempDir()
+			root := memory(t)
 			until(t, root, never, func(a *applier) error { _, err := a.apply(oldFiles(), true); return err })
 			applied = until(t, root, n, func(a *applier) error { _, err := a.apply(newFiles(), true); return err })
 			recovered = until(t, root, m, func(a *applier) error { _, err := a.recover(); return err })
