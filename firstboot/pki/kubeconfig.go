@@ -328,6 +328,8 @@ func fileError(field, path, command string) error {
 func decode(field, data string) ([]byte, error) {
 	decoded, err := base64.StdEncoding.DecodeString(data)
 	switch {
+	case omitted(data):
+		return nil, fmt.Errorf("has %s instead of %s: it was printed by kubectl config view, which needs --raw", data, field)
 	case err == nil:
 		return decoded, nil
 	case strings.Contains(data, "-----BEGIN"):
@@ -336,12 +338,15 @@ func decode(field, data string) ([]byte, error) {
 	return nil, fmt.Errorf("has something in %s that is not base64 (`base64 -w0 FILE`)", field)
 }
 
+// omitted tells what kubectl config view prints in the place of credentials.
+func omitted(data string) bool { return data == "DATA+OMITTED" || data == "REDACTED" }
+
 // checkToken knows only what no token is.
 func checkToken(token string) error {
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("has a token with a space, a line break or another character in it that no token has")
 	}
-	if strings.ContainsAny(token, "<>{}") {
+	if strings.ContainsAny(token, "<>{}") || omitted(token) {
 		return errors.New("has a placeholder for a token")
 	}
 	return nil
