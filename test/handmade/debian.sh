@@ -62,7 +62,8 @@ after() {
   grub
   # scripts/LAST/10-cleanup
   rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/log/apt "$root"/var/log/bootstrap.log "$root"/var/log/dpkg.log
-  rm -f "$root"/var/lib/dbus/machine-id
+  rm -f "$root"/var/lib/dbus/machine-id "$root"/etc/ssh/ssh_host_*
+  : >"$root/etc/machine-id"
 }
 
 # The menu that grub-mkconfig writes. It asks grub-probe about disks, of which
@@ -72,18 +73,28 @@ grub() {
   printf 'GRUB_DISABLE_LINUX_UUID=true\nGRUB_DISABLE_LINUX_PARTUUID=\n' | write 644 /etc/default/grub.d/10_cloud.cfg
   echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=off"' | write 644 /etc/default/grub.d/10_cloud_gce_intel_iommu.cfg
   echo 'GRUB_TIMEOUT=0' | write 644 /etc/default/grub.d/15_timeout.cfg
-  mkdir -p "$root/boot/grub"
+  # What grub-install puts there.
+  mkdir -p "$root/boot/grub/x86_64-efi" "$root/boot/grub/fonts"
+  cp "$root"/usr/lib/grub/x86_64-efi/*.mod "$root"/usr/lib/grub/x86_64-efi/*.lst "$root/boot/grub/x86_64-efi/"
+  cp "$root/usr/share/grub/unicode.pf2" "$root/boot/grub/fonts/"
   mv "$root/usr/sbin/grub-probe" "$root/usr/sbin/grub-probe.real"
   write 755 /usr/sbin/grub-probe <<EOF
 #!/bin/sh
-case "\$*" in
-*=compatibility_hint*|*compatibility_hint*) echo hd0,gpt1 ;;
-*hints_string*) echo '--hint-bios=hd0,gpt1 --hint-efi=hd0,gpt1 --hint-baremetal=ahci0,gpt1 ' ;;
-*partuuid*) echo $ROOT_PARTUUID ;;
-*fs_uuid*) echo $ROOT_UUID ;;
-*partmap*) echo gpt ;;
-*device*) echo PARTUUID=$ROOT_PARTUUID ;;
-*fs*) echo ext2 ;;
+while [ \$# -gt 0 ]; do
+  case \$1 in
+  --target=*) target=\${1#--target=} ;;
+  --target | -t) target=\$2; shift ;;
+  esac
+  shift
+done
+case \$target in
+compatibility_hint) echo hd0,gpt1 ;;
+device) echo PARTUUID=$ROOT_PARTUUID ;;
+fs) echo ext2 ;;
+fs_uuid) echo $ROOT_UUID ;;
+hints_string) echo '--hint-bios=hd0,gpt1 --hint-efi=hd0,gpt1 --hint-baremetal=ahci0,gpt1 ' ;;
+partmap) echo gpt ;;
+partuuid) echo $ROOT_PARTUUID ;;
 esac
 EOF
   chroot "$root" grub-mkconfig -o /boot/grub/grub.cfg

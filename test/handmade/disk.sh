@@ -12,8 +12,6 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$root"
 tar -x --numeric-owner --xattrs --xattrs-include='*' -p -C "$root" -f "$tar"
 "$here/guide.sh" "$root" "$downloads"
-# A machine that was logged in to has an identity.
-tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 
 rm -f "$disk"
 truncate -s "$SIZE" "$disk"
@@ -39,9 +37,6 @@ mcopy -i "$esp" "$scratch/grub.cfg" ::EFI/debian/grub.cfg
 dd if="$esp" of="$disk" bs=1M seek=4 conv=notrunc,sparse status=none
 rm "$esp"
 
-fs=$scratch/fs
-truncate -s $(((SIZE / 512 - 262144 - 2048) * 512)) "$fs"
 mke2fs -q -t ext4 -F -U "$ROOT_UUID" -d "$root" \
   -O none,sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr,has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize,orphan_file \
-  "$fs"
-dd if="$fs" of="$disk" bs=1M seek=128 conv=notrunc,sparse status=none
+  -E offset=$((262144 * 512)) "$disk" $(((SIZE / 512 - 262144 - 33) / 8 * 4))k
