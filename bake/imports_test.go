@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/metadatatest", "images/worker", "units"},
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},

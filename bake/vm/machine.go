@@ -277,6 +277,14 @@ func (t Tools) Overlay(ctx context.Context, path, base string, size int64) (Disk
 	return Disk{Path: path, Format: "qcow2"}, nil
 }
 
+// Copy writes a copy of a raw disk image to path, without its zeroes.
+func (t Tools) Copy(ctx context.Context, path, image string) error {
+	if out, err := exec.CommandContext(ctx, t.QEMUImg, "convert", "-q", "-f", "raw", "-O", "raw", image, path).CombinedOutput(); err != nil {
+		return fmt.Errorf("copying %s: %w: %s", image, err, out)
+	}
+	return nil
+}
+
 func copyFile(to, from string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,6 +79,10 @@ func run(ctx context.Context, h *host, args []string) error {
 	root.SetOut(h.stdout)
 	root.SetErr(h.stderr)
 	err := root.ExecuteContext(ctx)
+	var ended *endedError // says so itself
+	if errors.As(err, &ended) {
+		return err
+	}
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("interrupted; nothing was written under a final name: %w", err)
 	}
@@ -105,7 +110,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
-	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newNode(h), newCache(h), newVersion(h))
+	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newNode(h), newCache(h), newRun(h), newVersion(h))
 	return root
 }
 

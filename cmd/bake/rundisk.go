@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/vm"
+)
+
+// prepare does what comes before the machine: it finds the tools, makes the
+// disk and chooses the accelerator.
+func (s *session) prepare(ctx context.Context) error {
+	packed, err := isPacked(s.image)
+	if err != nil {
+		return &bake.InputError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
+	}
+	if s.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
+		return fmt.Errorf("looking for QEMU: %w", err)
+	}
+	if s.dir, err = os.MkdirTemp("", "bake-run-"); err != nil {
+		return fmt.Errorf("making a directory for the machine: %w", err)
+	}
+	if s.diskFile != "" {
+		err = s.keptDisk(ctx, packed)
+	} else {
+		err = s.droppedDisk(ctx, packed)
+	}
+	if err != nil {
+		return err
+	}
+	s.disk.Bus, s.disk.Boot = s.bus, true
+	return s.chooseAccel(ctx)
+}
+
+// isPacked reports whether the image is a tar.gz; else it is a raw disk.
+func isPacked(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, errors.Unwrap(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return false, err
+	} else if !info.Mode().IsRegular() {
+		return false, errors.New("it is not a regular file")
+	}
+	start := make([]byte, 520)
+	n, err := io.ReadFull(f, start)
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return false, err
+	}
+	switch {
+	case n >= 2 && start[0] == 0x1f && start[1] == 0x8b: // gzip, RFC 1952 section 2.3.1
+		return true, nil
+	case n == len(start) && string(start[512:]) == "EFI PART": // GPT, UEFI 2.10 table 5.5
+		return false, nil
+	}
+	return false, errors.New("it is neither a tar.gz nor a disk with a partition table")
+}
+
+// droppedDisk makes an overlay over the image.
+func (s *session) droppedDisk(ctx context.Context, packed bool) error {
+	s.base = s.image
+	if packed {
+		s.base = filepath.Join(s.dir, "disk.raw")
+		if err := s.unpack(ctx, s.base); err != nil {
+			return err
+		}
+	}
+	if err := s.checkSize(s.base); err != nil {
+		return err
+	}
+	var err error
+	s.disk, err = s.tools.Overlay(ctx, filepath.Join(s.dir, "disk.qcow2"), s.base, s.size)
+	return err
+}
+
+// keptDisk makes the disk that stays, or takes the one that stayed.
+func (s *session) keptDisk(ctx context.Context, packed bool) error {
+	s.base, s.disk = s.diskFile, vm.Disk{Path: s.diskFile, Format: "raw"}
+	isOther, err := isPacked(s.diskFile)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		partial := s.diskFile + ".partial"
+		defer os.Remove(partial)
+		if packed {
+			err = s.unpack(ctx, partial)
+		} else {
+			err = s.tools.Copy(ctx, partial, s.image)
+		}
+		if err == nil {
+			err = os.Rename(partial, s.diskFile)
+		}
+		if err != nil {
+			return err
+		}
+	case err == nil && isOther:
+		err = errors.New("it is a tar.gz; want a disk that an earlier run has made")
+		fallthrough
+	case err != nil:
+		return &bake.InputError{Err: fmt.Errorf("--disk %s: %w", s.diskFile, err)}
+	default:
+		s.note("starting %s as it is; %s is not used", s.diskFile, s.image)
+	}
+	if err := s.checkSize(s.diskFile); err != nil {
+		return err
+	}
+	if s.size > 0 {
+		if err := os.Truncate(s.diskFile, s.size); err != nil {
+			return fmt.Errorf("growing the disk: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *session) checkSize(base string) error {
+	info, err := os.Stat(base)
+	if err != nil {
+		return fmt.Errorf("asking the size of the disk: %w", err)
+	}
+	if s.size > 0 && s.size < info.Size() {
+		return &usageError{fmt.Errorf("--disk-size %s is less than the %s that the disk has", s.diskSize, binaryBytes(info.Size()))}
+	}
+	return nil
+}
+
+// unpack writes the image's disk to a new file.
+func (s *session) unpack(ctx context.Context, to string) error {
+	in, err := os.Open(s.image)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	sink, stop := s.host.progress(s.quiet)
+	defer stop()
+	task := sink.Start("unpack", filepath.Base(s.image), info.Size())
+	_, err = archive.Unpack(ctx, &meter{in, task}, out)
+	if err == nil {
+		err = out.Close()
+	}
+	if err != nil {
+		task.End("failed")
+		err = fmt.Errorf("unpacking %s: %w", s.image, err)
+		var pathError *os.PathError // of this machine's
+		if ctx.Err() != nil || errors.As(err, &pathError) {
+			return err
+		}
+		return &bake.InputError{Err: err}
+	}
+	task.End("done")
+	return nil
+}
+
+// meter tells a task what is read.
+type meter struct {
+	r    io.Reader
+	task progress.Task
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.task.Add(int64(n))
+	return n, err
+}
+
+// chooseAccel decides between KVM and TCG, and says which it is and why.
+func (s *session) chooseAccel(ctx context.Context) error {
+	why := "--accel"
+	switch s.accel {
+	case string(vm.KVM), string(vm.TCG):
+		s.chosen = vm.Accel(s.accel)
+	default:
+		s.chosen, why = vm.KVM, "the image's kernel starts under it"
+		if err := s.tools.ProbeKVM(ctx, s.base); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			s.chosen, why = vm.TCG, err.Error()
+		}
+	}
+	s.note("QEMU %s with %s (%s)", s.tools.Version, map[vm.Accel]string{vm.KVM: "KVM", vm.TCG: "TCG"}[s.chosen], why)
+	return nil
+}
