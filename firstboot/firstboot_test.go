@@ -3,73 +3,654 @@ package firstboot
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/firstboot/files"
+	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/report"
+	"github.com/nodebake/bake/firstboot/services"
 )
 
-func TestNodeName(t *testing.T) {
-	for _, test := range []struct{ in, want, wantErr string }{
-		{"worker-0.us-west1-c.c.example.internal", "worker-0", ""},
-		{"worker-0.us-west1-c.c.example.internal.", "worker-0", ""},
-		{"worker-0", "worker-0", ""},
-		{"", "", "no first label"},
-		{".internal", "", "no first label"},
-		{strings.Repeat("a", 64) + ".internal", "", "at most 63"},
-		{strings.Repeat("a", 63) + ".internal", strings.Repeat("a", 63), ""},
-	} {
-		got, err := nodeName(test.in)
-		if got != test.want || (err == nil) != (test.wantErr == "") || (err != nil && !strings.Contains(err.Error(), test.wantErr)) {
-			t.Errorf("nodeName(%q) = %q, %v; want %q, %q", test.in, got, err, test.want, test.wantErr)
-		}
-	}
+var today = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// worker is a machine in a directory, with Google's metadata server and real
+// credentials; only its units are made up.
+type worker struct {
+	t        *testing.T
+	root     string
+	ca       *node.CA
+	metadata *metadatatest.Server
+	endpoint string
+	http     *httptest.Server
+
+	mu       sync.Mutex
+	now      time.Time
+	running  map[string]bool // units
+	enabled  map[string]bool
+	failing  error    // of the units
+	calls    []string // what was started and restarted
+	console  []string
+	hostname string
+	log      bytes.Buffer
+	status   []string
 }
 
-func TestRunSetsTheHostNameOnceTheServerAnswers(t *testing.T) {
-	server := metadatatest.NewServer(metadatatest.Instance{Name: "worker-0", Project: "example", Zone: "us-west1-c"})
-	var tries atomic.Int32
-	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch tries.Add(1) {
-		case 1, 2:
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
-		case 3:
-			w.Write([]byte(`{"instance":{"hostname":"captive-portal"}}`)) // without the header
-		default:
-			server.ServeHTTP(w, r)
-		}
-	}))
-	defer hs.Close()
+const record = `{"schema":1,"inputs":{"lock":"sha256:0123"},"components":[
+	{"name":"kubelet","version":"v1.36.3"},{"name":"kube-proxy","version":"v1.36.3"},
+	{"name":"containerd","version":"2.3.4"},{"name":"cni-plugins","version":"v1.9.1"}]}`
 
-	var name string
-	var log bytes.Buffer
-	err := Run(t.Context(), Config{
-		URL: hs.URL + metadatatest.Root + "?recursive=true&alt=json", Pause: time.Millisecond, Log: &log,
-		SetHostname: func(s string) error { name = s; return nil },
-	})
-	if err != nil {
+func newWorker(t *testing.T) *worker {
+	t.Helper()
+	w := &worker{t: t, root: t.TempDir(), now: today, running: map[string]bool{}, enabled: map[string]bool{}}
+	w.write(imageRecord, record)
+	var err error
+	if w.ca, err = node.NewCA(node.CAConfig{Now: today.AddDate(0, -6, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	if name != "worker-0" {
-		t.Errorf("host name = %q; want worker-0", name)
+	w.metadata = metadatatest.NewServer(metadatatest.Instance{
+		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: "10.240.0.20",
+		Attributes: w.attributes(node.Config{}),
+		ServiceAccounts: []metadatatest.ServiceAccount{{
+			Email: "worker@example.iam.gserviceaccount.com", Scopes: []string{metadatatest.CloudPlatform}}},
+	})
+	w.http = httptest.NewServer(w.metadata)
+	t.Cleanup(w.http.Close)
+	w.endpoint = w.http.URL
+	return w
+}
+
+func (w *worker) attributes(c node.Config) map[string]string {
+	w.t.Helper()
+	c.Name, c.Server, c.IP = "worker-0", "https://10.240.0.10:6443", netip.MustParseAddr("10.240.0.20")
+	c.PodCIDR, c.CA, c.Now = netip.MustParsePrefix("10.200.0.0/24"), w.ca, today.AddDate(0, -1, 0)
+	values, err := node.New(c)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	if got := strings.Count(log.String(), "503"); got != 1 {
-		t.Errorf("the log names 503 %d times; want once:\n%s", got, log.String())
+	attributes := map[string]string{}
+	for key, value := range values {
+		attributes[key] = string(value)
 	}
-	if !strings.Contains(log.String(), "Metadata-Flavor") {
-		t.Errorf("the log does not say that the answer was not Google's:\n%s", log.String())
+	return attributes
+}
+
+func (w *worker) set(attributes map[string]string) {
+	for key, value := range attributes {
+		w.metadata.SetAttribute(key, value)
 	}
 }
 
-func TestRunEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	err := Run(ctx, Config{URL: "http://127.0.0.1:1/", Pause: time.Millisecond, Log: &bytes.Buffer{}})
-	if err == nil {
-		t.Fatal("Run = nil; want an error when its context ends")
+func (w *worker) write(path, content string) {
+	w.t.Helper()
+	path = filepath.Join(w.root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *worker) config() Config {
+	return Config{
+		Root: w.root, Log: &w.log,
+		Metadata: metadata.Config{
+			Endpoints: []string{w.endpoint}, SecretManager: w.endpoint,
+			FirstPause: time.Millisecond, MaxPause: 2 * time.Millisecond, TryTimeout: 5 * time.Second,
+		},
+		Machine:  w.machine(),
+		Status:   func(s string) { w.status = append(w.status, s) },
+		Units:    func(context.Context) (Units, error) { return w, w.failing },
+		Patience: time.Hour,
+	}
+}
+
+func (w *worker) machine() Machine {
+	return Machine{
+		Now:         func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
+		Uptime:      func() time.Duration { return 7 * time.Second },
+		CPU:         func() time.Duration { return 0 },
+		Memory:      func() uint64 { return 4 << 30 },
+		CPUs:        func() int { return 2 },
+		SetHostname: func(name string) error { w.hostname = name; return nil },
+		Swapoff:     func() ([]string, error) { return nil, nil },
+		Console:     func(line string) error { w.console = append(w.console, line); return nil },
+	}
+}
+
+// Start, Apply and Close make the worker its own systemd.
+func (w *worker) Start(_ context.Context, units []services.Unit) ([]services.Job, error) {
+	var jobs []services.Job
+	for _, u := range units {
+		switch {
+		case !w.running[u.Name]:
+			jobs = append(jobs, services.Job{Unit: u.Name, What: "start"})
+		case u.Restart:
+			jobs = append(jobs, services.Job{Unit: u.Name, What: "restart"})
+		default:
+			continue
+		}
+		// As systemd does it by the unit's condition.
+		if u.Name != runtimeUnit && u.Name != healthUnit && w.exists("/var/lib/firstboot/apply.json") {
+			w.t.Errorf("%s is started in the middle of an apply", u.Name)
+		}
+		w.running[u.Name] = true
+	}
+	for _, job := range jobs {
+		w.calls = append(w.calls, job.What+" "+job.Unit)
+	}
+	return jobs, nil
+}
+
+func (w *worker) Apply(ctx context.Context, units []services.Unit) (services.Result, error) {
+	jobs, err := w.Start(ctx, units)
+	result := services.Result{Jobs: jobs}
+	for _, u := range units {
+		result.Enabled = result.Enabled || !w.enabled[u.Name]
+		w.enabled[u.Name] = true
+	}
+	return result, err
+}
+
+func (w *worker) Close() {}
+
+func (w *worker) exists(path string) bool {
+	_, err := os.Lstat(filepath.Join(w.root, path))
+	return err == nil
+}
+
+// run makes one attempt and returns what was started for it.
+func (w *worker) run() (calls []string, err error) {
+	w.calls, w.console = nil, nil
+	err = Run(w.t.Context(), w.config())
+	return w.calls, err
+}
+
+// configures requires an attempt to succeed.
+func (w *worker) configures() []string {
+	w.t.Helper()
+	calls, err := w.run()
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, w.log.String())
+	}
+	return calls
+}
+
+// reboot stops everything and starts what is enabled.
+func (w *worker) reboot() {
+	w.t.Helper()
+	if err := os.RemoveAll(filepath.Join(w.root, "run")); err != nil {
+		w.t.Fatal(err)
+	}
+	clear(w.running)
+	for unit := range w.enabled {
+		w.running[unit] = !strings.HasPrefix(unit, "k") || !w.exists("/var/lib/firstboot/apply.json")
+	}
+}
+
+// snapshot is every file below the root but what a boot keeps, with its inode.
+func (w *worker) snapshot() map[string]string {
+	w.t.Helper()
+	seen := map[string]string{}
+	err := filepath.WalkDir(w.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(path, filepath.Join(w.root, "run")+"/") {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			seen[strings.TrimPrefix(path, w.root)] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime(), inode(info))
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return seen
+}
+
+var firstStart = []string{"start containerd.service", "start kubelet.service", "start kube-proxy.service", "start firstboot-health.service"}
+
+func TestFirstBoot(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	if diff := cmp.Diff(firstStart, w.configures()); diff != "" {
+		t.Errorf("units (-want +got):\n%s", diff)
+	}
+	for path, mode := range map[string]fs.FileMode{
+		"/etc/hostname": 0o644, "/etc/containerd/config.toml": 0o644, "/etc/cni/net.d/10-bridge.conf": 0o644,
+		"/var/lib/kubelet/worker-0.pem": 0o644, "/var/lib/kubelet/worker-0-key.pem": 0o600, "/var/lib/kubelet/kubeconfig": 0o600,
+		"/var/lib/kubelet/kubelet-config.yaml": 0o644, "/var/lib/kubernetes/ca.pem": 0o644, "/var/lib/kube-proxy/kubeconfig": 0o600,
+	} {
+		info, err := os.Stat(filepath.Join(w.root, path))
+		if err != nil {
+			t.Error(err)
+		} else if info.Mode().Perm() != mode {
+			t.Errorf("%s has mode %v; want %v", path, info.Mode(), mode)
+		}
+		if got := strings.Count(w.log.String(), "firstboot: wrote "+path+"\n"); got != 1 {
+			t.Errorf("the log says %d times that %s was written; want once", got, path)
+		}
+	}
+	if w.hostname != "worker-0" {
+		t.Errorf("host name = %q; want worker-0", w.hostname)
+	}
+	state := w.state()
+	want := report.State{
+		Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 1, Changed: 12, Reload: true,
+		Phases: report.Phases{Firstboot: 7000, Metadata: 7000, Configured: 7000, Enqueued: 7000},
+	}
+	if diff := cmp.Diff(want, state); diff != "" {
+		t.Errorf("the state of this boot (-want +got):\n%s", diff)
+	}
+	if len(w.console) > 0 {
+		t.Errorf("the console shows %q; it is Health who says ready", w.console)
+	}
+}
+
+func (w *worker) state() report.State {
+	w.t.Helper()
+	s, err := report.Reporter{Dir: filepath.Join(w.root, stateDir)}.State()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+func TestSecondRunTouchesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.configures()
+	before := w.snapshot()
+	for _, when := range []string{"again in the same boot", "after a reboot"} {
+		if when == "after a reboot" {
+			w.reboot()
+		}
+		w.log.Reset()
+		if calls := w.configures(); len(calls) > 0 {
+			t.Errorf("%s: units: %q; want none", when, calls)
+		}
+		if diff := cmp.Diff(before, w.snapshot()); diff != "" {
+			t.Errorf("%s: files (-before +after):\n%s", when, diff)
+		}
+		if strings.Contains(w.log.String(), "wrote") {
+			t.Errorf("%s: the log says that files were written:\n%s", when, w.log.String())
+		}
+	}
+}
+
+func TestChangedMetadataRestartsWhatUsesIt(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*worker)
+		files  []string
+		calls  []string
+	}{
+		{"cluster-dns", func(w *worker) { w.metadata.SetAttribute("cluster-dns", "10.32.0.53") },
+			[]string{"/var/lib/kubelet/kubelet-config.yaml"},
+			[]string{"restart kubelet.service", "restart firstboot-health.service"}},
+		{"mtu", func(w *worker) { w.metadata.SetAttribute("mtu", "1400") }, // containerd watches CNI's directory
+			[]string{"/etc/cni/net.d/10-bridge.conf"}, nil},
+		{"cluster-cidr", func(w *worker) { w.metadata.SetAttribute("cluster-cidr", "10.200.0.0/15") },
+			[]string{"/var/lib/kube-proxy/kube-proxy-config.yaml"},
+			[]string{"restart kube-proxy.service", "restart firstboot-health.service"}},
+		{"a new certificate", func(w *worker) { w.set(w.attributes(node.Config{})) },
+			[]string{"/var/lib/kube-proxy/kubeconfig", "/var/lib/kubelet/kubeconfig", "/var/lib/kubelet/worker-0-key.pem", "/var/lib/kubelet/worker-0.pem"},
+			[]string{"restart kubelet.service", "restart kube-proxy.service", "restart firstboot-health.service"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t)
+			w.configures()
+			w.reboot()
+			before := w.snapshot()
+			test.change(w)
+			if diff := cmp.Diff(test.calls, w.configures()); diff != "" {
+				t.Errorf("units (-want +got):\n%s", diff)
+			}
+			var changed []string
+			for path, now := range w.snapshot() {
+				if before[path] != now {
+					changed = append(changed, path)
+				}
+			}
+			slices.Sort(changed)
+			if diff := cmp.Diff(test.files, changed); diff != "" {
+				t.Errorf("files that changed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestTransientFaults are those that pass: firstboot says once what it waits
+// for, and gives up on none.
+func TestTransientFaults(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []metadatatest.FaultKind{
+		metadatatest.Status, metadatatest.Reset, metadatatest.Truncate, metadatatest.CutJSON,
+		metadatatest.Portal, metadatatest.Redirect, metadatatest.NoFlavor, metadatatest.TooLarge,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t)
+			w.metadata.SetFaults(metadatatest.Fault{Kind: kind, Times: 5})
+			if diff := cmp.Diff(firstStart, w.configures()); diff != "" {
+				t.Errorf("units (-want +got):\n%s", diff)
+			}
+			if got := strings.Count(w.log.String(), "waiting for the metadata server: "); got != 1 {
+				t.Errorf("the log says %d times what is awaited; want once:\n%s", got, w.log.String())
+			}
+			if len(w.console) > 0 {
+				t.Errorf("the console shows %q; want nothing, it passes", w.console)
+			}
+		})
+	}
+}
+
+// TestALastingReasonIsReported, once, and does not end the wait.
+func TestALastingReasonIsReported(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Portal, Times: 10})
+	c := w.config()
+	var clock time.Duration
+	c.Machine.Uptime = func() time.Duration { clock += time.Second; return clock }
+	c.Patience = 4 * time.Second
+	if err := Run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.console) != 1 || !strings.HasPrefix(w.console[0], "firstboot: failed: waiting for the metadata server: ") || !strings.Contains(w.console[0], "something else answers") {
+		t.Errorf("the console shows %q; want one line about the portal", w.console)
+	}
+}
+
+// TestPermanentFaults are those that a person repairs: one line each that names
+// the key, nothing of the node started, and Ready once it is repaired.
+func TestPermanentFaults(t *testing.T) {
+	t.Parallel()
+	issue := func(w *worker, c node.IssueConfig) map[string]string {
+		c.Organizations, c.Client, c.Server, c.IPs = []string{"system:nodes"}, true, true, []netip.Addr{netip.MustParseAddr("10.240.0.20")}
+		cert, key, err := w.ca.Issue(c)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return map[string]string{"kubelet-certificate": string(cert), "kubelet-key": string(key)}
+	}
+	for _, test := range []struct {
+		name   string
+		broken func(*worker)
+		want   []string // in the line
+	}{
+		{"no pod-cidr", func(w *worker) { w.metadata.DeleteAttribute("pod-cidr") }, []string{"pod-cidr", "missing"}},
+		{"bad pod-cidr", func(w *worker) { w.metadata.SetAttribute("pod-cidr", "10.200.0.7/24") }, []string{"pod-cidr", "10.200.0.7/24", "10.200.0.0/24"}},
+		{"wrong key", func(w *worker) {
+			w.set(map[string]string{"kubelet-key": issue(w, node.IssueConfig{CommonName: "system:node:worker-0", DNSNames: []string{"worker-0"}, Now: today})["kubelet-key"]})
+		}, []string{"kubelet-key"}},
+		{"expired", func(w *worker) {
+			w.set(issue(w, node.IssueConfig{CommonName: "system:node:worker-0", DNSNames: []string{"worker-0"}, Now: today.AddDate(0, -3, 0), Validity: 24 * time.Hour}))
+		}, []string{"kubelet-certificate", "expired"}},
+		{"another host", func(w *worker) {
+			w.set(issue(w, node.IssueConfig{CommonName: "system:node:worker-1", DNSNames: []string{"worker-1"}, Now: today}))
+		}, []string{"kubelet-certificate", "worker-1"}},
+		{"clock behind", func(w *worker) { w.now = today.AddDate(-1, 0, 0) }, []string{"valid"}},
+		{"no secret", func(w *worker) {
+			w.metadata.DeleteAttribute("kubelet-key")
+			w.metadata.SetAttribute("kubelet-key-secret", "projects/example/secrets/nowhere/versions/1")
+		}, []string{"kubelet-key-secret", "404"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t)
+			good := map[string]string{}
+			for key, value := range w.attributes(node.Config{}) {
+				good[key] = value
+			}
+			w.metadata.SetAttribute("enable-guest-attributes", "TRUE")
+			test.broken(w)
+			for try := range 2 {
+				calls, err := w.run()
+				if err == nil {
+					t.Fatal("Run = nil; want an error")
+				}
+				if try == 1 {
+					if len(w.console) > 0 {
+						t.Errorf("the console shows a reason again: %q", w.console)
+					}
+					continue
+				}
+				if diff := cmp.Diff(firstStart[:1], calls); diff != "" {
+					t.Errorf("units (-want +got):\n%s", diff)
+				}
+				if len(w.console) != 1 || !strings.HasPrefix(w.console[0], "firstboot: failed: ") || strings.Contains(w.console[0], "\n") {
+					t.Fatalf("the console shows %q; want one line", w.console)
+				}
+				for _, want := range test.want {
+					if !strings.Contains(w.console[0], want) {
+						t.Errorf("the line %q does not name %q", w.console[0], want)
+					}
+				}
+				if got, _ := w.metadata.GuestAttribute("firstboot", "report"); "firstboot: failed: "+got != w.console[0] {
+					t.Errorf("the guest attribute says %q; want what the console says", got)
+				}
+				if w.exists("/var/lib/kubelet/kubelet-config.yaml") || w.exists("/etc/hostname") {
+					t.Error("files of the node were written")
+				}
+			}
+			w.now = today
+			w.metadata.DeleteAttribute("kubelet-key-secret")
+			w.set(good)
+			if diff := cmp.Diff(firstStart[1:], w.configures()); diff != "" {
+				t.Errorf("units after the repair (-want +got):\n%s", diff)
+			}
+			if got := w.state().Attempts; got != 3 {
+				t.Errorf("attempts = %d; want 3", got)
+			}
+		})
+	}
+}
+
+func TestSecretManager(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	secrets := metadatatest.NewSecretServer(w.metadata)
+	both := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/projects/") {
+			secrets.ServeHTTP(rw, r)
+			return
+		}
+		w.metadata.ServeHTTP(rw, r)
+	}))
+	defer both.Close()
+	w.endpoint = both.URL
+	for key, value := range w.attributes(node.Config{}) {
+		w.metadata.SetAttribute(key, value)
+		if key == "kubelet-key" || key == "kubelet-kubeconfig" {
+			w.metadata.DeleteAttribute(key)
+			w.metadata.SetAttribute(key+"-secret", secrets.AddVersion("projects/example/secrets/worker-0-"+key, []byte(value)))
+		}
+	}
+	w.configures()
+	if got := w.state().Credentials; got != "secret-manager" {
+		t.Errorf("credentials = %q; want secret-manager", got)
+	}
+}
+
+func TestTLSBootstrap(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	for _, key := range []string{"kubelet-certificate", "kubelet-key", "kubelet-kubeconfig"} {
+		w.metadata.DeleteAttribute(key)
+	}
+	w.set(w.attributes(node.Config{BootstrapToken: "abcdef.0123456789abcdef"}))
+	if diff := cmp.Diff(firstStart, w.configures()); diff != "" {
+		t.Errorf("units (-want +got):\n%s", diff)
+	}
+	if !w.exists("/var/lib/kubelet/bootstrap-kubeconfig") || w.exists("/var/lib/kubelet/kubeconfig") {
+		t.Error("want a bootstrap-kubeconfig, and no kubeconfig: that one kubelet writes")
+	}
+}
+
+// TestRestartSurvivesAnInterruption: files were written, and then systemd could
+// not be reached. The next attempt finds nothing to write and must restart all the same.
+func TestRestartSurvivesAnInterruption(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.configures()
+	w.metadata.SetAttribute("cluster-dns", "10.32.0.53")
+	c := w.config()
+	connections := 0
+	c.Units = func(context.Context) (Units, error) {
+		if connections++; connections == 2 { // the first is for containerd
+			return nil, errors.New("connection refused")
+		}
+		return w, nil
+	}
+	if err := Run(t.Context(), c); err == nil {
+		t.Fatal("Run without systemd = nil; want an error")
+	}
+	if diff := cmp.Diff([]string{"restart kubelet.service", "restart firstboot-health.service"}, w.configures()); diff != "" {
+		t.Errorf("units of the next attempt (-want +got):\n%s", diff)
+	}
+	if calls := w.configures(); len(calls) > 0 {
+		t.Errorf("units of the one after: %q; want none", calls)
+	}
+}
+
+// cutOff ends the process at a line of the log, as a power cut would: nothing
+// that comes after is done.
+type cutOff struct {
+	line  string
+	lines int
+}
+
+func (c *cutOff) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), c.line) {
+		if c.lines--; c.lines == 0 {
+			panic(c)
+		}
+	}
+	return len(p), nil
+}
+
+// TestPowerCut cuts the power after each line about a written file. At the next
+// boot the units are held back by the journal, started once it is rolled
+// forward, before there are metadata, and in the end all is as without the cut.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	whole := newWorker(t)
+	whole.configures()
+	for n := 1; n <= 12; n++ {
+		t.Run(fmt.Sprintf("%02d", n), func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t)
+			cut := &cutOff{"firstboot: wrote ", n}
+			c := w.config()
+			c.Log = cut
+			func() {
+				defer func() {
+					if r := recover(); r != cut {
+						t.Fatalf("no power cut: %v", r)
+					}
+				}()
+				Run(t.Context(), c)
+			}()
+			w.reboot()
+			if !w.exists("/var/lib/firstboot/apply.json") {
+				t.Error("there is no journal; want the cut in the middle of an apply")
+			}
+			interrupted := n > 1 // the first is of what needs no metadata
+
+			// First without metadata, until it asks for them.
+			ctx, cancel := context.WithCancel(t.Context())
+			w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+			c = w.config()
+			c.Metadata.Sleep = func(context.Context, time.Duration) { cancel() }
+			w.calls, w.console = nil, nil
+			if err := Run(ctx, c); !errors.Is(err, context.Canceled) {
+				t.Fatalf("Run = %v; want the end of its context", err)
+			}
+			want := firstStart[:1]
+			if interrupted {
+				want = firstStart
+			}
+			if diff := cmp.Diff(want, w.calls); diff != "" {
+				t.Errorf("units without metadata (-want +got):\n%s", diff)
+			}
+			if len(w.console) > 0 {
+				t.Errorf("the console shows %q; want nothing", w.console)
+			}
+
+			w.metadata.SetFaults()
+			want = firstStart[1:]
+			if interrupted {
+				want = nil
+			}
+			if diff := cmp.Diff(want, w.configures()); diff != "" {
+				t.Errorf("units with metadata (-want +got):\n%s", diff)
+			}
+			var names, wantNames []string
+			for path := range w.snapshot() {
+				names = append(names, path)
+			}
+			for path := range whole.snapshot() {
+				wantNames = append(wantNames, path)
+			}
+			slices.Sort(names)
+			slices.Sort(wantNames)
+			if diff := cmp.Diff(wantNames, names); diff != "" {
+				t.Errorf("files (-without a cut +with):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRunStopsQuietly(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+	ctx, cancel := context.WithCancel(t.Context())
+	c := w.config()
+	c.Metadata.Sleep = func(context.Context, time.Duration) { cancel() }
+	if err := Run(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v; want the end of its context", err)
+	}
+	if len(w.console) > 0 {
+		t.Errorf("the console shows %q; a stop is no failure", w.console)
+	}
+	if last := w.status[len(w.status)-1]; last != "stopped" {
+		t.Errorf("the status is %q; want stopped", last)
+	}
+}
+
+func TestFilesHaveNoDuplicates(t *testing.T) {
+	t.Parallel()
+	// /etc/hostname is added here: package config must not come to write it too.
+	w := newWorker(t)
+	w.configures()
+	var list []string
+	for path := range w.snapshot() {
+		list = append(list, path)
+	}
+	if got := slices.Contains(list, hostnameFile); !got {
+		t.Errorf("files are %q; want %s among them", list, hostnameFile)
+	}
+	if _, err := files.Plan(w.root, nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -6,17 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/report"
+	"github.com/nodebake/bake/firstboot/services"
 )
 
 // crictl asks the runtime over its socket; the path is the guide's. A gRPC
 // client of our own would double the size of this program.
 const (
-	crictl          = "/usr/local/bin/crictl"
-	runtimeEndpoint = "unix:///run/containerd/containerd.sock"
+	crictl        = "/usr/local/bin/crictl"
+	runtimeSocket = "/run/containerd/containerd.sock"
 )
 
 // kubeletHealth is the default of kubelet's healthzBindAddress and healthzPort.
@@ -24,54 +32,195 @@ const kubeletHealth = "http://127.0.0.1:10248/healthz"
 
 // HealthConfig says what Health looks at. Deadline and Log are required.
 type HealthConfig struct {
-	Deadline time.Duration // how long the node may take to become healthy
+	Root     string          // "/" where empty
+	Deadline time.Duration   // how long the node may take to become healthy
+	Metadata metadata.Config // of the client that writes guest attributes
+	Machine  Machine
 	Log      io.Writer
+	Status   func(string) // what `systemctl status firstboot-health` shows; may be nil
 
-	Pause      time.Duration // between two looks; two seconds where 0
+	Pause      time.Duration // between two looks; 250 ms where 0
+	Socket     string        // the runtime's; runtimeSocket where empty
 	KubeletURL string        // kubeletHealth where empty
+	// Settled is how long a healthy node waits for firstboot, which a boot with
+	// an earlier configuration does not need; 15 s where 0.
+	Settled time.Duration
 
-	// RuntimeInfo returns what `crictl info` prints; nil runs it.
+	// RuntimeInfo returns what `crictl info` prints, or an error that is
+	// fs.ErrNotExist in an image without crictl; nil runs it.
 	RuntimeInfo func(context.Context) ([]byte, error)
+	// Reload makes systemd read its files anew; systemd's where nil.
+	Reload func(context.Context) error
 }
 
-// Health waits until the container runtime and its network are ready and the
-// kubelet is healthy. The error says what was still missing at the deadline.
-func Health(ctx context.Context, c HealthConfig) error {
+func (c HealthConfig) withDefaults() HealthConfig {
+	if c.Root == "" {
+		c.Root = "/"
+	}
+	if c.Status == nil {
+		c.Status = func(string) {}
+	}
 	if c.Pause == 0 {
-		c.Pause = 2 * time.Second
+		c.Pause = 250 * time.Millisecond
+	}
+	if c.Socket == "" {
+		c.Socket = runtimeSocket
 	}
 	if c.KubeletURL == "" {
 		c.KubeletURL = kubeletHealth
 	}
+	if c.Settled == 0 {
+		c.Settled = 15 * time.Second
+	}
 	if c.RuntimeInfo == nil {
 		c.RuntimeInfo = runtimeInfo
 	}
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, c.Deadline)
-	defer cancel()
-	var last error // of a look that the deadline did not cut short
-	for {
-		err := errors.Join(checkRuntime(ctx, c), checkKubelet(ctx, c))
-		if err == nil {
-			fmt.Fprintf(c.Log, "firstboot: healthy after %d ms\n", time.Since(start).Milliseconds())
-			return nil
+	if c.Reload == nil {
+		c.Reload = reload
+	}
+	c.Machine = c.Machine.withDefaults()
+	return c
+}
+
+func reload(ctx context.Context) error {
+	manager, err := services.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer manager.Close()
+	return manager.Reload(ctx)
+}
+
+// health is one look at the node, until it is healthy or the deadline.
+type health struct {
+	HealthConfig
+	reporter report.Reporter
+	phases   report.Phases // those that it fills in
+	runtime  string        // as in report.Ready
+}
+
+// Health waits until the container runtime, its network and the kubelet are
+// ready, and reports that, or what was still missing at the deadline.
+func Health(ctx context.Context, c HealthConfig) error {
+	h := &health{HealthConfig: c.withDefaults(), runtime: "ready"}
+	h.reporter = report.Reporter{Dir: filepath.Join(h.Root, stateDir), Console: h.Machine.Console, Guest: metadata.New(h.Metadata).PutGuestAttribute}
+	err := h.wait(ctx)
+	switch {
+	case err == nil:
+		err = h.ready(ctx)
+	case ctx.Err() != nil: // stopped
+	default:
+		h.Status("failed: " + report.OneLine(err.Error()))
+		isNew, reportErr := h.reporter.Failed(ctx, err.Error())
+		if isNew {
+			fmt.Fprintf(h.Log, "firstboot: failed: %s\n", report.OneLine(err.Error()))
 		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		select {
-		case <-time.After(c.Pause):
-		case <-ctx.Done():
-			// One line: people and tests read the serial console by lines.
-			return fmt.Errorf("not healthy within %v: %s", c.Deadline, strings.ReplaceAll(last.Error(), "\n", "; "))
-		}
+		h.logReport(reportErr)
+	}
+	return err
+}
+
+func (h *health) logReport(err error) {
+	if err != nil && !errors.Is(err, metadata.ErrDisabled) {
+		fmt.Fprintf(h.Log, "firstboot: reporting: %s\n", report.OneLine(err.Error()))
 	}
 }
 
+// wait passes through the checks, cheapest first: while the node starts, every
+// run of crictl, a program of 28 MB, would make it start later. So the socket
+// and kubelet's own answer are asked for often, and crictl only behind them.
+func (h *health) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.Deadline)
+	defer cancel()
+	for _, check := range []struct {
+		status string
+		look   func(context.Context) error
+		phase  *int64
+		pause  time.Duration
+	}{
+		{"waiting for the container runtime", h.checkSocket, &h.phases.Containerd, h.Pause},
+		{"waiting for the kubelet", h.checkKubelet, &h.phases.Kubelet, h.Pause},
+		{"waiting for the runtime's network", h.checkRuntime, &h.phases.Healthy, 4 * h.Pause},
+	} {
+		h.Status(check.status)
+		var last error // of a look that the deadline did not cut short
+		for {
+			err := check.look(ctx)
+			if err == nil {
+				*check.phase = h.Machine.Uptime().Milliseconds()
+				break
+			}
+			if ctx.Err() == nil || last == nil {
+				last = err
+			}
+			if !sleep(ctx, check.pause) {
+				return fmt.Errorf("the node is not healthy within %v: %w", h.Deadline, last)
+			}
+		}
+	}
+	return nil
+}
+
+// ready reports, once firstboot has said what is configured: after a reboot the
+// node may be healthy before the metadata server answers.
+func (h *health) ready(ctx context.Context) error {
+	state, err := h.reporter.State()
+	for waited := time.Duration(0); err == nil && state.Phases.Enqueued == 0 && waited < h.Settled; waited += h.Pause {
+		if !sleep(ctx, h.Pause) {
+			return ctx.Err()
+		}
+		state, err = h.reporter.State()
+	}
+	h.logReport(err)
+	ready := report.Ready{
+		Node: state.Node, Lock: state.Lock, Credentials: state.Credentials, Configuration: "current", Runtime: h.runtime,
+		Attempts: state.Attempts, Changed: state.Changed, CPU: state.CPU, Phases: state.Phases,
+	}
+	if state.Phases.Enqueued == 0 {
+		ready.Configuration = "earlier"
+	}
+	ready.Phases.Containerd, ready.Phases.Kubelet, ready.Phases.Healthy = h.phases.Containerd, h.phases.Kubelet, h.phases.Healthy
+	_, err = h.reporter.Ready(ctx, ready)
+	h.logReport(err)
+	h.Status("the node is healthy")
+
+	// Now there is time for it, see services.Result. The next boot needs none.
+	if state.Reload {
+		if err := h.Reload(ctx); err != nil {
+			fmt.Fprintf(h.Log, "firstboot: %v\n", err)
+		}
+	}
+	return nil
+}
+
+// sleep is false where ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// checkSocket wants somebody to listen; what he says, crictl asks.
+func (h *health) checkSocket(ctx context.Context) error {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", h.Socket)
+	if err != nil {
+		return fmt.Errorf("container runtime: nothing answers at %s: %w (systemctl status containerd says more)", h.Socket, errno(err))
+	}
+	return conn.Close()
+}
+
 // checkRuntime asks for the conditions that the CRI defines, RuntimeReady and
-// NetworkReady (cri-api, RuntimeStatus).
-func checkRuntime(ctx context.Context, c HealthConfig) error {
-	out, err := c.RuntimeInfo(ctx)
+// NetworkReady (cri-api, RuntimeStatus). An image without crictl is content with
+// the socket, and the report says so.
+func (h *health) checkRuntime(ctx context.Context) error {
+	out, err := h.RuntimeInfo(ctx)
+	if errors.Is(err, os.ErrNotExist) {
+		h.runtime = "socket only"
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("container runtime: %w", err)
 	}
@@ -103,7 +252,10 @@ func checkRuntime(ctx context.Context, c HealthConfig) error {
 }
 
 func runtimeInfo(ctx context.Context) ([]byte, error) {
-	out, err := exec.CommandContext(ctx, crictl, "--runtime-endpoint", runtimeEndpoint, "info").Output()
+	if _, err := os.Stat(crictl); err != nil {
+		return nil, err
+	}
+	out, err := exec.CommandContext(ctx, crictl, "--runtime-endpoint", "unix://"+runtimeSocket, "info").Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return nil, fmt.Errorf("crictl info: %s", lastLine(string(exit.Stderr)))
@@ -116,14 +268,15 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-func checkKubelet(ctx context.Context, c HealthConfig) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.KubeletURL, nil)
+func (h *health) checkKubelet(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.KubeletURL, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("kubelet: %w", err)
+		return fmt.Errorf("kubelet: nothing answers at %s: %w (systemctl status kubelet says more)", h.KubeletURL, errno(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -131,4 +284,14 @@ func checkKubelet(ctx context.Context, c HealthConfig) error {
 		return fmt.Errorf("kubelet: it answered %s: %s", resp.Status, lastLine(string(body)))
 	}
 	return nil
+}
+
+// errno is the system's reason in a network error, whose own text repeats
+// addresses and differs from time to time.
+func errno(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
 }

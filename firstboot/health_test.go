@@ -3,75 +3,237 @@ package firstboot
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/report"
 )
 
 const (
-	ready   = `{"status":{"conditions":[{"type":"RuntimeReady","status":true},{"type":"NetworkReady","status":true}]}}`
-	noCNI   = `{"status":{"conditions":[{"type":"RuntimeReady","status":true},{"type":"NetworkReady","status":false,"reason":"NetworkPluginNotReady","message":"cni plugin not initialized"}]}}`
-	nothing = `{"status":{}}`
+	ready    = `{"status":{"conditions":[{"type":"RuntimeReady","status":true},{"type":"NetworkReady","status":true}]}}`
+	noCNI    = `{"status":{"conditions":[{"type":"RuntimeReady","status":true},{"type":"NetworkReady","status":false,"reason":"NetworkPluginNotReady","message":"cni plugin not initialized"}]}}`
+	noneSaid = `{"status":{}}`
 )
 
-func TestHealthWaitsForRuntimeAndKubelet(t *testing.T) {
-	var looks atomic.Int32
+// patient is a healthy node's HealthConfig, its console and how often systemd
+// was reloaded.
+func patient(t *testing.T) (c HealthConfig, console *[]string, reloads *int) {
+	t.Helper()
+	console, reloads = &[]string{}, new(int)
+	c = HealthConfig{
+		Root: t.TempDir(), Deadline: 30 * time.Second, Pause: time.Millisecond, Settled: 5 * time.Millisecond, Log: io.Discard,
+		Metadata: metadata.Config{Endpoints: []string{"http://127.0.0.1:1"}},
+		Machine: Machine{
+			Uptime:  func() time.Duration { return 20 * time.Second },
+			Console: func(line string) error { *console = append(*console, line); return nil },
+		},
+		Socket:      filepath.Join(t.TempDir(), "containerd.sock"),
+		RuntimeInfo: func(context.Context) ([]byte, error) { return []byte(ready), nil },
+		Reload:      func(context.Context) error { *reloads++; return nil },
+	}
+	listener, err := net.Listen("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	kubelet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
+	t.Cleanup(kubelet.Close)
+	c.KubeletURL = kubelet.URL
+	return c, console, reloads
+}
+
+func keep(t *testing.T, c HealthConfig, s report.State) report.Reporter {
+	t.Helper()
+	r := report.Reporter{Dir: filepath.Join(c.Root, stateDir)}
+	if err := r.Keep(s); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var configured = report.State{
+	Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 2, Changed: 12, CPU: 90, Reload: true,
+	Phases: report.Phases{Firstboot: 1, Metadata: 2, Configured: 3, Enqueued: 4},
+}
+
+func TestHealthReportsReadyOnce(t *testing.T) {
+	t.Parallel()
+	c, console, reloads := patient(t)
+	server := metadatatest.NewServer(metadatatest.Instance{Name: "worker-0", Attributes: map[string]string{"enable-guest-attributes": "TRUE"}})
+	hs := httptest.NewServer(server)
+	defer hs.Close()
+	c.Metadata.Endpoints = []string{hs.URL}
+	keep(t, c, configured)
+	for range 2 {
+		if err := Health(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `{"node":"worker-0","lock":"sha256:0123","credentials":"metadata","configuration":"current","runtime":"ready","attempts":2,"changed":12,"cpu_ms":90,` +
+		`"phases":{"firstboot":1,"metadata":2,"configured":3,"enqueued":4,"containerd":20000,"kubelet":20000,"healthy":20000}}`
+	if diff := cmp.Diff([]string{"firstboot: ready " + want}, *console); diff != "" {
+		t.Errorf("the console (-want +got):\n%s", diff)
+	}
+	if got, _ := server.GuestAttribute("firstboot", "report"); got != want {
+		t.Errorf("the guest attribute is %q; want %q", got, want)
+	}
+	if got, _ := server.GuestAttribute("firstboot", "state"); got != "ready" {
+		t.Errorf("the guest attribute state is %q; want ready", got)
+	}
+	if *reloads == 0 {
+		t.Error("systemd was not reloaded, though units were enabled")
+	}
+}
+
+// TestHealthAsksCrictlLast: it is large, and the node is starting.
+func TestHealthAsksCrictlLast(t *testing.T) {
+	t.Parallel()
+	c, _, _ := patient(t)
+	var asked, runs atomic.Int32
 	kubelet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if looks.Load() < 3 {
+		if asked.Add(1) < 5 {
 			http.Error(w, "[-]syncloop failed", http.StatusInternalServerError)
 			return
 		}
 		io.WriteString(w, "ok")
 	}))
 	defer kubelet.Close()
-	var log bytes.Buffer
-	err := Health(t.Context(), HealthConfig{
-		Deadline: 10 * time.Second, Pause: time.Millisecond, Log: &log, KubeletURL: kubelet.URL,
-		RuntimeInfo: func(context.Context) ([]byte, error) {
-			if looks.Add(1) < 2 {
-				return []byte(noCNI), nil
-			}
-			return []byte(ready), nil
-		},
-	})
-	if err != nil {
+	c.KubeletURL = kubelet.URL
+	c.RuntimeInfo = func(context.Context) ([]byte, error) {
+		if asked.Load() < 5 {
+			t.Error("crictl ran before the kubelet was healthy")
+		}
+		if runs.Add(1) < 2 {
+			return []byte(noCNI), nil
+		}
+		return []byte(ready), nil
+	}
+	keep(t, c, configured)
+	if err := Health(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(log.String(), "firstboot: healthy after ") {
-		t.Errorf("log = %q; want one line that says healthy", log.String())
+	if got := runs.Load(); got != 2 {
+		t.Errorf("crictl ran %d times; want 2", got)
+	}
+}
+
+func TestHealthWithoutCrictl(t *testing.T) {
+	t.Parallel()
+	c, console, _ := patient(t)
+	c.RuntimeInfo = func(context.Context) ([]byte, error) {
+		_, err := os.Stat("/nonexistent/crictl")
+		return nil, err
+	}
+	keep(t, c, configured)
+	if err := Health(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if len(*console) != 1 || !strings.Contains((*console)[0], `"runtime":"socket only"`) {
+		t.Errorf("the console shows %q; want ready, by the socket only", *console)
+	}
+}
+
+// TestHealthBeforeFirstboot: a configured worker that boots again is healthy,
+// whether or not the metadata server answers.
+func TestHealthBeforeFirstboot(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, want string
+		answers    bool
+	}{{"the server does not answer", "earlier", false}, {"it answers a little later", "current", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c, console, _ := patient(t)
+			c.Settled = 200 * time.Millisecond
+			begun := configured
+			begun.Phases = report.Phases{Firstboot: 1}
+			r := keep(t, c, begun)
+			if test.answers {
+				c.Settled = 20 * time.Second
+				timer := time.AfterFunc(20*time.Millisecond, func() { r.Keep(configured) })
+				defer timer.Stop()
+			}
+			if err := Health(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			if len(*console) != 1 {
+				t.Fatalf("the console shows %q; want one line", *console)
+			}
+			var got report.Ready
+			if err := json.Unmarshal([]byte(strings.TrimPrefix((*console)[0], "firstboot: ready ")), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Configuration != test.want {
+				t.Errorf("configuration = %q; want %q", got.Configuration, test.want)
+			}
+		})
 	}
 }
 
 func TestHealthSaysWhatIsMissing(t *testing.T) {
-	kubelet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
-	defer kubelet.Close()
+	t.Parallel()
 	sick := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "[+]ping ok\n[-]syncloop failed", http.StatusInternalServerError)
 	}))
-	defer sick.Close()
+	t.Cleanup(sick.Close) // after the parallel tests
 	for _, test := range []struct {
 		name, info, kubelet string
+		noSocket            bool
 		err                 error
 		want                string
 	}{
-		{"network", noCNI, kubelet.URL, nil, "NetworkReady is false: NetworkPluginNotReady cni plugin not initialized"},
-		{"no conditions", nothing, kubelet.URL, nil, "RuntimeReady is false: not reported"},
-		{"garbage", "<html>", kubelet.URL, nil, "container runtime: reading its status"},
-		{"no runtime", "", kubelet.URL, errors.New("crictl info: connection refused"), "container runtime: crictl info: connection refused"},
-		{"kubelet sick", ready, sick.URL, nil, "kubelet: it answered 500 Internal Server Error: [-]syncloop failed"},
-		{"kubelet away", ready, "http://127.0.0.1:1/", nil, "kubelet: Get"},
+		{name: "network", info: noCNI, want: "NetworkReady is false: NetworkPluginNotReady cni plugin not initialized"},
+		{name: "no conditions", info: noneSaid, want: "RuntimeReady is false: not reported"},
+		{name: "garbage", info: "<html>", want: "container runtime: reading its status"},
+		{name: "crictl fails", err: errors.New("crictl info: connection refused"), want: "container runtime: crictl info: connection refused"},
+		{name: "no socket", noSocket: true, want: "container runtime: nothing answers at "},
+		{name: "kubelet sick", kubelet: sick.URL, want: "kubelet: it answered 500 Internal Server Error: [-]syncloop failed"},
+		{name: "kubelet away", kubelet: "http://127.0.0.1:1/", want: "kubelet: nothing answers at http://127.0.0.1:1/: connection refused"},
 	} {
-		err := Health(t.Context(), HealthConfig{
-			Deadline: 50 * time.Millisecond, Pause: time.Millisecond, Log: io.Discard, KubeletURL: test.kubelet,
-			RuntimeInfo: func(context.Context) ([]byte, error) { return []byte(test.info), test.err },
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c, console, _ := patient(t)
+			c.Deadline = time.Second
+			c.RuntimeInfo = func(context.Context) ([]byte, error) { return []byte(test.info), test.err }
+			if test.kubelet != "" {
+				c.KubeletURL = test.kubelet
+			}
+			if test.noSocket {
+				c.Socket += "-nowhere"
+			}
+			var log bytes.Buffer
+			c.Log = &log
+			for range 2 {
+				if err := Health(t.Context(), c); err == nil {
+					t.Fatal("Health = nil; want an error")
+				}
+			}
+			if len(*console) != 1 || !strings.HasPrefix((*console)[0], "firstboot: failed: the node is not healthy within 1s: ") || !strings.Contains((*console)[0], test.want) {
+				t.Errorf("the console shows %q; want one line with %q", *console, test.want)
+			}
 		})
-		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: Health = %v; want one line with %q", test.name, err, test.want)
-		}
 	}
 }

@@ -1,49 +1,159 @@
-// Firstboot configures a Kubernetes worker from its instance's metadata, and
-// judges whether it became healthy.
+// Firstboot makes the machine that it runs on the Kubernetes worker that its
+// instance's metadata describe, and judges whether it became one.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/nodebake/bake/firstboot"
+	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/report"
 )
 
-const usage = `firstboot configures this machine as a Kubernetes worker from its metadata.
+const usage = `firstboot makes this machine the Kubernetes worker that its metadata describe.
 
-  firstboot                        configure (firstboot.service)
-  firstboot health [-deadline D]   wait until the node is healthy (firstboot-health.service)
+  firstboot                       configure this machine (firstboot.service)
+  firstboot health [--deadline D] wait until the node is healthy
+                                  (firstboot-health.service; D is 5m by default)
+  firstboot --dry-run [--root DIR] [--image FILE] [--metadata FILE|URL]
+                                  show what would be written below DIR (/) and
+                                  started, and change nothing. Metadata come from
+                                  this machine's server, another one
+                                  (http://127.0.0.1:8080), or a file with its
+                                  recursive JSON
+  firstboot --version
+
+What was said and why is in: systemctl status firstboot; journalctl -u firstboot
+Exit codes: 0 done, 1 failed, 2 wrong usage.
 `
+
+// errUsage is for what was said about a wrong command line already.
+var errUsage = errors.New("see firstboot --help")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "firstboot: failed:", err)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil:
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "firstboot: %v\n", err)
+		os.Exit(2)
+	case errors.Is(err, errReported):
+		os.Exit(1)
+	default:
+		fmt.Fprintf(os.Stderr, "firstboot: %s\n", report.OneLine(err.Error()))
 		os.Exit(1)
 	}
 }
 
+// errReported is for failures that the library reported, where it belongs and
+// once in a boot.
+var errReported = errors.New("reported")
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return firstboot.Run(ctx, firstboot.Config{Log: stdout})
+	command := "firstboot"
+	if len(args) > 0 && args[0] == "health" {
+		command, args = "firstboot health", args[1:]
 	}
-	flags := flag.NewFlagSet("firstboot "+args[0], flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
-	deadline := flags.Duration("deadline", 5*time.Minute, "")
-	if args[0] != "health" {
-		flags.Usage()
-		return fmt.Errorf("unknown command %q", args[0])
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	var (
+		dryRun   = flags.Bool("dry-run", false, "")
+		root     = flags.String("root", "/", "")
+		image    = flags.String("image", "", "")
+		source   = flags.String("metadata", "", "")
+		version  = flags.Bool("version", false, "")
+		deadline = flags.Duration("deadline", 5*time.Minute, "")
+	)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", err, errUsage)
+	case flags.NArg() > 0:
+		return fmt.Errorf("unknown command %q: %w", flags.Arg(0), errUsage)
 	}
-	if err := flags.Parse(args[1:]); err != nil {
-		return err
+	for _, f := range []struct {
+		name   string
+		belong bool
+		to     string
+	}{
+		{"deadline", command == "firstboot health", "health"},
+		{"root", *dryRun, "--dry-run"}, {"image", *dryRun, "--dry-run"}, {"metadata", *dryRun, "--dry-run"},
+		{"dry-run", command == "firstboot", "firstboot without a command"}, {"version", command == "firstboot", "firstboot without a command"},
+	} {
+		if isSet(flags, f.name) && !f.belong {
+			return fmt.Errorf("--%s belongs to %s: %w", f.name, f.to, errUsage)
+		}
 	}
-	return firstboot.Health(ctx, firstboot.HealthConfig{Deadline: *deadline, Log: stdout})
+
+	switch {
+	case *version:
+		fmt.Fprintln(stdout, versionLine())
+		return nil
+	case *dryRun:
+		c := firstboot.DryRunConfig{Root: *root, Image: *image, MetadataFile: *source, Out: stdout}
+		c.Metadata.Waiting = once(stderr)
+		if strings.HasPrefix(*source, "http://") || strings.HasPrefix(*source, "https://") {
+			c.MetadataFile, c.Metadata.Endpoints = "", []string{strings.TrimSuffix(*source, "/")}
+		}
+		return firstboot.DryRun(ctx, c)
+	}
+	status := func(text string) {
+		// Not started by systemd there is nobody to tell.
+		_, _ = daemon.SdNotify(false, "STATUS="+text)
+	}
+	var err error
+	if command == "firstboot health" {
+		err = firstboot.Health(ctx, firstboot.HealthConfig{Deadline: *deadline, Log: stderr, Status: status})
+	} else {
+		err = firstboot.Run(ctx, firstboot.Config{Metadata: metadata.Config{}, Log: stderr, Status: status})
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errReported, err)
+	}
+	return nil
+}
+
+func isSet(flags *flag.FlagSet, name string) (set bool) {
+	flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+// once prints each reason for waiting once.
+func once(w io.Writer) func(error) {
+	said := map[string]bool{}
+	return func(err error) {
+		if !said[err.Error()] {
+			said[err.Error()] = true
+			fmt.Fprintf(w, "firstboot: waiting for the metadata server: %v\n", err)
+		}
+	}
+}
+
+// versionLine says what this program was built from, as far as Go recorded it.
+func versionLine() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "firstboot (unknown)"
+	}
+	version := info.Main.Version
+	if version == "" {
+		version = "(devel)"
+	}
+	return "firstboot " + version + " " + info.GoVersion
 }

@@ -127,8 +127,8 @@ func TestOneLine(t *testing.T) {
 		"a\r\nfirstboot: ready {}": "a firstboot: ready {}",
 		"\x1b[2J wiped \x00":       "[2J wiped",
 		"key -----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY----- x": "key (PEM left out)",
-		strings.Repeat("ä", maxReason):   strings.Repeat("ä", maxReason),
-		strings.Repeat("ä", maxReason+1): strings.Repeat("ä", maxReason-1) + "…",
+		strings.Repeat("ä", maxReason):                                       strings.Repeat("ä", maxReason),
+		strings.Repeat("ä", maxReason+1):                                     strings.Repeat("ä", maxReason-1) + "…",
 	} {
 		if got := OneLine(in); got != want {
 			t.Errorf("OneLine(%q) = %q; want %q", in, got, want)

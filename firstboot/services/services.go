@@ -218,10 +218,14 @@ const (
 // decide says what a unit in a state needs (ActiveState and SubState of
 // org.freedesktop.systemd1(5)).
 func decide(s systemd.UnitStatus, changed bool) action {
+	stopped := s.ActiveState == "inactive" || s.ActiveState == "deactivating" || s.ActiveState == "failed"
 	switch {
+	case stopped && s.JobId != 0 && (s.JobType == "start" || s.JobType == "restart"):
+		// Its turn comes, as in the middle of a boot, and it has read nothing yet.
+		return nothing
 	case s.ActiveState == "failed":
 		return startAnew
-	case s.ActiveState == "inactive", s.ActiveState == "deactivating":
+	case stopped:
 		return start
 	case !changed:
 		// It runs, is being started, or systemd tries again in a while.

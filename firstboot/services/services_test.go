@@ -124,6 +124,16 @@ func TestDecide(t *testing.T) {
 			t.Errorf("decide(%s/%s, changed %t) = %d; want %d", test.active, test.sub, test.changed, got, test.want)
 		}
 	}
+	// In the middle of a boot.
+	for _, job := range []struct {
+		kind string
+		want action
+	}{{"start", nothing}, {"restart", nothing}, {"stop", start}, {"verify-active", start}} {
+		got := decide(systemd.UnitStatus{ActiveState: "inactive", SubState: "dead", JobId: 7, JobType: job.kind}, true)
+		if got != job.want {
+			t.Errorf("decide(inactive, with a job to %s) = %d; want %d", job.kind, got, job.want)
+		}
+	}
 }
 
 func TestUnitNames(t *testing.T) {
