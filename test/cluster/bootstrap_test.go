@@ -42,7 +42,7 @@ func (c *Cluster) signsForToken(t *testing.T, ca *node.CA) {
 		"metadata": map[string]any{"name": "worker-1"},
 		"spec": map[string]any{
 			"signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-			"usages":     []string{"digital signature", "client auth"},
+			"usages":     []string{"digital signature", "key encipherment", "client auth"}, // all three, for the old one
 			"request":    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request}),
 		},
 	})

@@ -116,7 +116,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.run(ctx, c.config.Programs.Scheduler, c.schedulerFlags()); err != nil {
 		return err
 	}
-	if _, err := c.kubectl(wait, strings.NewReader(rbac), "create", "-f", "-"); err != nil {
+	if _, err := c.kubectl(wait, strings.NewReader(rbac), "create", "--validate=false", "-f", "-"); err != nil {
 		return err
 	}
 	// The controllers make this last of what every pod needs.
@@ -177,6 +177,7 @@ func (c *Cluster) Stop() {
 	for _, p := range c.processes {
 		<-p.done
 	}
+	// What serves them ends after them.
 	if c.egress != nil {
 		c.egress.close()
 	}

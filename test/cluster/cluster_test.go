@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -67,12 +69,21 @@ func testControlPlane(t *testing.T, version Version) {
 		t.Fatal(err)
 	}
 	t.Logf("the control plane was ready after %s", time.Since(started).Round(time.Millisecond))
-	t.Cleanup(func() {
+	defer func() {
 		if t.Failed() {
 			t.Log(c.Logs(30))
 		}
 		c.Stop()
-	})
+		c.Stop() // does nothing
+		for _, p := range c.processes {
+			if p.ended() == nil {
+				t.Errorf("%s runs after Stop", p.name)
+			}
+		}
+		if _, err := os.Stat(c.sockets); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after Stop there is %s (%v)", c.sockets, err)
+		}
+	}()
 
 	if got, err := c.Kubectl(t.Context(), "get", "--raw", "/readyz"); got != "ok" {
 		t.Errorf("/readyz = %q, %v; want ok", got, err)
@@ -87,11 +98,28 @@ func testControlPlane(t *testing.T, version Version) {
 	}
 	c.reachesKubelet(t, kubelet)
 	c.encryptsSecrets(t)
-	if version == Current {
-		c.signsForToken(t, ca)
-	}
+	c.signsForToken(t, ca)
 	if err := c.Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStartSaysWhatEnded starts a control plane whose etcd is none.
+func TestStartSaysWhatEnded(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "etcd")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"etcd: what is $1?\"\nexit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := node.NewCA(node.CAConfig{Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "made")
+	_, err = Start(t.Context(), Config{Programs: &Programs{Etcd: program}, CA: ca, Now: time.Now(), Dir: dir})
+	want := "starting a control plane: waiting for etcd: etcd ended by itself: exit status 3\n"
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "what is --data-dir="+dir) {
+		t.Errorf("Start = %v; want %q and the end of the log", err, want)
 	}
 }
 

@@ -67,13 +67,13 @@ func (f Find) download(ctx context.Context, dir, pkg string) error {
 		return first
 	}
 	own := filepath.Join(dir, "apt")
-	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+	for _, d := range []string{"lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(own, d), 0o755); err != nil {
 			return err
 		}
 	}
 	options = append(options,
-		"-o", "Dir::State="+filepath.Join(own, "state"),
+		"-o", "Dir::State="+own, "-o", "Dir::State::lists="+filepath.Join(own, "lists"),
 		"-o", "Dir::State::status=/var/lib/dpkg/status",
 		"-o", "Dir::Cache="+filepath.Join(own, "cache"))
 	if err := f.run(ctx, dir, "apt-get", append(slices.Clone(options), "update")...); err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os/exec"
 	"strings"
-	"syscall"
 )
 
 // Kubectl runs the pinned kubectl with the administrator's rights and returns
@@ -27,7 +26,6 @@ func (c *Cluster) kubectl(ctx context.Context, stdin io.Reader, args ...string) 
 	cmd := exec.CommandContext(ctx, c.config.Programs.Kubectl, append([]string{"--kubeconfig", c.AdminKubeconfig()}, args...)...)
 	cmd.Dir = c.config.Dir
 	cmd.Env = []string{"HOME=" + c.config.Dir, "PATH=/usr/bin:/bin"} // nobody's proxy, nobody's settings
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	if err := cmd.Run(); err != nil {

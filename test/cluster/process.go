@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 )
 
@@ -37,15 +36,13 @@ func start(ctx context.Context, dir, logs, program string, args ...string) (*pro
 	// Nothing of the environment: these programs read proxies from it, and
 	// kubectl's settings.
 	cmd.Env = []string{"HOME=" + dir, "PATH=/usr/bin:/bin", "TMPDIR=" + dir}
-	// A group of its own, so that Ctrl-C in a terminal reaches the test alone,
-	// which then ends it in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes()
 	// What it keeps is thrown away, so there is nothing to end gracefully.
 	cmd.Cancel = func() error { return cmd.Process.Kill() }
 	started := make(chan error)
 	go func() {
-		// Pdeathsig is sent when the thread that started the process ends, and
-		// so this one must not (go.dev/issue/27505).
+		// The process is killed when the thread that started it ends, and so
+		// this one must not (go.dev/issue/27505).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer log.Close()

@@ -1,0 +1,10 @@
+package cluster
+
+import "syscall"
+
+// attributes of a program that ends with the thread that starts it. It has a
+// group of its own, so that Ctrl-C in a terminal reaches the test alone, which
+// then ends it in order.
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package cluster
+
+import "syscall"
+
+// attributes is here so that the package compiles everywhere. There are no
+// programs to start: they are built for Linux.
+func attributes() *syscall.SysProcAttr { return nil }
