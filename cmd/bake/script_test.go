@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,6 +38,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
 			env.Setenv("TMPDIR", env.WorkDir+"/tmp")
 			env.Setenv("BAKE_MIRROR", "http://127.0.0.1:1")
+			// Where bake is, for scripts that take everything else away.
+			env.Setenv("BAKE_DIR", filepath.SplitList(env.Getenv("PATH"))[0])
 			return os.Mkdir(env.WorkDir+"/tmp", 0o777)
 		},
 	})
