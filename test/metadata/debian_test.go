@@ -46,7 +46,7 @@ func debianRoot(t *testing.T, suite string) string {
 		missing(t, err.Error())
 	}
 	// Counted up when what follows makes another tree.
-	kept := filepath.Join(cache, "bake-test", "metadata-clients-1-"+suite)
+	kept := filepath.Join(cache, "bake-test", "metadata-clients-2-"+suite)
 	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func unpack(t *testing.T, suite, dir string) {
 	}
 	from := time.Now()
 	cmd := exec.CommandContext(t.Context(), "mmdebstrap", "--quiet", "--mode=root", "--variant=extract",
-		"--include=cloud-init,google-guest-agent,passwd", `--aptopt=APT::Install-Recommends "false"`, suite, work, urls[0])
+		"--include=base-passwd,cloud-init,google-guest-agent,passwd", `--aptopt=APT::Install-Recommends "false"`, suite, work, urls[0])
 	if out, err := cmd.CombinedOutput(); err != nil {
 		missing(t, "unpacking Debian's programs: "+err.Error()+": "+string(out))
 	}
