@@ -91,7 +91,7 @@ Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usag
 	f.StringVar(&in.externalIP, "external-ip", "", "static external `IP` address of the instance")
 	f.StringArrayVar(&in.sans, "san", nil, "further `NAME` or address that the certificate is valid for; may be repeated")
 	f.StringVar(&in.keyType, "key-type", "ecdsa", "`TYPE` of keys: ecdsa (P-256) or rsa (2048 bits)")
-	f.StringVar(&in.validity, "validity", "365d", "`TIME` that certificates are valid for, no longer than the CA: 8760h or")
+	f.StringVar(&in.validity, "validity", "365d", "`TIME` that certificates are valid for: 365d, 8760h")
 	f.StringVar(&in.bootstrapToken, "bootstrap-token", "", "`TOKEN` for TLS bootstrap, or @FILE that holds it")
 	f.StringVar(&in.secrets, "secrets", "", "keep key and kubeconfigs in Secret Manager of `PROJECT`")
 
@@ -105,7 +105,7 @@ Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usag
 	f.StringVar(&in.zone, "zone", "", "the instance's `ZONE`")
 	f.StringVar(&in.machineType, "machine-type", "", "the instance's machine `TYPE`")
 	f.StringVar(&in.subnet, "subnet", "", "the instance's `SUBNET`")
-	f.StringVar(&in.sender, "service-account", "", "`EMAIL` of the instance's service account, for --secrets (default: a placeholder)")
+	f.StringVar(&in.sender, "service-account", "", "`EMAIL` of the service account of the instance, for --secrets")
 	return c
 }
 
