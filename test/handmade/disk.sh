@@ -10,7 +10,8 @@ scratch=$downloads/scratch
 root=$scratch/root
 trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$root"
-tar -x --numeric-owner --xattrs --xattrs-include='*' -p -C "$root" -f "$tar"
+# Without device nodes, which Debian's builder deletes too.
+tar -x --numeric-owner --xattrs --xattrs-include='*' -p -C "$root" --exclude='./dev/*' -f "$tar"
 "$here/guide.sh" "$root" "$downloads"
 
 rm -f "$disk"

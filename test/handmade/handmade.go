@@ -98,12 +98,17 @@ func nodeKeys() []string {
 }
 
 // Build makes the worker's disk, raw and sparse, and returns its path. The first
-// time it takes minutes, for Debian's packages; then some 20 s.
+// time it takes minutes, for Debian's packages; then some 20 s. As root it works
+// as it is; for others mmdebstrap makes a user namespace. Where a program is
+// missing the error is an exec.ErrNotFound.
 func Build(ctx context.Context, c Config) (string, error) {
 	for _, key := range nodeKeys() {
 		if c.Node[key] == "" {
 			return "", fmt.Errorf("making a worker by hand: no %s", key)
 		}
+	}
+	if err := findPrograms(); err != nil {
+		return "", fmt.Errorf("making a worker by hand: %w", err)
 	}
 	tar, err := debianRoot(ctx, c)
 	if err != nil {
@@ -261,11 +266,28 @@ func asRoot(args ...string) []string {
 	return append([]string{"mmdebstrap", "--unshare-helper"}, args...)
 }
 
+// searchPath is the process's, and where Debian has programs for root.
+func searchPath() string { return os.Getenv("PATH") + ":/usr/sbin:/sbin" }
+
+// findPrograms looks for what the scripts call.
+func findPrograms() error {
+	for _, name := range []string{"mmdebstrap", "tar", "sgdisk", "mkfs.vfat", "mmd", "mcopy", "mke2fs"} {
+		found := slices.ContainsFunc(filepath.SplitList(searchPath()), func(dir string) bool {
+			_, err := os.Stat(filepath.Join(dir, name))
+			return err == nil
+		})
+		if !found {
+			return fmt.Errorf("%s: %w: run scripts/install-tools test", name, exec.ErrNotFound)
+		}
+	}
+	return nil
+}
+
 // run runs a command; an error carries the last of what it printed.
 func run(ctx context.Context, log io.Writer, env []string, args ...string) error {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(env, "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C.UTF-8", "HOME="+os.Getenv("HOME"))
+	cmd.Env = append(env, "PATH="+searchPath(), "LC_ALL=C.UTF-8", "HOME="+os.Getenv("HOME"))
 	cmd.Stdout = &out
 	if log != nil {
 		cmd.Stdout = io.MultiWriter(&out, log)

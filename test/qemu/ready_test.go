@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -83,8 +85,11 @@ func handmadeHost(s *site, ours *host) *host {
 		Dir: s.t.TempDir(), Cache: filepath.Join(cache, "bake-handmade"), Image: ours.disk,
 		Name: "worker-0", PodCIDR: strings.TrimSpace(attributes["pod-cidr"]), Node: attributes,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
 		unavailable(s.t, err)
+	case err != nil:
+		s.t.Fatal(err)
 	}
 	s.t.Logf("set up a worker by hand in %.0f s", time.Since(started).Seconds())
 	return &host{tools: ours.tools, accel: ours.accel, disk: disk}
