@@ -175,9 +175,17 @@ func (c *Cluster) reachesKubelet(t *testing.T, k *kubelet) {
 	}
 	_, err := c.Kubectl(t.Context(), "patch", "node", "worker-0", "--subresource=status", "--patch",
 		`{"status": {"addresses": [{"type": "Hostname", "address": "worker-0"}, {"type": "InternalIP", "address": "10.240.0.20"}],
+		  "nodeInfo": {"kubeletVersion": "v0", "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
+		    "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": ""},
+		  "conditions": [{"type": "Ready", "status": "True"}],
 		  "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}}`)
 	if err != nil {
 		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if n, err := c.WaitNode(ctx, "worker-0", func(n Node) bool { return n.Ready }); err != nil || n.KubeletVersion != "v0" || time.Since(n.Registered) > time.Minute {
+		t.Errorf("WaitNode = %+v, %v; want a ready node of version v0 that has just registered", n, err)
 	}
 	got, err := c.Kubectl(t.Context(), "get", "--raw", "/api/v1/nodes/worker-0/proxy/healthz")
 	if want := "the kubelet is well"; got != want {

@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Node is what the cluster knows of a worker.
+type Node struct {
+	Name           string
+	Registered     time.Time // to the second
+	Ready          bool
+	Message        string // why it is ready or not, in the kubelet's words
+	BootID         string // another one after a reboot, as soon as the kubelet runs
+	KubeletVersion string
+	PodCIDR        string // "" where the node brings its own
+}
+
+// Node asks for one node. That there is none is an error.
+func (c *Cluster) Node(ctx context.Context, name string) (Node, error) {
+	data, err := c.get(ctx, "/api/v1/nodes/"+name)
+	if err != nil {
+		return Node{}, err
+	}
+	return parseNode(data)
+}
+
+func parseNode(data []byte) (Node, error) {
+	var got struct {
+		Metadata struct {
+			Name              string
+			CreationTimestamp time.Time
+		}
+		Spec   struct{ PodCIDR string }
+		Status struct {
+			Conditions []struct{ Type, Status, Reason, Message string }
+			NodeInfo   struct{ BootID, KubeletVersion string }
+		}
+	}
+	if err := json.Unmarshal(data, &got); err != nil {
+		return Node{}, fmt.Errorf("reading a node: %w", err)
+	}
+	n := Node{
+		Name: got.Metadata.Name, Registered: got.Metadata.CreationTimestamp, Message: "its kubelet has not reported yet",
+		BootID: got.Status.NodeInfo.BootID, KubeletVersion: got.Status.NodeInfo.KubeletVersion, PodCIDR: got.Spec.PodCIDR,
+	}
+	for _, condition := range got.Status.Conditions {
+		if condition.Type == "Ready" {
+			n.Ready = condition.Status == "True"
+			n.Message = condition.Reason + ": " + condition.Message
+		}
+	}
+	return n, nil
+}
+
+// WaitNode waits until there is a node of which done is true, and returns it.
+// Where ctx ends first, the error has what was known last.
+func (c *Cluster) WaitNode(ctx context.Context, name string, done func(Node) bool) (n Node, err error) {
+	err = waitFor(ctx, "node "+name, c.processes, func(ctx context.Context) error {
+		if n, err = c.Node(ctx, name); err != nil {
+			return err
+		}
+		if !done(n) {
+			return fmt.Errorf("ready: %v: %s", n.Ready, n.Message)
+		}
+		return nil
+	})
+	return n, err
+}
+
+// ApproveServing approves what a node's kubelet asks for to serve with, and
+// returns how many requests that were. Nothing in a cluster does so by itself:
+// an operator compares the names with what is known of the node.
+func (c *Cluster) ApproveServing(ctx context.Context, node string) (int, error) {
+	data, err := c.get(ctx, "/apis/certificates.k8s.io/v1/certificatesigningrequests")
+	if err != nil {
+		return 0, err
+	}
+	names, err := pendingServing(data, node)
+	if err != nil || len(names) == 0 {
+		return 0, err
+	}
+	_, err = c.Kubectl(ctx, append([]string{"certificate", "approve"}, names...)...)
+	return len(names), err
+}
+
+// pendingServing returns the names of a node's requests for certificates to
+// serve with that nobody has decided on.
+func pendingServing(list []byte, node string) ([]string, error) {
+	var got struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Spec     struct {
+				SignerName, Username string
+				Groups               []string
+			}
+			Status struct{ Conditions []struct{ Type string } }
+		}
+	}
+	if err := json.Unmarshal(list, &got); err != nil {
+		return nil, fmt.Errorf("reading certificate signing requests: %w", err)
+	}
+	var names []string
+	for _, csr := range got.Items {
+		if csr.Spec.SignerName == "kubernetes.io/kubelet-serving" && csr.Spec.Username == "system:node:"+node &&
+			slices.Contains(csr.Spec.Groups, "system:nodes") && len(csr.Status.Conditions) == 0 {
+			names = append(names, csr.Metadata.Name)
+		}
+	}
+	return names, nil
+}
