@@ -130,8 +130,9 @@ func (c *Client) Get(ctx context.Context) (*Metadata, error) {
 var ErrDisabled = errors.New("guest attributes are not enabled")
 
 // PutGuestAttribute writes one guest attribute. It tries once, for at most
-// TryTimeout at each endpoint: guest attributes are a courtesy, and limited to ten requests a
-// minute. https://cloud.google.com/compute/docs/metadata/manage-guest-attributes
+// TryTimeout at each endpoint: guest attributes are a courtesy, and limited to
+// ten requests a minute.
+// https://cloud.google.com/compute/docs/metadata/manage-guest-attributes
 func (c *Client) PutGuestAttribute(ctx context.Context, namespace, key, value string) error {
 	_, err := c.ask(ctx, c.config.TryTimeout, http.MethodPut, root+"instance/guest-attributes/"+namespace+"/"+key, value, nil)
 	var status *StatusError

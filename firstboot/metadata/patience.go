@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -145,14 +146,17 @@ func transportError(at string, err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
 	var wrapped *url.Error
+	var certificate x509.CertificateInvalidError
 	e := &tryError{at: at, kind: silent}
 	switch {
 	case errors.As(err, &dns):
-		e.kind, e.text = unreachable, "looking up "+dns.Name+": "+dns.Err
+		e.kind, e.text = unreachable, "looking up "+dns.Name+": "+afterPorts(dns.Err)
+	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
+		e.kind, e.text = strange, "its certificate is not valid at this machine's time; is the clock right?"
 	case errors.As(err, &errno):
 		e.text = errno.Error()
 		switch errno {
-		case syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.ENETDOWN, syscall.EAFNOSUPPORT, syscall.EINVAL:
+		case syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.ENETDOWN, syscall.EAFNOSUPPORT:
 			e.kind = unreachable
 		}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
@@ -167,6 +171,14 @@ func transportError(at string, err error) error {
 		e.text = err.Error()
 	}
 	return e
+}
+
+// afterPorts is what a network error says after "read udp ADDRESS:PORT->...: ".
+func afterPorts(text string) string {
+	if i := strings.LastIndex(text, ": "); i >= 0 && strings.Contains(text[:i], "->") {
+		return text[i+2:]
+	}
+	return text
 }
 
 // A StatusError is an answer that waiting does not change.
