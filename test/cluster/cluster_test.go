@@ -98,7 +98,7 @@ func testControlPlane(t *testing.T, version Version) {
 	}
 	c.reachesKubelet(t, kubelet)
 	c.encryptsSecrets(t)
-	c.signsForToken(t, ca)
+	c.joinsByToken(t, ca)
 	if err := c.Err(); err != nil {
 		t.Error(err)
 	}
