@@ -68,6 +68,9 @@ type Node struct {
 	MTU           int    // of the bridge that pods are on
 	Credentials   Credentials
 
+	// Doubts name attributes that look like misspelt keys, for a log.
+	Doubts []string
+
 	image    Image
 	releases releases
 	memory   uint64
@@ -121,6 +124,7 @@ func New(in Input) (*Node, error) {
 			return nil, err
 		}
 	}
+	n.Doubts = vs.doubts()
 	n.files.Now = in.Now
 	if err := pki.CheckNode(n.files); err != nil {
 		return nil, vs.credentialError(err)
@@ -213,12 +217,12 @@ func (vs values) aliasRange() (value, *ValueError) {
 	}
 	switch len(aliases) {
 	case 0:
-		return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has no alias IP range to take in its place")
+		return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has no alias IP range to take in its place%s", vs.hint(keyPodCIDR))
 	case 1:
 		return value{key: "instance/network-interfaces/0/ip-aliases/0", text: aliases[0], source: "taken because pod-cidr is missing"}, nil
 	}
-	return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has %d alias IP ranges (%s), of which one could be meant: set pod-cidr to it",
-		len(aliases), strings.Join(aliases, ", "))
+	return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has %d alias IP ranges (%s), of which one could be meant: set pod-cidr to it%s",
+		len(aliases), strings.Join(aliases, ", "), vs.hint(keyPodCIDR))
 }
 
 // parseRange reads an IPv4 range between two sizes.
@@ -231,26 +235,26 @@ func parseRange(v value, widest, narrowest int) (netip.Prefix, *ValueError) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
 		if bits, ok := strings.CutPrefix(text, "/"); ok && isDigits(bits) {
-			return prefix, v.errorf(want, "%q has a size and no address", text)
+			return prefix, v.errorf(want, "%s has a size and no address", v.quote())
 		}
 		if addr, err := netip.ParseAddr(text); err == nil {
 			if !addr.Is4() {
-				return prefix, v.errorf(want, "%q is IPv6; workers give pods IPv4 addresses only", text)
+				return prefix, v.errorf(want, "%s is IPv6; workers give pods IPv4 addresses only", v.quote())
 			}
-			return prefix, v.errorf(want, "%q is a single address and no range", text)
+			return prefix, v.errorf(want, "%s is a single address and no range", v.quote())
 		}
-		return prefix, v.errorf(want, "%q is no range of IPv4 addresses", text)
+		return prefix, v.errorf(want, "%s is no range of IPv4 addresses", v.quote())
 	}
 	addr := prefix.Addr()
 	switch {
 	case !addr.Is4():
-		return prefix, v.errorf(want, "%q is IPv6; workers give pods IPv4 addresses only", text)
+		return prefix, v.errorf(want, "%s is IPv6; workers give pods IPv4 addresses only", v.quote())
 	case prefix != prefix.Masked():
-		return prefix, v.errorf(prefix.Masked().String(), "%q is an address in a range; a range is named by its first address", text)
+		return prefix, v.errorf(prefix.Masked().String(), "%s is an address in a range; a range is named by its first address", v.quote())
 	case prefix.Bits() < widest || prefix.Bits() > narrowest:
-		return prefix, v.errorf(want, "%q is a /%d; it can be /%d to /%d", text, prefix.Bits(), widest, narrowest)
+		return prefix, v.errorf(want, "%s is a /%d; it can be /%d to /%d", v.quote(), prefix.Bits(), widest, narrowest)
 	case !isHost(addr):
-		return prefix, v.errorf(want, "%q is set aside for other purposes (this network, loopback, link-local or multicast)", text)
+		return prefix, v.errorf(want, "%s is set aside for other purposes (this network, loopback, link-local or multicast)", v.quote())
 	}
 	return prefix, nil
 }
@@ -274,13 +278,13 @@ func (n *Node) setDNS(vs values) *ValueError {
 	n.ClusterDNS, perr = netip.ParseAddr(text)
 	switch {
 	case perr != nil:
-		return dns.errorf(example(keyClusterDNS), "%q is no IP address", text)
+		return dns.errorf(example(keyClusterDNS), "%s is no IP address", dns.quote())
 	case !n.ClusterDNS.Is4():
-		return dns.errorf(example(keyClusterDNS), "%q is IPv6; workers give pods IPv4 addresses only", text)
+		return dns.errorf(example(keyClusterDNS), "%s is IPv6; workers give pods IPv4 addresses only", dns.quote())
 	case !isHost(n.ClusterDNS) && !n.ClusterDNS.IsLinkLocalUnicast(): // a cache on each node listens on such
-		return dns.errorf(example(keyClusterDNS), "%q is no address that a DNS service can have", text)
+		return dns.errorf(example(keyClusterDNS), "%s is no address that a DNS service can have", dns.quote())
 	case n.PodCIDR.Contains(n.ClusterDNS):
-		return dns.errorf("", "%s is in this node's pod range, %s; it is the address of a service, from the range that the API server gives to services", text, n.PodCIDR)
+		return dns.errorf("", "%s is in this node's pod range, %s; it is the address of a service, from the range that the API server gives to services", n.ClusterDNS, n.PodCIDR)
 	}
 
 	domain, err := vs.get(keyClusterDomain)
@@ -292,14 +296,14 @@ func (n *Node) setDNS(vs values) *ValueError {
 		n.ClusterDomain = strings.TrimSpace(domain.text)
 	}
 	if strings.HasSuffix(n.ClusterDomain, ".") {
-		return domain.errorf(example(keyClusterDomain), "%q ends in a dot", n.ClusterDomain)
+		return domain.errorf(example(keyClusterDomain), "%s ends in a dot", domain.quote())
 	}
 	if len(n.ClusterDomain) > 253 {
 		return domain.errorf(example(keyClusterDomain), "has %d characters, and a domain has at most 253", len(n.ClusterDomain))
 	}
-	for label := range strings.SplitSeq(n.ClusterDomain, ".") {
+	for i, label := range strings.Split(n.ClusterDomain, ".") {
 		if problem := checkLabel(label); problem != "" {
-			return domain.errorf(example(keyClusterDomain), "%q is no DNS name: the label %q %s", n.ClusterDomain, label, problem)
+			return domain.errorf(example(keyClusterDomain), "%s is no DNS name: label %d %s", domain.quote(), i+1, problem)
 		}
 	}
 	return nil
@@ -322,7 +326,7 @@ func (n *Node) setMTU(vs values) *ValueError {
 	n.MTU, perr = strconv.Atoi(text)
 	switch {
 	case perr != nil || !isDigits(text):
-		return mtu.errorf(example(keyMTU), "%q is no number of bytes", text)
+		return mtu.errorf(example(keyMTU), "%s is no number of bytes", mtu.quote())
 	case n.MTU < minMTU || n.MTU > maxMTU:
 		return mtu.errorf(example(keyMTU), "%d is not between %d and %d", n.MTU, minMTU, maxMTU)
 	}

@@ -38,15 +38,11 @@ func (n *Node) setCredentials(vs values) *ValueError {
 		n.Credentials = TLSBootstrap
 	case len(own) == 0:
 		// One line has to name all of them: nothing says which way was meant.
-		err := vs.missing(keyCertificate, "is missing, as are %s and %s; a node needs these three, or %s", keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig)
-		if !strings.Contains(err.Problem, "did you mean") {
-			if near := vs.missing(keyBootstrapKubeconfig, ""); near.Problem != "" {
-				err.Problem += near.Problem
-			}
-		}
-		return err
+		return vs.missing(keyCertificate, "is missing, as are %s and %s; a node needs these three, or %s in their place%s",
+			keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig, vs.hint(append(lacking, keyBootstrapKubeconfig)...))
 	case len(lacking) > 0:
-		return vs.missing(lacking[0], "is missing, while %s given: %s, %s and %s go together", areKeys(own), keyCertificate, keyKey, keyKubeletKubeconfig)
+		return vs.missing(lacking[0], "is missing, while %s given; %s, %s and %s go together%s",
+			areKeys(own), keyCertificate, keyKey, keyKubeletKubeconfig, vs.hint(lacking...))
 	case got[keyKey].secret:
 		n.Credentials = FromSecretManager
 	default:
@@ -54,7 +50,7 @@ func (n *Node) setCredentials(vs values) *ValueError {
 	}
 	for _, key := range []string{keyCA, keyProxyKubeconfig} {
 		if !got[key].given() {
-			return vs.missing(key, "is missing")
+			return vs.missing(key, "is missing%s", vs.hint(key))
 		}
 	}
 

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nodebake/bake/firstboot/metadata"
@@ -49,6 +50,16 @@ type value struct {
 	text   string
 	source string // "instance attribute"; empty where the key is not given
 	secret bool   // text names a Secret Manager version
+}
+
+// quote shows what was given, unless it may be a credential that somebody put
+// under the wrong key.
+func (v value) quote() string {
+	text := strings.TrimSpace(v.text)
+	if v.secret || len(text) > 64 || strings.ContainsAny(text, "\r\n") {
+		return fmt.Sprintf("a value of %d characters", len(text))
+	}
+	return strconv.Quote(text)
 }
 
 func (v value) given() bool { return v.source != "" }
@@ -106,6 +117,10 @@ func checkSecretName(name string) string {
 	if name == "" {
 		return "is empty"
 	}
+	if !strings.HasPrefix(name, "projects/") || len(name) > 800 {
+		// It is not shown: people put the secret itself here.
+		return fmt.Sprintf("a value of %d characters does not name a secret's version", len(name))
+	}
 	part := strings.Split(name, "/")
 	if len(part) != 6 || part[0] != "projects" || part[2] != "secrets" || part[4] != "versions" {
 		return fmt.Sprintf("%q does not name a secret's version", name)
@@ -155,78 +170,107 @@ func (vs values) get(key string) (value, *ValueError) {
 
 // missing is the error for a required key that is nowhere.
 func (vs values) missing(key, format string, args ...any) *ValueError {
-	problem := fmt.Sprintf(format, args...)
-	if near := nearMisses(vs.metadata, key); len(near) > 0 {
-		problem += fmt.Sprintf("; there is %s: did you mean %s?", strings.Join(near, " and "), key)
-	}
-	return &ValueError{Key: key, Problem: problem, Example: example(key)}
+	return &ValueError{Key: key, Problem: fmt.Sprintf(format, args...), Example: example(key)}
 }
 
-// nearMisses returns attributes of the instance and the project that look as
-// if they were meant to be key. Metadata are shared with other programs, so
-// only an error that is one anyway mentions them.
-func nearMisses(m *metadata.Metadata, key string) []string {
+// hint names attributes of the instance and the project that look as if they
+// were meant to be one of keys, for an error that says that these are missing.
+func (vs values) hint(keys ...string) string {
+	var b strings.Builder
+	for _, key := range keys {
+		for _, name := range vs.strangers() {
+			if alike(name, key) || beginning(name, key) {
+				fmt.Fprintf(&b, "; there is %s: did you mean %s?", name, key)
+			}
+		}
+	}
+	return b.String()
+}
+
+// doubts is the same for keys that may be missing. Metadata are shared with
+// other programs, so it is content with less.
+func (vs values) doubts() []string {
+	var found []string
+	for _, key := range Keys() {
+		if v, err := find(vs.metadata, key); err != nil || v.given() {
+			continue
+		}
+		for _, name := range vs.strangers() {
+			if alike(name, key) {
+				found = append(found, fmt.Sprintf("metadata key %s means nothing here: did you mean %s?", name, key))
+			}
+		}
+	}
+	return found
+}
+
+// strangers are the attributes of the instance and the project that a worker
+// does not know, sorted.
+func (vs values) strangers() []string {
 	known := map[string]bool{}
 	for _, k := range Keys() {
 		known[k], known[k+secretSuffix] = true, true
 	}
-	found := map[string]bool{}
-	for _, attributes := range []map[string]string{m.Instance.Attributes, m.Project.Attributes} {
+	var names []string
+	for _, attributes := range []map[string]string{vs.metadata.Instance.Attributes, vs.metadata.Project.Attributes} {
 		for name := range attributes {
-			// Keys have less than 128 bytes; longer ones are not Google's.
-			if !known[name] && len(name) < 128 && near(name, key) {
-				found[name] = true
+			// Longer ones are not Compute Engine's.
+			if !known[name] && len(name) < 128 {
+				known[name] = true
+				names = append(names, name)
 			}
 		}
-	}
-	var names []string
-	for name := range found {
-		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-func near(name, key string) bool {
-	plain := func(s string) string {
-		return strings.Map(func(r rune) rune {
-			if r == '-' || r == '_' || r == '.' || r == ' ' {
-				return -1
-			}
-			return r
-		}, strings.ToLower(s))
-	}
-	a, b := strings.TrimSuffix(plain(name), "secret"), plain(key)
-	switch {
-	case a == b:
-		return true
-	case len(a) >= 6 && strings.HasPrefix(b, a): // kubelet-cert
-		return true
-	case len(b) >= 6 && strings.HasPrefix(a, b): // kubernetes-ca-certificate
-		return true
-	}
-	return distance(a, b) <= len(b)/6
+// alike: podcidr, Pod_CIDR, pod-cird.
+func alike(name, key string) bool {
+	a, b := letters(name), letters(key)
+	return a == b || distance(a, b) <= len(b)/6
 }
 
-// distance is Levenshtein's: how many letters to insert, remove or replace.
+// beginning: kubelet-cert, kubernetes-ca-certificate.
+func beginning(name, key string) bool {
+	a, b := letters(name), letters(key)
+	return len(a) >= 6 && strings.HasPrefix(b, a) || len(b) >= 6 && strings.HasPrefix(a, b)
+}
+
+// letters leaves out what tells spellings of a key apart.
+func letters(key string) string {
+	key = strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r == '.' || r == ' ' {
+			return -1
+		}
+		return r
+	}, strings.ToLower(key))
+	return strings.TrimSuffix(key, "secret")
+}
+
+// distance is how many letters to insert, remove, replace or swap with the next
+// one to make b of a (optimal string alignment).
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i := range len(a) {
-		above := row[0]
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := above
+			cost := last[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			above = row[j+1]
-			row[j+1] = min(cost, above+1, row[j]+1)
+			cost = min(cost, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				cost = min(cost, before[j-1]+1)
+			}
+			row[j+1] = cost
 		}
+		before, last, row = last, row, before
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
 
 // example is a right value of a key, to show in errors.

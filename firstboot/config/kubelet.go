@@ -91,8 +91,7 @@ type reserved struct {
 // https://cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes
 //
 // A kernel counts the memory that it left, which differs by a little from boot
-// to boot. Rounded up to 256 MiB it is the machine type's, and the kubelet is
-// not restarted for nothing.
+// to boot. It is rounded up to 256 MiB, lest the kubelet is restarted for that.
 func reserve(memory uint64, cpus int) reserved {
 	const MiB, step = 1 << 20, 256 << 20
 	if memory < 1<<60 {
