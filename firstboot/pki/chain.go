@@ -31,20 +31,22 @@ func (c *checker) chain(key, name string, certs []*x509.Certificate, usage x509.
 		Roots:         pool(c.roots),
 		Intermediates: pool(certs[1:]),
 		CurrentTime:   c.Now,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		KeyUsages:     []x509.ExtKeyUsage{usage},
 	}
+	_, err := leaf.Verify(options)
+	if err == nil {
+		return nil
+	}
+	// Whether it is for the usage alone that it fails, another try shows.
+	options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	if _, err := leaf.Verify(options); err != nil {
 		return c.explain(key, name, leaf, err)
 	}
-	options.KeyUsages = []x509.ExtKeyUsage{usage}
-	if _, err := leaf.Verify(options); err != nil {
-		want := "client authentication (clientAuth)"
-		if usage == x509.ExtKeyUsageServerAuth {
-			want = "server authentication (serverAuth)"
-		}
-		return c.fail(key, "%s is not for %s: its extended key usage, or that of a certificate above it, says otherwise", name, want)
+	want := "client authentication (clientAuth)"
+	if usage == x509.ExtKeyUsageServerAuth {
+		want = "server authentication (serverAuth)"
 	}
-	return nil
+	return c.fail(key, "%s is not for %s: its extended key usage, or that of a certificate above it, says otherwise", name, want)
 }
 
 // explain turns what the standard library says of a chain into what is to be
