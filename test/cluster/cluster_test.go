@@ -19,33 +19,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/bake/progress"
 )
-
-// programs brings a control plane's programs, or skips the test, which in CI is
-// a failure.
-func programs(t *testing.T, version Version) *Programs {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	started := time.Now()
-	display := progress.NewPlain(os.Stderr, time.Now)
-	defer display.Close()
-	p, err := Find{
-		Version: version, Root: "../..", Store: filepath.Join(cache, "bake"), Dir: filepath.Join(cache, "bake-test"),
-		Env: os.Environ(), Progress: display,
-	}.Programs(t.Context())
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("no control plane: %v", err)
-	}
-	t.Logf("the programs of %s were there after %s", p.Version, time.Since(started).Round(time.Millisecond))
-	return p
-}
 
 func TestControlPlane(t *testing.T) {
 	testControlPlane(t, Current)
@@ -57,7 +31,7 @@ func TestOldControlPlane(t *testing.T) {
 }
 
 func testControlPlane(t *testing.T, version Version) {
-	p := programs(t, version)
+	p := Need(t, version, "../..")
 	ca, err := node.NewCA(node.CAConfig{Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
