@@ -289,8 +289,11 @@ func (in *nodeFlags) explain(err error) error {
 	if strings.HasPrefix(wrong.Field, "kube") { // made from the CA
 		return &bake.InputError{Err: fmt.Errorf("the worker would refuse what was made with this CA: %w", err)}
 	}
-	if wrong.Field == "name" {
+	switch wrong.Field {
+	case "name":
 		return &usageError{wrong.Err}
+	case "bootstrap-kubeconfig":
+		return &usageError{fmt.Errorf("--bootstrap-token: %w", wrong.Err)}
 	}
 	return &usageError{fmt.Errorf("--%w", err)}
 }
