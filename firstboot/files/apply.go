@@ -20,24 +20,26 @@ func staged(name string) string {
 
 // apply is Apply, and Add where remove is false.
 func (a *applier) apply(want []File, remove bool) ([]Change, error) {
-	if _, err := a.recover(); err != nil {
-		return nil, err
+	changes, err := a.recover()
+	if err != nil {
+		return changes, err
 	}
 	p, err := a.plan(want, remove)
 	if err != nil {
-		return nil, err
+		return changes, err
 	}
 	if len(p.changes) == 0 && p.list == nil {
-		return nil, nil
+		return changes, nil
 	}
 	if p.list != nil {
 		p.write = append(p.write, File{Path: listFile, Content: p.list, Mode: 0o644})
 	}
 	j := journal{Version: 1, Changes: p.changes, List: p.list != nil}
 	if err := a.stage(p.write, j); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w; the files are as they were", err), a.abandon())
+		return changes, errors.Join(fmt.Errorf("%w; the files are as they were", err), a.abandon())
 	}
-	changes, err := a.finish(j)
+	done, err := a.finish(j)
+	changes = append(changes, done...)
 	if err != nil {
 		return changes, fmt.Errorf("%w; the journal is written, and the next run goes on", err)
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package files
 
 import (
@@ -141,6 +143,27 @@ func until(t *testing.T, root string, n int, f func(*applier) error) (ended bool
 		t.Fatal(err)
 	}
 	return true
+}
+
+// TestApplyRecovers wants an Apply to do what was interrupted, and to say so:
+// what uses these files has to be restarted.
+func TestApplyRecovers(t *testing.T) {
+	t.Parallel()
+	root := memory(t)
+	mustApply(t, root, oldFiles())
+	until(t, root, never, func(a *applier) error {
+		p, err := a.plan(newFiles(), true)
+		if err != nil {
+			return err
+		}
+		return a.stage(p.write, journal{1, p.changes, false})
+	})
+	want := newFiles()
+	want[0].Content = []byte("newest\n")
+	if diff := cmp.Diff(append(oldToNew(), Change{want[0].Path, Rewritten}), mustApply(t, root, want)); diff != "" {
+		t.Errorf("Apply (-want +got):\n%s", diff)
+	}
+	check(t, root, want)
 }
 
 // TestKilledTwice stops an apply before every third of its steps, which are

@@ -80,7 +80,8 @@ func Plan(root string, want []File) ([]Change, error) {
 
 // Apply makes the files below root what want says, and removes those of the
 // configuration before that want no longer has. It first ends an apply that
-// was interrupted. did, if not nil, is called for each change once it is made.
+// was interrupted, whose changes are returned before its own. did, if not nil,
+// is called for each change once it is made.
 //
 // On an error the files are as they were, unless it says that the journal was
 // written: then the next Apply or Recover goes on.

@@ -1,7 +1,10 @@
+//go:build linux
+
 package files
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -155,7 +158,7 @@ func TestApplyNothing(t *testing.T) {
 				return err
 			}
 			st := info.Sys().(*syscall.Stat_t)
-			m[name] = info.ModTime().String() + " " + time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec)).String() + " " + string(rune(st.Ino))
+			m[name] = fmt.Sprint(info.ModTime(), st.Ctim, st.Ino)
 			return nil
 		})
 		if err != nil {
