@@ -26,7 +26,12 @@ func TestFullDisk(t *testing.T) {
 		}
 		t.Skipf("mounting a small file system: %v", err)
 	}
-	t.Cleanup(func() { syscall.Unmount(disk, 0) })
+	t.Cleanup(func() {
+		// Detached: another test's mount namespace may just be copying it.
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	w.configures()
 	w.metadata.SetAttribute("cluster-dns", "10.32.0.53")
 	before := w.snapshot()

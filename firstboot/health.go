@@ -130,7 +130,8 @@ func (h *health) logReport(err error) {
 // run of crictl, a program of 28 MB, would make it start later. So the socket
 // and kubelet's own answer are asked for often, and crictl only behind them.
 func (h *health) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, h.Deadline)
+	deadline := time.Now().Add(h.Deadline)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	for _, check := range []struct {
 		status string
@@ -150,7 +151,8 @@ func (h *health) wait(ctx context.Context) error {
 				*check.phase = h.Machine.Uptime().Milliseconds()
 				break
 			}
-			if ctx.Err() == nil || last == nil {
+			// A dial ends at the deadline too, perhaps a moment before ctx does.
+			if time.Now().Before(deadline) || last == nil {
 				last = err
 			}
 			if !sleep(ctx, check.pause) {
