@@ -1,10 +1,8 @@
 package firstboot
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -13,216 +11,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/firstboot/files"
-	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
 	"github.com/nodebake/bake/firstboot/report"
-	"github.com/nodebake/bake/firstboot/services"
 )
-
-var today = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-
-// worker is a machine in a directory, with Google's metadata server and real
-// credentials; only its units are made up.
-type worker struct {
-	t        *testing.T
-	root     string
-	ca       *node.CA
-	metadata *metadatatest.Server
-	endpoint string
-	http     *httptest.Server
-
-	mu       sync.Mutex
-	now      time.Time
-	running  map[string]bool // units
-	enabled  map[string]bool
-	failing  error    // of the units
-	calls    []string // what was started and restarted
-	console  []string
-	hostname string
-	log      bytes.Buffer
-	status   []string
-}
-
-const record = `{"schema":1,"inputs":{"lock":"sha256:0123"},"components":[
-	{"name":"kubelet","version":"v1.36.3"},{"name":"kube-proxy","version":"v1.36.3"},
-	{"name":"containerd","version":"2.3.4"},{"name":"cni-plugins","version":"v1.9.1"}]}`
-
-func newWorker(t *testing.T) *worker {
-	t.Helper()
-	w := &worker{t: t, root: t.TempDir(), now: today, running: map[string]bool{}, enabled: map[string]bool{}}
-	w.write(imageRecord, record)
-	var err error
-	if w.ca, err = node.NewCA(node.CAConfig{Now: today.AddDate(0, -6, 0)}); err != nil {
-		t.Fatal(err)
-	}
-	w.metadata = metadatatest.NewServer(metadatatest.Instance{
-		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: "10.240.0.20",
-		Attributes: w.attributes(node.Config{}),
-		ServiceAccounts: []metadatatest.ServiceAccount{{
-			Email: "worker@example.iam.gserviceaccount.com", Scopes: []string{metadatatest.CloudPlatform}}},
-	})
-	w.http = httptest.NewServer(w.metadata)
-	t.Cleanup(w.http.Close)
-	w.endpoint = w.http.URL
-	return w
-}
-
-func (w *worker) attributes(c node.Config) map[string]string {
-	w.t.Helper()
-	c.Name, c.Server, c.IP = "worker-0", "https://10.240.0.10:6443", netip.MustParseAddr("10.240.0.20")
-	c.PodCIDR, c.CA, c.Now = netip.MustParsePrefix("10.200.0.0/24"), w.ca, today.AddDate(0, -1, 0)
-	values, err := node.New(c)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	attributes := map[string]string{}
-	for key, value := range values {
-		attributes[key] = string(value)
-	}
-	return attributes
-}
-
-func (w *worker) set(attributes map[string]string) {
-	for key, value := range attributes {
-		w.metadata.SetAttribute(key, value)
-	}
-}
-
-func (w *worker) write(path, content string) {
-	w.t.Helper()
-	path = filepath.Join(w.root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *worker) config() Config {
-	return Config{
-		Root: w.root, Log: &w.log,
-		Metadata: metadata.Config{
-			Endpoints: []string{w.endpoint}, SecretManager: w.endpoint,
-			FirstPause: time.Millisecond, MaxPause: 2 * time.Millisecond, TryTimeout: 5 * time.Second,
-		},
-		Machine:  w.machine(),
-		Status:   func(s string) { w.status = append(w.status, s) },
-		Units:    func(context.Context) (Units, error) { return w, w.failing },
-		Patience: time.Hour,
-	}
-}
-
-func (w *worker) machine() Machine {
-	return Machine{
-		Now:         func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
-		Uptime:      func() time.Duration { return 7 * time.Second },
-		CPU:         func() time.Duration { return 0 },
-		Memory:      func() uint64 { return 4 << 30 },
-		CPUs:        func() int { return 2 },
-		SetHostname: func(name string) error { w.hostname = name; return nil },
-		Swapoff:     func() ([]string, error) { return nil, nil },
-		Console:     func(line string) error { w.console = append(w.console, line); return nil },
-	}
-}
-
-// Start, Apply and Close make the worker its own systemd.
-func (w *worker) Start(_ context.Context, units []services.Unit) ([]services.Job, error) {
-	var jobs []services.Job
-	for _, u := range units {
-		switch {
-		case !w.running[u.Name]:
-			jobs = append(jobs, services.Job{Unit: u.Name, What: "start"})
-		case u.Restart:
-			jobs = append(jobs, services.Job{Unit: u.Name, What: "restart"})
-		default:
-			continue
-		}
-		// As systemd does it by the unit's condition.
-		if u.Name != runtimeUnit && u.Name != healthUnit && w.exists("/var/lib/firstboot/apply.json") {
-			w.t.Errorf("%s is started in the middle of an apply", u.Name)
-		}
-		w.running[u.Name] = true
-	}
-	for _, job := range jobs {
-		w.calls = append(w.calls, job.What+" "+job.Unit)
-	}
-	return jobs, nil
-}
-
-func (w *worker) Apply(ctx context.Context, units []services.Unit) (services.Result, error) {
-	jobs, err := w.Start(ctx, units)
-	result := services.Result{Jobs: jobs}
-	for _, u := range units {
-		result.Enabled = result.Enabled || !w.enabled[u.Name]
-		w.enabled[u.Name] = true
-	}
-	return result, err
-}
-
-func (w *worker) Close() {}
-
-func (w *worker) exists(path string) bool {
-	_, err := os.Lstat(filepath.Join(w.root, path))
-	return err == nil
-}
-
-// run makes one attempt and returns what was started for it.
-func (w *worker) run() (calls []string, err error) {
-	w.calls, w.console = nil, nil
-	err = Run(w.t.Context(), w.config())
-	return w.calls, err
-}
-
-// configures requires an attempt to succeed.
-func (w *worker) configures() []string {
-	w.t.Helper()
-	calls, err := w.run()
-	if err != nil {
-		w.t.Fatalf("%v\n%s", err, w.log.String())
-	}
-	return calls
-}
-
-// reboot stops everything and starts what is enabled.
-func (w *worker) reboot() {
-	w.t.Helper()
-	if err := os.RemoveAll(filepath.Join(w.root, "run")); err != nil {
-		w.t.Fatal(err)
-	}
-	clear(w.running)
-	for unit := range w.enabled {
-		w.running[unit] = !strings.HasPrefix(unit, "k") || !w.exists("/var/lib/firstboot/apply.json")
-	}
-}
-
-// snapshot is every file below the root but what a boot keeps, with its inode.
-func (w *worker) snapshot() map[string]string {
-	w.t.Helper()
-	seen := map[string]string{}
-	err := filepath.WalkDir(w.root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(path, filepath.Join(w.root, "run")+"/") {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			seen[strings.TrimPrefix(path, w.root)] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime(), inode(info))
-		}
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return seen
-}
 
 var firstStart = []string{"start containerd.service", "start kubelet.service", "start kube-proxy.service", "start firstboot-health.service"}
 
@@ -506,120 +303,6 @@ func TestTLSBootstrap(t *testing.T) {
 	}
 }
 
-// TestRestartSurvivesAnInterruption: files were written, and then systemd could
-// not be reached. The next attempt finds nothing to write and must restart all the same.
-func TestRestartSurvivesAnInterruption(t *testing.T) {
-	t.Parallel()
-	w := newWorker(t)
-	w.configures()
-	w.metadata.SetAttribute("cluster-dns", "10.32.0.53")
-	c := w.config()
-	connections := 0
-	c.Units = func(context.Context) (Units, error) {
-		if connections++; connections == 2 { // the first is for containerd
-			return nil, errors.New("connection refused")
-		}
-		return w, nil
-	}
-	if err := Run(t.Context(), c); err == nil {
-		t.Fatal("Run without systemd = nil; want an error")
-	}
-	if diff := cmp.Diff([]string{"restart kubelet.service", "restart firstboot-health.service"}, w.configures()); diff != "" {
-		t.Errorf("units of the next attempt (-want +got):\n%s", diff)
-	}
-	if calls := w.configures(); len(calls) > 0 {
-		t.Errorf("units of the one after: %q; want none", calls)
-	}
-}
-
-// cutOff ends the process at a line of the log, as a power cut would: nothing
-// that comes after is done.
-type cutOff struct {
-	line  string
-	lines int
-}
-
-func (c *cutOff) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), c.line) {
-		if c.lines--; c.lines == 0 {
-			panic(c)
-		}
-	}
-	return len(p), nil
-}
-
-// TestPowerCut cuts the power after each line about a written file. At the next
-// boot the units are held back by the journal, started once it is rolled
-// forward, before there are metadata, and in the end all is as without the cut.
-func TestPowerCut(t *testing.T) {
-	t.Parallel()
-	whole := newWorker(t)
-	whole.configures()
-	for n := 1; n <= 12; n++ {
-		t.Run(fmt.Sprintf("%02d", n), func(t *testing.T) {
-			t.Parallel()
-			w := newWorker(t)
-			cut := &cutOff{"firstboot: wrote ", n}
-			c := w.config()
-			c.Log = cut
-			func() {
-				defer func() {
-					if r := recover(); r != cut {
-						t.Fatalf("no power cut: %v", r)
-					}
-				}()
-				Run(t.Context(), c)
-			}()
-			w.reboot()
-			if !w.exists("/var/lib/firstboot/apply.json") {
-				t.Error("there is no journal; want the cut in the middle of an apply")
-			}
-			interrupted := n > 1 // the first is of what needs no metadata
-
-			// First without metadata, until it asks for them.
-			ctx, cancel := context.WithCancel(t.Context())
-			w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
-			c = w.config()
-			c.Metadata.Sleep = func(context.Context, time.Duration) { cancel() }
-			w.calls, w.console = nil, nil
-			if err := Run(ctx, c); !errors.Is(err, context.Canceled) {
-				t.Fatalf("Run = %v; want the end of its context", err)
-			}
-			want := firstStart[:1]
-			if interrupted {
-				want = firstStart
-			}
-			if diff := cmp.Diff(want, w.calls); diff != "" {
-				t.Errorf("units without metadata (-want +got):\n%s", diff)
-			}
-			if len(w.console) > 0 {
-				t.Errorf("the console shows %q; want nothing", w.console)
-			}
-
-			w.metadata.SetFaults()
-			want = firstStart[1:]
-			if interrupted {
-				want = nil
-			}
-			if diff := cmp.Diff(want, w.configures()); diff != "" {
-				t.Errorf("units with metadata (-want +got):\n%s", diff)
-			}
-			var names, wantNames []string
-			for path := range w.snapshot() {
-				names = append(names, path)
-			}
-			for path := range whole.snapshot() {
-				wantNames = append(wantNames, path)
-			}
-			slices.Sort(names)
-			slices.Sort(wantNames)
-			if diff := cmp.Diff(wantNames, names); diff != "" {
-				t.Errorf("files (-without a cut +with):\n%s", diff)
-			}
-		})
-	}
-}
-
 func TestRunStopsQuietly(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t)
@@ -635,22 +318,5 @@ func TestRunStopsQuietly(t *testing.T) {
 	}
 	if last := w.status[len(w.status)-1]; last != "stopped" {
 		t.Errorf("the status is %q; want stopped", last)
-	}
-}
-
-func TestFilesHaveNoDuplicates(t *testing.T) {
-	t.Parallel()
-	// /etc/hostname is added here: package config must not come to write it too.
-	w := newWorker(t)
-	w.configures()
-	var list []string
-	for path := range w.snapshot() {
-		list = append(list, path)
-	}
-	if got := slices.Contains(list, hostnameFile); !got {
-		t.Errorf("files are %q; want %s among them", list, hostnameFile)
-	}
-	if _, err := files.Plan(w.root, nil); err != nil {
-		t.Error(err)
 	}
 }
