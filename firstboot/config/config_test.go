@@ -4,6 +4,8 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -296,4 +298,21 @@ func FuzzNew(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDocumented wants every key in docs/metadata.md.
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/metadata.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range config.Keys() {
+		if !strings.Contains(string(doc), "| `"+key+"` |") {
+			t.Errorf("docs/metadata.md has no row for %s", key)
+		}
+	}
+	if !slices.IsSorted(config.Keys()) {
+		t.Errorf("Keys() = %v; want them sorted", config.Keys())
+	}
 }
