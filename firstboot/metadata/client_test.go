@@ -135,7 +135,7 @@ func TestGetWaits(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault metadatatest.Fault
-		want  string // said three times
+		want  string // said three times; more often where it is about time
 	}{
 		{"503", metadatatest.Fault{Kind: metadatatest.Status, Status: 503}, url + ": answered 503 Service Unavailable"},
 		{"500", metadatatest.Fault{Kind: metadatatest.Status, Status: 500}, url + ": answered 500 Internal Server Error"},
@@ -160,8 +160,9 @@ func TestGetWaits(t *testing.T) {
 			test.fault.Times = 3
 			w.server.SetFaults(test.fault)
 			c := metadata.Config{}
-			if strings.HasSuffix(test.want, "in time") {
-				c.TryTimeout = 50 * time.Millisecond
+			aboutTime := strings.HasSuffix(test.want, "in time")
+			if aboutTime {
+				c.TryTimeout = 100 * time.Millisecond
 			}
 			m, err := w.client(t, c).Get(t.Context())
 			if err != nil {
@@ -171,6 +172,9 @@ func TestGetWaits(t *testing.T) {
 				t.Errorf("name = %q; want worker-0", m.Instance.Name)
 			}
 			want := slices.Repeat([]string{strings.Replace(test.want, url, w.url, 1)}, 3)
+			if aboutTime && len(w.failed) > 3 {
+				want = slices.Repeat(want[:1], len(w.failed))
+			}
 			if test.name == "reset" {
 				// The kernel tells of it as it pleases: reading or writing.
 				for i := range w.failed {
@@ -333,7 +337,7 @@ func TestSecondDoor(t *testing.T) {
 	// An endpoint that hangs does not use up the other's time.
 	hanging := newWorld(t, instance())
 	hanging.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Hang})
-	c = w.client(t, metadata.Config{Endpoints: []string{hanging.url, w.url}, TryTimeout: 50 * time.Millisecond})
+	c = w.client(t, metadata.Config{Endpoints: []string{hanging.url, w.url}, TryTimeout: time.Second})
 	if _, err := c.Get(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -367,10 +371,13 @@ func TestGetEndsWithItsContext(t *testing.T) {
 	}
 	// In a pause, by the real clock.
 	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	c := metadata.New(metadata.Config{Endpoints: []string{w.url}, FirstPause: time.Hour, MaxPause: time.Hour})
-	if _, err := c.Get(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "503") {
+	c := metadata.New(metadata.Config{
+		Endpoints: []string{w.url}, FirstPause: time.Hour, MaxPause: time.Hour,
+		Waiting: func(error) { time.AfterFunc(20*time.Millisecond, cancel) },
+	})
+	if _, err := c.Get(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "503") {
 		t.Errorf("Get = %v; want its context's end, and the last failure", err)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package metadata
 
 import (
@@ -235,7 +237,7 @@ func TestClientAtTheRealAddresses(t *testing.T) {
 			if line != "found: worker-0" {
 				t.Errorf("the client says %q; want that it found worker-0", line)
 			}
-			if took > 5*time.Second { // 250 ms but for a busy host
+			if took > 15*time.Second { // 250 ms but for a busy host
 				t.Errorf("the client found the server %s after it came", took)
 			}
 			t.Logf("found %s after the network came", took.Round(time.Millisecond))

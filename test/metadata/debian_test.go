@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package metadata shows that the programs which read Compute Engine's metadata
 // on Debian read it from the emulator (firstboot/metadata/metadatatest) too, and
 // that firstboot's client finds the server at its real addresses.

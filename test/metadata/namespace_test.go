@@ -1,6 +1,9 @@
+//go:build linux
+
 package metadata
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -83,7 +86,13 @@ func withSocket(t *testing.T, family int, f func(fd int) error) {
 // serve has the emulator answer at an address of the namespace.
 func serve(t *testing.T, address string, server *metadatatest.Server) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "80"))
+	var l net.Listener
+	var err error
+	// An IPv6 address can be used a moment after it was added.
+	eventually(t, "the emulator listens at "+address, func() bool {
+		l, err = net.Listen("tcp", net.JoinHostPort(address, "80"))
+		return err == nil || !errors.Is(err, unix.EADDRNOTAVAIL)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

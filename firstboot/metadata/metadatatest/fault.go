@@ -43,7 +43,7 @@ const (
 	Redirect FaultKind = "redirect"  // a captive portal: 302 to its login page
 	NoFlavor FaultKind = "no-flavor" // the right answer without Metadata-Flavor: Google
 	Corrupt  FaultKind = "corrupt"   // the right answer with one letter changed in the middle
-	TooLarge FaultKind = "too-large" // 200 and 16 MiB of spaces
+	TooLarge FaultKind = "too-large" // 200 and 8 MiB of spaces
 )
 
 // faults decides and does what goes wrong. The zero value is none.
@@ -126,7 +126,7 @@ func (f *faults) serve(w http.ResponseWriter, r *http.Request, handler http.Hand
 	case TooLarge:
 		w.Header().Set("Metadata-Flavor", "Google")
 		w.Header().Set("Content-Type", "application/json")
-		io.Copy(w, io.LimitReader(spaces{}, 16<<20))
+		io.Copy(w, io.LimitReader(spaces{}, 8<<20))
 	case Truncate, CutJSON, Slow, NoFlavor, Corrupt:
 		rec := &recorder{header: http.Header{}, code: http.StatusOK}
 		handler(rec, r)
