@@ -2,11 +2,11 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -59,5 +59,7 @@ func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
 	case waiting.Err() != nil:
 		return fmt.Errorf("the kernel did not start under KVM within %v", probeTime)
 	}
-	return errors.Join(errors.New("QEMU ended under KVM"), m.Wait(ctx))
+	// The first line is the reason, what may follow is where in QEMU it was.
+	reason, _, _ := strings.Cut(strings.TrimSpace(m.stderr.String()), "\n")
+	return fmt.Errorf("QEMU ended under KVM: %s", reason)
 }
