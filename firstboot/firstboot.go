@@ -92,6 +92,7 @@ type run struct {
 	Config
 	client   *metadata.Client
 	reporter report.Reporter
+	units    Units
 	state    report.State
 	image    config.Image
 }
@@ -150,6 +151,10 @@ func (r *run) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.units, err = r.Units(ctx); err != nil {
+		return err
+	}
+	defer r.units.Close()
 	if err := r.early(ctx, recovered); err != nil {
 		return err
 	}
@@ -253,12 +258,7 @@ func (r *run) early(ctx context.Context, recovered bool) error {
 	if recovered && r.configured() {
 		units = append(units, services.Unit{Name: "kubelet.service", Restart: true}, services.Unit{Name: "kube-proxy.service", Restart: true}, services.Unit{Name: healthUnit, Restart: true})
 	}
-	manager, err := r.Units(ctx)
-	if err != nil {
-		return err
-	}
-	defer manager.Close()
-	jobs, err := manager.Start(ctx, units)
+	jobs, err := r.units.Start(ctx, units)
 	r.logJobs(jobs)
 	if err != nil {
 		return err
@@ -365,17 +365,12 @@ func (r *run) pending(changes []files.Change) error {
 // start makes systemd start the node's units, and restart those whose files
 // have changed.
 func (r *run) start(ctx context.Context, node *config.Node) error {
-	manager, err := r.Units(ctx)
-	if err != nil {
-		return err
-	}
-	defer manager.Close()
-	result, err := manager.Apply(ctx, unitsFor(node, r.state.Pending))
+	result, err := r.units.Apply(ctx, unitsFor(node, r.state.Pending))
 	r.logJobs(result.Jobs)
 	if err != nil {
 		return err
 	}
-	r.state.Reload = r.state.Reload || result.Enabled
+	r.wantReload(result)
 	r.state.Pending = nil
 	r.state.Phases.Enqueued = r.uptime()
 
@@ -393,9 +388,16 @@ func (r *run) start(ctx context.Context, node *config.Node) error {
 	if err := r.reporter.Keep(r.state); err != nil {
 		return err
 	}
-	result, err = manager.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: anew}})
-	r.state.Reload = r.state.Reload || result.Enabled
+	result, err = r.units.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: anew}})
+	r.wantReload(result)
 	return err
+}
+
+// wantReload leaves to Health what would take systemd's time now.
+func (r *run) wantReload(result services.Result) {
+	if result.Enabled {
+		r.logReport(r.reporter.WantReload())
+	}
 }
 
 // unitsFor says which of the node's units are to be restarted if they run.

@@ -49,7 +49,7 @@ func TestFirstBoot(t *testing.T) {
 	}
 	state := w.state()
 	want := report.State{
-		Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 1, Changed: 12, Reload: true,
+		Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 1, Changed: 12,
 		Phases: report.Phases{Firstboot: 7000, Metadata: 7000, Configured: 7000, Enqueued: 7000},
 	}
 	if diff := cmp.Diff(want, state); diff != "" {

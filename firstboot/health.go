@@ -187,10 +187,8 @@ func (h *health) ready(ctx context.Context) error {
 	h.Status("the node is healthy")
 
 	// Now there is time for it, see services.Result. The next boot needs none.
-	if state.Reload {
-		if err := h.Reload(ctx); err != nil {
-			fmt.Fprintf(h.Log, "firstboot: %v\n", err)
-		}
+	if err := h.reporter.Reload(func() error { return h.Reload(ctx) }); err != nil {
+		fmt.Fprintf(h.Log, "firstboot: %v\n", err)
 	}
 	return nil
 }

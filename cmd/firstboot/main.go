@@ -39,10 +39,17 @@ What was said and why is in: systemctl status firstboot; journalctl -u firstboot
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 `
 
+// memoryLimit is where garbage is collected after all; metadata are 4 MiB at most.
+const memoryLimit = 48 << 20
+
 // errUsage is for what was said about a wrong command line already.
 var errUsage = errors.New("see firstboot --help")
 
 func main() {
+	// It runs for a moment or waits, beside a node that starts: collecting
+	// garbage earlier than this is time taken from that.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -59,7 +59,6 @@ type State struct {
 	Changed     int    `json:"changed"`     // files that were written or removed
 
 	Pending []string `json:"pending,omitempty"` // files that changed, whose units have not been restarted since
-	Reload  bool     `json:"reload,omitempty"`  // systemd has to read its files anew when there is time
 }
 
 // Ready is the JSON behind "firstboot: ready".
@@ -125,6 +124,21 @@ func (r Reporter) Unready() error {
 		return fmt.Errorf("taking back the report: %w", err)
 	}
 	return nil
+}
+
+// WantReload remembers that systemd has to read its files anew when there is time.
+func (r Reporter) WantReload() error { return r.keep("reload", nil) }
+
+// Reload calls do if that was asked for, and forgets it where do succeeds.
+func (r Reporter) Reload(do func() error) error {
+	path := filepath.Join(r.Dir, "reload")
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // State returns what was kept, or the zero State before anything was.

@@ -105,7 +105,7 @@ func TestStateIsKept(t *testing.T) {
 	if s, err := r.State(); err != nil || cmp.Diff(State{}, s) != "" {
 		t.Errorf("State at first = %+v, %v; want the zero State", s, err)
 	}
-	want := State{Node: "worker-0", Lock: "sha256:00", Attempts: 2, Pending: []string{"/etc/a"}, Reload: true, Phases: Phases{Firstboot: 1}}
+	want := State{Node: "worker-0", Lock: "sha256:00", Attempts: 2, Pending: []string{"/etc/a"}, Phases: Phases{Firstboot: 1}}
 	if err := r.Keep(want); err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +118,30 @@ func TestStateIsKept(t *testing.T) {
 	}
 	if _, err := r.State(); err == nil {
 		t.Error("State of half a file = nil error")
+	}
+}
+
+func TestReloadOnce(t *testing.T) {
+	t.Parallel()
+	r, _, _ := desk(t)
+	fails := errors.New("not now")
+	times := 0
+	do := func() error { times++; return nil }
+	for _, step := range []struct {
+		do   func() error
+		want error
+	}{{func() error { return errors.New("nobody asked for it") }, nil}, {func() error { return fails }, fails}, {do, nil}, {do, nil}} {
+		if err := r.Reload(step.do); !errors.Is(err, step.want) {
+			t.Errorf("Reload = %v; want %v", err, step.want)
+		}
+		if step.want == nil && times == 0 {
+			if err := r.WantReload(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if times != 1 {
+		t.Errorf("reloaded %d times; want once", times)
 	}
 }
 
