@@ -104,7 +104,7 @@ file to keep. The machine reaches what this host reaches, but its loopback.`,
 	f.BoolVar(&r.hostLoopback, "host-loopback", false, "let the machine reach this host's loopback at "+vm.Gateway)
 	f.BoolVar(&r.isolated, "isolated", false, "refuse connections and names beyond the machine's network")
 	f.StringVar(&r.until, "until", "", "end with exit code 0 once a line of the console matches `REGEX`")
-	f.DurationVar(&r.timeout, "timeout", 0, "end with exit code 1 after `TIME`, such as 10m")
+	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, and end with exit code 1")
 	f.BoolVar(&r.asJSON, "json", false, "print each line of the console as JSON, with its time in milliseconds")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "say nothing but what the machine says")
 	return c
