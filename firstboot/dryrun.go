@@ -67,6 +67,9 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "node %s: pods %s of %s, DNS %s (%s), MTU %d, credentials: %s\n\n",
 		node.Name, node.PodCIDR, node.ClusterCIDR, node.ClusterDNS, node.ClusterDomain, node.MTU, node.Credentials)
+	for _, doubt := range node.Doubts {
+		fmt.Fprintf(&b, "%s\n\n", doubt)
+	}
 	byPath := map[string]files.File{}
 	for _, f := range want {
 		byPath[f.Path] = f

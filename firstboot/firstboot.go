@@ -172,6 +172,9 @@ func (r *run) configure(ctx context.Context) error {
 		return err
 	}
 	r.state.Node, r.state.Credentials = node.Name, string(node.Credentials)
+	for _, doubt := range node.Doubts {
+		r.logf("%s", report.OneLine(doubt))
+	}
 	if err := r.swapOff(); err != nil {
 		return err
 	}

@@ -221,6 +221,7 @@ func TestPermanentFaults(t *testing.T) {
 			w.metadata.SetAttribute("enable-guest-attributes", "TRUE")
 			test.broken(w)
 			for try := range 2 {
+				w.now = w.now.Add(10 * time.Second) // as the unit waits
 				calls, err := w.run()
 				if err == nil {
 					t.Fatal("Run = nil; want an error")

@@ -18,7 +18,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/nodebake/bake/firstboot"
-	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/report"
 )
 
@@ -128,12 +127,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if command == "firstboot health" {
 		err = firstboot.Health(ctx, firstboot.HealthConfig{Deadline: *deadline, Log: stderr, Status: status})
 	} else {
-		err = firstboot.Run(ctx, firstboot.Config{Metadata: metadata.Config{}, Log: stderr, Status: status})
+		err = firstboot.Run(ctx, firstboot.Config{Log: stderr, Status: status})
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errReported, err)
+	if err == nil || ctx.Err() != nil {
+		return nil // stopped by systemd: no failure
 	}
-	return nil
+	return fmt.Errorf("%w: %w", errReported, err)
 }
 
 func isSet(flags *flag.FlagSet, name string) (set bool) {

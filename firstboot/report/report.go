@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -90,11 +91,11 @@ type Reporter struct {
 func (r Reporter) Failed(ctx context.Context, reason string) (isNew bool, err error) {
 	reason = OneLine(reason)
 	said, err := r.said()
-	if slices.Contains(said, reason) {
+	if slices.Contains(said, timeless(reason)) {
 		return false, err
 	}
 	// Better twice on the console than never: what was said is kept last.
-	errs := []error{err, r.Console("firstboot: failed: " + reason), r.keep("reported", []byte(strings.Join(append(said, reason), "\n")+"\n"))}
+	errs := []error{err, r.Console("firstboot: failed: " + reason), r.keep("reported", []byte(strings.Join(append(said, timeless(reason)), "\n")+"\n"))}
 	return true, errors.Join(append(errs, r.attributes(ctx, "failed", reason))...)
 }
 
@@ -203,6 +204,12 @@ func (r Reporter) attributes(ctx context.Context, state, report string) error {
 	}
 	return r.Guest(ctx, Namespace, "report", report)
 }
+
+// passing is what differs in a reason from one attempt to the next though the
+// reason is the same: what the clock reads, and how long something has been so.
+var passing = regexp.MustCompile(`clock reads [0-9TZ:+.-]+|, [0-9a-z. ]+ ago\b`)
+
+func timeless(reason string) string { return passing.ReplaceAllString(reason, "…") }
 
 // OneLine makes a reason fit for a line of a console: one line, printable, of
 // bounded length, and without what looks like a private key.

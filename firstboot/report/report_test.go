@@ -28,6 +28,8 @@ func desk(t *testing.T) (r Reporter, lines, attributes *[]string) {
 func TestFailedSaysEachReasonOnce(t *testing.T) {
 	t.Parallel()
 	r, lines, attributes := desk(t)
+	// Time passes between two attempts; that makes no new reason.
+	const expired = "metadata key kubelet-certificate: the certificate expired at 2026-01-02T00:00:00Z"
 	for _, test := range []struct {
 		reason string
 		want   bool
@@ -37,19 +39,24 @@ func TestFailedSaysEachReasonOnce(t *testing.T) {
 		{"writing files: no space left on device\nsecond line", true},
 		{"metadata key pod-cidr: is missing", false},
 		{"writing files: no space left on device second line", false},
+		{expired + ", 59s ago: this machine's clock reads 2026-01-02T00:00:59Z", true},
+		{expired + ", 1m9s ago: this machine's clock reads 2026-01-02T00:01:09Z", false},
+		{expired + ", 1 day ago: this machine's clock reads 2026-01-03T00:00:00Z", false},
 	} {
 		isNew, err := r.Failed(t.Context(), test.reason)
 		if isNew != test.want || err != nil {
 			t.Errorf("Failed(%q) = %t, %v; want %t", test.reason, isNew, err, test.want)
 		}
 	}
-	want := []string{"firstboot: failed: metadata key pod-cidr: is missing", "firstboot: failed: writing files: no space left on device second line"}
+	want := []string{"firstboot: failed: metadata key pod-cidr: is missing", "firstboot: failed: writing files: no space left on device second line",
+		"firstboot: failed: " + expired + ", 59s ago: this machine's clock reads 2026-01-02T00:00:59Z"}
 	if diff := cmp.Diff(want, *lines); diff != "" {
 		t.Errorf("the console (-want +got):\n%s", diff)
 	}
 	want = []string{
 		"firstboot/state=failed", "firstboot/report=metadata key pod-cidr: is missing",
-		"firstboot/state=failed", "firstboot/report=writing files: no space left on device second line"}
+		"firstboot/state=failed", "firstboot/report=writing files: no space left on device second line",
+		"firstboot/state=failed", "firstboot/report=" + expired + ", 59s ago: this machine's clock reads 2026-01-02T00:00:59Z"}
 	if diff := cmp.Diff(want, *attributes); diff != "" {
 		t.Errorf("guest attributes (-want +got):\n%s", diff)
 	}
