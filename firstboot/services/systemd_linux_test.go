@@ -55,6 +55,7 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 echo 0123456789abcdef0123456789abcdef >etc/machine-id
 pivot_root . old
 umount -l /old
+for d in old tmp var; do [ -z "$(ls /$d)" ]; done
 BAKE_TEST_RELAY=/run /relay -test.run='^TestRelay$' &
 exec env -i container=test PATH=/usr/sbin:/usr/bin SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=/etc/systemd/system \
   /usr/lib/systemd/systemd --system --unit=test.target`
