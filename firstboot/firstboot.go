@@ -330,6 +330,9 @@ func (r *run) write(node *config.Node) error {
 	if err := r.pending(plan); err != nil {
 		return err
 	}
+	if len(plan) > 0 {
+		r.logf("writing %d files", len(plan))
+	}
 	if _, err := files.Apply(r.Root, want, r.wrote); err != nil {
 		return err
 	}

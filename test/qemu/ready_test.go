@@ -139,10 +139,7 @@ func (w *worker) toReady(s *site, nodes <-chan nodeEvent, name string) milestone
 	timeout := time.After(8 * time.Minute)
 	for m["Ready"] == 0 {
 		select {
-		case e, ok := <-nodes:
-			if !ok {
-				s.t.Fatal("the API server ended the watch")
-			}
+		case e := <-nodes:
 			at := e.at.Sub(w.Started).Seconds()
 			if m["registered"] == 0 {
 				m["registered"] = at
@@ -246,7 +243,7 @@ type nodeEvent struct {
 }
 
 // watchNode tells of every change of a node until the test ends. It asks once
-// and leaves the processors to the machine.
+// and leaves the processors to the machine; where the answer ends it asks again.
 func (s *site) watchNode() <-chan nodeEvent {
 	s.t.Helper()
 	cert, key, err := s.ca.Issue(node.IssueConfig{CommonName: "admin", Organizations: []string{"system:masters"}, Client: true, Now: time.Now()})
@@ -260,33 +257,54 @@ func (s *site) watchNode() <-chan nodeEvent {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.ca.Certificate())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
 	local := strings.Replace(s.URL(), cluster.Address, "127.0.0.1", 1)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, local+"/api/v1/nodes?watch=true&timeoutSeconds=1200", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		s.t.Fatalf("watching nodes: %s", response.Status)
-	}
-	events := make(chan nodeEvent, 1000)
+	ctx, cancel := context.WithCancel(context.Background())
+	events, done := make(chan nodeEvent, 1000), make(chan struct{})
+	s.t.Cleanup(func() {
+		cancel()
+		transport.CloseIdleConnections()
+		<-done
+	})
 	go func() {
-		defer close(events)
-		defer response.Body.Close()
-		for decoder := json.NewDecoder(response.Body); ; {
-			var e struct{ Object nodeStatus }
-			if decoder.Decode(&e) != nil {
-				return
+		defer close(done)
+		for ctx.Err() == nil {
+			err := watch(ctx, &http.Client{Transport: transport}, local+"/api/v1/nodes?watch=true&timeoutSeconds=1200", events)
+			if ctx.Err() == nil {
+				s.t.Logf("watching nodes: %v", err)
+				time.Sleep(100 * time.Millisecond)
 			}
-			events <- nodeEvent{time.Now(), e.Object.ready()}
 		}
 	}()
 	return events
+}
+
+// watch sends an event for each that url answers with.
+func watch(ctx context.Context, client *http.Client, url string, events chan<- nodeEvent) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	for decoder := json.NewDecoder(response.Body); ; {
+		var e struct{ Object nodeStatus }
+		if err := decoder.Decode(&e); err != nil {
+			return err
+		}
+		if e.Object.Metadata.Name != "" {
+			select {
+			case events <- nodeEvent{time.Now(), e.Object.ready()}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
 }
 
 // waitForIdle waits until the host's processors have nothing much to do, for at
