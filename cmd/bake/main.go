@@ -100,6 +100,8 @@ give the same bytes.
 
   bake lock  --versions versions.yaml   resolve the OS packages, once
   bake image --versions versions.yaml   make the image
+  bake node  worker-0 --server URL ...  make a worker's metadata
+  bake run   IMAGE --metadata DIR       try both in QEMU
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 130 interrupted.`,
