@@ -293,7 +293,9 @@ func nodesVersion(ctx context.Context, client *http.Client, base string) (string
 		return "", err
 	}
 	defer body.Close()
-	var list struct{ Metadata struct{ ResourceVersion string } }
+	var list struct {
+		Metadata struct{ ResourceVersion string }
+	}
 	err = json.NewDecoder(body).Decode(&list)
 	return list.Metadata.ResourceVersion, err
 }
