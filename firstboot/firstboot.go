@@ -92,7 +92,6 @@ type run struct {
 	Config
 	client   *metadata.Client
 	reporter report.Reporter
-	units    Units
 	state    report.State
 	image    config.Image
 }
@@ -151,10 +150,6 @@ func (r *run) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.units, err = r.Units(ctx); err != nil {
-		return err
-	}
-	defer r.units.Close()
 	if err := r.early(ctx, recovered); err != nil {
 		return err
 	}
@@ -261,7 +256,14 @@ func (r *run) early(ctx context.Context, recovered bool) error {
 	if recovered && r.configured() {
 		units = append(units, services.Unit{Name: "kubelet.service", Restart: true}, services.Unit{Name: "kube-proxy.service", Restart: true}, services.Unit{Name: healthUnit, Restart: true})
 	}
-	jobs, err := r.units.Start(ctx, units)
+	// No connection stays open while metadata are awaited: it would be woken by
+	// everything that systemd does meanwhile.
+	manager, err := r.Units(ctx)
+	if err != nil {
+		return err
+	}
+	jobs, err := manager.Start(ctx, units)
+	manager.Close()
 	r.logJobs(jobs)
 	if err != nil {
 		return err
@@ -371,7 +373,12 @@ func (r *run) pending(changes []files.Change) error {
 // start makes systemd start the node's units, and restart those whose files
 // have changed.
 func (r *run) start(ctx context.Context, node *config.Node) error {
-	result, err := r.units.Apply(ctx, unitsFor(node, r.state.Pending))
+	manager, err := r.Units(ctx)
+	if err != nil {
+		return err
+	}
+	defer manager.Close()
+	result, err := manager.Apply(ctx, unitsFor(node, r.state.Pending))
 	r.logJobs(result.Jobs)
 	if err != nil {
 		return err
@@ -394,7 +401,7 @@ func (r *run) start(ctx context.Context, node *config.Node) error {
 	if err := r.reporter.Keep(r.state); err != nil {
 		return err
 	}
-	result, err = r.units.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: anew}})
+	result, err = manager.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: anew}})
 	r.wantReload(result)
 	return err
 }

@@ -10,6 +10,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -53,7 +54,6 @@ type Manager struct {
 // is asked in which order.
 type bus interface {
 	ListUnitsByNamesContext(ctx context.Context, units []string) ([]systemd.UnitStatus, error)
-	GetUnitPropertyContext(ctx context.Context, unit, property string) (*systemd.Property, error)
 	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	RestartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	ResetFailedUnitContext(ctx context.Context, name string) error
@@ -65,25 +65,30 @@ type bus interface {
 // Dial connects to the systemd that runs this machine. Close the Manager.
 func Dial(ctx context.Context) (*Manager, error) { return dial(ctx, socket) }
 
-// dial does what systemd.NewSystemdConnectionContext does, which knows one
-// path only.
+// dial does what systemd.NewSystemdConnectionContext does, without signals and
+// at any path. go-systemd wants a second connection for the signals that end
+// jobs; nobody waits for a job, and one is enough.
 func dial(ctx context.Context, path string) (*Manager, error) {
-	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
-		conn, err := dbus.Dial("unix:path="+path, dbus.WithContext(ctx))
-		if err != nil {
-			return nil, err
-		}
-		// There is no bus to say Hello to: the other end is systemd itself.
-		if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return conn, nil
-	})
+	var dialer net.Dialer
+	stream, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to systemd at %s: %w", path, err)
 	}
-	return &Manager{conn: conn}, nil
+	conn, err := dbus.NewConn(newQuietConn(stream), dbus.WithContext(ctx))
+	if err == nil {
+		// There is no bus to say Hello to: the other end is systemd itself.
+		err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))})
+	}
+	if err != nil {
+		stream.Close()
+		return nil, fmt.Errorf("connecting to systemd at %s: %w", path, err)
+	}
+	manager, err := systemd.NewConnection(func() (*dbus.Conn, error) { return conn, nil })
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("connecting to systemd at %s: %w", path, err)
+	}
+	return &Manager{conn: manager}, nil
 }
 
 // Close ends the connection.
@@ -97,13 +102,8 @@ func (m *Manager) Close() { m.conn.Close() }
 // multi-user.target.wants, and so the node's services do not wait for it.
 // Neither does it need a daemon-reload, which costs seconds of generators on a
 // slow machine while systemd does nothing else; Result says when one is due.
-// The exception is a unit whose own files changed since systemd read them
-// (its property NeedDaemonReload): starting it would run what it was.
 func (m *Manager) Apply(ctx context.Context, units []Unit) (Result, error) {
 	var result Result
-	if err := m.refresh(ctx, units); err != nil {
-		return result, err
-	}
 	jobs, err := m.Start(ctx, units)
 	result.Jobs = jobs
 	if err != nil {
@@ -159,20 +159,6 @@ func (m *Manager) Start(ctx context.Context, units []Unit) ([]Job, error) {
 func (m *Manager) Reload(ctx context.Context) error {
 	if err := m.conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("reloading systemd: %w", err)
-	}
-	return nil
-}
-
-// refresh reloads systemd where what it knows of a unit is out of date.
-func (m *Manager) refresh(ctx context.Context, units []Unit) error {
-	for _, u := range units {
-		p, err := m.conn.GetUnitPropertyContext(ctx, u.Name, "NeedDaemonReload")
-		if err != nil {
-			return fmt.Errorf("asking for %s: %w", u.Name, err)
-		}
-		if p.Value.Value() == true {
-			return m.Reload(ctx)
-		}
 	}
 	return nil
 }

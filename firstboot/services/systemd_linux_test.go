@@ -303,23 +303,6 @@ func TestApply(t *testing.T) {
 	}
 }
 
-func TestApplyReadsUnitsThatChanged(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, map[string]string{"a.service": service("ExecStart=/bin/sleep infinity")})
-	m.apply(Unit{Name: "a.service"})
-	m.await("a.service", "active/running")
-	m.write("units/a.service", service("ExecStart=/bin/sleep infinity", "OOMScoreAdjust=-7"))
-	// systemd compares the files' times, at the resolution of the file system.
-	later := time.Now().Add(time.Second)
-	if err := os.Chtimes(filepath.Join(m.dir, "units/a.service"), later, later); err != nil {
-		t.Fatal(err)
-	}
-	m.apply(Unit{Name: "a.service", Restart: true})
-	if got := m.property("a.service", "OOMScoreAdjust"); got != int32(-7) {
-		t.Errorf("OOMScoreAdjust = %v; want -7, as the unit says now", got)
-	}
-}
-
 func TestApplyNamesUnitsThatAreNotThere(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, map[string]string{
