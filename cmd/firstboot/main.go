@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -46,7 +47,9 @@ var errUsage = errors.New("see firstboot --help")
 
 func main() {
 	// It runs for a moment or waits, beside a node that starts: collecting
-	// garbage earlier than this is time taken from that.
+	// garbage earlier than this is time taken from that, and so are threads
+	// that look for work on a second processor.
+	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
