@@ -29,6 +29,7 @@ func TestWorker(t *testing.T) {
 	w.waitFor(`Secure boot enabled`, 3*time.Minute)
 	report := w.becomesReady(s)
 	save(t, "ready.json", report)
+	save(t, "nodes", s.kubectl("get", "nodes", "-o", "wide"))
 	if got, ok := w.metadata.GuestAttribute("firstboot", "state"); !ok || got != "ready" {
 		t.Errorf("guest attribute firstboot/state = %q; want ready", got)
 	}
