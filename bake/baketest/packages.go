@@ -31,6 +31,7 @@ func packages() []*Package {
 		{Name: "shell", Version: "0.5", Fields: "Essential: yes\n", Files: []File{
 			{Path: "usr/bin/sh", Mode: 0o755, Content: string(noise("sh", 100_000))},
 			{Path: "usr/bin/sync", Mode: 0o755, Content: "sync"},
+			{Path: "usr/sbin/nft", Mode: 0o755, Content: "nft"},
 		}},
 		{Name: "linux-image-amd64", Version: "6.12.1-1", Fields: "Depends: linux-image-" + KernelVersion + " (= 6.12.1-1)\n"},
 		{Name: "linux-image-" + KernelVersion, Version: "6.12.1-1", Files: []File{
