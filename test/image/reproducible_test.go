@@ -21,7 +21,7 @@ const nobody = 65534
 
 // large are the components whose builds are taken from the first store: each
 // takes minutes. All others are built from scratch.
-var large = map[string]bool{"kubelet": true, "kube-proxy": true, "kubectl": true, "containerd": true}
+var large = map[string]bool{"kubelet": true, "kube-proxy": true, "kubectl": true, "containerd": true, "crictl": true}
 
 // TestAnotherUserBakesTheSameBytes bakes the image again as an unprivileged
 // user, in another directory, into an empty store, with another time zone,
