@@ -121,6 +121,10 @@ func bootToReady(s *site, columns map[string][]milestones, name string, o option
 	nodes := s.watchNode()
 	w := boot(s.t, o)
 	columns[name] = append(columns[name], w.toReady(s, nodes, name))
+	// GRUB waits ten seconds for a key after an error of its own.
+	if strings.Contains(w.Console.String(), "Press any key") {
+		s.t.Errorf("%s: GRUB found an error in its configuration", name)
+	}
 	w.shutDown()
 
 	s.kubectl("delete", "node", "worker-0")
