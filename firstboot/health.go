@@ -45,6 +45,9 @@ type HealthConfig struct {
 	// Settled is how long a healthy node waits for firstboot, which a boot with
 	// an earlier configuration does not need; 15 s where 0.
 	Settled time.Duration
+	// Rest is how long systemd is left alone after the node became healthy, before
+	// it reads its files anew; 30 s where 0.
+	Rest time.Duration
 
 	// RuntimeInfo returns what `crictl info` prints, or an error that is
 	// fs.ErrNotExist in an image without crictl; nil runs it.
@@ -71,6 +74,9 @@ func (c HealthConfig) withDefaults() HealthConfig {
 	}
 	if c.Settled == 0 {
 		c.Settled = 15 * time.Second
+	}
+	if c.Rest == 0 {
+		c.Rest = 30 * time.Second
 	}
 	if c.RuntimeInfo == nil {
 		c.RuntimeInfo = runtimeInfo
@@ -186,8 +192,15 @@ func (h *health) ready(ctx context.Context) error {
 	h.logReport(err)
 	h.Status("the node is healthy")
 
-	// Now there is time for it, see services.Result. The next boot needs none.
-	if err := h.reporter.Reload(func() error { return h.Reload(ctx) }); err != nil {
+	// See services.Result. Not at once: kubelet is registering the node. Where
+	// this is stopped before, the next boot needs no reload.
+	err = h.reporter.Reload(func() error {
+		if !sleep(ctx, h.Rest) {
+			return nil
+		}
+		return h.Reload(ctx)
+	})
+	if err != nil {
 		fmt.Fprintf(h.Log, "firstboot: %v\n", err)
 	}
 	return nil

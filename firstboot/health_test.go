@@ -43,6 +43,7 @@ func patient(t *testing.T) (c HealthConfig, console *[]string, reloads *int) {
 		},
 		Socket:      filepath.Join(t.TempDir(), "containerd.sock"),
 		RuntimeInfo: func(context.Context) ([]byte, error) { return []byte(ready), nil },
+		Rest:        time.Millisecond,
 		Reload:      func(context.Context) error { *reloads++; return nil },
 	}
 	listener, err := net.Listen("unix", c.Socket)
