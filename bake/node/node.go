@@ -26,33 +26,15 @@ import (
 	"github.com/nodebake/bake/firstboot/pki"
 )
 
-// The metadata keys; see docs/metadata.md.
-const (
-	keyPodCIDR             = "pod-cidr"
-	keyCA                  = "kubernetes-ca"
-	keyCertificate         = "kubelet-certificate"
-	keyKey                 = "kubelet-key"
-	keyKubeletKubeconfig   = "kubelet-kubeconfig"
-	keyProxyKubeconfig     = "kube-proxy-kubeconfig"
-	keyBootstrapKubeconfig = "bootstrap-kubeconfig"
-	keyClusterCIDR         = "cluster-cidr"
-	keyClusterDNS          = "cluster-dns"
-	keyClusterDomain       = "cluster-domain"
-	keyMTU                 = "mtu"
-
-	// secretSuffix makes a key whose value names a Secret Manager version.
-	secretSuffix = "-secret"
-)
-
 // keys are all of them.
 func keys() []string {
-	return []string{keyPodCIDR, keyCA, keyCertificate, keyKey, keyKubeletKubeconfig, keyProxyKubeconfig,
-		keyBootstrapKubeconfig, keyClusterCIDR, keyClusterDNS, keyClusterDomain, keyMTU}
+	return []string{config.KeyPodCIDR, config.KeyCA, config.KeyKubeletCertificate, config.KeyKubeletKey, config.KeyKubeletKubeconfig, config.KeyProxyKubeconfig,
+		config.KeyBootstrapKubeconfig, config.KeyClusterCIDR, config.KeyClusterDNS, config.KeyClusterDomain, config.KeyMTU}
 }
 
 // secretKeys are those whose values let their reader act as the node.
 func secretKeys() []string {
-	return []string{keyKey, keyKubeletKubeconfig, keyProxyKubeconfig, keyBootstrapKubeconfig}
+	return []string{config.KeyKubeletKey, config.KeyKubeletKubeconfig, config.KeyProxyKubeconfig, config.KeyBootstrapKubeconfig}
 }
 
 // Config describes one worker.
@@ -137,20 +119,20 @@ func New(c Config) (map[string][]byte, error) {
 	host := c.Host()
 	ca := c.CA.CertificatePEM()
 	values := map[string][]byte{
-		keyPodCIDR: line(c.PodCIDR.String()),
-		keyCA:      ca,
+		config.KeyPodCIDR: line(c.PodCIDR.String()),
+		config.KeyCA:      ca,
 	}
 	if c.ClusterCIDR.IsValid() {
-		values[keyClusterCIDR] = line(c.ClusterCIDR.String())
+		values[config.KeyClusterCIDR] = line(c.ClusterCIDR.String())
 	}
 	if c.ClusterDNS.IsValid() {
-		values[keyClusterDNS] = line(c.ClusterDNS.String())
+		values[config.KeyClusterDNS] = line(c.ClusterDNS.String())
 	}
 	if c.ClusterDomain != "" {
-		values[keyClusterDomain] = line(trimDot(c.ClusterDomain))
+		values[config.KeyClusterDomain] = line(trimDot(c.ClusterDomain))
 	}
 	if c.MTU != 0 {
-		values[keyMTU] = line(strconv.Itoa(c.MTU))
+		values[config.KeyMTU] = line(strconv.Itoa(c.MTU))
 	}
 
 	// kube-proxy's identity is the same on every node, and each gets a key of its own.
@@ -164,13 +146,13 @@ func New(c Config) (map[string][]byte, error) {
 		return fail(err)
 	}
 	proxy := Kubeconfig{Server: c.Server, CA: ca, User: "system:kube-proxy", Certificate: certificate, Key: key}
-	if values[keyProxyKubeconfig], err = proxy.Encode(); err != nil {
+	if values[config.KeyProxyKubeconfig], err = proxy.Encode(); err != nil {
 		return fail(err)
 	}
 
 	if c.BootstrapToken != "" {
 		bootstrap := Kubeconfig{Server: c.Server, CA: ca, User: "kubelet-bootstrap", Token: c.BootstrapToken}
-		if values[keyBootstrapKubeconfig], err = bootstrap.Encode(); err != nil {
+		if values[config.KeyBootstrapKubeconfig], err = bootstrap.Encode(); err != nil {
 			return fail(err)
 		}
 	} else {
@@ -187,9 +169,9 @@ func New(c Config) (map[string][]byte, error) {
 		if err != nil {
 			return fail(err)
 		}
-		values[keyCertificate], values[keyKey] = certificate, key
+		values[config.KeyKubeletCertificate], values[config.KeyKubeletKey] = certificate, key
 		kubelet := Kubeconfig{Server: c.Server, CA: ca, User: "system:node:" + host, Certificate: certificate, Key: key}
-		if values[keyKubeletKubeconfig], err = kubelet.Encode(); err != nil {
+		if values[config.KeyKubeletKubeconfig], err = kubelet.Encode(); err != nil {
 			return fail(err)
 		}
 	}
@@ -326,7 +308,7 @@ func checkDNSName(name string) error {
 func sorted(values map[string][]byte) []string {
 	var names []string
 	for _, key := range keys() {
-		for _, name := range []string{key, key + secretSuffix} {
+		for _, name := range []string{key, key + config.SecretSuffix} {
 			if _, ok := values[name]; ok {
 				names = append(names, name)
 			}
@@ -347,7 +329,7 @@ func UseSecrets(values map[string][]byte, instance, project string) (public, sec
 	for key, value := range values {
 		if slices.Contains(secretKeys(), key) {
 			secrets[key] = value
-			public[key+secretSuffix] = line("projects/" + project + "/secrets/" + secretName(instance, key) + "/versions/latest")
+			public[key+config.SecretSuffix] = line("projects/" + project + "/secrets/" + secretName(instance, key) + "/versions/latest")
 		} else {
 			public[key] = value
 		}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/firstboot/config"
 )
 
 // The names of a CA's files: the guide's, and kubeadm's in /etc/kubernetes/pki.
@@ -81,7 +83,7 @@ func SecretFile(dir, key string) string { return filepath.Join(dir, secretsDir, 
 func Present(dir string) ([]string, error) {
 	var found []string
 	for _, key := range keys() {
-		for _, path := range []string{filepath.Join(dir, key), filepath.Join(dir, key+secretSuffix), SecretFile(dir, key)} {
+		for _, path := range []string{filepath.Join(dir, key), filepath.Join(dir, key+config.SecretSuffix), SecretFile(dir, key)} {
 			switch _, err := os.Lstat(path); {
 			case err == nil:
 				found = append(found, path)

@@ -175,7 +175,7 @@ func (n *Node) setNetwork(vs values) *ValueError {
 		n.IP, _ = netip.ParseAddr(nics[0].IP)
 	}
 
-	cluster, err := vs.get(keyClusterCIDR)
+	cluster, err := vs.get(KeyClusterCIDR)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (n *Node) setNetwork(vs values) *ValueError {
 		return err
 	}
 
-	pod, err := vs.get(keyPodCIDR)
+	pod, err := vs.get(KeyPodCIDR)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (n *Node) setNetwork(vs values) *ValueError {
 	case n.PodCIDR.Bits() < n.ClusterCIDR.Bits() || !n.ClusterCIDR.Contains(n.PodCIDR.Addr()):
 		return pod.errorf("", "%s is not within cluster-cidr, %s%s", n.PodCIDR, n.ClusterCIDR, byDefault)
 	case n.IP.IsValid() && n.PodCIDR.Contains(n.IP):
-		return pod.errorf(example(keyPodCIDR), "%s holds the instance's own address, %s: pods need a range of their own", n.PodCIDR, n.IP)
+		return pod.errorf(example(KeyPodCIDR), "%s holds the instance's own address, %s: pods need a range of their own", n.PodCIDR, n.IP)
 	}
 	return nil
 }
@@ -217,12 +217,12 @@ func (vs values) aliasRange() (value, *ValueError) {
 	}
 	switch len(aliases) {
 	case 0:
-		return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has no alias IP range to take in its place%s", vs.hint(keyPodCIDR))
+		return value{}, vs.missing(KeyPodCIDR, "is missing, and the instance's first network interface has no alias IP range to take in its place%s", vs.hint(KeyPodCIDR))
 	case 1:
 		return value{key: "instance/network-interfaces/0/ip-aliases/0", text: aliases[0], source: "taken because pod-cidr is missing"}, nil
 	}
-	return value{}, vs.missing(keyPodCIDR, "is missing, and the instance's first network interface has %d alias IP ranges (%s), of which one could be meant: set pod-cidr to it%s",
-		len(aliases), strings.Join(aliases, ", "), vs.hint(keyPodCIDR))
+	return value{}, vs.missing(KeyPodCIDR, "is missing, and the instance's first network interface has %d alias IP ranges (%s), of which one could be meant: set pod-cidr to it%s",
+		len(aliases), strings.Join(aliases, ", "), vs.hint(KeyPodCIDR))
 }
 
 // parseRange reads an IPv4 range between two sizes.
@@ -230,7 +230,7 @@ func parseRange(v value, widest, narrowest int) (netip.Prefix, *ValueError) {
 	text := strings.TrimSpace(v.text)
 	want := example(v.key)
 	if strings.Contains(v.key, "ip-aliases") {
-		want = example(keyPodCIDR)
+		want = example(KeyPodCIDR)
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -266,7 +266,7 @@ func isHost(a netip.Addr) bool {
 }
 
 func (n *Node) setDNS(vs values) *ValueError {
-	dns, err := vs.get(keyClusterDNS)
+	dns, err := vs.get(KeyClusterDNS)
 	if err != nil {
 		return err
 	}
@@ -278,16 +278,16 @@ func (n *Node) setDNS(vs values) *ValueError {
 	n.ClusterDNS, perr = netip.ParseAddr(text)
 	switch {
 	case perr != nil:
-		return dns.errorf(example(keyClusterDNS), "%s is no IP address", dns.quote())
+		return dns.errorf(example(KeyClusterDNS), "%s is no IP address", dns.quote())
 	case !n.ClusterDNS.Is4():
-		return dns.errorf(example(keyClusterDNS), "%s is IPv6; workers give pods IPv4 addresses only", dns.quote())
+		return dns.errorf(example(KeyClusterDNS), "%s is IPv6; workers give pods IPv4 addresses only", dns.quote())
 	case !isHost(n.ClusterDNS) && !n.ClusterDNS.IsLinkLocalUnicast(): // a cache on each node listens on such
-		return dns.errorf(example(keyClusterDNS), "%s is no address that a DNS service can have", dns.quote())
+		return dns.errorf(example(KeyClusterDNS), "%s is no address that a DNS service can have", dns.quote())
 	case n.PodCIDR.Contains(n.ClusterDNS):
 		return dns.errorf("", "%s is in this node's pod range, %s; it is the address of a service, from the range that the API server gives to services", n.ClusterDNS, n.PodCIDR)
 	}
 
-	domain, err := vs.get(keyClusterDomain)
+	domain, err := vs.get(KeyClusterDomain)
 	if err != nil {
 		return err
 	}
@@ -296,14 +296,14 @@ func (n *Node) setDNS(vs values) *ValueError {
 		n.ClusterDomain = strings.TrimSpace(domain.text)
 	}
 	if strings.HasSuffix(n.ClusterDomain, ".") {
-		return domain.errorf(example(keyClusterDomain), "%s ends in a dot", domain.quote())
+		return domain.errorf(example(KeyClusterDomain), "%s ends in a dot", domain.quote())
 	}
 	if len(n.ClusterDomain) > 253 {
-		return domain.errorf(example(keyClusterDomain), "has %d characters, and a domain has at most 253", len(n.ClusterDomain))
+		return domain.errorf(example(KeyClusterDomain), "has %d characters, and a domain has at most 253", len(n.ClusterDomain))
 	}
 	for i, label := range strings.Split(n.ClusterDomain, ".") {
 		if problem := checkLabel(label); problem != "" {
-			return domain.errorf(example(keyClusterDomain), "%s is no DNS name: label %d %s", domain.quote(), i+1, problem)
+			return domain.errorf(example(KeyClusterDomain), "%s is no DNS name: label %d %s", domain.quote(), i+1, problem)
 		}
 	}
 	return nil
@@ -314,7 +314,7 @@ func (n *Node) setMTU(vs values) *ValueError {
 	if nics := vs.metadata.Instance.NetworkInterfaces; len(nics) > 0 && nics[0].MTU != 0 {
 		nic.text, nic.source = strconv.Itoa(nics[0].MTU), "from the instance's network"
 	}
-	mtu, err := vs.get(keyMTU)
+	mtu, err := vs.get(KeyMTU)
 	if err != nil {
 		return err
 	}
@@ -326,9 +326,9 @@ func (n *Node) setMTU(vs values) *ValueError {
 	n.MTU, perr = strconv.Atoi(text)
 	switch {
 	case perr != nil || !isDigits(text):
-		return mtu.errorf(example(keyMTU), "%s is no number of bytes", mtu.quote())
+		return mtu.errorf(example(KeyMTU), "%s is no number of bytes", mtu.quote())
 	case n.MTU < minMTU || n.MTU > maxMTU:
-		return mtu.errorf(example(keyMTU), "%d is not between %d and %d", n.MTU, minMTU, maxMTU)
+		return mtu.errorf(example(KeyMTU), "%d is not between %d and %d", n.MTU, minMTU, maxMTU)
 	}
 	if of, err := strconv.Atoi(nic.text); err == nil && nic.given() && n.MTU > of {
 		return mtu.errorf(nic.text, "%d is more than the %d that the instance's network carries", n.MTU, of)

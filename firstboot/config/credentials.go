@@ -11,7 +11,7 @@ import (
 // belongs to it. What lies in the files is checked by package pki.
 func (n *Node) setCredentials(vs values) *ValueError {
 	got := map[string]value{}
-	for _, key := range []string{keyCA, keyProxyKubeconfig, keyCertificate, keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig} {
+	for _, key := range []string{KeyCA, KeyProxyKubeconfig, KeyKubeletCertificate, KeyKubeletKey, KeyKubeletKubeconfig, KeyBootstrapKubeconfig} {
 		v, err := vs.get(key)
 		if err != nil {
 			return err
@@ -22,33 +22,33 @@ func (n *Node) setCredentials(vs values) *ValueError {
 	}
 
 	var own, lacking []string
-	for _, key := range []string{keyCertificate, keyKey, keyKubeletKubeconfig} {
+	for _, key := range []string{KeyKubeletCertificate, KeyKubeletKey, KeyKubeletKubeconfig} {
 		if got[key].given() {
 			own = append(own, key)
 		} else {
 			lacking = append(lacking, key)
 		}
 	}
-	bootstrap := got[keyBootstrapKubeconfig]
+	bootstrap := got[KeyBootstrapKubeconfig]
 	switch {
 	case bootstrap.given() && len(own) > 0:
 		return bootstrap.errorf("", "%s given as well; a node has either credentials of its own or %s to ask for some: remove one of the two",
-			areKeys(own), keyBootstrapKubeconfig)
+			areKeys(own), KeyBootstrapKubeconfig)
 	case bootstrap.given():
 		n.Credentials = TLSBootstrap
 	case len(own) == 0:
 		// One line has to name all of them: nothing says which way was meant.
-		return vs.missing(keyCertificate, "is missing, as are %s and %s; a node needs these three, or %s in their place%s",
-			keyKey, keyKubeletKubeconfig, keyBootstrapKubeconfig, vs.hint(append(lacking, keyBootstrapKubeconfig)...))
+		return vs.missing(KeyKubeletCertificate, "is missing, as are %s and %s; a node needs these three, or %s in their place%s",
+			KeyKubeletKey, KeyKubeletKubeconfig, KeyBootstrapKubeconfig, vs.hint(append(lacking, KeyBootstrapKubeconfig)...))
 	case len(lacking) > 0:
 		return vs.missing(lacking[0], "is missing, while %s given; %s, %s and %s go together%s",
-			areKeys(own), keyCertificate, keyKey, keyKubeletKubeconfig, vs.hint(lacking...))
-	case got[keyKey].secret:
+			areKeys(own), KeyKubeletCertificate, KeyKubeletKey, KeyKubeletKubeconfig, vs.hint(lacking...))
+	case got[KeyKubeletKey].secret:
 		n.Credentials = FromSecretManager
 	default:
 		n.Credentials = FromMetadata
 	}
-	for _, key := range []string{keyCA, keyProxyKubeconfig} {
+	for _, key := range []string{KeyCA, KeyProxyKubeconfig} {
 		if !got[key].given() {
 			return vs.missing(key, "is missing%s", vs.hint(key))
 		}
@@ -56,11 +56,11 @@ func (n *Node) setCredentials(vs values) *ValueError {
 
 	n.files = pki.NodeFiles{
 		Host:                n.Name,
-		CA:                  []byte(got[keyCA].text),
-		Certificate:         []byte(got[keyCertificate].text),
-		Key:                 []byte(got[keyKey].text),
-		KubeletKubeconfig:   []byte(got[keyKubeletKubeconfig].text),
-		ProxyKubeconfig:     []byte(got[keyProxyKubeconfig].text),
+		CA:                  []byte(got[KeyCA].text),
+		Certificate:         []byte(got[KeyKubeletCertificate].text),
+		Key:                 []byte(got[KeyKubeletKey].text),
+		KubeletKubeconfig:   []byte(got[KeyKubeletKubeconfig].text),
+		ProxyKubeconfig:     []byte(got[KeyProxyKubeconfig].text),
 		BootstrapKubeconfig: []byte(bootstrap.text),
 	}
 	if n.IP.IsValid() {

@@ -11,36 +11,37 @@ import (
 
 // The metadata keys that a worker knows. docs/metadata.md describes them.
 const (
-	keyPodCIDR             = "pod-cidr"
-	keyCA                  = "kubernetes-ca"
-	keyCertificate         = "kubelet-certificate"
-	keyKey                 = "kubelet-key"
-	keyKubeletKubeconfig   = "kubelet-kubeconfig"
-	keyProxyKubeconfig     = "kube-proxy-kubeconfig"
-	keyBootstrapKubeconfig = "bootstrap-kubeconfig"
-	keyClusterCIDR         = "cluster-cidr"
-	keyClusterDNS          = "cluster-dns"
-	keyClusterDomain       = "cluster-domain"
-	keyMTU                 = "mtu"
+	KeyPodCIDR             = "pod-cidr"
+	KeyCA                  = "kubernetes-ca"
+	KeyKubeletCertificate  = "kubelet-certificate"
+	KeyKubeletKey          = "kubelet-key"
+	KeyKubeletKubeconfig   = "kubelet-kubeconfig"
+	KeyProxyKubeconfig     = "kube-proxy-kubeconfig"
+	KeyBootstrapKubeconfig = "bootstrap-kubeconfig"
+	KeyClusterCIDR         = "cluster-cidr"
+	KeyClusterDNS          = "cluster-dns"
+	KeyClusterDomain       = "cluster-domain"
+	KeyMTU                 = "mtu"
 
-	secretSuffix = "-secret"
+	// SecretSuffix makes a key whose value names a Secret Manager version.
+	SecretSuffix = "-secret"
 )
 
 // Keys returns every metadata key that a worker knows, sorted. Each can also be
 // given with the suffix -secret.
 func Keys() []string {
 	return []string{
-		keyBootstrapKubeconfig,
-		keyClusterCIDR,
-		keyClusterDNS,
-		keyClusterDomain,
-		keyProxyKubeconfig,
-		keyCertificate,
-		keyKey,
-		keyKubeletKubeconfig,
-		keyCA,
-		keyMTU,
-		keyPodCIDR,
+		KeyBootstrapKubeconfig,
+		KeyClusterCIDR,
+		KeyClusterDNS,
+		KeyClusterDomain,
+		KeyProxyKubeconfig,
+		KeyKubeletCertificate,
+		KeyKubeletKey,
+		KeyKubeletKubeconfig,
+		KeyCA,
+		KeyMTU,
+		KeyPodCIDR,
 	}
 }
 
@@ -76,13 +77,13 @@ func find(m *metadata.Metadata, key string) (value, *ValueError) {
 		source     string
 	}{{m.Instance.Attributes, "instance attribute"}, {m.Project.Attributes, "project attribute"}} {
 		text, plain := level.attributes[key]
-		name, secret := level.attributes[key+secretSuffix]
+		name, secret := level.attributes[key+SecretSuffix]
 		v := value{key: key, text: text, source: level.source}
 		switch {
 		case plain && secret:
-			return v, v.errorf("", "%s is given as well; remove one of the two", key+secretSuffix)
+			return v, v.errorf("", "%s is given as well; remove one of the two", key+SecretSuffix)
 		case secret:
-			return value{key: key + secretSuffix, text: strings.TrimSpace(name), source: level.source, secret: true}, nil
+			return value{key: key + SecretSuffix, text: strings.TrimSpace(name), source: level.source, secret: true}, nil
 		case plain:
 			return v, nil
 		}
@@ -209,7 +210,7 @@ func (vs values) doubts() []string {
 func (vs values) strangers() []string {
 	known := map[string]bool{}
 	for _, k := range Keys() {
-		known[k], known[k+secretSuffix] = true, true
+		known[k], known[k+SecretSuffix] = true, true
 	}
 	var names []string
 	for _, attributes := range []map[string]string{vs.metadata.Instance.Attributes, vs.metadata.Project.Attributes} {
@@ -276,19 +277,19 @@ func distance(a, b string) int {
 // example is a right value of a key, to show in errors.
 func example(key string) string {
 	switch key {
-	case keyPodCIDR:
+	case KeyPodCIDR:
 		return "10.200.0.0/24"
-	case keyClusterCIDR:
+	case KeyClusterCIDR:
 		return defaultClusterCIDR
-	case keyClusterDNS:
+	case KeyClusterDNS:
 		return defaultClusterDNS
-	case keyClusterDomain:
+	case KeyClusterDomain:
 		return defaultClusterDomain
-	case keyMTU:
+	case KeyMTU:
 		return "1460"
-	case keyCA, keyCertificate:
+	case KeyCA, KeyKubeletCertificate:
 		return "the text of a PEM file that begins with -----BEGIN CERTIFICATE-----"
-	case keyKey:
+	case KeyKubeletKey:
 		return "the text of a PEM file that begins with -----BEGIN PRIVATE KEY-----"
 	}
 	return "the text of a kubeconfig that begins with apiVersion: v1"
