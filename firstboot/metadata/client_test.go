@@ -3,9 +3,12 @@ package metadata_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -81,10 +84,16 @@ func (w *world) client(t *testing.T, c metadata.Config) *metadata.Client {
 	return metadata.New(c)
 }
 
-// closedPort is a URL at which nothing listens.
+// closedPort is a URL at which nothing listens. Where all of 127.0.0.0/8 is the
+// loopback, it is at an address of its own: a port of 127.0.0.1 that was just
+// closed may be the next that another test gets.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" {
+		host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
