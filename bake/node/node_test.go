@@ -382,24 +382,3 @@ func TestIssue(t *testing.T) {
 		t.Errorf("Issue by an expired CA = %v; want an error", err)
 	}
 }
-
-func TestKubectlReadsKubeconfigs(t *testing.T) {
-	t.Parallel()
-	kubectl, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Skip("there is no kubectl")
-	}
-	values, err := node.New(worker(newCA(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, values["kubelet-kubeconfig"], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", path, "config", "view", "--minify", "--output",
-		"jsonpath={.current-context} {.clusters[0].cluster.server} {.users[0].name}").CombinedOutput()
-	if got, want := string(out), "default https://10.240.0.10:6443 system:node:worker-0"; err != nil || got != want {
-		t.Errorf("kubectl config view = %q, %v; want %q", got, err, want)
-	}
-}

@@ -3,9 +3,6 @@ package pki_test
 import (
 	"encoding/base64"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -101,28 +98,6 @@ func TestBadKubeconfigs(t *testing.T) {
 	}
 }
 
-// TestKubectlReads shows that kubectl takes what is accepted here for the same.
-func TestKubectlReads(t *testing.T) {
-	t.Parallel()
-	kubectl, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Skip("there is no kubectl")
-	}
-	w := newWorld(t)
-	if err := pki.CheckNode(w.files); err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"kubelet": w.files.KubeletKubeconfig, "kube-proxy": w.files.ProxyKubeconfig, "bootstrap": w.files.BootstrapKubeconfig} {
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", path, "config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server} {.users[0].name}").CombinedOutput()
-		if got, want := string(out), "https://203.0.113.5:6443 someone"; err != nil || got != want {
-			t.Errorf("kubectl config view of %s = %q, %v; want %q", name, got, err, want)
-		}
-	}
-}
 
 func FuzzKubeconfig(f *testing.F) {
 	w := newWorld(f)
