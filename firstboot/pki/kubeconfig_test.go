@@ -98,7 +98,6 @@ func TestBadKubeconfigs(t *testing.T) {
 	}
 }
 
-
 func FuzzKubeconfig(f *testing.F) {
 	w := newWorld(f)
 	f.Add(string(w.files.KubeletKubeconfig))
