@@ -44,7 +44,7 @@ after() {
     echo "PARTUUID=$ESP_PARTUUID /boot/efi vfat defaults,umask=077 0 2"
   } | write 644 /etc/fstab
   mkdir -p "$root/boot/efi"
-  # files/etc/apt/sources.list.d/debian.sources, with the addresses in place of
+  # files/etc/apt/sources.list.d/debian.sources, with addresses of nobody in place of
   # the list of mirrors that they are in there
   rm -f "$root/etc/apt/sources.list" "$root/etc/apt/apt.conf.d/99mmdebstrap"
   {
