@@ -42,6 +42,9 @@ type Config struct {
 	Arch       manifest.Arch //
 	Cache      string        // directory of the store
 
+	Mirror  string // directory or URL that `bake mirror` made, asked before everything else; "": none
+	Offline bool   // nothing but Mirror is asked
+
 	Mirrors []string // Debian mirrors, before those of the host (see debian.Mirrors)
 	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
 	Keyring []byte   // armored keys that sign the mirrors' indices, for archives other than Debian's own; nil: Debian's
@@ -49,6 +52,8 @@ type Config struct {
 	Origin       source.Origin // of every component; "" chooses, see source.Config
 	BuildMissing bool          // build components whose release can't be reached
 	Env          []string      // for the go command and the C compiler: os.Environ()
+
+	Sign string // file of the private key that signs what is made; "": nothing is signed
 
 	Out    string // directory that the image goes to
 	Format Format // TarGz where empty

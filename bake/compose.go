@@ -66,6 +66,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	for _, c := range parts.Components {
 		config.Components = append(config.Components, rootfs.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), Pack: c.Pack})
 	}
+	config.Images = preloaded(parts.Images)
 	if config.Requested, err = b.requested(); err != nil {
 		return nil, err
 	}
@@ -76,6 +77,13 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	config.Extra = []tree.Entry{
 		file(firstbootPath, 0o755, firstboot),
 		file(recordPath, 0o644, inside.Bytes()),
+	}
+	for _, more := range []func(*bom.Image, *source.Parts) ([]tree.Entry, error){b.recordedInputs, b.billInside} {
+		entries, err := more(record, parts)
+		if err != nil {
+			return nil, err
+		}
+		config.Extra = append(config.Extra, entries...)
 	}
 	if sources := b.versions.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
@@ -146,6 +154,7 @@ func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string,
 	if n := b.versions.Node; n != nil {
 		record.Node = bom.Node{RuntimeType: n.RuntimeType, CgroupDriver: n.CgroupDriver}
 	}
+	record.Images, record.Node.SandboxImage = recordImages(parts.Images)
 	var packages []manifest.LockedPackage
 	for _, p := range parts.Packages {
 		packages = append(packages, p.LockedPackage)

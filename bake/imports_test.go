@@ -39,7 +39,7 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
 		{"bake/baketest", []string{"bake", "bake/manifest", "units"}, "a world for tests"},
 
@@ -54,6 +54,9 @@ func rules() []rule {
 		{"bake/source/release", []string{"bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
 		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
+		{"bake/source/oci", []string{"bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
+		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
+
 		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},
 		{"bake/image/rootfs/**", []string{"bake/image/rootfs/*", "bake/manifest", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
@@ -65,6 +68,7 @@ func rules() []rule {
 		{"bake/image/fat", []string{"bake/image/extent", "bake/tree"}, "a format"},
 		{"bake/image/gpt", []string{"bake/image/extent", "bake/tree"}, "a format"},
 		{"bake/image/cpio", []string{"bake/tree"}, "a format"},
+		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
 
 		{"bake/bom", []string{"bake/manifest", "bake/tree"}, "a record"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},

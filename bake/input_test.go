@@ -98,7 +98,7 @@ func TestBadInput(t *testing.T) {
 		// Packages.
 		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
 			"superseded", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
-				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)"}},
+				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --debian-mirror)"}},
 		{"package and release are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(w.Package("tool").Pool())
 			w.Remove(baketest.ContainerdRelease)
@@ -115,7 +115,7 @@ func TestBadInput(t *testing.T) {
 			w.Remove(w.Package("tool").Pool())
 		}, "failed", []string{"404 Not Found", "connection refused"}},
 		{"no mirror", func(t *testing.T, c *bake.Config) { c.Mirrors = nil },
-			"failed", []string{"no mirror of archive debian is known", "give --mirror debian=URL"}},
+			"failed", []string{"no mirror of archive debian is known", "give --debian-mirror debian=URL"}},
 		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{"ftp://mirror.example"} },
 			"input", []string{"mirror \"ftp://mirror.example\": it is not a URL of http:// or https://"}},
 		{"mirror has a shorter file", func(t *testing.T, c *bake.Config) { w.Serve(w.Package("tool").Pool(), []byte("<html>")) },

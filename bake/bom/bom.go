@@ -30,11 +30,12 @@ type Image struct {
 	Disk   Disk          `json:"disk,omitzero"`  // likewise
 	Inputs Inputs        `json:"inputs"`
 
-	KernelArguments []string    `json:"kernelArguments"`
-	Node            Node        `json:"node,omitzero"`   // as the versions file has it
-	Components      []Component `json:"components"`      // in the versions file's order
-	Packages        []Package   `json:"packages"`        // sorted by name
-	Files           []Entry     `json:"files,omitempty"` // every file of the root file system, in tree order; absent inside
+	KernelArguments []string         `json:"kernelArguments"`
+	Node            Node             `json:"node,omitzero"`    // as the versions file has it
+	Components      []Component      `json:"components"`       // in the versions file's order
+	Images          []ContainerImage `json:"images,omitempty"` // in the versions file's order
+	Packages        []Package        `json:"packages"`         // sorted by name
+	Files           []Entry          `json:"files,omitempty"`  // every file of the root file system, in tree order; absent inside
 }
 
 // File is what was written.
@@ -72,8 +73,25 @@ type Inputs struct {
 // Node is what containerd and kubelet are to be configured with; firstboot reads
 // it from the record inside the image.
 type Node struct {
-	RuntimeType  string `json:"runtimeType"`  // containerd's: "io.containerd.runc.v2"
-	CgroupDriver string `json:"cgroupDriver"` // of both: "systemd" or "cgroupfs"
+	RuntimeType  string `json:"runtimeType"`            // containerd's: "io.containerd.runc.v2"
+	CgroupDriver string `json:"cgroupDriver"`           // of both: "systemd" or "cgroupfs"
+	SandboxImage string `json:"sandboxImage,omitempty"` // that is baked in: "registry.k8s.io/pause:3.10.2"
+}
+
+// ContainerImage is a container image that containerd has before it starts for
+// the first time.
+type ContainerImage struct {
+	Name      string `json:"name"`                // "pause"
+	Reference string `json:"reference"`           // that pods name it by: "registry.k8s.io/pause:3.10.2", or of our own where it was assembled
+	Origin    string `json:"origin"`              // "release": from the registry; "source": assembled by bake
+	From      string `json:"from"`                // "registry.k8s.io/pause@sha256:...", module@version, or "bake's program pause"
+	Toolchain string `json:"toolchain,omitempty"` // source: what built it
+
+	Digest   manifest.Sum   `json:"digest"`   // of what Reference names: an index or a manifest
+	Manifest manifest.Sum   `json:"manifest"` // of the manifest for the image's architecture
+	Config   manifest.Sum   `json:"config"`
+	Layers   []manifest.Sum `json:"layers"` // as they are stored, compressed or not
+	Size     int64          `json:"size"`   // bytes of all blobs
 }
 
 // Component is one component and how it came here.

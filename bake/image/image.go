@@ -1,6 +1,7 @@
 // Package image makes a disk of packs:
 //
 //	rootfs    packages, components and the definition become one tree
+//	containerd  container images as containerd stores them
 //	boot      the EFI system partition: boot loader, kernel, initramfs
 //	ext4 fat  file systems as lists of extents
 //	gpt disk  a whole disk as one such list
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/image/boot"
+	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/bake/image/disk"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/extent"
@@ -42,6 +44,7 @@ type Config struct {
 	Packages   []rootfs.Package
 	Requested  []string // names of packages that somebody asked for
 	Components []rootfs.Component
+	Images     []containerd.Image // that containerd is to have
 
 	Name    string // of the image: "k8s-worker-v1-36-3-amd64"
 	Version string // IMAGE_VERSION: "v1.36.3"
@@ -72,10 +75,14 @@ type Image struct {
 
 // Compose lays out the disk.
 func Compose(c Config) (*Image, error) {
+	store, err := containerd.Plan(c.Images, c.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("preparing containerd's store: %w", err)
+	}
 	root, err := rootfs.Compose(rootfs.Config{
 		Arch: c.Arch, Suite: c.Suite, Definition: c.Definition,
 		Packages: c.Packages, Requested: c.Requested, Components: c.Components,
-		Units: c.Units, Extra: c.Extra,
+		Units: c.Units, Extra: slices.Concat(c.Extra, store),
 		ImageID: c.Definition.Name, ImageVersion: c.Version,
 		Epoch: c.Epoch, Derive: c.Derive,
 	})

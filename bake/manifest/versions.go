@@ -7,6 +7,8 @@
 // aliases, merge keys or tags; numbers and truth values are not taken for text.
 package manifest
 
+import "strings"
+
 // Arch is an architecture by Debian's and Go's common name.
 type Arch string
 
@@ -22,8 +24,9 @@ type Versions struct {
 	Sum  Sum    // sha256 of its bytes, as the lock records it
 
 	OS         OS
-	Node       *NodeSettings // nil where the file has none; a file with kubelet and containerd has one
-	Components []Component   // in the file's order
+	Node       *NodeSettings    // nil where the file has none; a file with kubelet and containerd has one
+	Components []Component      // in the file's order
+	Images     []ContainerImage // in the file's order
 }
 
 // OS names the distribution that the root filesystem comes from.
@@ -111,6 +114,24 @@ type Package struct {
 	Suite string // "bullseye"
 	Files []File
 	Pos   Pos
+}
+
+// ContainerImage is a container image that is baked in, so that pods of it start
+// without a registry. Module and Program say what it can be assembled from where
+// the registry can't be reached; at most one of them is given.
+type ContainerImage struct {
+	Name      string  // "pause"
+	Reference string  // repository and tag, as pods name it: "registry.k8s.io/pause:3.10.2"
+	Digest    Sum     // SHA-256 of the index or manifest that the registry has
+	Sandbox   bool    // every pod's first container is of it: what containerd calls the sandbox or pause image
+	Module    *Module // its first program is the entry point
+	Program   string  // one of bake's own: "pause"
+	Pos       Pos
+}
+
+// Tag returns the tag of the image's reference.
+func (c *ContainerImage) Tag() string {
+	return c.Reference[strings.LastIndexByte(c.Reference, ':')+1:]
 }
 
 // Pos is a place in a file. Line and Column count from 1.

@@ -130,6 +130,7 @@ type Component struct {
 type Parts struct {
 	Packages   []Package   // in the lock's order
 	Components []Component // in the versions file's order
+	Images     []Image     // likewise
 }
 
 // Plan is the decision where each part comes from.
@@ -154,7 +155,7 @@ type SupersededError struct {
 }
 
 func (e *SupersededError) Error() string {
-	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --mirror)", e.Err, len(e.Packages))
+	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --debian-mirror)", e.Err, len(e.Packages))
 }
 
 func (e *SupersededError) Unwrap() error { return e.Err }

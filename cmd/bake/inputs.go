@@ -16,8 +16,8 @@ import (
 	"github.com/nodebake/bake/units"
 )
 
-// mirrorVariable lists mirrors where --mirror is not given, separated by spaces.
-const mirrorVariable = "BAKE_MIRROR"
+// mirrorVariable lists mirrors where --debian-mirror is not given, separated by spaces.
+const mirrorVariable = "BAKE_DEBIAN_MIRROR"
 
 // inputs are the flags that say what an image is made from, shared by the
 // commands that read them.
@@ -36,7 +36,7 @@ func (in *inputs) addFlags(c *cobra.Command) {
 	f.StringVar(&in.versions, "versions", "", "versions `FILE`: what the image consists of (see docs/versions.md)")
 	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
 	f.StringVar(&in.arch, "arch", "amd64", "architecture: amd64 or arm64")
-	f.StringArrayVar(&in.mirrors, "mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/ and\n"+
+	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/ and\n"+
 		"debian-security/ below it, or as debian=URL or debian-security=URL (a snapshot\n"+
 		"archive); may be repeated (environment: "+mirrorVariable+")")
 	in.addCacheFlag(c)

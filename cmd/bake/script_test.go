@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			// Scripts must not find this machine's cache, proxies or mirrors.
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
 			env.Setenv("TMPDIR", env.WorkDir+"/tmp")
-			env.Setenv("BAKE_MIRROR", "http://127.0.0.1:1")
+			env.Setenv("BAKE_DEBIAN_MIRROR", "http://127.0.0.1:1")
 			// Where bake is, for scripts that take everything else away.
 			env.Setenv("BAKE_DIR", filepath.SplitList(env.Getenv("PATH"))[0])
 			return os.Mkdir(env.WorkDir+"/tmp", 0o777)

@@ -48,7 +48,7 @@ func newProgram(t *testing.T) *program {
 // command is `bake image` with what the world needs, and more arguments.
 func (p *program) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.path, append([]string{"image", "--versions", "versions.yaml", "--definition", "definition",
-		"--mirror", p.URL, "--cache", p.cache, "--out", p.out}, args...)...)
+		"--debian-mirror", p.URL, "--cache", p.cache, "--out", p.out}, args...)...)
 	cmd.Dir = p.Dir
 	cmd.Env = p.Env()
 	return cmd
@@ -142,7 +142,7 @@ func TestImageCommandFails(t *testing.T) {
 			p.Remove(baketest.ContainerdRelease)
 			return []string{"--build-missing"}
 		}, exitFailed, "bake: component containerd 2.0.0: its release can't be had from " + p.URL + baketest.ContainerdRelease + ": 404 Not Found"},
-		{"one of two mirrors does not answer", func() []string { return []string{"--mirror", "http://127.0.0.1:1"} }, exitDone, ""},
+		{"one of two mirrors does not answer", func() []string { return []string{"--debian-mirror", "http://127.0.0.1:1"} }, exitDone, ""},
 		{"stale lock", func() []string {
 			p.Edit("versions.yaml", "os:\n", "# more\nos:\n")
 			return nil

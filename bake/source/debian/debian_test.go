@@ -309,7 +309,7 @@ func TestResolveErrors(t *testing.T) {
 		cfg := testConfig(t, p, w)
 		_, err := Resolve(t.Context(), cfg)
 		var none *NoMirrorError
-		if !errors.As(err, &none) || !strings.Contains(err.Error(), "--mirror") {
+		if !errors.As(err, &none) || !strings.Contains(err.Error(), "--debian-mirror") {
 			t.Errorf("error is %v; want a NoMirrorError that names the flag", err)
 		}
 	})

@@ -150,7 +150,7 @@ type NoMirrorError struct {
 }
 
 func (e *NoMirrorError) Error() string {
-	return fmt.Sprintf("no mirror of archive %s is known: this host's apt sources name none (give --mirror %s=URL, or --mirror URL of a directory that holds %s)",
+	return fmt.Sprintf("no mirror of archive %s is known: this host's apt sources name none (give --debian-mirror %s=URL, or --debian-mirror URL of a directory that holds %s)",
 		e.Archive, e.Archive, strings.Join(archives(), "/ and ")+"/")
 }
 

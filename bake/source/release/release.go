@@ -52,7 +52,20 @@ type Config struct {
 	Stall   time.Duration // without a byte, before a request is given up: 30 s
 	Answer  time.Duration // for an answer to Preflight: 5 s
 
+	// Mirror is asked for every file before its own URLs; nil: there is none.
+	Mirror  Mirror
+	Offline bool // nothing but Mirror is asked
+
 	Progress progress.Sink // nil: progress.Discard
+}
+
+// Mirror holds files by their digests.
+type Mirror interface {
+	// URL returns where the file that has all of sums is: an http, https or
+	// file URL, below the mirror's own. It is false where the mirror has none.
+	URL(sums []manifest.Sum) (string, bool)
+	// String names the mirror for people.
+	String() string
 }
 
 // Request is one file to fetch.
