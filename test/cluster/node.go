@@ -16,6 +16,8 @@ type Node struct {
 	Message        string // why it is ready or not, in the kubelet's words
 	BootID         string // another one after a reboot, as soon as the kubelet runs
 	KubeletVersion string
+	Runtime        string // "containerd://2.3.4"
+	OSImage        string
 	PodCIDR        string // "" where the node brings its own
 }
 
@@ -25,10 +27,11 @@ func (c *Cluster) Node(ctx context.Context, name string) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	return parseNode(data)
+	return ParseNode(data)
 }
 
-func parseNode(data []byte) (Node, error) {
+// ParseNode reads a Node of the API server, as JSON.
+func ParseNode(data []byte) (Node, error) {
 	var got struct {
 		Metadata struct {
 			Name              string
@@ -37,7 +40,7 @@ func parseNode(data []byte) (Node, error) {
 		Spec   struct{ PodCIDR string }
 		Status struct {
 			Conditions []struct{ Type, Status, Reason, Message string }
-			NodeInfo   struct{ BootID, KubeletVersion string }
+			NodeInfo   struct{ BootID, KubeletVersion, ContainerRuntimeVersion, OSImage string }
 		}
 	}
 	if err := json.Unmarshal(data, &got); err != nil {
@@ -45,7 +48,8 @@ func parseNode(data []byte) (Node, error) {
 	}
 	n := Node{
 		Name: got.Metadata.Name, Registered: got.Metadata.CreationTimestamp, Message: "its kubelet has not reported yet",
-		BootID: got.Status.NodeInfo.BootID, KubeletVersion: got.Status.NodeInfo.KubeletVersion, PodCIDR: got.Spec.PodCIDR,
+		BootID: got.Status.NodeInfo.BootID, KubeletVersion: got.Status.NodeInfo.KubeletVersion,
+		Runtime: got.Status.NodeInfo.ContainerRuntimeVersion, OSImage: got.Status.NodeInfo.OSImage, PodCIDR: got.Spec.PodCIDR,
 	}
 	for _, condition := range got.Status.Conditions {
 		if condition.Type == "Ready" {

@@ -26,7 +26,7 @@ func TestParseNode(t *testing.T) {
 		{"unknown", `{"metadata": {"name": "worker-0"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}]}}`,
 			Node{Name: "worker-0", Message: "NodeStatusUnknown: Kubelet stopped posting node status."}},
 	} {
-		got, err := parseNode([]byte(test.json))
+		got, err := ParseNode([]byte(test.json))
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -59,7 +59,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"status": {"conditions": [{"type": "Ready", "status": "True"}]}, "items": null}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		parseNode(data)
+		ParseNode(data)
 		if names, err := pendingServing(data, ""); err != nil && len(names) > 0 {
 			t.Errorf("pendingServing(%q) = %q and %v", data, names, err)
 		}

@@ -127,7 +127,7 @@ func (w *worker) becomesReady(s *site) string {
 		w.t.Errorf("firstboot's report %q: %v", report, err)
 	}
 	n := s.waitReady(2 * time.Minute)
-	w.t.Logf("%6.1f s  Ready: kubelet %s, %s, %s", time.Since(w.Started).Seconds(), n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, n.Status.NodeInfo.OSImage)
+	w.t.Logf("%6.1f s  Ready: kubelet %s, %s, %s", time.Since(w.Started).Seconds(), n.KubeletVersion, n.Runtime, n.OSImage)
 	// The API server asks the kubelet with its client certificate.
 	if got := s.kubectl("get", "--raw", "/api/v1/nodes/worker-0/proxy/healthz"); got != "ok" {
 		w.t.Errorf("the kubelet's healthz, asked by the API server, is %q; want ok", got)
@@ -226,9 +226,11 @@ func (s *site) bootstrapToken() string {
 func (s *site) approveServing(timeout time.Duration) {
 	s.t.Helper()
 	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(time.Second) {
-		name := s.kubectl("get", "csr", "-o", `jsonpath={.items[?(@.spec.signerName=="kubernetes.io/kubelet-serving")].metadata.name}`)
-		if name != "" {
-			s.kubectl("certificate", "approve", strings.Fields(name)[0])
+		n, err := s.ApproveServing(s.t.Context(), "worker-0")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if n > 0 {
 			return
 		}
 	}

@@ -18,10 +18,10 @@ func TestKubernetesTheHardWay(t *testing.T) {
 	w := boot(t, options{host: host, network: s.network, attributes: s.guideAttributes()})
 	w.becomesReady(s)
 	n := s.waitReady(time.Minute)
-	if got := n.Status.NodeInfo.KubeletVersion; got != "v1.21.0" {
+	if got := n.KubeletVersion; got != "v1.21.0" {
 		t.Errorf("kubelet is %s; want v1.21.0", got)
 	}
-	if got := n.Status.NodeInfo.ContainerRuntimeVersion; !strings.HasPrefix(got, "containerd://1.4.") {
+	if got := n.Runtime; !strings.HasPrefix(got, "containerd://1.4.") {
 		t.Errorf("container runtime is %s; want containerd 1.4", got)
 	}
 	w.login(3 * time.Minute)

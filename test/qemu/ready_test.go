@@ -335,10 +335,10 @@ func watch(ctx context.Context, client *http.Client, url string, events chan<- n
 		if err := decoder.Decode(&e); err != nil {
 			return err
 		}
-		var n nodeStatus
+		var n cluster.Node
 		switch e.Type {
 		case "ADDED", "MODIFIED":
-			if err := json.Unmarshal(e.Object, &n); err != nil {
+			if n, err = cluster.ParseNode(e.Object); err != nil {
 				return err
 			}
 		case "ERROR":
@@ -347,7 +347,7 @@ func watch(ctx context.Context, client *http.Client, url string, events chan<- n
 			continue
 		}
 		select {
-		case events <- nodeEvent{time.Now(), n.ready()}:
+		case events <- nodeEvent{time.Now(), n.Ready}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -2,10 +2,7 @@ package qemu
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -31,19 +28,9 @@ func newSite(t *testing.T, version cluster.Version) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, ca: ca, network: newNetwork(t)}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	programs, err := cluster.Find{
-		Version: version, Root: root, Store: filepath.Join(cache, "bake"),
-		Dir: filepath.Join(cache, "bake-test"), Env: os.Environ(),
-	}.Programs(ctx)
-	if err != nil {
-		unavailable(t, err)
-	}
+	programs := cluster.Need(t, version, root)
 	started := time.Now()
 	s.Cluster, err = cluster.Start(ctx, cluster.Config{
 		Programs: programs, Now: time.Now(), Dir: t.TempDir(), CA: ca, Dial: s.network.Dial,
@@ -90,43 +77,17 @@ func (s *site) kubectl(args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// nodeStatus is the part of a node that tests look at.
-type nodeStatus struct {
-	Metadata struct{ Name, UID string }
-	Spec     struct{ PodCIDR string }
-	Status   struct {
-		Conditions []struct{ Type, Status, Reason, Message string }
-		NodeInfo   struct{ KubeletVersion, ContainerRuntimeVersion, OSImage, BootID string }
-		Addresses  []struct{ Type, Address string }
-	}
-}
-
-func (n nodeStatus) ready() bool {
-	for _, c := range n.Status.Conditions {
-		if c.Type == "Ready" {
-			return c.Status == "True"
-		}
-	}
-	return false
-}
-
 // waitReady waits until worker-0 is Ready, and no other node is there.
-func (s *site) waitReady(timeout time.Duration) nodeStatus {
+func (s *site) waitReady(timeout time.Duration) cluster.Node {
 	s.t.Helper()
-	last := "no node"
-	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(time.Second) {
-		var list struct{ Items []nodeStatus }
-		last = s.kubectl("get", "nodes", "-o", "json")
-		if err := json.Unmarshal([]byte(last), &list); err != nil {
-			s.t.Fatalf("decoding %q: %v", last, err)
-		}
-		if len(list.Items) > 1 || len(list.Items) == 1 && list.Items[0].Metadata.Name != "worker-0" {
-			s.t.Fatalf("nodes are %s; want worker-0 alone", last)
-		}
-		if len(list.Items) == 1 && list.Items[0].ready() {
-			return list.Items[0]
-		}
+	ctx, cancel := context.WithTimeout(s.t.Context(), timeout)
+	defer cancel()
+	n, err := s.WaitNode(ctx, "worker-0", func(n cluster.Node) bool { return n.Ready })
+	if err != nil {
+		s.t.Fatalf("worker-0 is not Ready within %v: %v", timeout, err)
 	}
-	s.t.Fatalf("worker-0 is not Ready within %v; the API server says:\n%s", timeout, last)
-	return nodeStatus{}
+	if names := s.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"); names != "worker-0" {
+		s.t.Fatalf("nodes are %s; want worker-0 alone", names)
+	}
+	return n
 }
