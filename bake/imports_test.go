@@ -39,7 +39,7 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/sign", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
 		{"bake/baketest", []string{"bake", "bake/manifest", "units"}, "a world for tests"},
 
@@ -71,6 +71,7 @@ func rules() []rule {
 		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
 
 		{"bake/bom", []string{"bake/manifest", "bake/tree"}, "a record"},
+		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/check", []string{"bake/bom", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
 		{"bake/guest", []string{"bake/manifest"}, "two programs"},
