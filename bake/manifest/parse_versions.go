@@ -24,13 +24,14 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 	for _, entry := range top.required("components").mapping().entries() {
 		v.Components = append(v.Components, readComponent(entry))
 	}
+	v.Images = readImages(top.optional("images"))
 	// Another runtime type than the kernel's cgroups are for, or another driver
 	// than the other one's, shows when the first pod does not start: no default.
 	if !node.present() && v.Component("kubelet") != nil && v.Component("containerd") != nil {
 		doc.report(top.pos, "node", "missing (add it with runtime_type and cgroup_driver, which kubelet and containerd are configured by)")
 	}
 	checkPaths(doc, v.Components)
-	checkModuleDirs(doc, v.Components)
+	checkModuleDirs(doc, v)
 	if err := doc.err(); err != nil {
 		return nil, err
 	}
@@ -278,22 +279,32 @@ func (v value) checked(check func(string) error) string {
 	return s
 }
 
-// checkModuleDirs reports two modules that want different things from one
-// directory, whose go.mod can pin only one of them.
-func checkModuleDirs(d *document, components []Component) {
-	first := map[string]*Component{}
-	for i := range components {
-		c := &components[i]
-		if c.Module == nil || c.Module.Dir == "" {
+// checkModuleDirs reports two modules, of components or images, that want
+// different things from one directory, whose go.mod can pin only one of them.
+func checkModuleDirs(d *document, v *Versions) {
+	type user struct {
+		key, name string
+		*Module
+	}
+	var users []user
+	for _, c := range v.Components {
+		users = append(users, user{"components." + c.Name, c.Name, c.Module})
+	}
+	for _, c := range v.Images {
+		users = append(users, user{"images." + c.Name, "image " + c.Name, c.Module})
+	}
+	first := map[string]user{} // by directory
+	for _, a := range users {
+		if a.Module == nil || a.Dir == "" {
 			continue
 		}
-		other, ok := first[c.Module.Dir]
+		b, ok := first[a.Dir]
 		if !ok {
-			first[c.Module.Dir] = c
+			first[a.Dir] = a
 			continue
 		}
 		what, here, there := "", "", ""
-		switch a, b := c.Module, other.Module; {
+		switch {
 		case a.Path != b.Path:
 			what, here, there = "path", a.Path, b.Path
 		case a.Version != b.Version:
@@ -303,9 +314,9 @@ func checkModuleDirs(d *document, components []Component) {
 		default:
 			continue
 		}
-		d.report(c.Module.Pos, "components."+c.Name+".module", fmt.Sprintf(
+		d.report(a.Pos, a.key+".module", fmt.Sprintf(
 			"%s is %s here and %s for %s on line %d, which has the same dir %s (make them equal, or use two directories)",
-			what, here, there, other.Name, other.Module.Pos.Line, c.Module.Dir))
+			what, here, there, b.name, b.Pos.Line, a.Dir))
 	}
 }
 

@@ -355,6 +355,8 @@ components:
 
 func FuzzParseVersions(f *testing.F) {
 	f.Add([]byte(valid))
+	f.Add([]byte(validImages))
+	f.Add([]byte(imagesHead + "images: {a: {reference: 'docker.io/a/b:1@sha256:x', digest: 'sha512:', sandbox: no, program: x, module: {}}}\n"))
 	for _, name := range committed {
 		data, err := os.ReadFile(filepath.Join("..", "..", "manifests", name))
 		if err != nil {
@@ -383,6 +385,12 @@ func FuzzParseVersions(f *testing.F) {
 				if err != nil || strings.ContainsAny(url, "{}") || len(sums) == 0 {
 					t.Errorf("For(%s) = %q, %v, %v; want a URL and digests", arch, url, sums, err)
 				}
+			}
+		}
+		for _, c := range v.Images {
+			checkByLibrary(t, c.Reference)
+			if sum, err := ParseSum(string(c.Digest)); err != nil || sum.Algorithm() != "sha256" {
+				t.Errorf("ParseSum(%q) = %q, %v; want a sha256", c.Digest, sum, err)
 			}
 		}
 		if _, err := v.OS.PackagesFor(ARM64); err != nil {
