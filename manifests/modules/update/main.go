@@ -88,8 +88,14 @@ func readFiles(files []string) ([]*wrapper, error) {
 		if err != nil {
 			return nil, err
 		}
+		var modules []*manifest.Module
 		for _, c := range versions.Components {
-			m := c.Module
+			modules = append(modules, c.Module)
+		}
+		for _, c := range versions.Images {
+			modules = append(modules, c.Module)
+		}
+		for _, m := range modules {
 			if m == nil {
 				continue
 			}
@@ -103,8 +109,8 @@ func readFiles(files []string) ([]*wrapper, error) {
 				byDir[dir] = w
 			}
 			if w.path != m.Path || w.version != m.Version || w.toolchain != m.Toolchain {
-				return nil, fmt.Errorf("%s: %s is built from %s %s by %s in %s, where another component wants %s %s by %s",
-					file, c.Name, m.Path, m.Version, m.Toolchain, dir, w.path, w.version, w.toolchain)
+				return nil, fmt.Errorf("%s: %s %s is built by %s in %s, where another file wants %s %s by %s",
+					m.Pos, m.Path, m.Version, m.Toolchain, dir, w.path, w.version, w.toolchain)
 			}
 			for _, p := range m.Programs {
 				w.packages = append(w.packages, p.Package)
