@@ -99,7 +99,7 @@ func fetchClosure(suite string) (c closure) {
 		if err != nil {
 			return err
 		}
-		requests, err := debian.Requests(mirrors, locked.Packages)
+		requests, err := debian.Requests(mirrors, locked.Packages, false)
 		if err != nil {
 			return err
 		}

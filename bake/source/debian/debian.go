@@ -7,6 +7,7 @@
 //	load.go      InRelease, verified, and the Packages index that it vouches for (repo)
 //	resolve.go   the closure of what is wanted (closure), as a lock records it
 //	outdated.go  what a lock misses
+//	indices.go   the index files that a lock was made from
 //	requests.go  locked packages as downloads
 //	deb, ar      a .deb as a tree.Pack
 //	deb822       the format of control files
@@ -47,6 +48,10 @@ type Config struct {
 	Now      time.Time     // against which signatures and Valid-Until are checked
 	Keyring  []byte        // ASCII-armored public keys; nil: those of Debian's archives
 	Progress progress.Sink // nil: progress.Discard
+
+	// Keep is given every index file that was used, for Indices to find it by
+	// its digest later; nil: nobody wants it.
+	Keep func(ctx context.Context, content []byte) error
 }
 
 // UnsolvableError is [closure.UnsolvableError]: what is wanted cannot be had

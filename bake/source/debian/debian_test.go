@@ -404,7 +404,7 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := locked("debian", "trixie", "curl", "8.0")
-	got, err := Requests(list, []manifest.LockedPackage{p})
+	got, err := Requests(list, []manifest.LockedPackage{p}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,7 +416,7 @@ func TestRequests(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Requests (-want +got):\n%s", diff)
 	}
-	_, err = Requests(list, []manifest.LockedPackage{locked("debian-security", "trixie-security", "curl", "8.0")})
+	_, err = Requests(list, []manifest.LockedPackage{locked("debian-security", "trixie-security", "curl", "8.0")}, false)
 	var none *NoMirrorError
 	if !errors.As(err, &none) || !strings.Contains(err.Error(), "package curl") {
 		t.Errorf("Requests without a mirror: error is %v", err)

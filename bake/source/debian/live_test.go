@@ -289,7 +289,7 @@ func TestArchivePackages(t *testing.T) {
 	if len(packages) != len(names) {
 		t.Fatalf("the closure has %d of %d packages: %v", len(packages), len(names), packages)
 	}
-	requests, err := Requests(cfg.Mirrors, packages)
+	requests, err := Requests(cfg.Mirrors, packages, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,7 @@ func (l *loader) release(ctx context.Context, s source) (*repo.Release, manifest
 	}
 	var release *repo.Release
 	var sum [sha256.Size]byte
+	var signed []byte
 	err = l.first(ctx, s.suite+" InRelease", 0, urls, maxRelease, func(content []byte) error {
 		text, err := repo.Verify(content, l.keys, l.cfg.Now)
 		if err != nil {
@@ -106,18 +107,34 @@ func (l *loader) release(ctx context.Context, s source) (*repo.Release, manifest
 		if release, err = repo.ParseRelease(text); err != nil {
 			return err
 		}
-		sum = sha256.Sum256(content)
+		sum, signed = sha256.Sum256(content), content
 		return release.Check(s.archive, s.suite, l.cfg.Now)
 	})
 	if err != nil {
 		return nil, manifest.LockedRelease{}, err
 	}
+	l.keep(ctx, s.suite+" InRelease", signed)
 	return release, manifest.LockedRelease{Archive: s.archive, Suite: s.suite, Date: release.Date, SHA256: manifest.SHA256(sum)}, nil
 }
 
 // packages fetches the index x from any mirror: by its digest, which outlives
 // an update of the mirror, then by its name.
 func (l *loader) packages(ctx context.Context, s source, release *repo.Release, x repo.Index) ([]closure.Package, error) {
+	var content []byte
+	err := l.first(ctx, s.suite+" packages", x.Size, l.packagesURLs(s, release, x), x.Size, func(got []byte) error {
+		content = got
+		return x.Verify(got)
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.keep(ctx, s.suite+" packages", content)
+	return x.Parse(content, string(l.cfg.Arch))
+}
+
+// packagesURLs is where the index x of s may be had, on each mirror by its
+// digest first.
+func (l *loader) packagesURLs(s source, release *repo.Release, x repo.Index) []string {
 	paths := []string{x.Path}
 	if release.ByHash {
 		paths = []string{x.ByHash(), x.Path}
@@ -130,15 +147,18 @@ func (l *loader) packages(ctx context.Context, s source, release *repo.Release, 
 			}
 		}
 	}
-	var content []byte
-	err := l.first(ctx, s.suite+" packages", x.Size, urls, x.Size, func(got []byte) error {
-		content = got
-		return x.Verify(got)
-	})
-	if err != nil {
-		return nil, err
+	return urls
+}
+
+// keep gives a verified file to whoever wants to have it later. That it can't
+// be kept is no reason to lock nothing.
+func (l *loader) keep(ctx context.Context, name string, content []byte) {
+	if l.cfg.Keep == nil {
+		return
 	}
-	return x.Parse(content, string(l.cfg.Arch))
+	if err := l.cfg.Keep(ctx, content); err != nil {
+		l.sink.Note("%s could not be kept for bake mirror: %v", name, err)
+	}
 }
 
 // first gets one URL after the other until accept takes the content. The error

@@ -8,12 +8,13 @@ import (
 )
 
 // Requests returns the downloads of packages, in their order, from every
-// mirror of the archive that each comes from.
-func Requests(mirrors MirrorList, packages []manifest.LockedPackage) ([]release.Request, error) {
+// mirror of the archive that each comes from. Without any the error is a
+// NoMirrorError, unless they may be elsewhere: then a request has no URLs.
+func Requests(mirrors MirrorList, packages []manifest.LockedPackage, elsewhere bool) ([]release.Request, error) {
 	requests := make([]release.Request, len(packages))
 	for i, p := range packages {
 		urls, err := mirrors.URLs(p.Archive, p.Path)
-		if err != nil {
+		if err != nil && !elsewhere {
 			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
 		requests[i] = release.Request{

@@ -62,6 +62,17 @@ func Verify(file []byte, keys openpgp.EntityList, now time.Time) ([]byte, error)
 	return nil, fmt.Errorf("none of its signatures is good: %s", strings.Join(problems, "; "))
 }
 
+// Plaintext returns the text of a clearsigned file whose signatures need no
+// checking, because the caller knows the file by its digest or has had it from
+// Verify.
+func Plaintext(file []byte) ([]byte, error) {
+	block, _ := clearsign.Decode(file)
+	if block == nil {
+		return nil, errors.New("the OpenPGP clearsigned message is damaged or cut short")
+	}
+	return block.Plaintext, nil
+}
+
 // check verifies one signature. The library's own loop over several stops at
 // the first whose key it knows, good or bad.
 func check(signature *packet.Signature, text []byte, keys openpgp.EntityList, now time.Time) error {
