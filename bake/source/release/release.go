@@ -64,6 +64,9 @@ type Mirror interface {
 	// URL returns where the file that has all of sums is: an http, https or
 	// file URL, below the mirror's own. It is false where the mirror has none.
 	URL(sums []manifest.Sum) (string, bool)
+	// Base returns the URL of the mirror itself, which ends in a slash. Only
+	// below it are file URLs followed, and with Offline any.
+	Base() string
 	// String names the mirror for people.
 	String() string
 }

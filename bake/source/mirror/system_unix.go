@@ -1,0 +1,23 @@
+//go:build unix
+
+package mirror
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// noSpace reports whether err says that the disk, the user's quota or the
+// process's file size limit (RLIMIT_FSIZE) is used up.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+func syncDirectory(d *os.File) error {
+	err := d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		return nil // a file system that knows no such thing
+	}
+	return err
+}
