@@ -68,9 +68,22 @@ func (d *Disk) Close() error {
 	return err
 }
 
+// PartialError says that a tar.gz could not be read to its end. What precedes
+// the fault was unpacked.
+type PartialError struct {
+	Size int64 // of the disk, as the tar header states it
+	Have int64 // bytes of the disk that were unpacked; Size where the fault is behind the disk
+	Err  error
+}
+
+func (e *PartialError) Error() string { return e.Err.Error() }
+
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // Unpack writes the disk in the tar.gz that r holds to f, from offset 0,
 // leaving out what is zero, and returns its size. f must be empty. It accepts
-// what [NewReader] accepts, and at most 32 GiB that are not zero.
+// what [NewReader] accepts, and at most 32 GiB that are not zero. A fault behind
+// the headers is a [PartialError].
 func Unpack(ctx context.Context, r io.Reader, f *os.File) (int64, error) {
 	in, err := NewReader(r)
 	if err != nil {
@@ -87,13 +100,15 @@ func Unpack(ctx context.Context, r io.Reader, f *os.File) (int64, error) {
 
 // unpack copies in to out but for zeroes, of which at most limit bytes may not
 // be. Inflating, which is the slow half, overlaps with looking for zeroes and
-// writing.
+// writing. Where reading fails, all that was read before is written.
 func unpack(ctx context.Context, in *Reader, out io.WriterAt, limit int64) error {
 	const blocks = 3 // one being filled, one being written, one between
 	full, empty := make(chan []byte, blocks), make(chan []byte, blocks)
 	for range blocks {
 		empty <- make([]byte, 1<<20)
 	}
+	var at int64      // bytes that were dealt with
+	var readErr error // for g it is none: the other half goes on to the end
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(full)
@@ -110,12 +125,13 @@ func unpack(ctx context.Context, in *Reader, out io.WriterAt, limit int64) error
 			case err == io.EOF, err == io.ErrUnexpectedEOF: // in said io.EOF; its own errors are wrapped
 				return nil
 			case err != nil:
-				return err
+				readErr = err
+				return nil
 			}
 		}
 	})
 	g.Go(func() error {
-		var at, written int64
+		var written int64
 		for buf := range full {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -132,7 +148,13 @@ func unpack(ctx context.Context, in *Reader, out io.WriterAt, limit int64) error
 		}
 		return nil
 	})
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if readErr != nil {
+		return &PartialError{Size: in.Size(), Have: at, Err: readErr}
+	}
+	return nil
 }
 
 // sparseBlock is the unit in bytes in which zeroes are left out.
