@@ -13,7 +13,7 @@ export GOFLAGS := -trimpath -buildvcs=false
 OUT      ?= out
 VERSIONS ?= manifests/versions.yaml
 ARCHES   := amd64 arm64
-GUESTS   := $(foreach a,$(ARCHES),$(foreach p,firstboot init,bake/guest/bin/$(a)/$(p)))
+GUESTS   := $(foreach a,$(ARCHES),$(foreach p,firstboot init pause,bake/guest/bin/$(a)/$(p)))
 SOURCES  := $(shell find bake cmd firstboot units images -name '*.go' -not -name '*_test.go') go.mod go.sum
 # What bake embeds beside Go code.
 EMBEDDED := $(shell find images units bake/source/debian -type f -not -name '*.go' -not -path '*/testdata/*')

@@ -32,6 +32,7 @@ func rules() []rule {
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},
+		{"cmd/pause", nil, "every pod has one"},
 		{"firstboot/**", []string{"firstboot/**"}, "it runs on workers, and never imports bake"},
 		{"initramfs", []string{"bake/image/gpt", "bake/image/extent", "bake/tree"}, "it reads partition tables, and nothing else of bake's"},
 		{"units", nil, "files"},
@@ -74,7 +75,7 @@ func rules() []rule {
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/check", []string{"bake/bom", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
-		{"bake/guest", []string{"bake/manifest"}, "two programs"},
+		{"bake/guest", []string{"bake/manifest"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/metadatatest"}, "a machine, whatever it runs"},
 

@@ -1,5 +1,7 @@
-// Package guest carries the two programs that bake puts into every image:
-// firstboot, which configures a worker, and init, the initramfs's PID 1.
+// Package guest carries the programs of bake's own that go into images:
+// firstboot, which configures a worker, and init, the initramfs's PID 1, into
+// every one; pause, a pod sandbox's PID 1, into one whose sandbox image is
+// assembled because its registry can't be reached.
 //
 // The programs are built by `make` into bin/ARCH/ before bake itself is, and
 // embedded. A bake built without them composes no image and says so.
@@ -15,7 +17,7 @@ import (
 //go:embed all:bin
 var bin embed.FS
 
-// Program returns a guest program ("firstboot" or "init") for arch.
+// Program returns a guest program ("firstboot", "init" or "pause") for arch.
 func Program(name string, arch manifest.Arch) ([]byte, error) {
 	data, err := bin.ReadFile(fmt.Sprintf("bin/%s/%s", arch, name))
 	if err != nil {
