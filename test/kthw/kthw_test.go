@@ -48,6 +48,9 @@ func TestSetIsTheGuides(t *testing.T) {
 	if diff := cmp.Diff(others(guide), others(ours), ignore); diff != "" {
 		t.Errorf("components (-guide +ours):\n%s", diff)
 	}
+	if diff := cmp.Diff(guide.Images, ours.Images, ignore); diff != "" {
+		t.Errorf("images (-guide +ours):\n%s", diff)
+	}
 	installed := func(v *manifest.Versions) []string {
 		c := v.Component("containerd")
 		if c.Package != nil {
