@@ -1,8 +1,19 @@
 package source
 
 import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/oci"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/tree"
 )
 
 // Image is a container image and how it came to be.
@@ -13,4 +24,167 @@ type Image struct {
 	Ref       string // what it is called in the node's containerd: Reference, or a name of our own where it was assembled
 	From      string // "registry.k8s.io/pause@sha256:...", module@version, "bake's program pause"
 	Toolchain string // FromSource: what built it
+}
+
+// ownUser runs programs of bake's own that an image is assembled from: nobody, as
+// upstream's pause does.
+const ownUser = "65535:65535"
+
+// plannedImage is an image of which is known where it comes from.
+type plannedImage struct {
+	manifest.ContainerImage
+	origin   Origin
+	resolved *oci.Resolved    // FromRelease
+	module   plannedComponent // FromSource: the module as a component, if it has one
+}
+
+// puller brings images from registries, or the mirror that the fetcher has.
+func (s *Source) puller() *oci.Puller {
+	return oci.New(oci.Config{Packs: s.packs, Fetcher: s.Fetcher, Keychain: s.Keychain, Progress: s.Progress})
+}
+
+// planImages decides where each image comes from. Like components, images that
+// can't be had are named at once.
+func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage, locked *manifest.LockedArch) ([]plannedImage, error) {
+	planned := make([]plannedImage, len(images))
+	errs := make([]error, len(images))
+	var group errgroup.Group
+	for i, image := range images {
+		group.Go(func() error {
+			planned[i], errs[i] = s.planImage(ctx, image, locked)
+			return nil
+		})
+	}
+	group.Wait()
+	return planned, errors.Join(errs...)
+}
+
+// planImage decides between the registry's image and one assembled here.
+func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, locked *manifest.LockedArch) (plannedImage, error) {
+	planned := plannedImage{ContainerImage: image, origin: FromRelease}
+	forced := s.Origins.image(image.Name, s.Origin)
+	if forced == FromSource {
+		if image.Module == nil && image.Program == "" {
+			return planned, fmt.Errorf("%s: image %s has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)", image.Pos, image.Name)
+		}
+		return planned, s.planAssembly(ctx, &planned, locked)
+	}
+	var err error
+	planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	missing := (*release.UnreachableError)(nil)
+	switch {
+	case err == nil, ctx.Err() != nil, forced == FromRelease:
+		return planned, err
+	case !errors.As(err, &missing):
+		return planned, err // it is there, and wrong: nothing to work around quietly
+	case image.Module == nil && image.Program == "":
+		return planned, fmt.Errorf("%w; there is no module and no program to assemble it from (%s)", err, image.Pos)
+	case !s.BuildMissing:
+		return planned, fmt.Errorf("%w; --build-missing would assemble it from %s", err, assembledFrom(image))
+	}
+	s.Progress.Note("%v; assembling it from %s instead", err, assembledFrom(image))
+	if buildErr := s.planAssembly(ctx, &planned, locked); buildErr != nil {
+		return planned, fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr)
+	}
+	return planned, nil
+}
+
+// assembledFrom says what an image can be assembled from.
+func assembledFrom(image manifest.ContainerImage) string {
+	if image.Module == nil {
+		return "bake's program " + image.Program
+	}
+	return image.Module.Path + " " + image.Module.Version
+}
+
+// planAssembly proves that an image can be assembled.
+func (s *Source) planAssembly(ctx context.Context, p *plannedImage, locked *manifest.LockedArch) error {
+	p.origin, p.resolved = FromSource, nil
+	if p.Module == nil {
+		_, err := s.Program(p.Program, s.Arch)
+		return err
+	}
+	p.module = plannedComponent{Component: manifest.Component{Name: p.Name, Version: p.Tag(), Module: p.Module, Pos: p.Pos}}
+	return s.planSource(ctx, &p.module, locked)
+}
+
+// images brings images, in their order.
+func (s *Source) images(ctx context.Context, planned []plannedImage) ([]Image, error) {
+	images := make([]Image, len(planned))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, p := range planned {
+		group.Go(func() error {
+			var err error
+			images[i], err = s.image(ctx, p)
+			return err
+		})
+	}
+	return images, group.Wait()
+}
+
+func (s *Source) image(ctx context.Context, p plannedImage) (Image, error) {
+	out := Image{ContainerImage: p.ContainerImage, Origin: p.origin, Ref: p.Reference}
+	var err error
+	if p.origin == FromRelease {
+		repository := p.Reference[:strings.LastIndexByte(p.Reference, ':')]
+		out.From = repository + "@" + string(p.Digest)
+		out.Image, err = s.puller().Pull(ctx, p.resolved)
+		return out, err
+	}
+	out.Ref = oci.Reference(p.Name, p.Tag())
+	recipe := oci.Recipe{Name: p.Name, Version: p.Tag(), Arch: s.Arch}
+	if p.Module == nil {
+		out.From = "bake's program " + p.Program
+		recipe.User = ownUser
+		var program []byte
+		if program, err = s.Program(p.Program, s.Arch); err == nil {
+			recipe.Programs = []oci.Program{ownProgram(p.Program, program)}
+		}
+	} else {
+		var built gomod.Built
+		recipe.Programs, built, err = s.imagePrograms(ctx, p)
+		out.From, out.Toolchain = built.Module+"@"+built.Version, built.Toolchain
+		recipe.Source = "pkg:golang/" + out.From
+	}
+	if err != nil {
+		return out, fmt.Errorf("image %s: %w", p.Name, err)
+	}
+	out.Image, err = oci.Assemble(ctx, s.packs, recipe)
+	return out, err
+}
+
+// ownProgram is a program of bake's own in an image.
+func ownProgram(name string, content []byte) oci.Program {
+	blob := tree.Bytes("bake's program "+name, content)
+	return oci.Program{Path: "/" + name, Content: tree.Entry{
+		Path: name, Type: tree.File, Perm: 0o755, Size: blob.Size, SHA256: sha256.Sum256(content), Blob: blob,
+	}}
+}
+
+// imagePrograms builds the programs of an image's module, in the order in which
+// the versions file names them: the first is the entry point.
+func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Program, gomod.Built, error) {
+	builder := *s.Builder // takes its turn with the other
+	builder.Packs = imagePacks{s.packs}
+	pack, built, err := builder.Build(ctx, p.module.Component, s.Arch, s.Modules)
+	if err != nil {
+		return nil, built, err
+	}
+	var programs []oci.Program
+	for _, wanted := range p.Module.Programs {
+		for _, e := range pack.Entries {
+			if "/"+e.Path == wanted.Path {
+				programs = append(programs, oci.Program{Path: wanted.Path, Content: e})
+			}
+		}
+	}
+	return programs, built, nil
+}
+
+// imagePacks names what is built for images: there may be a component of the same
+// name.
+type imagePacks struct{ *packs }
+
+func (p imagePacks) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
+	return p.packs.Pack(ctx, key, "programs of image "+strings.TrimPrefix(name, "component "), make)
 }

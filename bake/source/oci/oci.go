@@ -1,8 +1,29 @@
-// Package oci brings container images: from a registry by digest, from a mirror,
-// or assembled from a program where neither can be reached.
+// Package oci brings container images: from a registry or a mirror by digest, or
+// assembled from a program where neither can be reached.
+//
+// An image is a handful of blobs, each known by its SHA-256: perhaps an index
+// over architectures, a manifest, a configuration and layers (OCI image
+// specification 1.1, and Docker's schema 2, which it comes from). Each becomes
+// a pack of its own with one file, so that images share layers. A [Puller] finds
+// in the first seconds what an image consists of and whether it can be had
+// ([Puller.Resolve]), and brings it later ([Puller.Pull]).
+//
+// Blobs are fetched as releases are, by package release: from its mirror before
+// the registry, verified while they come, resumed where the registry can do so.
+// The registry's part is to say who asks: see registry.go. go-containerregistry
+// does the tokens, and reads the user's docker configuration if a program gives
+// it its keychain.
+//
+// Limits. Only single images for Linux are taken, with gzipped or plain layers:
+// containerd before 1.5 can't unpack zstd, and versions files may name one. Schema
+// 1, layers that may not be distributed, nested indices and artifacts that are no
+// images are refused. Signatures of images are not looked at: the digest in the
+// versions file is what is trusted.
 package oci
 
 import (
+	"context"
+
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -28,4 +49,10 @@ type Image struct {
 	Config   Descriptor   //
 	Layers   []Descriptor // the lowest first
 	Blobs    []Blob       // of all of these, Target first, each once
+}
+
+// Packs keeps blobs. The store is one.
+type Packs interface {
+	HasPack(key string) bool
+	Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error)
 }
