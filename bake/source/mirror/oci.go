@@ -68,21 +68,21 @@ func encodeOCI(x *Index, images []OCIImage) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// checkOCI compares the files of the OCI layout with the index. It returns what
-// is wrong with each of the two files.
-func checkOCI(x *Index, layout, index []byte) (layoutErr, indexErr error) {
+// checkOCILayout says what is wrong with oci-layout.
+func checkOCILayout(layout []byte) error {
 	var version struct {
 		Version string `json:"imageLayoutVersion"`
 	}
-	switch err := json.Unmarshal(layout, &version); {
-	case err != nil:
-		layoutErr = err
-	case version.Version != "1.0.0":
-		layoutErr = fmt.Errorf("its imageLayoutVersion is %q; want %q", version.Version, "1.0.0")
+	if err := json.Unmarshal(layout, &version); err != nil {
+		return err
 	}
-	return layoutErr, checkOCIIndex(x, index)
+	if version.Version != "1.0.0" {
+		return fmt.Errorf("its imageLayoutVersion is %q; want %q", version.Version, "1.0.0")
+	}
+	return nil
 }
 
+// checkOCIIndex says where index.json contradicts x.
 func checkOCIIndex(x *Index, index []byte) error {
 	type image struct {
 		ref string

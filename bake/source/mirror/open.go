@@ -130,8 +130,8 @@ func readLimited(root *os.Root, name string) ([]byte, error) {
 	return b, nil
 }
 
-// errLink says that a file is not in the mirror, but somewhere else.
-var errLink = errors.New("it is a symbolic link, which a mirror does not have")
+// errForeign says that something in a mirror's place for files is none.
+var errForeign = errors.New("no mirror has that")
 
 // openRegular opens a regular file of a mirror. It does not wait for a FIFO,
 // and follows no link, not even within the mirror: `bake mirror` makes none,
@@ -141,11 +141,11 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	if err != nil {
 		return nil, explainRoot(err)
 	}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("opening %s: %w", name, errLink)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("opening %s: it is no regular file (%v)", name, info.Mode())
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, fmt.Errorf("opening %s: it is a symbolic link: %w", name, errForeign)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("opening %s: it is no regular file (%v): %w", name, info.Mode(), errForeign)
 	}
 	f, err := root.Open(name)
 	if err != nil {
@@ -154,10 +154,11 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	return f, nil
 }
 
-// explainRoot says what os.Root's "path escapes from parent" means here.
+// explainRoot says what os.Root's refusal to leave the directory means here:
+// it has no error value of its own.
 func explainRoot(err error) error {
-	if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Err != nil && strings.Contains(p.Err.Error(), "escapes") {
-		return fmt.Errorf("opening %s: a symbolic link on its way leads out of the mirror", p.Path)
+	if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Err.Error() == "path escapes from parent" {
+		return fmt.Errorf("opening %s: a symbolic link on its way leads out of the mirror: %w", p.Path, errForeign)
 	}
 	return err
 }

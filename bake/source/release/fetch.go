@@ -35,6 +35,7 @@ func (f *Fetcher) Fetch(ctx context.Context, reqs []Request) error {
 	if err := f.reserve(missing); err != nil {
 		return err
 	}
+	f.noteLacking(missing)
 	progress.Expect(f.config.Progress, len(missing))
 	// The largest first, so that none of them is what is left at the end.
 	slices.SortStableFunc(missing, func(a, b Request) int {
@@ -148,8 +149,12 @@ func (f *Fetcher) fetch(ctx context.Context, req Request) error {
 	if _, ok, err := f.find(ctx, req); ok || err != nil {
 		return err
 	}
+	urls, err := f.urls(req)
+	if err != nil {
+		return err
+	}
 	t := &transfer{Fetcher: f, req: req, d: d}
-	err = f.tryAll(ctx, req.Name, req.URLs, t.try)
+	err = f.tryAll(ctx, req.Name, urls, t.try)
 	if t.task != nil {
 		if err == nil {
 			t.task.End("done")
@@ -212,7 +217,7 @@ func (t *transfer) get(ctx context.Context, url string) (resumed bool, err error
 		return true, errRange
 	case resp.StatusCode == http.StatusOK:
 		total = resp.ContentLength
-		if err := t.d.Reset(url, validator(resp)); err != nil {
+		if err := t.d.Reset(redact(url), validator(resp)); err != nil {
 			return false, &storeError{err}
 		}
 	default:
@@ -237,7 +242,7 @@ func (t *transfer) rangeHeader(url string) http.Header {
 		return nil
 	}
 	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-", have)}}
-	if from, valid := t.d.From(); from == url && valid != "" {
+	if from, valid := t.d.From(); from == redact(url) && valid != "" {
 		header.Set("If-Range", valid)
 	}
 	return header
@@ -282,7 +287,7 @@ func (t *transfer) receive(url string, body io.Reader, total int64) error {
 func (t *transfer) commit(url string) error {
 	_, err := t.d.Commit()
 	if wrong := (*manifest.SumError)(nil); errors.As(err, &wrong) {
-		return &DigestError{Name: t.req.Name, URL: url, Got: string(wrong.Got), Want: string(wrong.Want)}
+		return &DigestError{Name: t.req.Name, URL: redact(url), Got: string(wrong.Got), Want: string(wrong.Want), Mirror: t.mirrorOf(url)}
 	}
 	if err != nil {
 		return &storeError{err}
@@ -293,7 +298,10 @@ func (t *transfer) commit(url string) error {
 // sizeError says that the file has another length than it must; got is -1
 // where it is longer.
 func (t *transfer) sizeError(url string, got int64) error {
-	e := &DigestError{Name: t.req.Name, URL: url, Got: fmt.Sprintf("%d bytes", got), Want: fmt.Sprintf("%d bytes", t.req.Size)}
+	e := &DigestError{
+		Name: t.req.Name, URL: redact(url), Mirror: t.mirrorOf(url),
+		Got: fmt.Sprintf("%d bytes", got), Want: fmt.Sprintf("%d bytes", t.req.Size),
+	}
 	if got < 0 {
 		e.Got = "longer"
 	}

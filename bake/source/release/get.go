@@ -18,7 +18,7 @@ func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64) ([]byte, 
 		return nil, &UnreachableError{Name: "a file"}
 	}
 	var content []byte
-	err := f.tryAll(ctx, urls[0], urls, func(ctx context.Context, url string) error {
+	err := f.tryAll(ctx, redact(urls[0]), urls, func(ctx context.Context, url string) error {
 		resp, err := f.request(ctx, http.MethodGet, url, nil, f.config.Stall)
 		if err != nil {
 			return err

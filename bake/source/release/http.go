@@ -28,11 +28,18 @@ func (f *Fetcher) request(ctx context.Context, method, rawURL string, header htt
 	req, err := http.NewRequestWithContext(ctx, method, rawURL, nil)
 	if err != nil {
 		w.Close()
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // it quotes all of the URL
+		}
 		return nil, &invalidURLError{err}
 	}
-	if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+	if req.URL.Scheme != "http" && req.URL.Scheme != "https" && req.URL.Scheme != "file" {
 		w.Close()
 		return nil, &invalidURLError{fmt.Errorf("scheme %q is neither http nor https", req.URL.Scheme)}
+	}
+	if err := f.allowed(rawURL); err != nil {
+		w.Close()
+		return nil, err
 	}
 	for key, values := range header {
 		req.Header[key] = values
@@ -144,6 +151,12 @@ func permanent(err error) bool {
 	if invalid := (*invalidURLError)(nil); errors.As(err, &invalid) {
 		return true
 	}
+	if file := (*fileError)(nil); errors.As(err, &file) {
+		return true
+	}
+	if redirect := (*redirectError)(nil); errors.As(err, &redirect) {
+		return true
+	}
 	return errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
 }
 
@@ -180,6 +193,7 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 				return fmt.Errorf("fetching %s: %w", name, err)
 			}
 			last[i] = err
+			f.blame(url, err)
 			if !permanent(err) {
 				hope = true
 				if status := (*StatusError)(nil); errors.As(err, &status) {
@@ -187,11 +201,11 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 				}
 			}
 			if i+1 < len(urls) {
-				f.config.Progress.Note("%s: %s: %v; trying the next URL", name, url, err)
+				f.config.Progress.Note("%s: %s: %v; trying the next URL", name, redact(url), err)
 			}
 		}
 		if !hope || round == f.config.Retries {
-			return failure(name, urls, last)
+			return f.failure(name, urls, last)
 		}
 		// Half of each pause is fixed, the other half by chance.
 		backoff := min(f.config.Backoff<<round, maxRetryAfter)
@@ -205,11 +219,11 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 
 // failure returns what the caller is told after every URL failed. A digest
 // that is wrong is the more alarming news than a server that is down.
-func failure(name string, urls []string, errs []error) error {
+func (f *Fetcher) failure(name string, urls []string, errs []error) error {
 	e := &UnreachableError{Name: name}
 	var wrong []error
 	for i, url := range urls {
-		e.Tried = append(e.Tried, Attempt{url, errs[i]})
+		e.Tried = append(e.Tried, f.attempt(url, errs[i]))
 		if digest := (*DigestError)(nil); errors.As(errs[i], &digest) {
 			wrong = append(wrong, errs[i])
 		}

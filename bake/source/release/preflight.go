@@ -83,12 +83,16 @@ type preflight struct {
 // ask returns nil as soon as one URL has the file.
 func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
 	e := &UnreachableError{Name: req.Name}
-	for _, u := range req.URLs {
+	urls, err := p.urls(req)
+	if errors.As(err, &e) {
+		return e
+	}
+	for _, u := range urls {
 		err := p.askURL(ctx, req, u)
 		if err == nil {
 			return nil
 		}
-		e.Tried = append(e.Tried, Attempt{u, err})
+		e.Tried = append(e.Tried, p.attempt(u, err))
 	}
 	return e
 }
@@ -97,6 +101,9 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 	host := rawURL
 	if u, err := url.Parse(rawURL); err == nil {
 		host = u.Scheme + "://" + u.Host
+		if u.Scheme == "file" {
+			host = rawURL // nothing that is waited for
+		}
 	}
 	// A host that is down is waited for once, not for each of its 200 files.
 	p.mu.Lock()
@@ -115,14 +122,15 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 	if ctx.Err() != nil {
 		return err
 	}
-	status, digest := (*StatusError)(nil), (*DigestError)(nil)
-	answered := err == nil || errors.As(err, &status) || errors.As(err, &digest) || errors.Is(err, errRedirects)
+	status, digest, redirect := (*StatusError)(nil), (*DigestError)(nil), (*redirectError)(nil)
+	answered := err == nil || errors.As(err, &status) || errors.As(err, &digest) || errors.As(err, &redirect) || errors.Is(err, errRedirects)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if answered {
 		p.alive[host] = true
 	} else if !p.alive[host] {
 		p.dead[host] = err
+		p.blame(rawURL, err)
 	}
 	if status != nil && status.Code == http.StatusTooManyRequests {
 		// The server is there and does not deny the file: Fetch, which is
@@ -166,7 +174,10 @@ func (p *preflight) head(ctx context.Context, req Request, url string) error {
 	}
 	// Some servers answer HEAD with a length of 0 for all files.
 	if req.Size > 0 && size > 0 && size != req.Size {
-		return &DigestError{Name: req.Name, URL: url, Got: fmt.Sprintf("%d bytes", size), Want: fmt.Sprintf("%d bytes", req.Size)}
+		return &DigestError{
+			Name: req.Name, URL: redact(url), Mirror: p.mirrorOf(url),
+			Got: fmt.Sprintf("%d bytes", size), Want: fmt.Sprintf("%d bytes", req.Size),
+		}
 	}
 	return nil
 }

@@ -11,10 +11,13 @@
 // gzip, xz or zstd, or takes the artifact as it is. An archive is taken for
 // hostile until it is unpacked: see unpack.go for what is refused.
 //
+// A [Mirror] is asked for every file before its URLs. It is believed no more
+// than others: what it sends is verified in the same way.
+//
 // The package knows no Debian mirrors, no signatures and no versions files,
-// and speaks HTTP only. It reads neither environment nor clock: the proxy
-// comes with [Config], and a Retry-After date is measured against the Date of
-// the same response.
+// and speaks HTTP only, but for file URLs below the directory of a mirror. It
+// reads neither environment nor clock: the proxy comes with [Config], and a
+// Retry-After date is measured against the Date of the same response.
 package release
 
 import (
@@ -26,7 +29,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -59,22 +64,10 @@ type Config struct {
 	Progress progress.Sink // nil: progress.Discard
 }
 
-// Mirror holds files by their digests.
-type Mirror interface {
-	// URL returns where the file that has all of sums is: an http, https or
-	// file URL, below the mirror's own. It is false where the mirror has none.
-	URL(sums []manifest.Sum) (string, bool)
-	// Base returns the URL of the mirror itself, which ends in a slash. Only
-	// below it are file URLs followed, and with Offline any.
-	Base() string
-	// String names the mirror for people.
-	String() string
-}
-
 // Request is one file to fetch.
 type Request struct {
 	Name string         // for people: "kubelet v1.36.3"
-	URLs []string       // where it may be had, best first
+	URLs []string       // where it may be had, best first; none: in a mirror only
 	Sums []manifest.Sum // that it must have, all of them; at least one
 	Size int64          // bytes, 0 where that is not known
 }
@@ -84,16 +77,22 @@ func (r *Request) check() error {
 	if len(r.Sums) == 0 {
 		return fmt.Errorf("BUG: request for %s has no digest", r.Name)
 	}
-	if len(r.URLs) == 0 {
-		return &UnreachableError{Name: r.Name}
-	}
 	return nil
+}
+
+// artifact returns what errors of unpacking call the file of r.
+func (r *Request) artifact() string {
+	if len(r.URLs) == 0 {
+		return r.Name
+	}
+	return path.Base(r.URLs[0])
 }
 
 // Fetcher downloads files. Its methods may be called from several goroutines.
 type Fetcher struct {
-	config Config
-	client *http.Client
+	config     Config
+	client     *http.Client
+	mirrorDown atomic.Bool // its server did not answer: it is asked last
 }
 
 // The defaults of Config.
@@ -115,6 +114,9 @@ var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
 func New(c Config) (*Fetcher, error) {
 	if c.Store == nil {
 		return nil, errors.New("BUG: release.Config without a Store")
+	}
+	if c.Offline && c.Mirror == nil {
+		return nil, errors.New("working offline: there is no mirror; name one with --mirror")
 	}
 	orDefault(&c.UserAgent, "bake")
 	orDefault(&c.Parallel, defaultParallel)
@@ -140,15 +142,14 @@ func New(c Config) (*Fetcher, error) {
 		// A .tar.gz must arrive as it was published.
 		DisableCompression: true,
 	}
-	return &Fetcher{config: c, client: &http.Client{
-		Transport: transport,
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects {
-				return errRedirects
-			}
-			return nil
-		},
-	}}, nil
+	files := fileTransport{}
+	if c.Mirror != nil {
+		files.base = c.Mirror.Base()
+	}
+	transport.RegisterProtocol("file", files)
+	f := &Fetcher{config: c}
+	f.client = &http.Client{Transport: transport, CheckRedirect: f.checkRedirect}
+	return f, nil
 }
 
 func orDefault[T comparable](v *T, def T) {
@@ -160,18 +161,23 @@ func orDefault[T comparable](v *T, def T) {
 
 // Attempt is what became of one URL.
 type Attempt struct {
-	URL string
-	Err error // a *StatusError, a *DigestError, or an error of the network
+	URL    string // without a password
+	Err    error  // a *StatusError, a *DigestError, or an error of the network
+	Mirror string // names the mirror whose URL it is; empty: it is another's
 }
 
 // UnreachableError says that a file can't be had from any of its URLs.
 type UnreachableError struct {
-	Name  string
-	Tried []Attempt
+	Name    string
+	Tried   []Attempt
+	Lacking string // names the mirror that does not have the file, where nothing else may be asked
 }
 
 func (e *UnreachableError) Error() string {
 	switch {
+	case e.Lacking != "":
+		return fmt.Sprintf("%s is not in the mirror %s, and nothing else may be asked (--offline): was the mirror made for other versions? "+
+			"Run `bake mirror --versions FILE... --to DIR` again where there is a network", e.Name, e.Lacking)
 	case len(e.Tried) == 0:
 		return fmt.Sprintf("%s can't be had: no URL is known for it", e.Name)
 	case len(e.Tried) == 1 && e.Tried[0].URL == e.Name: // it has no other name
@@ -186,6 +192,9 @@ func (e *UnreachableError) Error() string {
 			continue
 		}
 		fmt.Fprintf(&b, "\n  %s: %v", t.URL, t.Err)
+		if t.Mirror != "" {
+			fmt.Fprintf(&b, "; the index of the mirror %s says that it is there: run `bake mirror --check` on it, and copy or make it again", t.Mirror)
+		}
 	}
 	return b.String()
 }
@@ -214,9 +223,14 @@ type DigestError struct {
 	Name      string
 	URL       string
 	Got, Want string // digests, or "93 bytes"
+	Mirror    string // names the mirror that it is from; empty: it is from elsewhere
 }
 
 func (e *DigestError) Error() string {
+	if e.Mirror != "" {
+		return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; the mirror %s is damaged: run `bake mirror --check` on it, and copy or make it again",
+			e.Name, e.URL, e.Got, e.Want, e.Mirror)
+	}
 	return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; compare with what the publisher states, "+
 		"and correct the versions file or the lock if that is wrong, else a mirror or proxy altered the file",
 		e.Name, e.URL, e.Got, e.Want)

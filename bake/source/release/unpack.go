@@ -62,7 +62,7 @@ func (f *Fetcher) Pack(ctx context.Context, req Request, origin string, files []
 		}
 		defer artifact.Close()
 		task := f.config.Progress.Start("unpack", req.Name, 0)
-		err = Unpack(ctx, artifact, path.Base(req.URLs[0]), files, w)
+		err = Unpack(ctx, artifact, req.artifact(), files, w)
 		if err != nil {
 			task.End("failed")
 		} else {
