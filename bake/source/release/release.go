@@ -92,7 +92,7 @@ func (r *Request) artifact() string {
 type Fetcher struct {
 	config     Config
 	client     *http.Client
-	mirrorDown atomic.Bool // its server did not answer: it is asked last
+	mirrorDown *atomic.Bool // its server did not answer: it is asked last
 }
 
 // The defaults of Config.
@@ -147,7 +147,7 @@ func New(c Config) (*Fetcher, error) {
 		files.base = c.Mirror.Base()
 	}
 	transport.RegisterProtocol("file", files)
-	f := &Fetcher{config: c}
+	f := &Fetcher{config: c, mirrorDown: &atomic.Bool{}}
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.checkRedirect}
 	return f, nil
 }
