@@ -19,6 +19,7 @@ type Image struct {
 type NodeDefaults struct {
 	RuntimeType  string // containerd's; empty means "io.containerd.runc.v2"
 	CgroupDriver string // "systemd" or "cgroupfs"; empty means "systemd"
+	SandboxImage string // that is baked in for pods' sandboxes: "registry.k8s.io/pause:3.10.2"; empty means containerd's default
 }
 
 // linuxV1 is the runtime type of the guide's set. It is in containerd 1 only
@@ -97,6 +98,9 @@ func (img Image) releases() (r releases, err error) {
 	if driver := img.Node.CgroupDriver; driver != "systemd" && driver != "cgroupfs" {
 		return r, fmt.Errorf("node.cgroupDriver: %q is neither systemd nor cgroupfs", driver)
 	}
+	if ref := img.Node.SandboxImage; ref != "" && !isReference(ref) {
+		return r, fmt.Errorf("node.sandboxImage: %q is no image's name, such as registry.k8s.io/pause:3.10.2", ref)
+	}
 	return r, nil
 }
 
@@ -104,6 +108,15 @@ func (img Image) releases() (r releases, err error) {
 func isRuntimeType(s string) bool {
 	rest, ok := strings.CutPrefix(s, "io.containerd.")
 	return ok && rest != "" && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz0123456789.-") == ""
+}
+
+// isReference keeps out what would break containerd's configuration or the
+// kubelet's command line. Whether there is such an image, containerd knows.
+func isReference(s string) bool {
+	const host, tag = 255, 128 // most bytes of host with repository, and of tag
+	name, last, ok := strings.Cut(s, "/")
+	return ok && len(s) <= host+1+tag && strings.Trim(name, ".:-") != "" && strings.Contains(last, ":") &&
+		name[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/-") == ""
 }
 
 // parseRelease reads "v1.36.3", "2.3.4", and as Debian writes versions

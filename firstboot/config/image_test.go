@@ -12,17 +12,20 @@ import (
 
 const record = `{"schema":1,"name":"k8s-worker","inputs":{"lock":"sha256:2f2f"},
  "components":[{"name":"kubelet","version":"v1.36.3","origin":"release","files":[]},{"name":"containerd","version":"2.3.4"},
- {"name":"cni-plugins","version":"v1.9.1"}],"node":{"runtimeType":"io.containerd.runc.v2","cgroupDriver":"systemd"}}`
+ {"name":"cni-plugins","version":"v1.9.1"}],"node":{"runtimeType":"io.containerd.runc.v2","cgroupDriver":"systemd","sandboxImage":"registry.k8s.io/pause:3.10.2"}}`
 
 func TestParseImage(t *testing.T) {
 	t.Parallel()
 	want := config.Image{
 		Components: map[string]string{"kubelet": "v1.36.3", "containerd": "2.3.4", "cni-plugins": "v1.9.1"},
-		Node:       config.NodeDefaults{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
+		Node:       config.NodeDefaults{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd", SandboxImage: "registry.k8s.io/pause:3.10.2"},
 		Lock:       "sha256:2f2f",
 	}
 	// An older record says nothing of the node.
-	for _, r := range []string{record, strings.Replace(record, `"node"`, `"other"`, 1)} {
+	for i, r := range []string{record, strings.Replace(record, `"node"`, `"other"`, 1)} {
+		if i == 1 {
+			want.Node.SandboxImage = ""
+		}
 		got, err := config.ParseImage([]byte(r))
 		if err != nil {
 			t.Fatal(err)
@@ -43,6 +46,15 @@ func TestParseImage(t *testing.T) {
 		{`io.containerd.runc.v2`, `io.containerd.runtime.v1.linux`, "node.runtimeType: containerd 2.3.4 has no io.containerd.runtime.v1.linux"},
 		{`io.containerd.runc.v2`, `io.containerd.x\"\n[plugins]`, "is no runtime type of containerd"},
 		{`"systemd"`, `"systemd2"`, `node.cgroupDriver: "systemd2" is neither systemd nor cgroupfs`},
+		{`registry.k8s.io/pause:3.10.2`, `pause`, `node.sandboxImage: "pause" is no image's name, such as registry.k8s.io/pause:3.10.2`},
+		{`registry.k8s.io/pause:3.10.2`, `/pause:3.10.2`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `--a/pause:3.10.2`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/pause`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/pause:3.10.2 --v=9`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/pause:3.10.2\"`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/pause:3.10.2\nx`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/$HOME:3.10.2`, "node.sandboxImage: "},
+		{`registry.k8s.io/pause:3.10.2`, `registry.k8s.io/` + strings.Repeat("a", 400) + ":1", "node.sandboxImage: "},
 	} {
 		_, err := config.ParseImage([]byte(strings.Replace(record, test.old, test.new, 1)))
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -67,16 +79,51 @@ func TestVersionsDecide(t *testing.T) {
 		{"containerd", "v1.4.4", "/etc/cni/net.d/10-bridge.conf", `"cniVersion": "0.4.0"`, true},
 		{"containerd", "1.6.0", "/etc/cni/net.d/10-bridge.conf", `"cniVersion": "1.0.0"`, true},
 		{"cni-plugins", "v0.9.1", "/etc/cni/net.d/99-loopback.conf", `"cniVersion": "0.4.0"`, true},
+		{"containerd", "1.7.2", "/etc/containerd/config.toml", "\n[plugins.\"io.containerd.grpc.v1.cri\"]\n# It is in the image.\nsandbox_image = \"example.com/pause:1\"\n", true},
+		{"containerd", "2.0.0", "/etc/containerd/config.toml", "\n[plugins.\"io.containerd.cri.v1.images\".pinned_images]\nsandbox = \"example.com/pause:1\"\n", true},
+		{"containerd", "2.0.0", "/etc/containerd/config.toml", "sandbox_image", false},
+		{"kubelet", "v1.34.0", "/etc/default/kubelet", "--pod-infra-container-image", false}, // containerd 2 says it
 	} {
 		in := input(attributes(made, nil))
 		in.Image.Components = maps.Clone(in.Image.Components)
 		in.Image.Components[test.component] = test.version
+		in.Image.Node.SandboxImage = "example.com/pause:1"
 		n, err := config.New(in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if content := string(find(n.Files(), test.file).Content); strings.Contains(content, test.want) != test.has {
 			t.Errorf("%s %s: %s in %s is not %t:\n%s", test.component, test.version, test.want, test.file, test.has, content)
+		}
+	}
+}
+
+// TestSandboxImageIsKept wants the kubelet told by a flag where containerd may
+// not tell it, as long as kubelets have that flag.
+func TestSandboxImageIsKept(t *testing.T) {
+	t.Parallel()
+	made := credentials(t)
+	for _, test := range []struct {
+		kubelet, containerd, image string
+		has                        bool
+	}{
+		{"v1.21.0", "1.4.13", "k8s.gcr.io/pause:3.2", true},
+		{"v1.34.9", "1.7.28", "k8s.gcr.io/pause:3.2", true},
+		{"v1.35.0", "1.7.28", "k8s.gcr.io/pause:3.2", false},
+		{"v1.34.9", "2.0.0", "k8s.gcr.io/pause:3.2", false},
+		{"v1.21.0", "1.4.13", "", false},
+	} {
+		in := input(attributes(made, nil))
+		in.Image.Components = maps.Clone(in.Image.Components)
+		in.Image.Components["kubelet"], in.Image.Components["containerd"] = test.kubelet, test.containerd
+		in.Image.Node.SandboxImage = test.image
+		n, err := config.New(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := string(find(n.Files(), "/etc/default/kubelet").Content)
+		if has := strings.Contains(content, "--pod-infra-container-image="+test.image); has != test.has {
+			t.Errorf("kubelet %s, containerd %s, image %q: the flag is there: %t; want %t:\n%s", test.kubelet, test.containerd, test.image, has, test.has, content)
 		}
 	}
 }
@@ -120,6 +167,7 @@ func FuzzParseImage(f *testing.F) {
 	f.Add([]byte(record))
 	f.Add([]byte(strings.Replace(record, "2.3.4", "1:1.4.13~ds1-1~deb11u4", 1)))
 	f.Add([]byte(strings.Replace(record, "runc.v2", "x\\\"", 1)))
+	f.Add([]byte(strings.Replace(record, "pause:3.10.2", "pause:3.10.2\\\"\\n", 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		img, err := config.ParseImage(data)
 		if err != nil {

@@ -167,8 +167,15 @@ func containerdTOML(img Image, r releases) []byte {
 version = 2
 
 `, img.Components["containerd"])
+		var own []string // settings of the plugin itself
+		if image := img.Node.SandboxImage; image != "" {
+			own = append(own, fmt.Sprintf("# It is in the image.\nsandbox_image = %q\n", image))
+		}
 		if img.Node.RuntimeType == linuxV1 {
-			fmt.Fprintf(&b, "[%s]\n# The cgroup driver is the kubelet's.\nsystemd_cgroup = %t\n\n", cri, systemd)
+			own = append(own, fmt.Sprintf("# The cgroup driver is the kubelet's.\nsystemd_cgroup = %t\n", systemd))
+		}
+		if len(own) > 0 {
+			fmt.Fprintf(&b, "[%s]\n%s\n", cri, strings.Join(own, ""))
 		}
 		fmt.Fprintf(&b, `[%[1]s.cni]
 bin_dir = "/opt/cni/bin"
@@ -188,6 +195,15 @@ runtime_type = %[2]q
 		return b.Bytes()
 	}
 
+	pinned := ""
+	if image := img.Node.SandboxImage; image != "" {
+		pinned = fmt.Sprintf(`
+# Every pod's sandbox is of it. It is in the image, and the kubelet is told to
+# keep it.
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = %q
+`, image)
+	}
 	fmt.Fprintf(&b, `# containerd %[1]s. Written by firstboot at each boot; edits are lost.
 # What an image adds of its own goes into files of imports.
 version = 3
@@ -204,7 +220,7 @@ disabled_plugins = [
 
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "overlayfs"
-
+%[4]s
 # Mirrors of registries, if an image has any: DIR/HOST/hosts.toml.
 [plugins."io.containerd.cri.v1.images".registry]
 config_path = "/etc/containerd/certs.d"
@@ -223,7 +239,7 @@ runtime_type = %[2]q
 # The cgroup driver is the kubelet's.
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 SystemdCgroup = %[3]t
-`, img.Components["containerd"], img.Node.RuntimeType, systemd)
+`, img.Components["containerd"], img.Node.RuntimeType, systemd, pinned)
 	return b.Bytes()
 }
 
@@ -233,6 +249,13 @@ func (n *Node) kubeletArgs() []byte {
 	if n.releases.kubelet.before(1, 24) {
 		// Docker was the default until 1.24, which dropped it with these flags.
 		args = append(args, "--container-runtime=remote", "--network-plugin=cni", "--image-pull-progress-deadline=2m")
+	}
+	// containerd says over CRI from 1.7.3 on that the image is to be kept. For an
+	// older one the kubelet's collector of unused images wants this flag, also
+	// where a kubelet warns that it ignores it (pkg/kubelet/images of 1.21). 1.35
+	// has it no more.
+	if image := n.image.Node.SandboxImage; image != "" && n.releases.containerd.before(2, 0) && n.releases.kubelet.before(1, 35) {
+		args = append(args, "--pod-infra-container-image="+image)
 	}
 	if n.Credentials == TLSBootstrap {
 		args = append(args, "--bootstrap-kubeconfig="+bootstrapKubeconfig)
