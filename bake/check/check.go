@@ -46,8 +46,15 @@ type Image struct {
 	ESP    *fat.Volume
 	Root   *ext4.FS
 
+	// Of an archive that is damaged, see [OpenDisk].
+	Fault error // why it could be read up to a place only; nil: it is whole
+	Have  int64 // bytes of the disk that were there; Size where Fault is behind them or nil
+
 	file   *os.File // what Disk reads; nil in tests
 	remove bool     // whether file has a name that is temporary
+
+	fragments *ext4.FS // of the root, opened by Fragment
+
 	sum    *[sha256.Size]byte
 	length int64 // of the file at Path
 
@@ -114,7 +121,7 @@ func open(ctx context.Context, path, tmpDir string) (*Image, *faults, error) {
 	}
 	m := &Image{Path: path, Format: format, length: info.Size()}
 	if format == Raw {
-		m.file, m.Disk, m.Size = f, f, info.Size()
+		m.file, m.Disk, m.Size, m.Have = f, f, info.Size(), info.Size()
 		return m, m.openDisk(), nil
 	}
 	defer f.Close()
@@ -161,6 +168,11 @@ func (m *Image) unpack(ctx context.Context, f *os.File, dir string) (fault, err 
 	sum := sha256.New()
 	in := &countingReader{r: io.TeeReader(f, sum)}
 	m.Size, fault = archive.Unpack(ctx, in, disk)
+	m.Have = m.Size
+	var partial *archive.PartialError
+	if errors.As(fault, &partial) {
+		m.Size, m.Have = partial.Size, partial.Have
+	}
 	var pathError *os.PathError
 	switch {
 	case ctx.Err() != nil:
