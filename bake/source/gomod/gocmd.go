@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // gocmd runs the go command of one toolchain in one wrapper module.
@@ -21,6 +22,7 @@ type gocmd struct {
 	env       []string // complete
 	dir       string   // the build's directory: mod/, tmp/, out/
 	log       string   // where the whole output of commands goes
+	mirror    string   // offline: URL of the only module proxy; else ""
 }
 
 // userSettings are the go command's settings that say where things are and
@@ -33,9 +35,14 @@ func userSettings() []string {
 	}
 }
 
+// hostSettings say what go is on the host.
+func hostSettings() []string { return []string{"GOVERSION", "GOHOSTOS", "GOHOSTARCH"} }
+
 // newGo finds the go command and gives it an environment whose effect does not
 // depend on the host. dir holds everything that it writes, but for the caches.
-func (b *Builder) newGo(ctx context.Context, toolchain, dir string) (*gocmd, error) {
+// adjust, which may be nil, changes userSettings once they are known, and is told
+// hostSettings beside them.
+func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(ctx context.Context, settings map[string]string) error) (*gocmd, error) {
 	name := b.Go
 	if name == "" {
 		name = "go"
@@ -53,13 +60,21 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string) (*gocmd, err
 
 	// GOTOOLCHAIN=local: whatever the host's go is, it can answer this.
 	g.env = append(slices.Clone(b.Env), "GOTOOLCHAIN=local", "GOWORK=off")
-	out, err := g.run(ctx, nil, slices.Concat([]string{"env", "-json"}, userSettings())...)
+	out, err := g.run(ctx, nil, slices.Concat([]string{"env", "-json"}, userSettings(), hostSettings())...)
 	if err != nil {
 		return nil, err
 	}
 	settings := map[string]string{}
 	if err := json.Unmarshal(out, &settings); err != nil {
 		return nil, fmt.Errorf("reading the output of go env: %w", err)
+	}
+	if adjust != nil {
+		if err := adjust(ctx, settings); err != nil {
+			return nil, err
+		}
+	}
+	if b.Offline {
+		g.mirror, _, _ = strings.Cut(settings["GOPROXY"], ",")
 	}
 	g.env = cleanEnv(b.Env)
 	for _, name := range userSettings() {
@@ -77,8 +92,14 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string) (*gocmd, err
 		"TMPDIR="+filepath.Join(dir, "tmp"), // the C compiler's
 		"LC_ALL=C",
 	)
+	if toolchain == anyToolchain {
+		return g, nil
+	}
 	return g, g.checkVersion(ctx)
 }
+
+// anyToolchain stands for the host's, whichever it is.
+const anyToolchain = "local"
 
 // cleanEnv returns env without what could change the result of a build: the
 // settings of the go command and of C compilers (gcc(1), "Environment
@@ -132,7 +153,8 @@ func (g *gocmd) writeFile(name string, data []byte) error {
 	return nil
 }
 
-// run runs one command in the wrapper module and returns its standard output.
+// run runs one command in the wrapper module and returns its standard output,
+// which may hold a reason where the command failed.
 // watch, which may be nil, is given every line of its standard error, and
 // reports whether the line is worth showing when the command fails.
 func (g *gocmd) run(ctx context.Context, watch func(line string) bool, args ...string) ([]byte, error) {
@@ -157,9 +179,30 @@ func (g *gocmd) run(ctx context.Context, watch func(line string) bool, args ...s
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, &commandError{args: args, err: err, tail: stderr.tail}
+		err = &commandError{args: args, err: err, tail: stderr.tail}
+		if file := g.notMirrored(stderr.tail); file != "" {
+			err = &NotMirroredError{What: "file " + file, Err: err}
+		}
+		return []byte(stdout.String()), err
 	}
 	return []byte(stdout.String()), nil
+}
+
+// notMirrored returns the file that a failed command did not find in the
+// mirror, as a path of the module proxy protocol; "" where it failed for another
+// reason.
+func (g *gocmd) notMirrored(tail []string) string {
+	if g.mirror == "" {
+		return ""
+	}
+	for _, line := range tail {
+		// example.com/toy@v1.2.3: reading file:///DIR/example.com/toy/@v/v1.2.3.mod: no such file or directory
+		_, rest, found := strings.Cut(line, "reading "+g.mirror+"/")
+		if file, why, ok := strings.Cut(rest, ": "); found && ok && why == syscall.ENOENT.Error() {
+			return file
+		}
+	}
+	return ""
 }
 
 // commandError is a command that ended badly and the last lines it wrote.

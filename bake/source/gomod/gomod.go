@@ -12,6 +12,12 @@
 // a cold or a warm build cache. The user's own module and build cache are used,
 // because both are checked by content and save minutes.
 //
+// For hosts without a network, [Builder.Sources] and [Builder.Toolchain] find
+// the files that a build takes from a module proxy, and Config.Proxy gives them
+// back to it. Neither changes what is built. go.sum decides about modules as
+// before; toolchains are verified by the answers of the checksum database,
+// which are among the files.
+//
 // What was built is kept as a pack under a key made of that identity.
 //
 // Limits. Only Linux programs are built, and only static ones. A toolchain is
@@ -57,6 +63,14 @@ type Config struct {
 	Dir   string   // scratch, made if it is absent; the log of a failed build stays there as NAME-ARCH.log
 	Go    string   // the go command; empty: "go" in Env's PATH
 	CC    string   // the C compiler; empty: "cc" in Env's PATH, or TRIPLET-gcc for another architecture
+
+	// Proxy fills the empty directory dir with those files of a module proxy
+	// (go.dev/ref/mod#goproxy-protocol) that wants is true for, as far as they
+	// can be had; they may be symlinks. The go command asks it before the
+	// user's GOPROXY, and puts what it gets into a module cache that is
+	// removed after the build. nil: there is none.
+	Proxy   func(ctx context.Context, dir string, wants func(path string) bool) error
+	Offline bool // no network is asked, only Proxy
 
 	Progress progress.Sink // nil: nobody watches
 }
@@ -159,16 +173,23 @@ func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch mani
 		return nil
 	}
 	return b.scratch(r.component, func(dir string) error {
-		g, err := b.newGo(ctx, r.toolchain, dir)
+		g, err := b.newGo(ctx, r.toolchain, dir, func(ctx context.Context, settings map[string]string) error {
+			return b.fromProxy(ctx, r, dir, settings)
+		})
 		if err != nil {
 			return err
 		}
-		if err := g.writeModule(r.goMod, r.goSum); err != nil {
-			return err
-		}
-		_, err = g.run(ctx, nil, "list", "-m", r.module.String())
-		return err
+		return g.lookFor(ctx, r)
 	})
+}
+
+// lookFor makes sure that r's module can be had.
+func (g *gocmd) lookFor(ctx context.Context, r *recipe) error {
+	if err := g.writeModule(r.goMod, r.goSum); err != nil {
+		return err
+	}
+	_, err := g.run(ctx, nil, "list", "-m", r.module.String())
+	return err
 }
 
 // recipe reads and checks all that decides what building c gives.
@@ -186,7 +207,9 @@ func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch manifes
 // make builds the programs of r and adds them to w.
 func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) error {
 	return b.scratch(r.component, func(dir string) error {
-		g, err := b.newGo(ctx, r.toolchain, dir)
+		g, err := b.newGo(ctx, r.toolchain, dir, func(ctx context.Context, settings map[string]string) error {
+			return b.fromProxy(ctx, r, dir, settings)
+		})
 		if err != nil {
 			return err
 		}
@@ -215,9 +238,23 @@ func (b *Builder) scratch(name string, use func(dir string) error) (err error) {
 		return fmt.Errorf("making a scratch directory: %w", err)
 	}
 	defer func() {
-		if rerr := os.RemoveAll(dir); rerr != nil && err == nil {
+		if rerr := removeAll(dir); rerr != nil && err == nil {
 			err = fmt.Errorf("removing the scratch directory: %w", rerr)
 		}
 	}()
 	return use(dir)
+}
+
+// removeAll removes dir. A module cache has directories that are read-only.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return os.Chmod(path, 0o700)
+	})
+	return errors.Join(err, os.RemoveAll(dir))
 }

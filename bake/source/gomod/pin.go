@@ -43,7 +43,7 @@ func (b *Builder) pin(ctx context.Context, name string, m module.Version, toolch
 		return Pinned{}, err
 	}
 	err = b.scratch("pin", func(dir string) error {
-		g, err := b.newGo(ctx, toolchain, dir)
+		g, err := b.newGo(ctx, toolchain, dir, nil)
 		if err != nil {
 			return err
 		}

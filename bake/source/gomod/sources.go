@@ -1,0 +1,294 @@
+package gomod
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// sourcesVersion is part of the keys of SourcesKey and ToolchainKey. Raise it
+// when the same inputs are to give other files.
+const sourcesVersion = 1
+
+// File is a file of a module proxy (go.dev/ref/mod#goproxy-protocol).
+type File struct {
+	Path   string       // below the proxy's URL: "golang.org/x/sys/@v/v0.1.0.zip"
+	SHA256 manifest.Sum // of its bytes
+	Size   int64        // bytes
+}
+
+// Sources calls add for every file that [Builder.Build] takes from a module
+// proxy to build c for archs, sorted by path. open, which gives the file's
+// content, works until add returns. The files were verified by go.sum. They are
+// found by doing what a build does before it compiles, with a module cache of
+// its own that is filled from the user's and, where that lacks something, from
+// the network.
+//
+// The one information file (.info), of c's module, is as the proxy gave it. It
+// says when the version was made and where it was found, decides nothing, and may
+// differ from proxy to proxy.
+func (b *Builder) Sources(ctx context.Context, c manifest.Component, archs []manifest.Arch, modfiles fs.FS, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	recipes, err := listRecipes(c, archs, modfiles)
+	if err == nil {
+		err = b.inTurn(ctx, func() error { return b.sources(ctx, recipes, add) })
+	}
+	if err != nil {
+		return fmt.Errorf("finding the Go modules of %s %s: %w", c.Name, c.Version, err)
+	}
+	return nil
+}
+
+// SourcesKey identifies what Sources adds, but for the information file.
+func SourcesKey(c manifest.Component, archs []manifest.Arch, modfiles fs.FS) (string, error) {
+	recipes, err := listRecipes(c, archs, modfiles)
+	if err != nil {
+		return "", fmt.Errorf("finding the Go modules of %s %s: %w", c.Name, c.Version, err)
+	}
+	type batchKey struct {
+		Tags     []string `json:"tags,omitempty"`
+		Packages []string `json:"packages"`
+	}
+	identity := struct {
+		Version   int        `json:"version"`
+		Module    string     `json:"module"`
+		Toolchain string     `json:"toolchain"`
+		GoMod     string     `json:"go.mod"`
+		GoSum     string     `json:"go.sum"`
+		Batches   []batchKey `json:"batches"`
+		Env       [][]string `json:"env"` // for each architecture
+	}{Version: sourcesVersion}
+	for _, r := range recipes {
+		identity.Module = r.module.String()
+		identity.Toolchain = r.toolchain
+		identity.GoMod = fmt.Sprintf("%x", sha256.Sum256(r.goMod))
+		identity.GoSum = fmt.Sprintf("%x", sha256.Sum256(r.goSum))
+		identity.Env = append(identity.Env, r.env())
+	}
+	for _, batch := range recipes[0].batches() {
+		identity.Batches = append(identity.Batches, batchKey{batch.tags, batch.packages})
+	}
+	key, err := json.Marshal(identity)
+	if err != nil {
+		panic("BUG: an identity that cannot be encoded: " + err.Error())
+	}
+	return "gomod sources " + string(key), nil
+}
+
+// listRecipes returns c's recipe for each of archs, in their order made
+// canonical. A recipe with cgo names no compiler and no packages: it is good for
+// finding modules, not for building.
+func listRecipes(c manifest.Component, archs []manifest.Arch, modfiles fs.FS) ([]*recipe, error) {
+	if len(archs) == 0 {
+		return nil, errors.New("BUG: no architecture is given")
+	}
+	var out []*recipe
+	for _, arch := range slices.Compact(slices.Sorted(slices.Values(archs))) {
+		r, err := newRecipe(c, arch, modfiles)
+		if err != nil {
+			return nil, err
+		}
+		if c.Module.CGO != nil {
+			r.cgo = &cgo{ldflags: c.Module.CGO.LDFlags}
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	first := recipes[0]
+	return b.scratch(first.component, func(dir string) error {
+		g, err := b.newGo(ctx, first.toolchain, dir, func(_ context.Context, settings map[string]string) error {
+			record(settings, dir)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		// As Preflight and Build do it.
+		if err := g.lookFor(ctx, first); err != nil {
+			return err
+		}
+		common := g.env
+		for _, r := range recipes {
+			g.env = slices.Concat(common, r.env())
+			if _, err := b.list(ctx, g, r); err != nil {
+				return err
+			}
+		}
+		info, err := proxyPath(first.module, ".info")
+		if err != nil {
+			return err
+		}
+		return addFiles(ctx, downloads(dir), func(file string) bool { return file == info || isPinned(file) }, add)
+	})
+}
+
+// UnverifiedError says that a toolchain can't be mirrored, because the user's
+// go asks no checksum database: nobody could say that it is the right one.
+type UnverifiedError struct{ Toolchain string }
+
+func (e *UnverifiedError) Error() string {
+	return fmt.Sprintf("the toolchain %s can't be verified with GOSUMDB=off and is left out: the go of whoever builds must be %s itself", e.Toolchain, e.Toolchain)
+}
+
+// Toolchain calls add, as Sources does, for every file of a module proxy that a
+// go command of another version needs to switch to a toolchain such as
+// "go1.26.8". host is what it runs on, "linux-amd64". Besides the toolchain these
+// are the answers of the checksum database by which the go command verifies it;
+// they were verified with the database's key. Where the user's go asks no such
+// database the error is an *UnverifiedError.
+func (b *Builder) Toolchain(ctx context.Context, toolchain, host string, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	err := checkToolchain(toolchain)
+	if err == nil {
+		err = checkHost(host)
+	}
+	if err == nil {
+		err = b.inTurn(ctx, func() error { return b.fetchToolchain(ctx, toolchain, host, add) })
+	}
+	if err != nil {
+		return fmt.Errorf("fetching the toolchain %s for %s: %w", toolchain, host, err)
+	}
+	return nil
+}
+
+// ToolchainKey identifies what Toolchain adds, but for the answers of the
+// checksum database, which grows.
+func ToolchainKey(toolchain, host string) string {
+	return fmt.Sprintf("gomod toolchain %d %s %s", sourcesVersion, toolchain, host)
+}
+
+func checkHost(host string) error {
+	if !regexp.MustCompile(`^[a-z0-9]+-[a-z0-9]+$`).MatchString(host) {
+		return fmt.Errorf("host %q is not one (want GOOS-GOARCH, such as linux-amd64)", host)
+	}
+	return nil
+}
+
+func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	return b.scratch("toolchain", func(dir string) (err error) {
+		database := ""
+		g, err := b.newGo(ctx, anyToolchain, dir, func(_ context.Context, settings map[string]string) error {
+			if database, _ = checksumDatabase(settings["GOSUMDB"]); database == "" {
+				return &UnverifiedError{Toolchain: toolchain}
+			}
+			record(settings, dir)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		g.env = append(g.env, "GOFLAGS=-mod=mod")
+		if err := g.writeModule([]byte("module bake.invalid/toolchain\n"), nil); err != nil {
+			return err
+		}
+		m := toolchainModule(toolchain, host)
+		task := b.Progress.Start("fetch", "toolchain "+toolchain+" for "+host, 0)
+		defer func() { task.End(result(err)) }()
+		// Why it failed is in its output.
+		out, err := g.run(ctx, nil, "mod", "download", "-json", m.String())
+		var got struct{ Error string }
+		if jsonErr := json.Unmarshal(out, &got); jsonErr == nil && got.Error != "" {
+			return errors.New(got.Error)
+		} else if err != nil {
+			return err
+		}
+		// Switching asks for the archive alone.
+		archive, err := proxyPath(m, ".zip")
+		if err != nil {
+			return err
+		}
+		return addFiles(ctx, downloads(dir), func(file string) bool {
+			return file == archive || strings.HasPrefix(file, "sumdb/"+database+"/")
+		}, add)
+	})
+}
+
+// inTurn calls do when no build and no other call of it runs.
+func (b *Builder) inTurn(ctx context.Context, do func() error) error {
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+		return do()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// record has the go command put all that it needs into a module cache below
+// dir. What the user's has is not downloaded again: a module cache holds its
+// downloads as a module proxy does (go.dev/ref/mod#module-cache).
+func record(settings map[string]string, dir string) {
+	user := settings["GOMODCACHE"]
+	isolate(settings, dir)
+	if user != "" {
+		settings["GOPROXY"] = fileURL(filepath.Join(user, "cache", "download")) + "," + settings["GOPROXY"]
+	}
+}
+
+// downloads returns the directory of what the go command downloaded for a
+// build in dir.
+func downloads(dir string) string {
+	return filepath.Join(dir, "gomodcache", "cache", "download")
+}
+
+// isPinned reports whether a file of the go command's downloads is one whose
+// content go.sum pins. Of the others, builds ask only for the information file of
+// the module that Preflight looks for: there are locks, lists of versions, and
+// hashes that the go command computed.
+func isPinned(file string) bool {
+	ext := filepath.Ext(file)
+	return (ext == ".mod" || ext == ".zip") && !strings.HasPrefix(file, "sumdb/")
+}
+
+// addFiles calls add for the files below dir that wanted is true for.
+func addFiles(ctx context.Context, dir string, wanted func(file string) bool, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		f := File{Path: filepath.ToSlash(rel)}
+		if !wanted(f.Path) {
+			return nil
+		}
+		if err := f.sum(name); err != nil {
+			return fmt.Errorf("reading %s: %w", f.Path, err)
+		}
+		return add(f, func() (io.ReadCloser, error) { return os.Open(name) })
+	})
+}
+
+// sum fills in f's size and digest from the file called name.
+func (f *File) sum(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	h := sha256.New()
+	if f.Size, err = io.Copy(h, file); err != nil {
+		return err
+	}
+	f.SHA256 = manifest.SHA256([sha256.Size]byte(h.Sum(nil)))
+	return nil
+}
