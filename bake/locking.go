@@ -1,7 +1,9 @@
 package bake
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +19,10 @@ type Result struct {
 	Path   string       `json:"path"`
 	Record string       `json:"record,omitempty"` // NAME.json, for an image
 	Size   int64        `json:"size"`             // bytes
+
+	SPDX       string `json:"spdx,omitempty"`       // NAME.spdx.json, likewise
+	Provenance string `json:"provenance,omitempty"` // NAME.provenance.json
+	Bundle     string `json:"bundle,omitempty"`     // NAME.sigstore.json, where it was signed
 }
 
 // packages returns the OS packages that are asked for, those that they need not
@@ -51,6 +57,11 @@ func (b *Baker) resolveConfig(arch manifest.Arch, now time.Time) (debian.Config,
 		Keyring:  b.config.Keyring,
 		Now:      now,
 		Progress: b.config.Progress,
+		Keep: func(ctx context.Context, content []byte) error {
+			sum := manifest.SHA256(sha256.Sum256(content))
+			_, err := b.store.Add(ctx, []manifest.Sum{sum}, bytes.NewReader(content))
+			return err
+		},
 	}, nil
 }
 

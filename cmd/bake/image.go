@@ -26,6 +26,7 @@ component's origin (release or source), and of nothing else.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions versions.yaml --json | jq -r .sha256
+  bake image --versions versions.yaml --mirror /srv/mirror --offline --build-missing
 
   gcloud storage cp out/k8s-worker-v1-36-3-amd64.tar.gz gs://BUCKET/
   gcloud compute images create k8s-worker-v1-36-3-amd64 \
@@ -62,6 +63,7 @@ component's origin (release or source), and of nothing else.`,
 		},
 	}
 	in.addFlags(c)
+	in.addMirrorFlags(c)
 	f := c.Flags()
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
@@ -16,8 +17,11 @@ import (
 	"github.com/nodebake/bake/units"
 )
 
-// mirrorVariable lists mirrors where --debian-mirror is not given, separated by spaces.
-const mirrorVariable = "BAKE_DEBIAN_MIRROR"
+// The variables that are looked at where a flag is not given.
+const (
+	mirrorVariable  = "BAKE_DEBIAN_MIRROR" // --debian-mirror, separated by spaces
+	offlineVariable = "BAKE_MIRROR"        // --mirror
+)
 
 // inputs are the flags that say what an image is made from, shared by the
 // commands that read them.
@@ -28,14 +32,22 @@ type inputs struct {
 	arch       string
 	cache      string
 	mirrors    []string
+	mirror     string
+	offline    bool
 	jobs       int
 }
 
 func (in *inputs) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.versions, "versions", "", "versions `FILE`: what the image consists of (see docs/versions.md)")
-	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
 	f.StringVar(&in.arch, "arch", "amd64", "architecture: amd64 or arm64")
+	in.addBaseFlags(c)
+}
+
+// addBaseFlags adds the flags that baseConfig reads.
+func (in *inputs) addBaseFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
 	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/ and\n"+
 		"debian-security/ below it, or as debian=URL or debian-security=URL (a snapshot\n"+
 		"archive); may be repeated (environment: "+mirrorVariable+")")
@@ -43,12 +55,39 @@ func (in *inputs) addFlags(c *cobra.Command) {
 	f.IntVar(&in.jobs, "jobs", 0, "how many things to do at once; 0: as many as there are processors")
 }
 
+// addMirrorFlags adds the flags of commands that take parts from what
+// `bake mirror` made.
+func (in *inputs) addMirrorFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&in.mirror, "mirror", "", "`DIR|URL` that bake mirror made, asked before everything else\n(environment: "+offlineVariable+"; see docs/offline.md)")
+	f.BoolVar(&in.offline, "offline", false, "ask nothing but the mirror")
+}
+
+// mirrorLocation returns the mirror to fetch from: a URL, an absolute directory,
+// or "" for none.
+func (in *inputs) mirrorLocation(c *cobra.Command, h *host) (string, error) {
+	location := in.mirror
+	switch {
+	case c.Flags().Lookup("mirror") == nil:
+		return "", nil
+	case location == "":
+		location = h.getenv(offlineVariable)
+	}
+	if location == "" || strings.Contains(location, "://") {
+		return location, nil
+	}
+	dir, err := filepath.Abs(location)
+	if err != nil {
+		return "", &usageError{fmt.Errorf("--mirror %s: %w", location, err)}
+	}
+	return dir, nil
+}
+
 func (in *inputs) addCacheFlag(c *cobra.Command) {
 	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them\n(default: bake in the user's cache directory)")
 }
 
-// config turns the flags into a bake.Config. Only here does bake look at its
-// environment.
+// config turns the flags into a bake.Config.
 func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 	if err := requireFlag(c, "versions", in.versions); err != nil {
 		return bake.Config{}, err
@@ -57,7 +96,19 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 	if err != nil {
 		return bake.Config{}, err
 	}
+	config, err := in.baseConfig(c, h)
+	config.Versions, config.Lock, config.Arch = in.versions, in.lock, arch
+	return config, err
+}
+
+// baseConfig is the part of config that is not about one versions file. Only
+// here does bake look at its environment.
+func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 	cache, err := in.cacheDir()
+	if err != nil {
+		return bake.Config{}, err
+	}
+	mirror, err := in.mirrorLocation(c, h)
 	if err != nil {
 		return bake.Config{}, err
 	}
@@ -70,15 +121,15 @@ func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
 		jobs = runtime.GOMAXPROCS(0)
 	}
 	config := bake.Config{
-		Versions:   in.versions,
-		Lock:       in.lock,
 		Definition: worker.FS(),
 		Units:      units.FS(),
-		Arch:       arch,
 		Cache:      cache,
+		Mirror:     mirror,
+		Offline:    in.offline,
 		Mirrors:    mirrors,
 		Jobs:       jobs,
 		Env:        h.env,
+		Keychain:   authn.DefaultKeychain,
 		Proxy:      http.ProxyFromEnvironment,
 		UserAgent:  "bake/" + version(),
 	}

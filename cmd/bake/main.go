@@ -100,6 +100,7 @@ give the same bytes.
 
   bake lock  --versions versions.yaml   resolve the OS packages, once
   bake image --versions versions.yaml   make the image
+  bake mirror --versions versions.yaml --to DIR   what a site without a network needs for that
   bake node  worker-0 --server URL ...  make a worker's metadata
   bake run   IMAGE --metadata DIR       try both in QEMU
 
@@ -112,7 +113,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
-	root.AddCommand(newImage(h), newLock(h), newInspect(h), newLint(h), newNode(h), newCache(h), newRun(h), newVersion(h))
+	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newCache(h), newRun(h), newVersion(h))
 	return root
 }
 

@@ -1,0 +1,366 @@
+package bake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/mirror"
+)
+
+// MirrorConfig says what an offline site wants to bake, and where what that
+// takes is put.
+type MirrorConfig struct {
+	// Config is what each set is read and fetched with. Its Versions, Lock, Arch
+	// and what is about the image are not looked at.
+	Config
+
+	Sets    []MirrorSet
+	Archs   []manifest.Arch // of every set
+	To      string          // directory of the mirror, absolute
+	Sources bool            // modules and toolchains as well, for components whose release can't be had
+	Drop    []string        // names of sets that go
+	Prune   bool            // files that no set needs any more go
+	Now     time.Time       // that signatures of indices are checked at
+}
+
+// MirrorSet is a versions file under the name that the mirror calls it by.
+type MirrorSet struct {
+	Name     string
+	Versions string // file
+	Lock     string // file; beside it where empty
+}
+
+// MirrorResult is what a mirror holds, and what was done to it.
+type MirrorResult struct {
+	Mirror  string          `json:"mirror"`
+	Sets    []MirroredSet   `json:"sets"` // all there are, by name
+	Entries int             `json:"entries"`
+	Files   int             `json:"files"`
+	Bytes   int64           `json:"bytes"`
+	Added   MirrorAmount    `json:"added"`
+	Removed MirrorAmount    `json:"removed"`
+	Missing []MirrorMissing `json:"missing"` // that sources do in place of
+}
+
+// MirroredSet is a set of a mirror.
+type MirroredSet struct {
+	mirror.Set
+	Entries int   `json:"entries"`
+	Bytes   int64 `json:"bytes"` // of its files, which other sets may share
+}
+
+// MirrorAmount is a number of files and what they have together.
+type MirrorAmount struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// MirrorMissing is a release or an image that could not be had, so that the
+// offline site must make it from source.
+type MirrorMissing struct {
+	Set    string `json:"set"`
+	Name   string `json:"name"` // "kubelet v1.36.3 amd64"
+	Reason string `json:"reason"`
+	Else   string `json:"else"` // "its module k8s.io/kubernetes v1.36.3"
+}
+
+// Mirror brings everything that baking each set offline takes into one
+// directory, and nothing else. Sets that are there stay unless they are dropped;
+// one of the same name is replaced. Where a set has not changed and its files
+// are there nobody is asked for anything. An interrupted run leaves the mirror as
+// it was and what it has copied, so that the next one continues.
+func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
+	if c.Progress == nil {
+		c.Progress = progress.Discard{}
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}}
+	defer m.close()
+	for _, given := range c.Sets {
+		set, err := m.read(given)
+		if err != nil {
+			return nil, err
+		}
+		m.sets = append(m.sets, set)
+	}
+	var err error
+	if m.writer, err = mirror.Create(c.To); err != nil {
+		return nil, err
+	}
+	m.old = m.writer.Index()
+	if err := m.keepOthers(); err != nil {
+		return nil, err
+	}
+	if err := m.bring(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.commit(ctx); err != nil {
+		return nil, err
+	}
+	return m.result()
+}
+
+// CheckMirror reads every byte of the mirror in dir, an absolute path. The
+// report comes with the error where something is wrong.
+func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) (*mirror.Report, error) {
+	report, err := mirror.Check(ctx, dir, jobs, sink)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	return report, report.Err()
+}
+
+func (c *MirrorConfig) check() error {
+	names := map[string]string{}
+	for _, s := range c.Sets {
+		if other, twice := names[s.Name]; twice {
+			return &InputError{fmt.Errorf("%s and %s would both be set %s of the mirror: rename one of the files", other, s.Versions, s.Name)}
+		}
+		names[s.Name] = s.Versions
+		if slices.Contains(c.Drop, s.Name) {
+			return &InputError{fmt.Errorf("set %s is to be dropped and to be mirrored from %s", s.Name, s.Versions)}
+		}
+	}
+	if len(c.Sets) > 0 && len(c.Archs) == 0 {
+		return &InputError{errors.New("a mirror is for at least one architecture, and none was given")}
+	}
+	return nil
+}
+
+// mirroring is one run of Mirror.
+type mirroring struct {
+	config MirrorConfig
+	writer *mirror.Writer
+	old    *mirror.Index
+	sets   []*mirrorSet
+
+	// What becomes of the mirror.
+	index   mirror.Index
+	entries map[entryKey]*mirror.Entry
+	images  []mirror.OCIImage
+
+	added   MirrorAmount
+	removed MirrorAmount
+	missing []MirrorMissing
+}
+
+// entryKey is what may be in an index once.
+type entryKey struct {
+	kind mirror.Kind
+	path string
+	sum  manifest.Sum
+}
+
+// mirrorSet is one set to mirror.
+type mirrorSet struct {
+	MirrorSet
+	mirror.Set
+	inputs []mirrorInput // files of the person who makes the set
+	archs  []*mirrorArch
+}
+
+// mirrorInput is a file that is in memory.
+type mirrorInput struct {
+	mirror.Entry
+	content []byte
+}
+
+// mirrorArch is a set for one architecture.
+type mirrorArch struct {
+	*Baker
+	lock   *manifest.Lock
+	locked *manifest.LockedArch
+}
+
+func (m *mirroring) close() {
+	for _, s := range m.sets {
+		for _, a := range s.archs {
+			a.Close()
+		}
+	}
+	if m.writer != nil {
+		m.writer.Close()
+	}
+}
+
+// read reads the files of a set.
+func (m *mirroring) read(given MirrorSet) (_ *mirrorSet, err error) {
+	s := &mirrorSet{MirrorSet: given}
+	defer func() {
+		if err != nil {
+			for _, a := range s.archs {
+				a.Close()
+			}
+		}
+	}()
+	s.Set = mirror.Set{Name: given.Name, Archs: slices.Compact(slices.Sorted(slices.Values(m.config.Archs))), Sources: m.config.Sources}
+	for _, arch := range s.Set.Archs {
+		c := m.config.Config
+		c.Versions, c.Lock, c.Arch = given.Versions, given.Lock, arch
+		b, err := New(c)
+		if err != nil {
+			return nil, err
+		}
+		s.archs = append(s.archs, &mirrorArch{Baker: b})
+		a := s.archs[len(s.archs)-1]
+		if a.lock, a.locked, err = b.readLock(); err != nil {
+			return nil, err
+		}
+	}
+	first := s.archs[0]
+	s.Set.Versions, s.Set.Lock = first.versions.Sum, first.lock.Sum
+	s.input(mirror.Versions, filepath.Base(first.config.Versions), s.Set.Versions, first.given.versions)
+	s.input(mirror.Lock, filepath.Base(first.config.Lock), s.Set.Lock, first.given.lock)
+	if m.config.Sources {
+		if err := s.moduleFiles(first); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// input adds a file of the set by its name below the versions file's directory.
+func (s *mirrorSet) input(kind mirror.Kind, name string, sum manifest.Sum, content []byte) {
+	path := s.Set.Name + "/" + name
+	s.inputs = append(s.inputs, mirrorInput{mirror.Entry{Kind: kind, Name: path, Path: path, SHA256: sum, Size: int64(len(content))}, content})
+}
+
+// keepOthers takes what the mirror has of sets that this run is not about.
+func (m *mirroring) keepOthers() error {
+	m.index = mirror.Index{Schema: mirror.Schema}
+	keep := map[string]bool{}
+	for _, s := range m.old.Sets {
+		keep[s.Name] = true
+	}
+	for _, name := range m.config.Drop {
+		if !keep[name] {
+			return &InputError{fmt.Errorf("the mirror %s has no set %s to drop (it has: %s)", m.config.To, name, cmp.Or(strings.Join(slices.Sorted(maps.Keys(keep)), ", "), "none"))}
+		}
+	}
+	for _, name := range m.config.Drop {
+		delete(keep, name)
+	}
+	for _, s := range m.sets {
+		delete(keep, s.Set.Name)
+	}
+	for _, s := range m.old.Sets {
+		if keep[s.Name] {
+			m.index.Sets = append(m.index.Sets, s)
+		}
+	}
+	for _, e := range m.old.Entries {
+		for _, set := range e.Sets {
+			if keep[set] {
+				m.add(set, e)
+			}
+		}
+	}
+	return nil
+}
+
+// add notes that set needs e.
+func (m *mirroring) add(set string, e mirror.Entry) {
+	key := entryKey{e.Kind, e.Path, e.SHA256}
+	known := m.entries[key]
+	if known == nil {
+		known = &mirror.Entry{Kind: e.Kind, Name: e.Name, Path: e.Path, SHA256: e.SHA256, Size: e.Size}
+		m.entries[key] = known
+	}
+	known.SHA512 = cmp.Or(known.SHA512, e.SHA512)
+	if !slices.Contains(known.Sets, set) {
+		known.Sets = append(known.Sets, set)
+	}
+}
+
+// unchanged reports whether the mirror has s as it is, with all of its files.
+func (m *mirroring) unchanged(s *mirrorSet) bool {
+	i := slices.IndexFunc(m.old.Sets, func(o mirror.Set) bool { return o.Name == s.Set.Name })
+	if i < 0 {
+		return false
+	}
+	o := m.old.Sets[i]
+	if o.Versions != s.Set.Versions || o.Lock != s.Set.Lock || !slices.Equal(o.Archs, s.Set.Archs) || o.Sources != s.Set.Sources {
+		return false
+	}
+	inputs := map[entryKey]bool{}
+	for _, e := range m.old.Entries {
+		if !slices.Contains(e.Sets, o.Name) {
+			continue
+		}
+		if !m.writer.Has(e.SHA256, e.Size) {
+			return false
+		}
+		inputs[entryKey{e.Kind, e.Path, e.SHA256}] = true
+	}
+	return !slices.ContainsFunc(s.inputs, func(in mirrorInput) bool {
+		return !inputs[entryKey{in.Entry.Kind, in.Entry.Path, in.SHA256}]
+	})
+}
+
+// commit makes the new index the mirror's, and removes what nothing needs.
+func (m *mirroring) commit(ctx context.Context) error {
+	before, err := m.writer.Images()
+	if err != nil {
+		return err
+	}
+	wanted := map[entryKey]bool{}
+	for _, e := range m.entries {
+		m.index.Entries = append(m.index.Entries, *e)
+		wanted[entryKey{e.Kind, e.Path, e.SHA256}] = true
+	}
+	images := slices.Concat(m.images, before)
+	images = slices.DeleteFunc(images, func(i mirror.OCIImage) bool {
+		return !wanted[entryKey{mirror.Image, i.Reference, i.Digest}]
+	})
+	if err := m.writer.Commit(ctx, &m.index, images); err != nil {
+		return err
+	}
+	if m.config.Prune {
+		m.removed.Files, m.removed.Bytes, err = m.writer.Prune()
+	}
+	return err
+}
+
+// result says what the mirror is now.
+func (m *mirroring) result() (*MirrorResult, error) {
+	x := m.writer.Index()
+	r := &MirrorResult{
+		Mirror: m.config.To, Sets: []MirroredSet{}, Entries: len(x.Entries),
+		Added: m.added, Removed: m.removed, Missing: append([]MirrorMissing{}, m.missing...),
+	}
+	seen := map[manifest.Sum]bool{}
+	for _, e := range x.Entries {
+		if !seen[e.SHA256] {
+			r.Files++
+			r.Bytes += e.Size
+		}
+		seen[e.SHA256] = true
+	}
+	for _, s := range x.Sets {
+		set := MirroredSet{Set: s}
+		seen := map[manifest.Sum]bool{}
+		for _, e := range x.Entries {
+			if !slices.Contains(e.Sets, s.Name) {
+				continue
+			}
+			set.Entries++
+			if !seen[e.SHA256] {
+				set.Bytes += e.Size
+			}
+			seen[e.SHA256] = true
+		}
+		r.Sets = append(r.Sets, set)
+	}
+	return r, nil
+}

@@ -1,0 +1,40 @@
+package mirror
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// Images returns the container images that the mirror names already, as Commit
+// was given them: none where it is new.
+func (w *Writer) Images() ([]OCIImage, error) {
+	content, err := readLimited(w.root, ociIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, w.creating(err)
+	}
+	list, err := v1.ParseIndexManifest(bytes.NewReader(content))
+	if err != nil {
+		return nil, w.creating(fmt.Errorf("reading %s: %w; remove it and run `bake mirror` again", ociIndexFile, err))
+	}
+	var images []OCIImage
+	for _, d := range list.Manifests {
+		image := OCIImage{
+			Reference: d.Annotations[refName], MediaType: string(d.MediaType),
+			Digest: manifest.Sum(d.Digest.String()), Size: d.Size,
+		}
+		if d.Platform != nil {
+			image.Arch = manifest.Arch(d.Platform.Architecture)
+		}
+		images = append(images, image)
+	}
+	return images, nil
+}

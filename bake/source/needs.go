@@ -1,0 +1,187 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/bake/source/oci"
+	"github.com/nodebake/bake/bake/source/release"
+)
+
+// Need is a file that a bake takes from elsewhere.
+type Need struct {
+	mirror.Entry // without Sets; SHA256 and Size only where they are known
+	release.Request
+
+	// Else is what does in its place, "its module example.com/m v1.2.3"; "":
+	// nothing.
+	Else string
+}
+
+// Sum returns the SHA-256 of the file that n is, "" where another digest is
+// all that is known.
+func (n *Need) Sum() manifest.Sum { return n.Entry.SHA256 }
+
+// Needs lists the releases and OS packages that a bake of v and locked takes,
+// whether the store has them or not. It asks nobody. With sources it lists what
+// modules are compiled against as well.
+func (s *Source) Needs(v *manifest.Versions, locked *manifest.LockedArch, sources bool) (releases, packages []Need, err error) {
+	var errs []error
+	wanted := slices.Clone(locked.Packages)
+	for _, c := range v.Components {
+		switch {
+		case c.Package != nil:
+			planned, err := s.planPackage(c, locked)
+			errs = append(errs, err)
+			wanted = append(wanted, planned.deb)
+		case c.Release != nil:
+			n, err := s.releaseNeed(c)
+			errs = append(errs, err)
+			releases = append(releases, n)
+		}
+		if c.Module == nil || c.Module.CGO == nil || !sources {
+			continue
+		}
+		for _, name := range c.Module.CGO.Packages {
+			ref, err := manifest.ParsePackageRef(name, s.Arch)
+			errs = append(errs, err)
+			if p, ok := s.Debs(locked).Locked(s.Arch, ref); ok { // a lock has all that were asked for
+				wanted = append(wanted, p)
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	requests, err := debian.Requests(s.Mirrors, wanted, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	seen := map[manifest.Sum]bool{}
+	for i, p := range wanted {
+		if seen[p.SHA256] {
+			continue
+		}
+		seen[p.SHA256] = true
+		packages = append(packages, Need{
+			Entry: mirror.Entry{
+				Kind: mirror.Package, Name: p.Name + " " + p.Version + " " + p.Arch, Path: p.Archive + "/" + p.Path,
+				SHA256: p.SHA256, Size: p.Size,
+			},
+			Request: requests[i],
+		})
+	}
+	return releases, packages, nil
+}
+
+func (s *Source) releaseNeed(c manifest.Component) (Need, error) {
+	url, sums, err := c.Release.For(s.Arch)
+	n := Need{
+		Entry:   mirror.Entry{Kind: mirror.Release, Name: c.Name + " " + c.Version + " " + string(s.Arch), Path: url},
+		Request: release.Request{Name: c.Name + " " + c.Version, URLs: []string{url}, Sums: sums},
+	}
+	for _, sum := range sums {
+		switch sum.Algorithm() {
+		case "sha256":
+			n.Entry.SHA256 = sum
+		case "sha512":
+			n.Entry.SHA512 = sum
+		}
+	}
+	if c.Module != nil {
+		n.Else = fmt.Sprintf("its module %s %s", c.Module.Path, c.Module.Version)
+	}
+	return n, err
+}
+
+// Unreachable asks for those of releases and packages that the store lacks,
+// without downloading any. It returns why each release can't be had that can't,
+// by its path. That a package can't be had is an error, a SupersededError where
+// mirrors have dropped it.
+func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (map[string]error, error) {
+	requests := make([]release.Request, len(packages))
+	for i, n := range packages {
+		requests[i] = n.Request
+		if len(n.URLs) > 0 || s.Mirrored {
+			continue
+		}
+		if _, ok, err := s.Store.Find(ctx, n.Sums); err != nil {
+			return nil, err
+		} else if !ok {
+			archive, _, _ := strings.Cut(n.Path, "/")
+			return nil, fmt.Errorf("package %s: %w", n.Entry.Name, &debian.NoMirrorError{Archive: archive})
+		}
+	}
+	var group errgroup.Group
+	var packagesErr, releasesErr error
+	group.Go(func() error {
+		packagesErr = s.preflightDebs(ctx, requests)
+		return nil
+	})
+	out := map[string]error{}
+	group.Go(func() error {
+		out, releasesErr = s.unreachableReleases(ctx, releases)
+		return nil
+	})
+	group.Wait()
+	return out, errors.Join(releasesErr, packagesErr)
+}
+
+func (s *Source) unreachableReleases(ctx context.Context, releases []Need) (map[string]error, error) {
+	out := map[string]error{}
+	requests := make([]release.Request, len(releases))
+	for i, n := range releases {
+		requests[i] = n.Request
+	}
+	err := s.Fetcher.Preflight(ctx, requests)
+	var failed *release.PreflightError
+	if !errors.As(err, &failed) {
+		return out, err
+	}
+	for _, unreachable := range failed.Requests {
+		i := slices.IndexFunc(releases, func(n Need) bool { return n.Request.Name == unreachable.Name })
+		n := releases[i]
+		out[n.Path] = unreachable
+		if len(unreachable.Tried) == 1 {
+			// Its own text takes a line for each of several URLs.
+			out[n.Path] = fmt.Errorf("its release can't be had from %s: %w", n.URLs[0], unreachable.Tried[0].Err)
+		}
+	}
+	return out, nil
+}
+
+// NeededImage is a container image that a bake takes from a registry.
+type NeededImage struct {
+	manifest.ContainerImage
+	Else     string // as in Need
+	resolved *oci.Resolved
+}
+
+// ImageDescriptor is [oci.Descriptor].
+type ImageDescriptor = oci.Descriptor
+
+// NeedImage finds out what image consists of, and that its registry or the
+// fetcher's mirror has it. There is a release.UnreachableError in the error
+// where it can't be had, and Else is filled in then, too.
+func (s *Source) NeedImage(ctx context.Context, image manifest.ContainerImage) (NeededImage, error) {
+	n := NeededImage{ContainerImage: image}
+	if image.Module != nil || image.Program != "" {
+		n.Else = assembledFrom(image)
+	}
+	var err error
+	n.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	return n, err
+}
+
+// PullImage brings an image with all its blobs.
+func (s *Source) PullImage(ctx context.Context, n NeededImage) (*oci.Image, error) {
+	return s.puller().Pull(ctx, n.resolved)
+}
