@@ -1,0 +1,163 @@
+// Package spdx writes what is in an image as SPDX 2.3 in JSON.
+//
+// The image is the package that the document describes. It contains every
+// Debian package, every component, every container image and bake's own
+// programs; these are linked statically with the Go modules and Debian packages
+// that were compiled into them, which is read from the programs themselves, and
+// named by package URLs. The document holds no license: neither the lock nor
+// releases say them.
+//
+// It is a function of the image's inputs: its time is that of the image, its
+// namespace derives from what it says, and everything is sorted.
+//
+// Limits. Files are not listed (filesAnalyzed is false): the record beside the
+// image has every one. Container images from a registry are named by their
+// digests and not taken apart, nor are programs that other languages than Go
+// left. Go programs in Debian packages belong to these.
+//
+// Source: SPDX specification 2.3 (spdx.github.io/spdx-spec/v2.3).
+package spdx
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/common"
+	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/purl"
+)
+
+// unknown is what stands where nothing is asserted (clause 7.7).
+const unknown = "NOASSERTION"
+
+// rootID is the image.
+const rootID = "Image"
+
+// Write writes the document of b. It has the image's file where the record has.
+func Write(w io.Writer, b *bom.Bill) error {
+	d, err := document(b)
+	if err != nil {
+		return err
+	}
+	text, err := encode(d)
+	if err != nil {
+		return err
+	}
+	// The name is of these very contents: two documents that differ in anything
+	// have different ones, as clause 6.5 asks.
+	sum := sha256.Sum256(text)
+	d.DocumentNamespace = "urn:uuid:" + uuid(sum)
+	if text, err = encode(d); err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+func encode(d *v2_3.Document) ([]byte, error) {
+	var out bytes.Buffer
+	if err := json.Write(d, &out, json.Indent(" "), json.EscapeHTML(false)); err != nil {
+		return nil, fmt.Errorf("writing SPDX: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// uuid makes a version 8 UUID of a digest (RFC 9562, appendix B.2).
+func uuid(sum [sha256.Size]byte) string {
+	sum[6] = sum[6]&0x0f | 0x80
+	sum[8] = sum[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// builder collects packages and relationships.
+type builder struct {
+	bill     *bom.Bill
+	doc      *v2_3.Document
+	packages map[common.ElementID]*v2_3.Package
+	related  map[relation]bool
+}
+
+type relation struct {
+	from, to common.ElementID
+	kind     string
+}
+
+func document(b *bom.Bill) (*v2_3.Document, error) {
+	m := b.Image
+	if len(b.Components) != len(m.Components) || len(b.Images) != len(m.Images) {
+		return nil, fmt.Errorf("BUG: the bill is about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
+	}
+	d := &builder{
+		bill: b, packages: map[common.ElementID]*v2_3.Package{}, related: map[relation]bool{},
+		doc: &v2_3.Document{
+			SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: m.Name,
+			CreationInfo: &v2_3.CreationInfo{
+				// Without a version: the same inputs give the same document.
+				Creators: []common.Creator{{CreatorType: "Tool", Creator: "bake"}},
+				Created:  time.Unix(b.Epoch, 0).UTC().Format(time.RFC3339),
+			},
+		},
+	}
+	d.root()
+	for _, p := range b.Packages {
+		d.relate(rootID, common.TypeRelationshipContains, d.debian(p))
+	}
+	for i, c := range m.Components {
+		d.component(c, b.Components[i])
+	}
+	for i, c := range m.Images {
+		d.image(c, b.Images[i])
+	}
+	for _, p := range b.Guest {
+		d.guest(p)
+	}
+	return d.finish(), nil
+}
+
+// root adds the image.
+func (d *builder) root() {
+	m := d.bill.Image
+	p := d.add(rootID, m.Name, version(m))
+	p.PrimaryPackagePurpose = "OPERATING-SYSTEM"
+	p.PackageComment = "Inputs: " + inputs(m.Inputs)
+	if f := m.File; f != nil {
+		p.PackageFileName = f.Name
+		p.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: f.SHA256.Hex()}}
+	}
+	d.relate("DOCUMENT", common.TypeRelationshipDescribe, rootID)
+}
+
+// version is the image's: that of kubelet, which names it.
+func version(m *bom.Image) string {
+	for _, c := range m.Components {
+		if c.Name == "kubelet" {
+			return c.Version
+		}
+	}
+	return ""
+}
+
+func inputs(in bom.Inputs) string {
+	return fmt.Sprintf("versions file %s, lock %s, definition %s, units %s", in.Versions, in.Lock, in.Definition, in.Units)
+}
+
+// guest adds a program of bake's own.
+func (d *builder) guest(p *bom.GoProgram) {
+	name := p.Path[strings.LastIndexByte(p.Path, '/')+1:]
+	own := d.add(id("Guest", name), name, p.Main.Version)
+	own.PrimaryPackagePurpose = "APPLICATION"
+	own.PackageSummary = "A program of bake's own"
+	if sum, ok := d.bill.Image.Inputs.Guest[name]; ok {
+		own.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: sum.Hex()}}
+	}
+	setURL(own, purl.Module(p.Main.Path, p.Main.Version))
+	d.relate(rootID, common.TypeRelationshipContains, own.PackageSPDXIdentifier)
+	d.link(own.PackageSPDXIdentifier, []*bom.GoProgram{{Toolchain: p.Toolchain, Deps: p.Deps}})
+}

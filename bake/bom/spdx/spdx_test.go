@@ -1,0 +1,233 @@
+package spdx_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/package-url/packageurl-go"
+	spdxjson "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/common"
+	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+	"github.com/spdx/tools-golang/spdxlib"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+func sum(digit string) manifest.Sum { return manifest.Sum("sha256:" + strings.Repeat(digit, 64)) }
+
+// bill has one of everything that a bill can have.
+func bill() *bom.Bill {
+	sys := bom.GoModule{Path: "golang.org/x/sys", Version: "v0.49.0", Sum: "h1:c3lz"}
+	kubernetes := bom.GoModule{Path: "k8s.io/kubernetes", Version: "v1.36.3", Sum: "h1:azhz"}
+	deb := func(name, version, suite, digit string) manifest.LockedPackage {
+		return manifest.LockedPackage{Name: name, Version: version, Arch: "amd64", Suite: suite, Archive: "debian", Path: "pool/main/" + name + "_1.deb", SHA256: sum(digit)}
+	}
+	runc := deb("libseccomp-dev", "2.6.0-2", "trixie", "3")
+	containerd := deb("containerd", "1.4.13~ds1", "bullseye", "4")
+	return &bom.Bill{
+		Epoch: 1700000000,
+		Image: &bom.Image{
+			Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
+			Inputs: bom.Inputs{Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"), Guest: map[string]manifest.Sum{"firstboot": sum("e")}},
+			Components: []bom.Component{
+				{Name: "kubelet", Version: "v1.36.3", Origin: "source", From: "k8s.io/kubernetes@v1.36.3", Toolchain: "go1.26.8", Files: []bom.Program{{Path: "/usr/local/bin/kubelet", SHA256: sum("1").Hex()}}},
+				{Name: "crictl", Version: "v1.36.0", Origin: "release", From: "https://example.com/crictl.tar.gz"},
+				{Name: "containerd", Version: "1.4.13", Origin: "package", From: "containerd 1.4.13~ds1"},
+			},
+			Images: []bom.ContainerImage{
+				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5"), Manifest: sum("6"), Config: sum("7"), Layers: []manifest.Sum{sum("8")}},
+				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Sum{sum("0")}},
+			},
+		},
+		Packages: []manifest.LockedPackage{deb("libstdc++6", "14.2.0-19", "trixie-security", "2"), deb("libstdc--6", "14.2.0-19", "trixie", "2")},
+		Components: []bom.Made{
+			{Module: &kubernetes, Linked: []manifest.LockedPackage{runc}, Programs: []*bom.GoProgram{{Path: "/usr/local/bin/kubelet", Toolchain: "go1.26.8", Main: bom.GoModule{Path: "example.com/main"}, Deps: []bom.GoModule{sys, kubernetes}}}},
+			{Sums: []manifest.Sum{sum("f"), manifest.Sum("sha512:" + strings.Repeat("f", 128))}, Programs: []*bom.GoProgram{{Path: "/usr/local/bin/crictl", Toolchain: "go1.25.1 X:boringcrypto", Deps: []bom.GoModule{sys}}}},
+			{Package: &containerd},
+		},
+		Images: []bom.Made{{}, {Module: &bom.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*bom.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []bom.GoModule{sys}}}}},
+		Guest:  []*bom.GoProgram{{Path: "/firstboot", Toolchain: "go1.26.8", Main: bom.GoModule{Path: "github.com/nodebake/bake"}, Deps: []bom.GoModule{sys}}},
+	}
+}
+
+func write(t *testing.T, b *bom.Bill) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := spdx.Write(&out, b); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func read(t *testing.T, text []byte) *v2_3.Document {
+	t.Helper()
+	d, err := spdxjson.Read(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// name is what a relationship's end is called in a test.
+func name(d *v2_3.Document, id common.ElementID) string {
+	for _, p := range d.Packages {
+		if p.PackageSPDXIdentifier == id {
+			return strings.TrimSpace(p.PackageName + " " + p.PackageVersion)
+		}
+	}
+	return string(id)
+}
+
+// TestWrite reads a document with tools-golang and holds what it finds to the
+// bill.
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	text := write(t, bill())
+	d := read(t, text)
+	if err := spdxlib.ValidateDocument(d); err != nil {
+		t.Error(err)
+	}
+	if d.SPDXVersion != "SPDX-2.3" || d.DataLicense != "CC0-1.0" || d.CreationInfo.Created != "2023-11-14T22:13:20Z" {
+		t.Errorf("document is %s, %s, created %s; want SPDX-2.3, CC0-1.0, 2023-11-14T22:13:20Z", d.SPDXVersion, d.DataLicense, d.CreationInfo.Created)
+	}
+	if want := regexp.MustCompile(`^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`); !want.MatchString(d.DocumentNamespace) {
+		t.Errorf("namespace is %s; want a UUID of version 8", d.DocumentNamespace)
+	}
+	var relationships, urls []string
+	for _, r := range d.Relationships {
+		relationships = append(relationships, name(d, r.RefA.ElementRefID)+" "+r.Relationship+" "+name(d, r.RefB.ElementRefID))
+	}
+	for _, p := range d.Packages {
+		if p.FilesAnalyzed {
+			t.Errorf("%s says that its files were analyzed", p.PackageName)
+		}
+		if !regexp.MustCompile(`^[A-Za-z0-9.-]+$`).MatchString(string(p.PackageSPDXIdentifier)) {
+			t.Errorf("%s has the identifier %s", p.PackageName, p.PackageSPDXIdentifier)
+		}
+		for _, r := range p.PackageExternalReferences {
+			if _, err := packageurl.FromString(r.Locator); err != nil || r.RefType != "purl" || r.Category != "PACKAGE-MANAGER" {
+				t.Errorf("%s: %s %s %s: %v", p.PackageName, r.Category, r.RefType, r.Locator, err)
+			}
+			urls = append(urls, r.Locator)
+		}
+	}
+	slices.Sort(relationships)
+	slices.Sort(urls)
+	image := "k8s-worker-v1-36-3-amd64 v1.36.3"
+	if diff := cmp.Diff([]string{
+		"DOCUMENT DESCRIBES " + image,
+		"containerd 1.4.13 GENERATED_FROM containerd 1.4.13~ds1",
+		"coredns v1.14.2 STATIC_LINK golang.org/x/sys v0.49.0",
+		"coredns v1.14.2 STATIC_LINK stdlib 1.26.8",
+		"crictl v1.36.0 STATIC_LINK golang.org/x/sys v0.49.0",
+		"crictl v1.36.0 STATIC_LINK stdlib 1.25.1",
+		"firstboot STATIC_LINK golang.org/x/sys v0.49.0",
+		"firstboot STATIC_LINK stdlib 1.26.8",
+		image + " CONTAINS containerd 1.4.13",
+		image + " CONTAINS coredns v1.14.2",
+		image + " CONTAINS crictl v1.36.0",
+		image + " CONTAINS firstboot",
+		image + " CONTAINS kubelet v1.36.3",
+		image + " CONTAINS libstdc++6 14.2.0-19",
+		image + " CONTAINS libstdc--6 14.2.0-19",
+		image + " CONTAINS pause 3.10.2",
+		"kubelet v1.36.3 STATIC_LINK example.com/main",
+		"kubelet v1.36.3 STATIC_LINK golang.org/x/sys v0.49.0",
+		"kubelet v1.36.3 STATIC_LINK k8s.io/kubernetes v1.36.3",
+		"kubelet v1.36.3 STATIC_LINK libseccomp-dev 2.6.0-2",
+		"kubelet v1.36.3 STATIC_LINK stdlib 1.26.8",
+	}, relationships); diff != "" {
+		t.Errorf("relationships (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{
+		"pkg:deb/debian/containerd@1.4.13~ds1?arch=amd64&distro=debian-11",
+		"pkg:deb/debian/libseccomp-dev@2.6.0-2?arch=amd64&distro=debian-13",
+		"pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64&distro=debian-13",
+		"pkg:deb/debian/libstdc--6@14.2.0-19?arch=amd64&distro=debian-13",
+		"pkg:generic/crictl@v1.36.0?checksum=" + string(sum("f")) + "%2Csha512:" + strings.Repeat("f", 128) + "&download_url=https:%2F%2Fexample.com%2Fcrictl.tar.gz",
+		"pkg:golang/example.com/main",
+		"pkg:golang/github.com/nodebake/bake",
+		"pkg:golang/golang.org/x/sys@v0.49.0",
+		"pkg:golang/k8s.io/kubernetes@v1.36.3",
+		"pkg:golang/k8s.io/kubernetes@v1.36.3",
+		"pkg:golang/stdlib@1.25.1",
+		"pkg:golang/stdlib@1.26.8",
+		"pkg:oci/coredns@" + string(sum("9")) + "?arch=amd64&repository_url=bake.invalid%2Fcoredns&tag=v1.14.2",
+		"pkg:oci/pause@" + string(sum("5")) + "?arch=amd64&repository_url=registry.k8s.io%2Fpause&tag=3.10.2",
+	}, urls); diff != "" {
+		t.Errorf("package URLs (-want +got):\n%s", diff)
+	}
+}
+
+// TestSameBytes writes the same bill again, in another order, and then others.
+func TestSameBytes(t *testing.T) {
+	t.Parallel()
+	first := write(t, bill())
+	other := bill()
+	slices.Reverse(other.Packages)
+	slices.Reverse(other.Components[0].Programs[0].Deps)
+	if diff := cmp.Diff(string(first), string(write(t, other))); diff != "" {
+		t.Errorf("the same bill again (-first +second):\n%s", diff)
+	}
+	namespaces := map[string]string{read(t, first).DocumentNamespace: "the first"}
+	for what, change := range map[string]func(b *bom.Bill){
+		"the file":          func(b *bom.Bill) { b.Image.File = &bom.File{Name: "x.tar.gz", SHA256: sum("1")} },
+		"a package":         func(b *bom.Bill) { b.Packages = b.Packages[1:] },
+		"a package's bytes": func(b *bom.Bill) { b.Packages[0].SHA256 = sum("0") },
+		"an input":          func(b *bom.Bill) { b.Image.Inputs.Lock = sum("0") },
+		"the epoch":         func(b *bom.Bill) { b.Epoch++ },
+	} {
+		b := bill()
+		change(b)
+		ns := read(t, write(t, b)).DocumentNamespace
+		if before, ok := namespaces[ns]; ok {
+			t.Errorf("with other %s the namespace is that of %s, %s", what, before, ns)
+		}
+		namespaces[ns] = what
+	}
+}
+
+// TestChecksRefuse shows what the tests above rely on something broken.
+func TestChecksRefuse(t *testing.T) {
+	t.Parallel()
+	text := write(t, bill())
+	for name, change := range map[string]func(string) string{
+		"cut short":    func(s string) string { return s[:len(s)/2] },
+		"no version":   func(s string) string { return strings.Replace(s, "spdxVersion", "version", 1) },
+		"bad identity": func(s string) string { return strings.Replace(s, `"SPDXID": "SPDXRef-Image"`, `"SPDXID": "Image"`, 1) },
+		"an end that is nowhere": func(s string) string {
+			return strings.Replace(s, `"relatedSpdxElement": "SPDXRef-Image"`, `"relatedSpdxElement": "SPDXRef-Nothing"`, 1)
+		},
+	} {
+		broken := change(string(text))
+		if broken == string(text) {
+			t.Fatalf("%s: nothing changed", name)
+		}
+		d, err := spdxjson.Read(strings.NewReader(broken))
+		if err == nil {
+			err = spdxlib.ValidateDocument(d)
+		}
+		if err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+	// Without the library: what is written is plain JSON with SPDX's names.
+	var plain struct {
+		Packages []struct{ SPDXID, Name, DownloadLocation string }
+	}
+	if err := json.Unmarshal(text, &plain); err != nil || plain.Packages[0].SPDXID != "SPDXRef-Image" || plain.Packages[0].DownloadLocation != "NOASSERTION" {
+		t.Errorf("the first package is %+v, %v; want the image", plain.Packages[0], err)
+	}
+	b := bill()
+	b.Components = b.Components[1:]
+	if err := spdx.Write(new(bytes.Buffer), b); err == nil {
+		t.Error("Write takes a bill that is not of its record")
+	}
+}
