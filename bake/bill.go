@@ -1,13 +1,131 @@
 package bake
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/slsa"
+	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// billInside returns the files of the image that say what is in it in the forms
-// of SPDX and in-toto.
-func (b *Baker) billInside(record *bom.Image, parts *source.Parts) ([]tree.Entry, error) {
-	return nil, nil
+// Where the image holds what is in it and how it was made, in the forms of SPDX
+// and in-toto.
+const (
+	sbomPath       = "usr/lib/bake/sbom.spdx.json"
+	provenancePath = "usr/lib/bake/provenance.json"
+)
+
+// bill says what an image of parts consists of and was made from. It refers to
+// record, and has what becomes known there later.
+func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.LockedArch) (*bom.Bill, error) {
+	bill := &bom.Bill{Image: record, Epoch: epoch(locked)}
+	for _, p := range parts.Packages {
+		bill.Packages = append(bill.Packages, p.LockedPackage)
+	}
+	for _, c := range parts.Components {
+		made, err := b.made(c.Built, c.Pack.Entries)
+		if err != nil {
+			return nil, fmt.Errorf("reading what component %s is built of: %w", c.Name, err)
+		}
+		made.Sums, made.Package = c.Sums, c.Deb
+		bill.Components = append(bill.Components, made)
+	}
+	for _, image := range parts.Images {
+		made, err := b.made(image.Built, image.Programs)
+		if err != nil {
+			return nil, fmt.Errorf("reading what image %s is built of: %w", image.Name, err)
+		}
+		bill.Images = append(bill.Images, made)
+	}
+	for _, name := range slices.Sorted(maps.Keys(record.Inputs.Guest)) {
+		program, err := guest.Program(name, b.config.Arch)
+		if err != nil {
+			return nil, err
+		}
+		read, err := b.goProgram(file(name, 0o755, program))
+		if err != nil {
+			return nil, err
+		}
+		if read != nil { // tests have others
+			bill.Guest = append(bill.Guest, read)
+		}
+	}
+	return bill, nil
+}
+
+// made says how programs came to be. built is nil where bake did not build them.
+func (b *Baker) made(built *gomod.Built, programs []tree.Entry) (bom.Made, error) {
+	var made bom.Made
+	if built != nil {
+		made.Module = &bom.GoModule{Path: built.Module, Version: built.Version, Sum: built.Sum}
+		made.Linked = built.Packages
+	}
+	for _, e := range programs {
+		read, err := b.goProgram(e)
+		if err != nil {
+			return made, err
+		}
+		if read != nil {
+			made.Programs = append(made.Programs, read)
+		}
+	}
+	return made, nil
+}
+
+// goProgram reads what Go wrote into a program; nil: it is none of Go's. The
+// answer is kept under the digest of the program, so that it is read once.
+func (b *Baker) goProgram(e tree.Entry) (*bom.GoProgram, error) {
+	if e.Type != tree.File {
+		return nil, nil
+	}
+	key := sha256.Sum256(append([]byte("go build information 1 of "), e.SHA256[:]...))
+	var read *bom.GoProgram
+	if value, ok := b.store.Get(key); !ok || json.Unmarshal(value, &read) != nil {
+		var err error
+		if read, err = bom.ReadGo(&e); err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(read)
+		if err == nil {
+			err = b.store.Put(key, value)
+		}
+		if err != nil {
+			b.config.Progress.Note("what %s is built of could not be kept for next time: %v", e.Path, err)
+		}
+	}
+	if read != nil {
+		read.Path = "/" + e.Path // the same program may be in two places
+	}
+	return read, nil
+}
+
+// billInside returns the files of the image that say what is in it. record is
+// the file of the record inside. Neither holds the digest of the image, which
+// is not known before they are written.
+func billInside(bill *bom.Bill, record tree.Entry) ([]tree.Entry, error) {
+	var sbom bytes.Buffer
+	if err := spdx.Write(&sbom, bill); err != nil {
+		return nil, err
+	}
+	sbomFile := file(sbomPath, 0o644, sbom.Bytes())
+	statement, err := slsa.Statement(bill, []slsa.Subject{subject(record), subject(sbomFile)})
+	if err != nil {
+		return nil, err
+	}
+	return []tree.Entry{sbomFile, file(provenancePath, 0o644, statement)}, nil
+}
+
+// subject is a file of the image.
+func subject(e tree.Entry) slsa.Subject {
+	return slsa.Subject{Name: "/" + e.Path, SHA256: manifest.SHA256(e.SHA256)}
 }

@@ -31,6 +31,7 @@ const (
 type composed struct {
 	*image.Image
 	record *bom.Image
+	bill   *bom.Bill
 }
 
 // compose lays out the disk of parts.
@@ -74,17 +75,20 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err := record.Write(&inside); err != nil {
 		return nil, err
 	}
-	config.Extra = []tree.Entry{
-		file(firstbootPath, 0o755, firstboot),
-		file(recordPath, 0o644, inside.Bytes()),
+	recordFile := file(recordPath, 0o644, inside.Bytes())
+	inputs, err := b.recordedInputs(record, parts)
+	if err != nil {
+		return nil, err
 	}
-	for _, more := range []func(*bom.Image, *source.Parts) ([]tree.Entry, error){b.recordedInputs, b.billInside} {
-		entries, err := more(record, parts)
-		if err != nil {
-			return nil, err
-		}
-		config.Extra = append(config.Extra, entries...)
+	bill, err := b.bill(record, parts, locked)
+	if err != nil {
+		return nil, err
 	}
+	bills, err := billInside(bill, recordFile)
+	if err != nil {
+		return nil, err
+	}
+	config.Extra = slices.Concat([]tree.Entry{file(firstbootPath, 0o755, firstboot), recordFile}, inputs, bills)
 	if sources := b.versions.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
 	}
@@ -98,7 +102,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	record.Files = bom.Entries(made.Root)
-	return &composed{made, record}, nil
+	return &composed{made, record, bill}, nil
 }
 
 // file is an entry with content that is in memory.
@@ -136,19 +140,12 @@ func (b *Baker) requested() ([]string, error) {
 // newRecord records what is known before the disk is laid out. In this form it
 // goes into the image; what is beside it adds disk, files and the digest.
 func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string, firstboot, init []byte) (*bom.Image, error) {
-	units, err := sumFiles(b.config.Units)
+	inputs, err := b.inputSums(lock, parts, map[string][]byte{"firstboot": firstboot, "init": init})
 	if err != nil {
-		return nil, fmt.Errorf("reading units: %w", err)
+		return nil, err
 	}
 	record := &bom.Image{
-		Schema: bom.Schema, Name: name, Arch: b.config.Arch,
-		Inputs: bom.Inputs{
-			Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum, Units: units,
-			Guest: map[string]manifest.Sum{
-				"firstboot": manifest.SHA256(sha256.Sum256(firstboot)),
-				"init":      manifest.SHA256(sha256.Sum256(init)),
-			},
-		},
+		Schema: bom.Schema, Name: name, Arch: b.config.Arch, Inputs: inputs,
 		KernelArguments: slices.Concat(b.definition.Kernel.Arguments, b.versions.OS.KernelArguments),
 	}
 	if n := b.versions.Node; n != nil {

@@ -31,6 +31,8 @@ const (
 	imageName  = "tiny-v1-30-0-amd64.tar.gz"
 	rawName    = "tiny-v1-30-0-amd64.raw"
 	recordName = "tiny-v1-30-0-amd64.json"
+	spdxName   = "tiny-v1-30-0-amd64.spdx.json"
+	madeName   = "tiny-v1-30-0-amd64.provenance.json"
 )
 
 // orderVariable makes the test binary bake what it says, as a process of its
@@ -117,14 +119,15 @@ func newWorld(t *testing.T) (*baketest.World, manifest.Sum) {
 }
 
 // wantImage fails unless c's output directory has the image with digest want,
-// a record that says so, and nothing else, and result says the same.
+// a record that says so, its bill and statement, and nothing else, and result says
+// the same.
 func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.Sum) {
 	t.Helper()
 	name := imageName
 	if c.Format == bake.Raw {
 		name = rawName
 	}
-	if diff := cmp.Diff([]string{recordName, name}, list(t, c.Out)); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(slices.Values([]string{recordName, madeName, name, spdxName})), list(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
 	path := filepath.Join(c.Out, name)
@@ -132,7 +135,10 @@ func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.S
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := &bake.Result{SHA256: sumFile(t, path), Path: path, Record: filepath.Join(c.Out, recordName), Size: info.Size()}
+	got := &bake.Result{
+		SHA256: sumFile(t, path), Path: path, Size: info.Size(), Record: filepath.Join(c.Out, recordName),
+		SPDX: filepath.Join(c.Out, spdxName), Provenance: filepath.Join(c.Out, madeName),
+	}
 	if got.SHA256 != want {
 		t.Errorf("the image has digest %s; want %s", got.SHA256, want)
 	}

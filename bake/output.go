@@ -18,20 +18,33 @@ type output struct {
 	image  string // path of the image
 	record string // path of the record
 
+	spdx       string // path of the bill of materials
+	provenance string // path of the statement how it was made
+	bundle     string // path of the signature of that statement
+
 	// present waits for the digest of the archive that was there before.
 	present func() known
+}
+
+// imageName names the image after the definition and the kubelet's version.
+func (b *Baker) imageName() (string, error) {
+	version := b.version()
+	if version == "" {
+		return "", &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image", b.config.Versions, namingComponent)}
+	}
+	name, err := manifest.ImageName(b.definition.Name, version, b.config.Arch)
+	if err != nil {
+		return "", &InputError{err}
+	}
+	return name, nil
 }
 
 // prepareOutput names the image after the definition and the kubelet's version,
 // and proves that its directory can be written before anything slow begins.
 func (b *Baker) prepareOutput() (output, error) {
-	version := b.version()
-	if version == "" {
-		return output{}, &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image", b.config.Versions, namingComponent)}
-	}
-	name, err := manifest.ImageName(b.definition.Name, version, b.config.Arch)
+	name, err := b.imageName()
 	if err != nil {
-		return output{}, &InputError{err}
+		return output{}, err
 	}
 	if err := os.MkdirAll(b.config.Out, 0o777); err != nil {
 		return output{}, fmt.Errorf("making the output directory: %w (give another by --out)", err)
@@ -46,6 +59,10 @@ func (b *Baker) prepareOutput() (output, error) {
 		name:   name,
 		image:  filepath.Join(b.config.Out, name+"."+string(b.config.Format)),
 		record: filepath.Join(b.config.Out, name+".json"),
+
+		spdx:       filepath.Join(b.config.Out, name+".spdx.json"),
+		provenance: filepath.Join(b.config.Out, name+".provenance.json"),
+		bundle:     filepath.Join(b.config.Out, name+".sigstore.json"),
 	}
 	if b.config.Format == TarGz {
 		// Reading the image that is there takes as long as planning the new one,

@@ -1,7 +1,6 @@
 package bake
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -19,11 +18,11 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// write writes the image and its record. Neither gets its name before both are
-// complete, so that a record never describes another image than the one beside
-// it.
+// write writes the image and what is beside it. No file gets its name before all
+// are complete, so that a record never describes another image than the one
+// beside it.
 func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, error) {
-	result, err := b.writeBoth(ctx, c, out)
+	result, err := b.writeAll(ctx, c, out)
 	var failed *fs.PathError
 	if errors.As(err, &failed) && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
 		return nil, fmt.Errorf("writing %s: %w (make room, or give another directory by --out)", out.image, err)
@@ -34,7 +33,7 @@ func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, er
 	return result, nil
 }
 
-func (b *Baker) writeBoth(ctx context.Context, c *composed, out output) (*Result, error) {
+func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result, error) {
 	options := archive.Options{
 		Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress,
 	}
@@ -50,15 +49,22 @@ func (b *Baker) writeBoth(ctx context.Context, c *composed, out output) (*Result
 	written.Name = out.name + "." + string(b.config.Format)
 	written.Format = string(b.config.Format)
 	c.record.File = &written
-	record, err := writeRecord(c.record, out)
+	beside, err := b.writeBeside(ctx, c, out)
+	defer dropAll(beside)
 	if err != nil {
 		return nil, err
 	}
-	defer record.drop()
-	if err := commit(image, record); err != nil {
+	if err := commit(append(beside, image)...); err != nil {
 		return nil, err
 	}
-	return &Result{SHA256: written.SHA256, Path: out.image, Record: out.record, Size: written.Size}, nil
+	result := &Result{
+		SHA256: written.SHA256, Path: out.image, Size: written.Size,
+		Record: out.record, SPDX: out.spdx, Provenance: out.provenance,
+	}
+	if b.key != nil {
+		result.Bundle = out.bundle
+	}
+	return result, nil
 }
 
 // known is what the store keeps about an archive that was written before, by
@@ -176,17 +182,4 @@ func sumList(ctx context.Context, l *extent.List) (tree.Digest, error) {
 		at += int64(n)
 	}
 	return tree.Digest(h.Sum(nil)), nil
-}
-
-func writeRecord(record *bom.Image, out output) (*pending, error) {
-	file, err := create(out.record)
-	if err != nil {
-		return nil, err
-	}
-	w := bufio.NewWriter(file)
-	if err := errors.Join(record.Write(w), w.Flush()); err != nil {
-		file.drop()
-		return nil, err
-	}
-	return file, nil
 }

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
@@ -8,7 +12,7 @@ import (
 
 func newImage(h *host) *cobra.Command {
 	var in inputs
-	var out, format, origin string
+	var out, format, origin, key string
 	var buildMissing, asJSON, quiet bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
@@ -17,8 +21,9 @@ func newImage(h *host) *cobra.Command {
 
 Everything that is not in the store yet is fetched and checked, what can't be
 had is named before anything slow begins. The image goes to OUT/NAME.tar.gz,
-its record (packages, components, every file's digest) to OUT/NAME.json. Both
-appear complete or not at all.
+its record (packages, components, every file's digest) to OUT/NAME.json, its
+bill of materials to OUT/NAME.spdx.json and what it was made from to
+OUT/NAME.provenance.json. All appear complete or not at all.
 
 One line goes to standard output: the image's digest and path. The digest is a
 function of the versions file, the lock, the image definition and each
@@ -46,6 +51,7 @@ component's origin (release or source), and of nothing else.`,
 			if config.Origin, err = bake.ParseOrigin(origin); err != nil {
 				return &usageError{err}
 			}
+			config.Sign, config.SignPassword = key, h.signPassword
 			sink, stop := h.progress(quiet)
 			defer stop()
 			config.Progress = sink
@@ -70,7 +76,20 @@ component's origin (release or source), and of nothing else.`,
 	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
 	f.BoolVar(&buildMissing, "build-missing", false, "build components whose release can't be reached from their Go modules\n(needs go, and cc for runc)")
 	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
+	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its password, where it is\nencrypted, is in BAKE_SIGN_PASSWORD or COSIGN_PASSWORD); the signature, a sigstore\nbundle, goes to OUT/NAME.sigstore.json")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return c
+}
+
+// signPassword returns the password of the key that signs. An empty one is one.
+func (h *host) signPassword() ([]byte, error) {
+	for _, name := range []string{"BAKE_SIGN_PASSWORD", "COSIGN_PASSWORD"} {
+		for _, kv := range slices.Backward(h.env) { // the last one counts, as in os.Getenv
+			if value, ok := strings.CutPrefix(kv, name+"="); ok {
+				return []byte(value), nil
+			}
+		}
+	}
+	return nil, errors.New("it is encrypted: set BAKE_SIGN_PASSWORD to its password")
 }

@@ -1,0 +1,113 @@
+package bake
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/nodebake/bake/bake/bom/slsa"
+	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/sign"
+)
+
+// writeBeside writes what goes beside the image, whose record has its digest by
+// now: the record, the bill of materials, the statement about these three, and
+// where there is a key, its signature. What it returns is to be dropped also
+// when it fails.
+func (b *Baker) writeBeside(ctx context.Context, c *composed, out output) (files []*pending, err error) {
+	subjects := []slsa.Subject{{Name: filepath.Base(out.image), SHA256: c.record.File.SHA256}}
+	for _, f := range []struct {
+		path  string
+		write func(w io.Writer) error
+	}{
+		{out.record, c.record.Write},
+		{out.spdx, func(w io.Writer) error { return spdx.Write(w, c.bill) }},
+	} {
+		p, sum, err := writeHashed(f.path, f.write)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, p)
+		subjects = append(subjects, slsa.Subject{Name: filepath.Base(f.path), SHA256: sum})
+	}
+	statement, err := slsa.Statement(c.bill, subjects)
+	if err != nil {
+		return files, err
+	}
+	add := func(path string, content []byte) error {
+		p, _, err := writeHashed(path, func(w io.Writer) error {
+			_, err := w.Write(content)
+			return err
+		})
+		if err == nil {
+			files = append(files, p)
+		}
+		return err
+	}
+	if err := add(out.provenance, statement); err != nil {
+		return files, err
+	}
+	if b.key == nil {
+		b.noteOldBundle(out, statement)
+		return files, nil
+	}
+	bundle, err := sign.Sign(ctx, statement, b.key)
+	if err != nil {
+		return files, err
+	}
+	return files, add(out.bundle, bundle)
+}
+
+// noteOldBundle says that the signature that is there is of another image.
+func (b *Baker) noteOldBundle(out output, statement []byte) {
+	old, err := os.ReadFile(out.bundle)
+	if err == nil && !bytes.Contains(old, []byte(base64.StdEncoding.EncodeToString(statement))) {
+		b.config.Progress.Note("%s is the signature of another image: sign this one with --sign, or remove it", out.bundle)
+	}
+}
+
+// writeHashed begins the file path with what write writes, and returns its
+// digest too.
+func writeHashed(path string, write func(w io.Writer) error) (*pending, manifest.Sum, error) {
+	file, err := create(path)
+	if err != nil {
+		return nil, "", err
+	}
+	h := sha256.New()
+	w := bufio.NewWriter(io.MultiWriter(file, h))
+	if err := errors.Join(write(w), w.Flush()); err != nil {
+		file.drop()
+		return nil, "", err
+	}
+	return file, manifest.SHA256([sha256.Size]byte(h.Sum(nil))), nil
+}
+
+func dropAll(files []*pending) {
+	for _, f := range files {
+		f.drop()
+	}
+}
+
+// readKey reads the key that signs, before anything slow begins.
+func readKey(path string, password func() ([]byte, error)) (*sign.Key, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("reading the key to sign with: %w", err)}
+	}
+	key, err := sign.ParseKey(path, text, password)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	return key, nil
+}
