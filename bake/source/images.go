@@ -24,6 +24,9 @@ type Image struct {
 	Ref       string // what it is called in the node's containerd: Reference, or a name of our own where it was assembled
 	From      string // "registry.k8s.io/pause@sha256:...", module@version, "bake's program pause"
 	Toolchain string // FromSource: what built it
+
+	Built    *gomod.Built // FromSource, where it has a module
+	Programs []tree.Entry // FromSource: what is in it
 }
 
 // ownUser runs programs of bake's own that an image is assembled from: nobody, as
@@ -143,11 +146,14 @@ func (s *Source) image(ctx context.Context, p plannedImage) (Image, error) {
 	} else {
 		var built gomod.Built
 		recipe.Programs, built, err = s.imagePrograms(ctx, p)
-		out.From, out.Toolchain = built.Module+"@"+built.Version, built.Toolchain
+		out.From, out.Toolchain, out.Built = built.Module+"@"+built.Version, built.Toolchain, &built
 		recipe.Source = "pkg:golang/" + out.From
 	}
 	if err != nil {
 		return out, fmt.Errorf("image %s: %w", p.Name, err)
+	}
+	for _, program := range recipe.Programs {
+		out.Programs = append(out.Programs, program.Content)
 	}
 	out.Image, err = oci.Assemble(ctx, s.packs, recipe)
 	return out, err

@@ -6,6 +6,7 @@
 //	release   published artifacts, over HTTP
 //	debian    Debian's packages and their indices
 //	gomod     programs built from Go modules
+//	oci       container images, from registries or assembled
 //
 // This file is the wing's face. [Source.Plan] decides where every part comes
 // from and proves that it can be had; [Source.Fetch] brings the parts.
@@ -20,6 +21,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -47,11 +49,15 @@ type Config struct {
 	Store        *store.Store
 	Fetcher      *release.Fetcher
 	Mirrors      debian.MirrorList
+	Mirrored     bool // Fetcher asks a mirror of everything, so that Mirrors may be empty
 	Builder      *gomod.Builder
 	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
 	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
-	BuildMissing bool   // components whose release can't be reached are built
-	Jobs         int    // how many packages are unpacked at once
+	Origins      Origins
+	BuildMissing bool                                                  // components and images that can't be reached are built
+	Keychain     authn.Keychain                                        // who we are at registries; nil: nobody
+	Program      func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
+	Jobs         int                                                   // how many packages are unpacked at once
 	Progress     progress.Sink
 }
 
@@ -124,6 +130,10 @@ type Component struct {
 	From      string // URL, module@version or package
 	Toolchain string // FromSource: what built it
 	Pack      *tree.Pack
+
+	Sums  []manifest.Sum          // FromRelease: of the artifact
+	Built *gomod.Built            // FromSource
+	Deb   *manifest.LockedPackage // FromPackage
 }
 
 // Parts is everything that an image consists of and that came from elsewhere.
@@ -137,6 +147,7 @@ type Parts struct {
 type Plan struct {
 	packages   []manifest.LockedPackage
 	components []plannedComponent
+	images     []plannedImage
 	requests   []release.Request // what is not in the store
 }
 
@@ -183,9 +194,13 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	p.requests = append(p.requests, debs...)
 
 	var group errgroup.Group
-	var packagesErr error
+	var packagesErr, imagesErr error
 	group.Go(func() error {
 		packagesErr = s.preflightDebs(ctx, debs)
+		return nil
+	})
+	group.Go(func() error {
+		p.images, imagesErr = s.planImages(ctx, v.Images, locked)
 		return nil
 	})
 	for i, c := range v.Components {
@@ -200,7 +215,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	group.Wait()
 	// A lock that must be made anew is not the reason to report while a
 	// component is missing: locking would not help.
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, imagesErr)...); err != nil {
 		var superseded *SupersededError
 		if errors.As(packagesErr, &superseded) {
 			packagesErr = superseded.Err
@@ -214,6 +229,9 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	var cgo []manifest.LockedPackage
 	for _, c := range p.components {
 		cgo = append(cgo, c.cgo...)
+	}
+	for _, i := range p.images {
+		cgo = append(cgo, i.module.cgo...)
 	}
 	if debs, err = s.missingDebs(cgo); err != nil {
 		return nil, err
@@ -240,7 +258,7 @@ func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]release.Reque
 		}
 		seen[p.SHA256] = true
 	}
-	requests, err := debian.Requests(s.Mirrors, missing)
+	requests, err := debian.Requests(s.Mirrors, missing, s.Mirrored)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +323,8 @@ func (s *Source) planPackage(c manifest.Component, locked *manifest.LockedArch) 
 // planComponent decides between a component's release and its module.
 func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
 	planned := plannedComponent{Component: c}
-	if s.Origin == FromSource {
+	forced := s.Origins.component(c.Name, s.Origin)
+	if forced == FromSource {
 		if c.Module == nil {
 			return planned, fmt.Errorf("%s: component %s has no module that it could be built from (add one, or leave --origin source out)", c.Pos, c.Name)
 		}
@@ -319,7 +338,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 		return planned, nil
 	case ctx.Err() != nil:
 		return planned, err
-	case s.Origin == FromRelease:
+	case forced == FromRelease:
 		return planned, fmt.Errorf("component %s %s: %w", c.Name, c.Version, err)
 	case c.Module == nil:
 		return planned, fmt.Errorf("component %s %s: %w; there is no module to build it from (%s)", c.Name, c.Version, err, c.Pos)
@@ -389,13 +408,28 @@ func releaseKey(c plannedComponent) string {
 
 // Fetch brings the parts of p.
 func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
-	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching announces itself
-	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
-		return nil, err
-	}
 	parts := &Parts{
 		Packages:   make([]Package, len(p.packages)),
 		Components: make([]Component, len(p.components)),
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		var err error
+		parts.Images, err = s.images(ctx, p.images)
+		return err
+	})
+	group.Go(func() error { return s.fetchFiles(ctx, p, parts) })
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return parts, nil
+}
+
+// fetchFiles brings packages and components.
+func (s *Source) fetchFiles(ctx context.Context, p *Plan, parts *Parts) error {
+	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching announces itself
+	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
+		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, s.Jobs))
@@ -414,10 +448,7 @@ func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return parts, nil
+	return group.Wait()
 }
 
 // bySize orders packages with the largest first, so that none is left to be
@@ -436,20 +467,20 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 	var err error
 	switch c.origin {
 	case FromRelease:
-		out.From = c.request.URLs[0]
+		out.From, out.Sums = c.request.URLs[0], c.request.Sums
 		name := "component " + c.Name
 		s.packs.remember(name, releaseKey(c))
 		out.Pack, err = s.Fetcher.Pack(ctx, c.request, name, c.Release.Files)
 	case FromSource:
 		var built gomod.Built
 		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)
-		out.From = built.Module + "@" + built.Version
+		out.From, out.Built = built.Module+"@"+built.Version, &built
 		out.Toolchain = built.Toolchain
 		if built.Compiler != "" {
 			out.Toolchain += ", " + built.Compiler
 		}
 	case FromPackage:
-		out.From = c.deb.Name + " " + c.deb.Version
+		out.From, out.Deb = c.deb.Name+" "+c.deb.Version, &c.deb
 		out.Pack, err = s.fromDeb(ctx, c)
 	}
 	return out, err
