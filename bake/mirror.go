@@ -27,6 +27,7 @@ type MirrorConfig struct {
 	Archs   []manifest.Arch // of every set
 	To      string          // directory of the mirror, absolute
 	Sources bool            // modules and toolchains as well, for components whose release can't be had
+	GoHosts []string        // with Sources: what toolchains run on, "linux-amd64"; this host where empty
 	Drop    []string        // names of sets that go
 	Prune   bool            // files that no set needs any more go
 	Now     time.Time       // that signatures of indices are checked at
@@ -303,7 +304,7 @@ func (m *mirroring) unchanged(s *mirrorSet) bool {
 		}
 		inputs[entryKey{e.Kind, e.Path, e.SHA256}] = true
 	}
-	return !slices.ContainsFunc(s.inputs, func(in mirrorInput) bool {
+	return m.hasToolchains(s) && !slices.ContainsFunc(s.inputs, func(in mirrorInput) bool {
 		return !inputs[entryKey{in.Entry.Kind, in.Entry.Path, in.SHA256}]
 	})
 }

@@ -2,11 +2,92 @@ package bake
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/mirror"
 )
 
 // moduleFiles adds what pins the modules of the set: the go.mod and go.sum that
 // lie beside the versions file.
-func (s *mirrorSet) moduleFiles(a *mirrorArch) error { return nil }
+func (s *mirrorSet) moduleFiles(a *mirrorArch) error {
+	modules := os.DirFS(filepath.Dir(a.config.Versions))
+	seen := map[string]bool{}
+	for _, m := range modulesOf(a.versions) {
+		if seen[m.Dir] {
+			continue
+		}
+		seen[m.Dir] = true
+		for _, file := range []string{"go.mod", "go.sum"} {
+			name := path.Join(m.Dir, file)
+			content, err := fs.ReadFile(modules, name)
+			if err != nil {
+				return &InputError{fmt.Errorf("%s: reading what pins module %s: %w", m.Pos, m.Path, err)}
+			}
+			s.input(mirror.Versions, name, manifest.SHA256(sha256.Sum256(content)), content)
+		}
+	}
+	return nil
+}
+
+// modulesOf returns the modules that components and images can be built from.
+func modulesOf(v *manifest.Versions) []*manifest.Module {
+	var out []*manifest.Module
+	for _, c := range v.Components {
+		out = append(out, c.Module)
+	}
+	for _, i := range v.Images {
+		out = append(out, i.Module)
+	}
+	return slices.DeleteFunc(out, func(m *manifest.Module) bool { return m == nil })
+}
+
+// goHosts returns the hosts that the mirror has Go toolchains for.
+func (c *MirrorConfig) goHosts() []string {
+	if len(c.GoHosts) == 0 {
+		return []string{runtime.GOOS + "-" + runtime.GOARCH}
+	}
+	return c.GoHosts
+}
+
+// hasToolchains reports whether the mirror has s's toolchains for all hosts.
+func (m *mirroring) hasToolchains(s *mirrorSet) bool {
+	if !m.config.Sources || len(modulesOf(s.archs[0].versions)) == 0 {
+		return true
+	}
+	return !slices.ContainsFunc(m.config.goHosts(), func(host string) bool {
+		return !slices.ContainsFunc(m.old.Entries, func(e mirror.Entry) bool {
+			return e.Kind == mirror.Toolchain && slices.Contains(e.Sets, s.Set.Name) && strings.HasSuffix(e.Path, "."+host+".zip")
+		})
+	})
+}
 
 // bringSources copies the Go modules and toolchains that changed needs.
-func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error { return nil }
+func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error {
+	if !m.config.Sources {
+		return nil
+	}
+	var copies []mirrorCopy
+	for _, w := range changed {
+		if w.arch != w.set.archs[0] {
+			continue // it is for all of them
+		}
+		err := w.source.Sources(ctx, w.arch.versions, w.set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
+			copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(context.Context) (io.ReadCloser, error) { return open() }})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return m.copyAll(ctx, copies)
+}

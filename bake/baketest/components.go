@@ -71,7 +71,7 @@ components:
       files:
         - member: usr/bin/kube-proxy
           path: /usr/local/bin/kube-proxy
-`, w.URL, sha256.Sum256(w.Kubelet), runtime.Version(), w.URL, sha256.Sum256(w.Containerd)))
+`, w.URL, sha256.Sum256(w.Kubelet), runtime.Version(), w.URL, sha256.Sum256(w.Containerd))+w.images)
 }
 
 // The module that kubelet can be built from.

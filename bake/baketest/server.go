@@ -17,6 +17,7 @@ import (
 type Server struct {
 	URL string
 
+	server *httptest.Server
 	mu     sync.Mutex
 	files  map[string][]byte
 	faults map[string]http.HandlerFunc
@@ -25,9 +26,9 @@ type Server struct {
 
 func newServer(t testing.TB) *Server {
 	s := &Server{files: map[string][]byte{}, faults: map[string]http.HandlerFunc{}}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	s.URL = server.URL
+	s.server = httptest.NewServer(s)
+	t.Cleanup(s.server.Close)
+	s.URL = s.server.URL
 	return s
 }
 

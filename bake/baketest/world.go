@@ -24,6 +24,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/units"
 )
 
@@ -41,9 +42,13 @@ type World struct {
 	Kubelet    []byte // its release: a program
 	Containerd []byte // its release: a tar.gz
 
+	Registry *ocitest.Registry // nil until AddImages
+
 	t     testing.TB
 	key   *openpgp.Entity
 	proxy string // of Go modules, a URL
+
+	images string // of the versions file; "" for none
 }
 
 // New returns a world with its archive published and its files written. Only
@@ -66,6 +71,14 @@ func New(t testing.TB) *World {
 		w.write(filepath.Join("definition", name), text)
 	}
 	return w
+}
+
+// Shutdown ends all servers of the world.
+func (w *World) Shutdown() {
+	w.server.Close()
+	if w.Registry != nil {
+		w.Registry.Close()
+	}
 }
 
 // definition is what images/worker is to the real world.

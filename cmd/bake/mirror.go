@@ -16,9 +16,10 @@ import (
 
 func newMirror(h *host) *cobra.Command {
 	var in inputs
-	var versions, arches, drop []string
+	var mc bake.MirrorConfig
+	var versions, arches []string
 	var to, check string
-	var sources, prune, asJSON, quiet bool
+	var asJSON, quiet bool
 	c := &cobra.Command{
 		Use:   "mirror --versions FILE --to DIR",
 		Short: "Bring all that a site without a network needs into one directory",
@@ -58,7 +59,7 @@ docs/offline.md tells the whole way.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if check != "" {
-				for _, other := range []string{"versions", "to", "drop", "prune", "sources", "arch"} {
+				for _, other := range []string{"versions", "to", "drop", "prune", "sources", "arch", "go-host"} {
 					if c.Flags().Changed(other) {
 						return &usageError{fmt.Errorf("--check reads a mirror and changes nothing: --%s is not for it (see `%s --help`)", other, c.CommandPath())}
 					}
@@ -68,14 +69,14 @@ docs/offline.md tells the whole way.`,
 			if err := requireFlag(c, "to", to); err != nil {
 				return err
 			}
-			if len(versions) == 0 && len(drop) == 0 && !prune {
+			if len(versions) == 0 && len(mc.Drop) == 0 && !mc.Prune {
 				return &usageError{fmt.Errorf("give --versions, --drop or --prune (see `%s --help`)", c.CommandPath())}
 			}
 			config, err := in.baseConfig(c, h)
 			if err != nil {
 				return err
 			}
-			mc := bake.MirrorConfig{Config: config, Sources: sources, Prune: prune, Drop: drop, Now: h.now()}
+			mc.Config, mc.Now = config, h.now()
 			if mc.To, err = filepath.Abs(to); err != nil {
 				return &usageError{fmt.Errorf("--to %s: %w", to, err)}
 			}
@@ -112,9 +113,10 @@ docs/offline.md tells the whole way.`,
 	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes; its lock is beside it; may be repeated")
 	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` that the site bakes for: amd64 or arm64; may be repeated")
 	f.StringVar(&to, "to", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
-	f.BoolVar(&sources, "sources", false, "Go modules and toolchains as well")
-	f.StringArrayVar(&drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
-	f.BoolVar(&prune, "prune", false, "remove the files that no set needs any more")
+	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well")
+	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: what the site's bake runs on, such as linux-arm64; may be repeated\n(default: as this machine)")
+	f.StringArrayVar(&mc.Drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
+	f.BoolVar(&mc.Prune, "prune", false, "remove the files that no set needs any more")
 	f.StringVar(&check, "check", "", "change nothing; read every byte of the mirror in `DIR`")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
