@@ -23,11 +23,16 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/nodebake/bake/bake/guest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 )
@@ -42,22 +47,25 @@ type Config struct {
 	Arch       manifest.Arch //
 	Cache      string        // directory of the store
 
-	Mirror  string // directory or URL that `bake mirror` made, asked before everything else; "": none
+	Mirror  string // absolute directory or URL that `bake mirror` made, asked before everything else; "": none
 	Offline bool   // nothing but Mirror is asked
 
 	Mirrors []string // Debian mirrors, before those of the host (see debian.Mirrors)
 	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
 	Keyring []byte   // armored keys that sign the mirrors' indices, for archives other than Debian's own; nil: Debian's
 
-	Origin       source.Origin // of every component; "" chooses, see source.Config
-	BuildMissing bool          // build components whose release can't be reached
-	Env          []string      // for the go command and the C compiler: os.Environ()
+	Origin       source.Origin  // of every component; "" chooses, see source.Config
+	Origins      source.Origins // of single components and images, whatever Origin says; zero: of none
+	BuildMissing bool           // build components whose release can't be reached
+	Env          []string       // for the go command and the C compiler: os.Environ()
 
-	Sign string // file of the private key that signs what is made; "": nothing is signed
+	Sign         string                 // file of the private key that signs what is made; "": nothing is signed
+	SignPassword func() ([]byte, error) // of that key, asked only where it is encrypted; nil: there is none
 
 	Out    string // directory that the image goes to
 	Format Format // TarGz where empty
 
+	Keychain  authn.Keychain                        // who we are at registries of container images; nil: nobody
 	Proxy     func(*http.Request) (*url.URL, error) // nil: none
 	UserAgent string
 	Jobs      int // how many things are done at once; 1 where 0
@@ -105,12 +113,18 @@ type SupersededError = source.SupersededError
 // Baker makes images and locks from one configuration.
 type Baker struct {
 	config     Config
+	given      given
 	versions   *manifest.Versions
 	definition *manifest.Definition
 	mirrors    debian.MirrorList
 	store      *store.Store
 	fetcher    *release.Fetcher
+	mirror     *mirror.Mirror // nil until openMirror
+	key        *sign.Key      // nil: nothing is signed
 }
+
+// given are the inputs as they were read, for the image to carry.
+type given struct{ versions, lock []byte }
 
 // New reads and checks the inputs, and opens the store. Close it after use.
 func New(c Config) (*Baker, error) {
@@ -126,21 +140,24 @@ func New(c Config) (*Baker, error) {
 	if c.Progress == nil {
 		c.Progress = progress.Discard{}
 	}
+	if c.Offline && c.Mirror == "" {
+		return nil, &InputError{errors.New("offline, everything comes from a mirror, and none was given (give the one that `bake mirror` made by --mirror)")}
+	}
 	b := &Baker{config: c}
 	if err := b.readInputs(); err != nil {
 		return nil, err
 	}
 	var err error
+	if b.key, err = readKey(c.Sign, c.SignPassword); err != nil {
+		return nil, err
+	}
 	if b.mirrors, err = debian.Mirrors(c.Mirrors, c.Apt); err != nil {
 		return nil, &InputError{err}
 	}
 	if b.store, err = store.Open(c.Cache); err != nil {
 		return nil, err
 	}
-	b.fetcher, err = release.New(release.Config{
-		Store: b.store, Proxy: c.Proxy, UserAgent: c.UserAgent, Progress: c.Progress,
-	})
-	if err != nil {
+	if b.fetcher, err = b.newFetcher(nil); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -155,6 +172,7 @@ func (b *Baker) readInputs() error {
 	if err != nil {
 		return &InputError{fmt.Errorf("reading the versions file: %w", err)}
 	}
+	b.given.versions = data
 	if b.versions, err = manifest.ParseVersions(b.config.Versions, data); err != nil {
 		return err
 	}
@@ -168,10 +186,11 @@ func (b *Baker) readInputs() error {
 
 // readLock reads the lock and requires that it fits the inputs.
 func (b *Baker) readLock() (*manifest.Lock, *manifest.LockedArch, error) {
-	lock, err := readLockFile(b.config.Lock)
+	lock, data, err := readLockBytes(b.config.Lock)
 	if err != nil {
 		return nil, nil, err
 	}
+	b.given.lock = data
 	if err := lock.Stale(b.versions, b.definition.Sum); err != nil {
 		return nil, nil, err
 	}
@@ -180,34 +199,53 @@ func (b *Baker) readLock() (*manifest.Lock, *manifest.LockedArch, error) {
 }
 
 func readLockFile(path string) (*manifest.Lock, error) {
+	lock, _, err := readLockBytes(path)
+	return lock, err
+}
+
+// readLockBytes returns a lock and its bytes.
+func readLockBytes(path string) (*manifest.Lock, []byte, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &InputError{fmt.Errorf("there is no lock %s: make it with `bake lock`", path)}
+		return nil, nil, &InputError{fmt.Errorf("there is no lock %s: make it with `bake lock`", path)}
 	}
 	if err != nil {
-		return nil, &InputError{fmt.Errorf("reading the lock: %w", err)}
+		return nil, nil, &InputError{fmt.Errorf("reading the lock: %w", err)}
 	}
-	return manifest.ParseLock(path, data)
+	lock, err := manifest.ParseLock(path, data)
+	return lock, data, err
 }
 
 // newSource returns what brings the parts that locked names.
-func (b *Baker) newSource(locked *manifest.LockedArch) (*source.Source, error) {
+func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*source.Source, error) {
+	if err := b.openMirror(ctx); err != nil {
+		return nil, err
+	}
 	s := source.New(source.Config{
 		Arch:         b.config.Arch,
 		Store:        b.store,
 		Fetcher:      b.fetcher,
 		Mirrors:      b.mirrors,
+		Mirrored:     b.config.Mirror != "",
 		Modules:      os.DirFS(filepath.Dir(b.config.Versions)),
 		Origin:       b.config.Origin,
+		Origins:      b.config.Origins,
 		BuildMissing: b.config.BuildMissing,
+		Keychain:     b.config.Keychain,
+		Program:      guest.Program,
 		Jobs:         b.config.Jobs,
 		Progress:     b.config.Progress,
 	})
-	var err error
-	s.Builder, err = gomod.New(gomod.Config{
+	config := gomod.Config{
 		Packs: s.Packs(), Debs: s.Debs(locked), Env: b.config.Env,
 		Dir: filepath.Join(b.store.Dir(), "build"), Progress: b.config.Progress,
-	})
+		Offline: b.config.Offline,
+	}
+	if b.mirror != nil {
+		config.Proxy = s.ModuleProxy(b.mirror.Index(), b.config.Offline)
+	}
+	var err error
+	s.Builder, err = gomod.New(config)
 	return s, err
 }
 
@@ -234,27 +272,41 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, err := b.newSource(locked)
+	sources, err := b.newSource(ctx, locked)
 	if err != nil {
 		return nil, err
 	}
-	// What the store holds is verified when it is read, which may be as late as
-	// when it is written to the image. A damaged entry is made anew, once. That
-	// begins with a new plan: what it was made of may be gone by now.
+	var result *Result
+	err = b.mending(sources, func() error {
+		composed, err := b.assemble(ctx, sources, lock, locked, out.name)
+		if err != nil {
+			return err
+		}
+		result, err = b.write(ctx, composed, out)
+		return err
+	})
+	return result, err
+}
+
+// mending calls do. What the store holds is verified when it is read, which may
+// be as late as when it is written to the image. A damaged entry is made anew,
+// once. That begins with a new plan: what it was made of may be gone by now.
+func (b *Baker) mending(sources *source.Source, do func() error) error {
 	for {
-		result, err := b.image(ctx, sources, lock, locked, out)
+		err := do()
 		name, ok := damaged(err)
 		if !ok {
-			return result, err
+			return err
 		}
 		if ok, forgetErr := sources.Forget(name); !ok || forgetErr != nil {
-			return nil, errors.Join(err, forgetErr)
+			return errors.Join(err, forgetErr)
 		}
 		b.config.Progress.Note("%v: making it again", err)
 	}
 }
 
-func (b *Baker) image(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, out output) (*Result, error) {
+// assemble plans, fetches and composes. What is still to be done is one task.
+func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
 	plan, err := sources.Plan(ctx, b.versions, locked)
 	if err != nil {
 		return nil, err
@@ -264,9 +316,5 @@ func (b *Baker) image(ctx context.Context, sources *source.Source, lock *manifes
 	if err != nil {
 		return nil, err
 	}
-	composed, err := b.compose(ctx, sources, parts, lock, locked, out.name)
-	if err != nil {
-		return nil, err
-	}
-	return b.write(ctx, composed, out)
+	return b.compose(ctx, sources, parts, lock, locked, name)
 }

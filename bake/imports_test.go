@@ -40,9 +40,9 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/sign", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
-		{"bake/baketest", []string{"bake", "bake/manifest", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/manifest", "bake/source/oci/ocitest", "units"}, "a world for tests"},
 
 		// The wings know what is below them and not each other.
 		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
@@ -70,8 +70,11 @@ func rules() []rule {
 		{"bake/image/gpt", []string{"bake/image/extent", "bake/tree"}, "a format"},
 		{"bake/image/cpio", []string{"bake/tree"}, "a format"},
 		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
+		{"bake/image/containerd/containerdtest", []string{"bake/image/containerd", "bake/manifest", "bake/tree"}, "images for tests"},
 
 		{"bake/bom", []string{"bake/manifest", "bake/tree"}, "a record"},
+		{"bake/bom/purl", []string{"bake/bom", "bake/manifest"}, "names"},
+		{"bake/bom/*", []string{"bake/bom", "bake/bom/purl", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/check", []string{"bake/bom", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
