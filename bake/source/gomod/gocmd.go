@@ -23,6 +23,8 @@ type gocmd struct {
 	dir       string   // the build's directory: mod/, tmp/, out/
 	log       string   // where the whole output of commands goes
 	mirror    string   // offline: URL of the only module proxy; else ""
+
+	settings map[string]string // userSettings as they are used, and hostSettings
 }
 
 // userSettings are the go command's settings that say where things are and
@@ -68,6 +70,7 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 	if err := json.Unmarshal(out, &settings); err != nil {
 		return nil, fmt.Errorf("reading the output of go env: %w", err)
 	}
+	g.settings = settings
 	if adjust != nil {
 		if err := adjust(ctx, settings); err != nil {
 			return nil, err
@@ -97,6 +100,28 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 	}
 	return g, g.checkVersion(ctx)
 }
+
+// isolate gives g a module cache of its own: what a mirror says of modules
+// reaches no other build of the user's, and what is in it afterwards is what was
+// needed. The toolchain stays in the user's, since unpacking it takes as long as
+// a small build.
+func (g *gocmd) isolate(ctx context.Context) error {
+	if g.toolchain != anyToolchain && g.settings["GOVERSION"] != g.toolchain {
+		root, err := g.run(ctx, nil, "env", "GOROOT")
+		if err != nil {
+			return err
+		}
+		if g.path, err = exec.LookPath(filepath.Join(strings.TrimSpace(string(root)), "bin", "go")); err != nil {
+			return fmt.Errorf("looking for the toolchain %s: %w", g.toolchain, err)
+		}
+		g.env = append(g.env, "GOTOOLCHAIN=local")
+	}
+	g.env = append(g.env, "GOMODCACHE="+g.modules())
+	return nil
+}
+
+// modules is the module cache after isolate.
+func (g *gocmd) modules() string { return filepath.Join(g.dir, "modules") }
 
 // anyToolchain stands for the host's, whichever it is.
 const anyToolchain = "local"

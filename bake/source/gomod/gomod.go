@@ -67,8 +67,8 @@ type Config struct {
 	// Proxy fills the empty directory dir with those files of a module proxy
 	// (go.dev/ref/mod#goproxy-protocol) that wants is true for, as far as they
 	// can be had; they may be symlinks. The go command asks it before the
-	// user's GOPROXY, and puts what it gets into a module cache that is
-	// removed after the build. nil: there is none.
+	// user's GOPROXY, and puts modules into a module cache that is removed
+	// after the build. nil: there is none.
 	Proxy   func(ctx context.Context, dir string, wants func(path string) bool) error
 	Offline bool // no network is asked, only Proxy
 
@@ -173,9 +173,7 @@ func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch mani
 		return nil
 	}
 	return b.scratch(r.component, func(dir string) error {
-		g, err := b.newGo(ctx, r.toolchain, dir, func(ctx context.Context, settings map[string]string) error {
-			return b.fromProxy(ctx, r, dir, settings)
-		})
+		g, err := b.newGoFor(ctx, r, dir)
 		if err != nil {
 			return err
 		}
@@ -207,9 +205,7 @@ func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch manifes
 // make builds the programs of r and adds them to w.
 func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) error {
 	return b.scratch(r.component, func(dir string) error {
-		g, err := b.newGo(ctx, r.toolchain, dir, func(ctx context.Context, settings map[string]string) error {
-			return b.fromProxy(ctx, r, dir, settings)
-		})
+		g, err := b.newGoFor(ctx, r, dir)
 		if err != nil {
 			return err
 		}

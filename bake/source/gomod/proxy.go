@@ -147,22 +147,24 @@ func fileURL(dir string) string {
 	return strings.ReplaceAll((&url.URL{Scheme: "file", Path: p}).String(), ",", "%2C")
 }
 
-// isolate gives the go command a module cache and a GOPATH of its own below
-// dir: what a mirror says of modules reaches no other build of the user's. The
-// checksum database's newest tree head is kept in GOPATH: where the user's is
-// newer than the mirror, the go command would ask for tiles that prove the two
-// consistent and that no mirror has.
-func isolate(settings map[string]string, dir string) {
-	settings["GOPATH"] = filepath.Join(dir, "gopath")
-	settings["GOMODCACHE"] = filepath.Join(dir, "gomodcache")
+// newGoFor returns a go command for r with its modules and its toolchain at
+// hand, from Config.Proxy where there is one.
+func (b *Builder) newGoFor(ctx context.Context, r *recipe, dir string) (*gocmd, error) {
+	if b.Proxy == nil && !b.Offline {
+		return b.newGo(ctx, r.toolchain, dir, nil)
+	}
+	g, err := b.newGo(ctx, r.toolchain, dir, func(ctx context.Context, settings map[string]string) error {
+		return b.fromProxy(ctx, r, dir, settings)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return g, g.isolate(ctx)
 }
 
 // fromProxy has Config.Proxy lay out what r needs below dir, and points the go
 // command's settings there.
 func (b *Builder) fromProxy(ctx context.Context, r *recipe, dir string, settings map[string]string) error {
-	if b.Proxy == nil && !b.Offline {
-		return nil
-	}
 	n, err := newNeed(r, settings)
 	if err != nil {
 		return err
@@ -176,7 +178,10 @@ func (b *Builder) fromProxy(ctx context.Context, r *recipe, dir string, settings
 			return err
 		}
 	}
-	isolate(settings, dir)
+	// The checksum database's newest tree head is kept in GOPATH. Where the
+	// user's is newer than the mirror, the go command would ask for tiles that
+	// prove the two consistent and that no mirror has.
+	settings["GOPATH"] = filepath.Join(dir, "gopath")
 	if err := n.support(tree, b.Offline); err != nil {
 		return err
 	}

@@ -109,11 +109,11 @@ func listRecipes(c manifest.Component, archs []manifest.Arch, modfiles fs.FS) ([
 func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f File, open func() (io.ReadCloser, error)) error) error {
 	first := recipes[0]
 	return b.scratch(first.component, func(dir string) error {
-		g, err := b.newGo(ctx, first.toolchain, dir, func(_ context.Context, settings map[string]string) error {
-			record(settings, dir)
-			return nil
-		})
+		g, err := b.newGo(ctx, first.toolchain, dir, nil)
 		if err != nil {
+			return err
+		}
+		if err := g.record(ctx); err != nil {
 			return err
 		}
 		// As Preflight and Build do it.
@@ -131,7 +131,7 @@ func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f Fil
 		if err != nil {
 			return err
 		}
-		return addFiles(ctx, downloads(dir), func(file string) bool { return file == info || isPinned(file) }, add)
+		return addFiles(ctx, g.downloads(), func(file string) bool { return file == info || isPinned(file) }, add)
 	})
 }
 
@@ -178,18 +178,20 @@ func checkHost(host string) error {
 
 func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, add func(f File, open func() (io.ReadCloser, error)) error) error {
 	return b.scratch("toolchain", func(dir string) (err error) {
-		database := ""
-		g, err := b.newGo(ctx, anyToolchain, dir, func(_ context.Context, settings map[string]string) error {
-			if database, _ = checksumDatabase(settings["GOSUMDB"]); database == "" {
-				return &UnverifiedError{Toolchain: toolchain}
-			}
-			record(settings, dir)
-			return nil
-		})
+		g, err := b.newGo(ctx, anyToolchain, dir, nil)
 		if err != nil {
 			return err
 		}
-		g.env = append(g.env, "GOFLAGS=-mod=mod")
+		database, _ := checksumDatabase(g.settings["GOSUMDB"])
+		if database == "" {
+			return &UnverifiedError{Toolchain: toolchain}
+		}
+		if err := g.record(ctx); err != nil {
+			return err
+		}
+		// With the user's GOPATH, what he knows of the database decides which
+		// tiles are asked for.
+		g.env = append(g.env, "GOFLAGS=-mod=mod", "GOPATH="+filepath.Join(dir, "gopath"))
 		if err := g.writeModule([]byte("module bake.invalid/toolchain\n"), nil); err != nil {
 			return err
 		}
@@ -209,7 +211,7 @@ func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, ad
 		if err != nil {
 			return err
 		}
-		return addFiles(ctx, downloads(dir), func(file string) bool {
+		return addFiles(ctx, g.downloads(), func(file string) bool {
 			return file == archive || strings.HasPrefix(file, "sumdb/"+database+"/")
 		}, add)
 	})
@@ -226,22 +228,18 @@ func (b *Builder) inTurn(ctx context.Context, do func() error) error {
 	}
 }
 
-// record has the go command put all that it needs into a module cache below
-// dir. What the user's has is not downloaded again: a module cache holds its
-// downloads as a module proxy does (go.dev/ref/mod#module-cache).
-func record(settings map[string]string, dir string) {
-	user := settings["GOMODCACHE"]
-	isolate(settings, dir)
-	if user != "" {
-		settings["GOPROXY"] = fileURL(filepath.Join(user, "cache", "download")) + "," + settings["GOPROXY"]
+// record has g put all that it needs into a module cache of its own. What the
+// user's has is not downloaded again: a module cache holds its downloads as a
+// module proxy does (go.dev/ref/mod#module-cache).
+func (g *gocmd) record(ctx context.Context) error {
+	if user := g.settings["GOMODCACHE"]; user != "" {
+		g.env = append(g.env, "GOPROXY="+fileURL(filepath.Join(user, "cache", "download"))+","+g.settings["GOPROXY"])
 	}
+	return g.isolate(ctx)
 }
 
-// downloads returns the directory of what the go command downloaded for a
-// build in dir.
-func downloads(dir string) string {
-	return filepath.Join(dir, "gomodcache", "cache", "download")
-}
+// downloads returns the directory of what was recorded.
+func (g *gocmd) downloads() string { return filepath.Join(g.modules(), "cache", "download") }
 
 // isPinned reports whether a file of the go command's downloads is one whose
 // content go.sum pins. Of the others, builds ask only for the information file of

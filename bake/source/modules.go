@@ -1,0 +1,240 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Sources calls add once for every file that building v's modules for archs
+// takes from a Go module proxy, and for what a go command of another version on
+// hosts ("linux-amd64") needs to become the toolchains that are pinned. Without
+// hosts it is the host that this runs on. open gives a file out of the store,
+// verified.
+//
+// What was found once is kept in the store, so that the next call asks nobody
+// and runs no go command. Toolchains that can't be verified are left out, with a
+// note.
+func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []manifest.Arch, hosts []string, add func(e mirror.Entry, open func() (io.ReadCloser, error)) error) error {
+	if len(hosts) == 0 {
+		hosts = []string{runtime.GOOS + "-" + runtime.GOARCH}
+	}
+	added := map[gomod.File]bool{}
+	addAll := func(kind mirror.Kind, files []gomod.File) error {
+		for _, f := range files {
+			if added[f] {
+				continue
+			}
+			added[f] = true
+			e := mirror.Entry{Kind: kind, Name: moduleFileName(f.Path), Path: f.Path, SHA256: f.SHA256, Size: f.Size}
+			err := add(e, func() (io.ReadCloser, error) { return s.Store.OpenFile(ctx, f.SHA256) })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var toolchains []string
+	for _, c := range withModules(v) {
+		toolchains = append(toolchains, c.Module.Toolchain)
+		key, err := gomod.SourcesKey(c, archs, s.Modules)
+		if err != nil {
+			return err
+		}
+		files, err := s.kept(ctx, key, func(add fileAdder) error {
+			return s.Builder.Sources(ctx, c, archs, s.Modules, add)
+		})
+		if err != nil {
+			return err
+		}
+		if err := addAll(mirror.Module, files); err != nil {
+			return err
+		}
+	}
+	for _, toolchain := range slices.Compact(slices.Sorted(slices.Values(toolchains))) {
+		for _, host := range slices.Compact(slices.Sorted(slices.Values(hosts))) {
+			files, err := s.kept(ctx, gomod.ToolchainKey(toolchain, host), func(add fileAdder) error {
+				return s.Builder.Toolchain(ctx, toolchain, host, add)
+			})
+			var unverified *gomod.UnverifiedError
+			if errors.As(err, &unverified) {
+				s.Progress.Note("%v", err)
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := addAll(mirror.Toolchain, files); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// withModules returns what of v can be built, images as components.
+func withModules(v *manifest.Versions) []manifest.Component {
+	var out []manifest.Component
+	for _, c := range v.Components {
+		if c.Module != nil {
+			out = append(out, c)
+		}
+	}
+	for _, i := range v.Images {
+		if i.Module != nil {
+			out = append(out, manifest.Component{Name: i.Name, Version: i.Tag(), Module: i.Module, Pos: i.Pos})
+		}
+	}
+	return out
+}
+
+// moduleFileName is what people are shown of a file of a module proxy.
+func moduleFileName(file string) string {
+	escaped, version, ok := strings.Cut(file, "/@v/")
+	if !ok {
+		return "checksum database " + strings.TrimPrefix(file, "sumdb/")
+	}
+	path, err := module.UnescapePath(escaped)
+	if err != nil {
+		path = escaped
+	}
+	return path + " " + version
+}
+
+// fileAdder is an argument of gomod.Builder.Sources and Toolchain.
+type fileAdder = func(f gomod.File, open func() (io.ReadCloser, error)) error
+
+// kept returns the files that find found, now or before. They are in the store.
+func (s *Source) kept(ctx context.Context, key string, find func(fileAdder) error) ([]gomod.File, error) {
+	digest := tree.Digest(sha256.Sum256([]byte("source files of " + key)))
+	var files []gomod.File
+	if value, ok := s.Store.Get(digest); ok && json.Unmarshal(value, &files) == nil && s.hasAll(files) {
+		return files, nil
+	}
+	files = nil
+	err := find(func(f gomod.File, open func() (io.ReadCloser, error)) error {
+		files = append(files, f)
+		return s.keep(ctx, f, open)
+	})
+	if err != nil {
+		return nil, err
+	}
+	value, err := json.Marshal(files)
+	if err == nil {
+		err = s.Store.Put(digest, value)
+	}
+	return files, err
+}
+
+func (s *Source) hasAll(files []gomod.File) bool {
+	return !slices.ContainsFunc(files, func(f gomod.File) bool {
+		_, ok := s.Store.Path(f.SHA256)
+		return !ok
+	})
+}
+
+// keep copies f into the store, unless it is there.
+func (s *Source) keep(ctx context.Context, f gomod.File, open func() (io.ReadCloser, error)) error {
+	if _, ok := s.Store.Path(f.SHA256); ok {
+		return nil
+	}
+	r, err := open()
+	if err != nil {
+		return fmt.Errorf("storing %s: %w", f.Path, err)
+	}
+	_, err = s.Store.Add(ctx, []manifest.Sum{f.SHA256}, r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("storing %s: %w", f.Path, err)
+	}
+	return nil
+}
+
+// ModuleProxy returns what lays out a directory as a Go module proxy with the
+// files of a mirror that has index: for [gomod.Config]. They are fetched into the
+// store by s's Fetcher, all at once, and linked to from there. Offline, one that
+// can't be had is an error; else it is left out with a note, for the go command to
+// ask elsewhere.
+func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context.Context, dir string, wants func(path string) bool) error {
+	return func(ctx context.Context, dir string, wants func(path string) bool) error {
+		files := map[string]mirror.Entry{}
+		var requests []release.Request
+		requested := map[manifest.Sum]bool{}
+		for _, e := range index.Entries {
+			if e.Kind != mirror.Module && e.Kind != mirror.Toolchain || !wants(e.Path) {
+				continue
+			}
+			if !fs.ValidPath(e.Path) {
+				return fmt.Errorf("reading the mirror's index: %q is no path of a module proxy", e.Path)
+			}
+			// Another time or another proxy may have given other bytes. They do as
+			// well: the go command verifies what is in them.
+			if _, twice := files[e.Path]; twice {
+				continue
+			}
+			files[e.Path] = e
+			if !requested[e.SHA256] {
+				requested[e.SHA256] = true
+				requests = append(requests, release.Request{Name: e.Name, Sums: []manifest.Sum{e.SHA256}, Size: e.Size})
+			}
+		}
+		if err := s.Fetcher.Fetch(ctx, requests); offline && err != nil || err != nil && !onlyFiles(err) {
+			return fmt.Errorf("fetching Go modules: %w", err)
+		} else if err != nil {
+			s.Progress.Note("%v; the go command asks elsewhere for it", err)
+		}
+		for path, e := range files {
+			stored, ok := s.Store.Path(e.SHA256)
+			if !ok {
+				continue
+			}
+			if err := link(stored, filepath.Join(dir, filepath.FromSlash(path))); err != nil {
+				return fmt.Errorf("laying out the mirror's modules: %w", err)
+			}
+		}
+		return nil
+	}
+}
+
+// onlyFiles reports whether err is about single files that a mirror does not
+// have as its index says.
+func onlyFiles(err error) bool {
+	for _, e := range flatten(err) {
+		digest, unreachable := (*release.DigestError)(nil), (*release.UnreachableError)(nil)
+		if !errors.As(e, &digest) && !errors.As(e, &unreachable) {
+			return false
+		}
+	}
+	return true
+}
+
+// link makes name a symbolic link to the file at target, or another name of it
+// where the user may not make those, as on Windows.
+func link(target, name string) error {
+	target, err := filepath.Abs(target)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	if err := os.Symlink(target, name); err == nil {
+		return nil
+	}
+	return os.Link(target, name)
+}
