@@ -309,12 +309,12 @@ func (b *Baker) mending(sources *source.Source, do func() error) error {
 func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
 	plan, err := sources.Plan(ctx, b.versions, locked)
 	if err != nil {
-		return nil, err
+		return nil, b.explainMirror(err, lock)
 	}
 	progress.Expect(b.config.Progress, 1) // writing the image
 	parts, err := sources.Fetch(ctx, plan)
 	if err != nil {
-		return nil, err
+		return nil, b.explainMirror(err, lock)
 	}
 	return b.compose(ctx, sources, parts, lock, locked, name)
 }

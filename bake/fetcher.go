@@ -2,7 +2,13 @@ package bake
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/release"
 )
@@ -37,4 +43,52 @@ func (b *Baker) openMirror(ctx context.Context) error {
 	}
 	b.mirror, b.fetcher = m, f
 	return nil
+}
+
+// explainMirror adds to an error that something is not in the mirror why that
+// is, where the mirror was made for something else than lock.
+func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
+	missing, modules := (*release.UnreachableError)(nil), (*gomod.NotMirroredError)(nil)
+	if b.mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
+		return err
+	}
+	why := staleMirror(b.mirror.Index().Sets, lock, b.config.Arch, errors.As(err, &modules))
+	if why == "" {
+		return err
+	}
+	return fmt.Errorf("%w\nthe mirror %s %s; where there is a network, run: bake mirror --versions %s %s--to DIR",
+		err, b.mirror, why, b.config.Versions, mirrorFlags(b.config.Arch, errors.As(err, &modules)))
+}
+
+// staleMirror says what keeps sets from being made for lock; "": nothing does.
+func staleMirror(sets []mirror.Set, lock *manifest.Lock, arch manifest.Arch, sources bool) string {
+	var others []string
+	for _, s := range sets {
+		switch {
+		case s.Lock != lock.Sum:
+			others = append(others, fmt.Sprintf("set %s from lock %s", s.Name, s.Lock))
+		case !slices.Contains(s.Archs, arch):
+			return fmt.Sprintf("has set %s, which is of this lock, but not for %s", s.Name, arch)
+		case sources && !s.Sources:
+			return fmt.Sprintf("has set %s, which is of this lock, without sources", s.Name)
+		default:
+			return ""
+		}
+	}
+	if len(others) == 0 {
+		return "has no sets"
+	}
+	return fmt.Sprintf("was made for other locks than %s, which is %s: %s", lock.File, lock.Sum, strings.Join(others, ", "))
+}
+
+// mirrorFlags are those that the command needs which makes what is missing.
+func mirrorFlags(arch manifest.Arch, sources bool) string {
+	flags := ""
+	if arch != manifest.AMD64 {
+		flags = "--arch " + string(arch) + " "
+	}
+	if sources {
+		flags += "--sources "
+	}
+	return flags
 }

@@ -285,16 +285,21 @@ func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) 
 	return superseded
 }
 
-// gone reports whether a server said of every URL that it does not have the
-// file.
+// gone reports whether Debian's mirrors said of every URL that they do not have
+// the file. What a mirror of bake's says is no reason to lock anew.
 func gone(e *release.UnreachableError) bool {
+	asked := 0
 	for _, t := range e.Tried {
+		if t.Mirror != "" {
+			continue
+		}
+		asked++
 		var status *release.StatusError
 		if !errors.As(t.Err, &status) || status.Code != http.StatusNotFound && status.Code != http.StatusGone {
 			return false
 		}
 	}
-	return len(e.Tried) > 0
+	return asked > 0
 }
 
 func flatten(err error) []error {
