@@ -56,6 +56,7 @@ func rules() []rule {
 		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
 		{"bake/source/oci", []string{"bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
+		{"bake/source/oci/ocitest", nil, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},

@@ -1,0 +1,201 @@
+package bake_test
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
+)
+
+// newImagesWorld returns a world with container images, both of which can be
+// assembled, and its lock made.
+func newImagesWorld(t *testing.T) *baketest.World {
+	t.Helper()
+	w := baketest.New(t)
+	w.AddImages()
+	w.Edit("versions.yaml", "library/dns:v1\n", "library/dns:v1\n"+
+		"    module:\n      path: example.com/kubelet\n      version: v1.30.0\n      toolchain: "+runtime.Version()+"\n      dir: modules/kubelet\n"+
+		"      programs:\n        - package: example.com/kubelet/cmd/kubelet\n          path: /usr/bin/dns\n")
+	w.Lock()
+	return w
+}
+
+// preloaded returns the blobs of containerd's content store that a record has.
+func preloaded(record *bom.Image) map[string]bool {
+	found := map[string]bool{}
+	for _, f := range record.Files {
+		if digest, ok := strings.CutPrefix(f.Path, "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/"); ok {
+			found["sha256:"+digest] = digest == f.SHA256
+		}
+	}
+	return found
+}
+
+// wantBlobs fails unless the image's content store has what its images consist
+// of, and nothing else.
+func wantBlobs(t *testing.T, record *bom.Image) {
+	t.Helper()
+	want := map[string]bool{}
+	for _, image := range record.Images {
+		for _, sum := range append([]manifest.Sum{image.Digest, image.Manifest, image.Config}, image.Layers...) {
+			want[string(sum)] = true
+		}
+	}
+	if diff := cmp.Diff(want, preloaded(record)); diff != "" {
+		t.Errorf("blobs in the image (-want +got):\n%s", diff)
+	}
+}
+
+// TestContainerImages bakes with images from a registry and, where that is gone,
+// assembled.
+func TestContainerImages(t *testing.T) {
+	t.Parallel()
+	w := newImagesWorld(t)
+	c := w.Config()
+	result := w.Image(c)
+	wantImage(t, c, result, result.SHA256)
+	record := readRecord(t, c)
+	wantBlobs(t, record)
+	host := w.Registry.Host
+	brief := func(images []bom.ContainerImage) (out []string) {
+		for _, i := range images {
+			out = append(out, fmt.Sprintf("%s %s %s %s", i.Origin, i.Reference, i.From, i.Toolchain))
+		}
+		return out
+	}
+	dns := record.Images[1].Digest
+	if diff := cmp.Diff([]string{
+		fmt.Sprintf("release %s/pause:3.10 %s/pause@%s ", host, host, record.Images[0].Digest),
+		fmt.Sprintf("release %s/library/dns:v1 %s/library/dns@%s ", host, host, dns),
+	}, brief(record.Images)); diff != "" {
+		t.Errorf("images in the record (-want +got):\n%s", diff)
+	}
+	if got, want := record.Node.SandboxImage, host+"/pause:3.10"; got != want {
+		t.Errorf("the sandbox image is %s; want %s", got, want)
+	}
+	if record.Images[0].Layers[0] != record.Images[1].Layers[0] {
+		t.Errorf("the images share no layer")
+	}
+	if _, ok := record.Inputs.Guest["pause"]; ok {
+		t.Error("bake's program pause is among the inputs of an image that does not have it")
+	}
+
+	// A bit that flips in the store is found, and what has it is brought again.
+	damaged := c
+	damaged.Out = filepath.Join(t.TempDir(), "out")
+	remove(t, filepath.Join(c.Cache, "values"))
+	for _, path := range packData(t, c.Cache, "oci blob 1") {
+		flip(t, path)
+	}
+	w.Registry.Got()
+	again := w.Image(damaged)
+	wantImage(t, damaged, again, result.SHA256)
+	if got := w.Registry.Got(); got != nil {
+		t.Errorf("the registry was asked for what the store has: %q", got)
+	}
+
+	w.Registry.Close()
+	again = w.Image(c)
+	wantImage(t, c, again, result.SHA256)
+
+	// A fresh store has none of them.
+	c = w.Config()
+	_, err := baketest.Image(t.Context(), c)
+	wantError(t, err, "failed",
+		"image pause "+host+"/pause:3.10: ", "connection refused", "; --build-missing would assemble it from bake's program pause",
+		"image dns "+host+"/library/dns:v1: ", "; --build-missing would assemble it from example.com/kubelet v1.30.0")
+	wantNothing(t, c)
+
+	c.Origin, c.BuildMissing = source.FromRelease, true
+	_, err = baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", "image pause "+host+"/pause:3.10: ", "image dns ")
+	wantNothing(t, c)
+
+	c.Origin = ""
+	result = w.Image(c)
+	wantImage(t, c, result, result.SHA256)
+	record = readRecord(t, c)
+	wantBlobs(t, record)
+	if diff := cmp.Diff([]string{
+		"source bake.invalid/pause:3.10 bake's program pause ",
+		"source bake.invalid/dns:v1 example.com/kubelet@v1.30.0 " + runtime.Version(),
+	}, brief(record.Images)); diff != "" {
+		t.Errorf("images in the record (-want +got):\n%s", diff)
+	}
+	if got, want := record.Node.SandboxImage, "bake.invalid/pause:3.10"; got != want {
+		t.Errorf("the sandbox image is %s; want %s", got, want)
+	}
+	if record.Images[1].Digest == dns {
+		t.Error("the assembled image has the digest of upstream's")
+	}
+	program, err := guest.Program("pause", manifest.AMD64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := record.Inputs.Guest["pause"], sum(program); got != want {
+		t.Errorf("bake's program pause is among the inputs with %q; want %s", got, want)
+	}
+
+	// The same in another store, and when it is damaged.
+	other := w.Config()
+	other.Origins.Images = map[string]source.Origin{"pause": source.FromSource, "dns": source.FromSource}
+	wantImage(t, other, w.Image(other), result.SHA256)
+	remove(t, filepath.Join(other.Cache, "values"))
+	for _, path := range packData(t, other.Cache, "assembled image 1", "gomod") {
+		flip(t, path)
+	}
+	wantImage(t, other, w.Image(other), result.SHA256)
+}
+
+// TestContainerImagesWrong bakes with images that can be had and are wrong: no
+// image is assembled in their place.
+func TestContainerImagesWrong(t *testing.T) {
+	t.Parallel()
+	w := newImagesWorld(t)
+	restore := w.Snapshot()
+	c := w.Config()
+	c.BuildMissing = true
+	w.Edit("versions.yaml", "program: pause", "program: pause\n  gone:\n    reference: "+w.Registry.Host+"/gone:v1\n    digest: sha256:"+strings.Repeat("0", 64))
+	w.Remove(baketest.ContainerdRelease)
+	w.Lock()
+	_, err := baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", "component containerd 2.0.0: its release can't be had",
+		"image gone "+w.Registry.Host+"/gone:v1: ", "404 Not Found", "; there is no module and no program to assemble it from ("+w.Versions+":")
+	wantNothing(t, c)
+	restore()
+
+	w.Registry.Basic("user", "password")
+	_, err = baketest.Image(t.Context(), w.Config())
+	wantError(t, err, "failed", "401 Unauthorized", "run `docker login "+w.Registry.Host+"`")
+	w.Registry.Basic("", "") // nobody
+	restore()
+
+	other := newImagesWorld(t)
+	for _, line := range w.Registry.Got() {
+		if path, ok := strings.CutPrefix(line, "HEAD "); ok && strings.Contains(path, "/manifests/") {
+			other.Registry.Fault(path, func(rw http.ResponseWriter, r *http.Request) { fmt.Fprint(rw, `{"schemaVersion":2}`) })
+		}
+	}
+	c = other.Config()
+	c.BuildMissing = true
+	_, err = baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", "want sha256:", "nothing was kept")
+	wantNothing(t, c)
+
+	c.Origin, c.BuildMissing = source.FromSource, false
+	other.Edit("versions.yaml", "    program: pause\n", "")
+	other.Lock()
+	_, err = baketest.Image(t.Context(), c)
+	wantError(t, err, "failed", "image pause has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)")
+	wantNothing(t, c)
+}
