@@ -22,8 +22,9 @@ import (
 // root is the project's, seen from this package.
 const root = "../.."
 
-// subject is the image under test, taken apart once for all tests.
+// subject is an image under test, taken apart once for all tests.
 type subject struct {
+	once    sync.Once
 	archive string // NAME.tar.gz
 	record  *bom.Image
 	dir     string // scratch
@@ -33,26 +34,36 @@ type subject struct {
 	err     error
 }
 
-var (
-	once   sync.Once
-	shared subject
-)
+var current, guides subject
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if shared.dir != "" {
-		os.RemoveAll(shared.dir)
+	for _, s := range []*subject{&current, &guides} {
+		if s.dir != "" {
+			os.RemoveAll(s.dir)
+		}
 	}
 	os.Exit(code)
 }
 
 func theImage(t *testing.T) *subject {
 	t.Helper()
-	once.Do(func() { shared.err = shared.prepare() })
-	if shared.err != nil {
-		unable(t, "%v", shared.err)
+	return current.get(t, artifact.Image)
+}
+
+// theGuidesImage is the image of the guide's versions.
+func theGuidesImage(t *testing.T) *subject {
+	t.Helper()
+	return guides.get(t, artifact.Guides)
+}
+
+func (s *subject) get(t *testing.T, find func(root string) (string, error)) *subject {
+	t.Helper()
+	s.once.Do(func() { s.err = s.prepare(find) })
+	if s.err != nil {
+		unable(t, "%v", s.err)
 	}
-	return &shared
+	return s
 }
 
 // unable skips a test that cannot run here; in CI it fails.
@@ -64,9 +75,9 @@ func unable(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-func (s *subject) prepare() error {
+func (s *subject) prepare(find func(root string) (string, error)) error {
 	var err error
-	if s.archive, err = artifact.Image(root); err != nil {
+	if s.archive, err = find(root); err != nil {
 		return err
 	}
 	f, err := os.Open(strings.TrimSuffix(s.archive, ".tar.gz") + ".json")
