@@ -137,7 +137,11 @@ func (f *Fetcher) checkRedirect(req *http.Request, via []*http.Request) error {
 
 // redact returns a URL as errors and notes show it, without a password.
 func redact(rawURL string) string {
-	if u, err := url.Parse(rawURL); err == nil && u.User != nil {
+	u, err := url.Parse(rawURL)
+	if i := strings.LastIndex(rawURL, "@"); err != nil && i >= 0 {
+		return "xxxxx" + rawURL[i:] // who knows what is before it
+	}
+	if err == nil && u.User != nil {
 		return u.Redacted()
 	}
 	return rawURL

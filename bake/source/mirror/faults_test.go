@@ -1,0 +1,549 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/store"
+)
+
+// The entry that every fault is about.
+const victim = "kubelet v1.36.3 amd64"
+
+// offline returns a fetcher with an empty store that asks nothing but the
+// mirror at location.
+func offline(t *testing.T, location string) (*release.Fetcher, *store.Store) {
+	t.Helper()
+	m, err := Open(t.Context(), location, fromWeb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	f, err := release.New(release.Config{
+		Store: st, Mirror: m, Offline: true, Retries: 1, Backoff: time.Millisecond, Jitter: func() float64 { return 0 },
+		Connect: 2 * time.Second, Stall: 200 * time.Millisecond, Answer: 200 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, st
+}
+
+// requests returns what an offline bake asks for: every entry, by digest alone.
+func (w *world) requests() []release.Request {
+	var reqs []release.Request
+	for _, e := range w.index.Entries {
+		sums := []manifest.Sum{e.SHA256}
+		if e.SHA512 != "" {
+			sums = []manifest.Sum{e.SHA512} // as publishers of releases state them
+		}
+		reqs = append(reqs, release.Request{Name: e.Name, URLs: []string{"http://origin.invalid/" + e.Name}, Sums: sums, Size: e.Size})
+	}
+	return reqs
+}
+
+// wantStored fails unless the store has the entries of w but the one called
+// without, and nothing else.
+func (w *world) wantStored(t *testing.T, what string, st *store.Store, without string) {
+	t.Helper()
+	want := map[string]bool{}
+	for _, e := range w.index.Entries {
+		if e.Name == without {
+			if _, ok := st.Path(e.SHA256); ok {
+				t.Errorf("%s: the store kept %s", what, e.Name)
+			}
+			continue
+		}
+		want[e.SHA256.Hex()] = true
+		f, err := st.OpenFile(context.Background(), e.SHA256)
+		if err != nil {
+			t.Errorf("%s: %s: %v", what, e.Name, err)
+			continue
+		}
+		f.Close()
+	}
+	err := filepath.WalkDir(filepath.Join(st.Dir(), "files", "sha256"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !want[d.Name()] {
+			t.Errorf("%s: the store has %s, which nobody asked for", what, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFetchFromMirror(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld()
+	w.write(t, dir)
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	below := httptest.NewServer(http.StripPrefix("/a b/mirror", http.FileServer(http.Dir(dir))))
+	defer below.Close()
+	for _, location := range []string{dir, server.URL, server.URL + "/", below.URL + "/a%20b/mirror"} {
+		f, st := offline(t, location)
+		if err := f.Preflight(t.Context(), w.requests()); err != nil {
+			t.Errorf("Preflight from %s = %v", location, err)
+		}
+		if err := f.Fetch(t.Context(), w.requests()); err != nil {
+			t.Errorf("Fetch from %s = %v", location, err)
+		}
+		w.wantStored(t, location, st, "")
+	}
+}
+
+// TestDamagedMirror damages one file. Check must find it, and a bake from the
+// directory and from a server of it must name the entry and keep nothing of it.
+func TestDamagedMirror(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		damage func(t *testing.T, w *world, dir, file string)
+		kind   string // that Check finds
+		check  string // in what Check says
+		local  string // in what fetching from the directory says
+		remote string // the same from a server; empty: it follows what it likes
+	}{{
+		name:   "missing file",
+		damage: func(t *testing.T, _ *world, _, file string) { try(t, os.Remove(file)) },
+		kind:   Missing, check: "is missing", local: "no such file", remote: "404 Not Found",
+	}, {
+		name: "altered byte",
+		damage: func(t *testing.T, w *world, _, file string) {
+			b := bytes.Clone(w.blobs[w.entry(t, victim).SHA256])
+			b[len(b)-1] ^= 1
+			try(t, os.WriteFile(file, b, 0o644))
+		},
+		kind: Altered, check: "is altered", local: "is damaged", remote: "is damaged",
+	}, {
+		name: "swapped file",
+		damage: func(t *testing.T, w *world, _, file string) {
+			try(t, os.WriteFile(file, w.blobs[w.entry(t, "runc v1.0.0 amd64").SHA256], 0o644))
+		},
+		kind: Swapped, check: `has the bytes of "runc v1.0.0 amd64"`, local: "is damaged", remote: "is damaged",
+	}, {
+		name:   "half-copied",
+		damage: func(t *testing.T, _ *world, _, file string) { try(t, os.Truncate(file, 150_000)) },
+		kind:   WrongSize, check: "has 150000 bytes, want 300000", local: "is 150000 bytes, want 300000", remote: "is 150000 bytes, want 300000",
+	}, {
+		name:   "emptied",
+		damage: func(t *testing.T, _ *world, _, file string) { try(t, os.Truncate(file, 0)) },
+		kind:   WrongSize, check: "has 0 bytes", local: "is 0 bytes", remote: "is 0 bytes",
+	}, {
+		name: "longer",
+		damage: func(t *testing.T, w *world, _, file string) {
+			try(t, os.WriteFile(file, append(bytes.Clone(w.blobs[w.entry(t, victim).SHA256]), 'x'), 0o644))
+		},
+		kind: WrongSize, check: "has 300001 bytes", local: "is 300001 bytes", remote: "is 300001 bytes",
+	}, {
+		name:   "link out of the tree",
+		damage: func(t *testing.T, w *world, _, file string) { relink(t, file) },
+		kind:   Foreign, check: "symbolic link", local: "symbolic link",
+	}, {
+		name: "link to nothing",
+		damage: func(t *testing.T, _ *world, _, file string) {
+			try(t, os.Remove(file))
+			try(t, os.Symlink("nothing", file))
+		},
+		kind: Foreign, check: "symbolic link", local: "symbolic link", remote: "404 Not Found",
+	}, {
+		name: "a directory",
+		damage: func(t *testing.T, _ *world, _, file string) {
+			try(t, os.Remove(file))
+			try(t, os.Mkdir(file, 0o755))
+		},
+		kind: Foreign, check: "no regular file", local: "is a directory", remote: "bytes, want 300000",
+	}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			w := newWorld()
+			w.write(t, dir)
+			test.damage(t, w, dir, blobFile(dir, w.entry(t, victim)))
+
+			r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+			if len(r.Problems) != 1 || r.Problems[0].Kind != test.kind {
+				t.Fatalf("Check = %+v; want one problem %q", r.Problems, test.kind)
+			}
+			for _, want := range []string{victim, "set kubernetes-1.36", test.check, "bake mirror"} {
+				if !strings.Contains(r.Err().Error(), want) {
+					t.Errorf("Check = %v; want %q in it", r.Err(), want)
+				}
+			}
+
+			server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+			defer server.Close()
+			for location, want := range map[string]string{dir: test.local, server.URL: test.remote} {
+				if want == "" {
+					continue
+				}
+				f, st := offline(t, location)
+				wantNamed(t, "Fetch from "+location, f.Fetch(t.Context(), w.requests()), want, location)
+				w.wantStored(t, location, st, victim)
+			}
+		})
+	}
+}
+
+// relink moves a file out of the mirror and leaves a link to it.
+func relink(t *testing.T, path string) {
+	t.Helper()
+	outside := filepath.Join(t.TempDir(), "outside")
+	try(t, os.Rename(path, outside))
+	try(t, os.Symlink(outside, path))
+}
+
+func try(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNamed fails unless err names the victim, the mirror, what is wrong and
+// what to do.
+func wantNamed(t *testing.T, what string, err error, want, location string) {
+	t.Helper()
+	unreachable, digest := (*release.UnreachableError)(nil), (*release.DigestError)(nil)
+	if !errors.As(err, &unreachable) && !errors.As(err, &digest) {
+		t.Errorf("%s = %v; want an UnreachableError or a DigestError", what, err)
+		return
+	}
+	for _, want := range []string{victim, want, location} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s = %v; want %q in it", what, err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "bash") || strings.Contains(err.Error(), "runc v1") {
+		t.Errorf("%s = %v; want nothing else named", what, err)
+	}
+}
+
+// TestDirectoryOutside has the directory of all blobs lead out of the mirror.
+func TestDirectoryOutside(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"blobs", "blobs/sha256"} {
+		dir := t.TempDir()
+		w := newWorld()
+		w.write(t, dir)
+		relink(t, filepath.Join(dir, filepath.FromSlash(name)))
+		r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+		if len(r.Problems) != len(w.blobs) || !strings.Contains(r.Err().Error(), "leads out of the mirror") || !slices.Contains(r.Extra, name) {
+			t.Errorf("%s outside: Check = %v, extra %q; want a problem for each of %d blobs", name, r.Err(), r.Extra, len(w.blobs))
+		}
+		f, st := offline(t, dir)
+		for what, err := range map[string]error{"Fetch": f.Fetch(t.Context(), w.requests()), "Preflight": f.Preflight(t.Context(), w.requests())} {
+			if err == nil || strings.Count(err.Error(), "leads out of the mirror") < len(w.blobs) {
+				t.Errorf("%s outside: %s = %v; want an error for each of %d blobs", name, what, err, len(w.blobs))
+			}
+		}
+		for sum := range w.blobs {
+			if _, ok := st.Path(sum); ok {
+				t.Errorf("%s outside: the store has %s", name, sum)
+			}
+		}
+	}
+}
+
+// TestStaleIndex has an index of before with the blobs of after, and the other
+// way round, as a copy does that was made while the mirror changed.
+func TestStaleIndex(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	worlds := states()
+	worlds[0].write(t, dir)
+	old := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	worlds[1].write(t, dir)
+	added := worlds[1].entry(t, "new 1 amd64")
+
+	// An older index with newer blobs is as good as it was.
+	newer := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	try(t, os.WriteFile(filepath.Join(dir, indexFile), old, 0o644))
+	r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+	if r.Err() != nil || !slices.Equal(r.Extra, []string{blobPath(added.SHA256)}) {
+		t.Errorf("Check of an older index = %v, extra %q; want the new blob as extra", r.Err(), r.Extra)
+	}
+	f, st := offline(t, dir)
+	if f.Mirrored(release.Request{Sums: []manifest.Sum{added.SHA256}}) {
+		t.Error("Mirrored = true for what the index does not name")
+	}
+	err := f.Fetch(t.Context(), worlds[1].requests())
+	if err == nil || !strings.Contains(err.Error(), "new 1 amd64 is not in the mirror "+dir) || !strings.Contains(err.Error(), "Run `bake mirror --versions") {
+		t.Errorf("Fetch by an older index = %v; want the new entry named", err)
+	}
+	worlds[0].wantStored(t, "older index", st, "")
+
+	// A newer index than the blobs.
+	try(t, os.WriteFile(filepath.Join(dir, indexFile), newer, 0o644))
+	try(t, os.Remove(blobFile(dir, added)))
+	r = must(Check(t.Context(), dir, 2, progress.Discard{}))
+	if len(r.Problems) != 1 || r.Problems[0].Kind != Missing || r.Problems[0].Name != added.Name {
+		t.Errorf("Check of an index whose blob was pruned = %v", r.Err())
+	}
+	f, st = offline(t, dir)
+	err = f.Fetch(t.Context(), worlds[1].requests())
+	if err == nil || !strings.Contains(err.Error(), added.Name) || !strings.Contains(err.Error(), "bake mirror --check") {
+		t.Errorf("Fetch of a blob that was pruned = %v; want the entry named", err)
+	}
+	worlds[1].wantStored(t, "newer index", st, added.Name)
+}
+
+// TestServerFaults has a server that misbehaves for one file.
+func TestServerFaults(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "elsewhere") }))
+	defer elsewhere.Close()
+	content := newWorld().blobs[newWorld().entry(t, victim).SHA256]
+	for name, test := range map[string]struct {
+		serve   func(w http.ResponseWriter, r *http.Request)
+		want    string
+		passing bool // it may pass, so it ends the work, and the rest is for the next run
+	}{
+		"says it is longer, sends what there is": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "400000")
+			_, _ = w.Write(content)
+		}, "is 400000 bytes, want 300000", false},
+		"says it is shorter": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write(content[:1000])
+		}, "is 1000 bytes, want 300000", false},
+		"says the right length, sends half": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "300000")
+			if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
+				_, _ = w.Write(content[:150_000])
+				_ = http.NewResponseController(w).Flush()
+			}
+			panic(http.ErrAbortHandler)
+		}, "EOF", true},
+		"sends more without a length": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(content)
+			_ = http.NewResponseController(w).Flush()
+			_, _ = w.Write([]byte("more"))
+		}, "longer", false},
+		"sends other bytes": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(payload(9, 300_000)) }, "is damaged", false},
+		"hangs":             {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "not a byte came for 200ms", true},
+		"hangs in the middle": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "300000")
+			if r.Header.Get("Range") == "" {
+				_, _ = w.Write(content[:150_000])
+				_ = http.NewResponseController(w).Flush()
+			}
+			<-r.Context().Done()
+		}, "not a byte came for 200ms", true},
+		"redirects to elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/kubelet", http.StatusFound)
+		}, "redirects to " + elsewhere.URL + "/kubelet, which is not followed", false},
+		"redirects to a file": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, "redirects to file:///etc/passwd, which is not followed", false},
+		"forbids":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "403 Forbidden", false},
+		"fails":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "500 Internal Server Error", true},
+		"sends a page": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>please log in</html>") }, "is 26 bytes, want 300000", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			w := newWorld()
+			w.write(t, dir)
+			path := "/" + blobPath(w.entry(t, victim).SHA256)
+			good := http.FileServer(http.Dir(dir))
+			server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == path {
+					test.serve(rw, r)
+				} else {
+					good.ServeHTTP(rw, r)
+				}
+			}))
+			defer server.Close()
+			f, st := offline(t, server.URL)
+			err := f.Fetch(t.Context(), w.requests())
+			wantNamed(t, "Fetch", err, test.want, server.URL)
+			if _, ok := st.Path(w.entry(t, victim).SHA256); ok {
+				t.Error("the store kept it")
+			}
+			if !test.passing {
+				w.wantStored(t, name, st, victim)
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	good := t.TempDir()
+	newWorld().write(t, good)
+	empty, noIndex, linked, broken := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	newWorld().write(t, noIndex)
+	try(t, os.Remove(filepath.Join(noIndex, indexFile)))
+	newWorld().write(t, linked)
+	relink(t, filepath.Join(linked, indexFile))
+	newWorld().write(t, broken)
+	try(t, os.Truncate(filepath.Join(broken, indexFile), 500))
+	server := httptest.NewServer(http.FileServer(http.Dir(empty)))
+	defer server.Close()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }))
+	defer page.Close()
+	secret := strings.Replace(server.URL, "://", "://user:hunter2@", 1)
+	for _, test := range []struct{ location, want string }{
+		{empty, "it is no mirror: it has no mirror.json; make one with `bake mirror"},
+		{noIndex, "run it again"},
+		{linked, "symbolic link"},
+		{broken, "reading mirror.json: it is no index of a mirror"},
+		{filepath.Join(empty, "none"), "no such file"},
+		{filepath.Join(good, indexFile), "not a directory"},
+		{"mirror", "BUG"},
+		{server.URL, "the directory that `bake mirror` made: status 404"},
+		{page.URL, "no index of a mirror"},
+		{secret, "user:xxxxx@"},
+		{"ftp://example.com/mirror", "http or https URL"},
+		{"file://" + good, "http or https URL"},
+		{"http:///mirror", "names no host"},
+		{"http://user:hunter2@example.com/mirror?key=hunter2", "query"},
+		{"http://user:hunter2@exa mple.com/", "no valid URL"},
+	} {
+		m, err := Open(t.Context(), test.location, fromWeb)
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "opening the mirror") {
+			t.Errorf("Open(%s) = %v, %v; want an error with %q", test.location, m, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Open(%s) = %v, which has the password", test.location, err)
+		}
+	}
+}
+
+func TestMirrorURL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld()
+	w.write(t, dir)
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	secret := strings.Replace(server.URL, "://", "://user:hunter2@", 1)
+	m := must(Open(t.Context(), secret, fromWeb))
+	if got := m.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "user:xxxxx@") {
+		t.Errorf("String = %q; want it without the password", got)
+	}
+	local := must(Open(t.Context(), dir, nil))
+	e, other := w.entry(t, victim), w.entry(t, "bash 5.2 amd64")
+	for _, test := range []struct {
+		sums []manifest.Sum
+		ok   bool
+	}{
+		{[]manifest.Sum{e.SHA256}, true},
+		{[]manifest.Sum{e.SHA512}, true},
+		{[]manifest.Sum{e.SHA256, e.SHA512}, true},
+		{[]manifest.Sum{e.SHA512, e.SHA256}, true},
+		{[]manifest.Sum{other.SHA256, sum512([]byte("the index does not know it"))}, true},
+		{nil, false},
+		{[]manifest.Sum{e.SHA256, sum512([]byte("x"))}, false},
+		{[]manifest.Sum{other.SHA256, e.SHA512}, false},
+		{[]manifest.Sum{e.SHA256, other.SHA256}, false},
+		{[]manifest.Sum{sum256([]byte("x"))}, false},
+		{[]manifest.Sum{sum512([]byte("x"))}, false},
+		{[]manifest.Sum{sum512([]byte("x")), sum512([]byte("y"))}, false},
+	} {
+		name := e.SHA256.Hex()
+		if len(test.sums) > 0 && test.sums[0] == other.SHA256 {
+			name = other.SHA256.Hex()
+		}
+		for m, base := range map[*Mirror]string{m: secret + "/", local: "file://" + filepath.ToSlash(dir) + "/"} {
+			want := ""
+			if test.ok {
+				want = base + "blobs/sha256/" + name
+			}
+			if got, ok := m.URL(test.sums); ok != test.ok || got != want {
+				t.Errorf("URL(%v) = %q, %v; want %q", test.sums, got, ok, want)
+			}
+			if m.Base() != base {
+				t.Errorf("Base = %q; want %q", m.Base(), base)
+			}
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld()
+	w.write(t, dir)
+	r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+	var size int64
+	for _, b := range w.blobs {
+		size += int64(len(b))
+	}
+	if r.Err() != nil || len(r.Extra) > 0 || r.Files != len(w.blobs) || r.Bytes != size || r.Entries != len(w.index.Entries) || len(r.Sets) != 2 {
+		t.Errorf("Check of a good mirror = %+v; want %d files, %d bytes and no problems", r, len(w.blobs), size)
+	}
+	if got := string(must(json.Marshal(r))); !strings.Contains(got, `"problems":[]`) || !strings.Contains(got, `"extra":[]`) {
+		t.Errorf("the report is %s", got)
+	}
+
+	// What is around the blobs.
+	for _, test := range []struct{ file, content, want string }{
+		{pageFile, "", "index.html: it is missing"},
+		{ociLayoutFile, "", "oci-layout: it is missing"},
+		{ociLayoutFile, `{"imageLayoutVersion":"9"}`, `imageLayoutVersion is "9"`},
+		{ociIndexFile, "", "index.json: it is missing"},
+		{ociIndexFile, `{"schemaVersion":2,"manifests":[]}`, "it does not name image"},
+	} {
+		file := filepath.Join(dir, test.file)
+		before := must(os.ReadFile(file))
+		try(t, os.Remove(file))
+		if test.content != "" {
+			try(t, os.WriteFile(file, []byte(test.content), 0o644))
+		}
+		r := must(Check(t.Context(), dir, 1, progress.Discard{}))
+		if len(r.Problems) != 1 || r.Problems[0].Kind != BadLayout || !strings.Contains(r.Err().Error(), test.want) {
+			t.Errorf("Check with %s %q = %v; want one problem with %q", test.file, test.content, r.Err(), test.want)
+		}
+		try(t, os.WriteFile(file, before, 0o644))
+	}
+	for _, name := range []string{".tmp-1", "README", "blobs/sha256/README", "blobs/sha256/" + sumL, "logs/access.log"} {
+		try(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		try(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o644))
+	}
+	r = must(Check(t.Context(), dir, 1, progress.Discard{}))
+	if want := []string{".tmp-1", "README", "blobs/sha256/README", "blobs/sha256/" + sumL, "logs/access.log"}; r.Err() != nil || !slices.Equal(r.Extra, want) {
+		t.Errorf("Check with other files = %v, extra %q; want %q", r.Err(), r.Extra, want)
+	}
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	if _, err := Check(ctx, dir, 2, progress.Discard{}); err == nil || !strings.Contains(err.Error(), "enough") {
+		t.Errorf("Check that is cancelled = %v", err)
+	}
+}
+
+// TestCheckSHA512 has an index whose SHA-512 is not that of the bytes.
+func TestCheckSHA512(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld()
+	w.index.Entries[4].SHA512 = sum512([]byte("something else"))
+	w.write(t, dir)
+	r := must(Check(t.Context(), dir, 1, progress.Discard{}))
+	if len(r.Problems) != 1 || r.Problems[0].Name != victim || !strings.Contains(r.Err().Error(), "sha512:") {
+		t.Errorf("Check with another SHA-512 = %v; want one problem that names it", r.Err())
+	}
+}
