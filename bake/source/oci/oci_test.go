@@ -33,16 +33,17 @@ type bench struct {
 	*store.Store
 }
 
-// newBench returns a puller that has nothing yet and is soon out of patience.
+// newBench returns a puller that has nothing yet.
 func newBench(t *testing.T, keychain authn.Keychain) bench {
 	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
+	return benchIn(t, newStore(t), 30*time.Second, keychain)
+}
+
+// benchIn returns a puller that waits so long for a byte.
+func benchIn(t *testing.T, st *store.Store, patience time.Duration, keychain authn.Keychain) bench {
+	t.Helper()
 	fetcher, err := release.New(release.Config{
-		Store: st, Retries: 1, Backoff: time.Millisecond, Stall: 200 * time.Millisecond, Answer: 200 * time.Millisecond, UserAgent: "bake/test",
+		Store: st, Retries: 1, Backoff: time.Millisecond, Stall: patience, Answer: patience, UserAgent: "bake/test",
 	})
 	if err != nil {
 		t.Fatal(err)
