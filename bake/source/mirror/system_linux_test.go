@@ -94,8 +94,9 @@ func TestFullDisk(t *testing.T) {
 	for i := range byte(20) { // enough for the index to need another page
 		more.add(Package, "package 1 amd64 "+strings.Repeat(string('a'+i), 300), "pool/"+string('a'+i), nil, "kthw-1.21")
 	}
-	m := &Writer{dir: dir, root: must(os.OpenRoot(dir))} // Create would sweep what fills the disk
-	defer m.root.Close()
+	root := must(os.OpenRoot(dir))
+	m := &Writer{dir: dir, root: root, blobs: must(root.OpenRoot(blobsDir))} // Create would sweep what fills the disk
+	defer m.Close()
 	if err := m.Commit(t.Context(), more.index, more.images); !errors.As(err, &full) {
 		t.Errorf("Commit on a full disk = %v; want a FullError", err)
 	}

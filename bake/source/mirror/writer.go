@@ -23,6 +23,7 @@ import (
 type Writer struct {
 	dir       string
 	root      *os.Root
+	blobs     *os.Root // of blobsDir: to look a blob up in one step
 	lock      *flock.Flock
 	committed *Index // nil: the mirror has none yet
 	temps     atomic.Int64
@@ -87,6 +88,9 @@ func Create(dir string) (_ *Writer, err error) {
 		if err := w.root.Chmod(d, 0o755); err != nil { // whatever the umask is: servers run as others
 			return nil, w.creating(explainRoot(err))
 		}
+	}
+	if w.blobs, err = w.root.OpenRoot(blobsDir); err != nil {
+		return nil, w.creating(explainRoot(err))
 	}
 	return w, nil
 }
@@ -171,8 +175,10 @@ func (w *Writer) Close() error {
 		// The file stays: see the store's locks.
 		err = w.lock.Unlock()
 	}
-	if w.root != nil {
-		err = errors.Join(err, w.root.Close())
+	for _, root := range []*os.Root{w.blobs, w.root} {
+		if root != nil {
+			err = errors.Join(err, root.Close())
+		}
 	}
 	return err
 }
@@ -194,7 +200,7 @@ func (w *Writer) Has(sum manifest.Sum, size int64) bool {
 	if checkSum(sum, "sha256") != nil {
 		return false
 	}
-	info, err := w.root.Lstat(blobPath(sum))
+	info, err := w.blobs.Lstat(sum.Hex())
 	return err == nil && info.Mode().IsRegular() && info.Size() == size
 }
 
