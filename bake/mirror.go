@@ -115,6 +115,9 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 // CheckMirror reads every byte of the mirror in dir, an absolute path. The
 // report comes with the error where something is wrong.
 func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) (*mirror.Report, error) {
+	if sink == nil {
+		sink = progress.Discard{}
+	}
 	report, err := mirror.Check(ctx, dir, jobs, sink)
 	if err != nil {
 		return nil, &InputError{err}
