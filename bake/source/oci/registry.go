@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -124,7 +125,12 @@ func (l *loggedIn) get(ctx context.Context) (http.RoundTripper, error) {
 // that package release knows, so that only what may pass is tried again.
 func loginError(err error) error {
 	var answer *transport.Error
-	if !errors.As(err, &answer) {
+	var sending *url.Error
+	switch {
+	case errors.As(err, &answer):
+	case errors.As(err, &sending):
+		return sending.Err // without its URL: our caller's says which registry it is
+	default:
 		return err
 	}
 	status := &release.StatusError{Code: answer.StatusCode}
