@@ -3,7 +3,6 @@ package rootfs
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -262,7 +261,7 @@ func (l *layout) tree() (*tree.Tree, error) {
 	if err := l.made.close(); err != nil {
 		return nil, err
 	}
-	for _, p := range slices.Collect(maps.Keys(l.entries)) {
+	for _, p := range sortedKeys(l.entries) { // whose parent is made decides its origin, which the record has
 		for dir := path.Dir(p); ; dir = path.Dir(dir) {
 			if _, ok := l.entries[dir]; ok {
 				break
