@@ -112,7 +112,10 @@ func TestImageCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := bake.Result{SHA256: manifest.Sum(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size()}
+	want := bake.Result{
+		SHA256: manifest.Sum(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size(),
+		SPDX: filepath.Join(p.out, "tiny-v1-30-0-amd64.spdx.json"), Provenance: filepath.Join(p.out, "tiny-v1-30-0-amd64.provenance.json"),
+	}
 	var got bake.Result
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
