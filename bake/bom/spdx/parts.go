@@ -174,9 +174,9 @@ func (d *builder) finish() *v2_3.Document {
 }
 
 // id makes an identifier, which has letters, digits, dots and hyphens (clause
-// 7.2). What it can't say of parts, a digest of them tells apart.
+// 7.2), of the first two parts. What it can't say, a digest of all tells apart.
 func id(kind string, parts ...string) common.ElementID {
-	text := kind + "-" + strings.Join(parts, "-")
+	text := kind + "-" + strings.Join(parts[:min(2, len(parts))], "-")
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' {
 			return r

@@ -125,7 +125,7 @@ func document(b *bom.Bill) (*v2_3.Document, error) {
 func (d *builder) root() {
 	m := d.bill.Image
 	p := d.add(rootID, m.Name, version(m))
-	p.PrimaryPackagePurpose = "OPERATING-SYSTEM"
+	p.PrimaryPackagePurpose = "OPERATING_SYSTEM" // so in SPDX's JSON schema; clause 7.24 has a hyphen
 	p.PackageComment = "Inputs: " + inputs(m.Inputs)
 	if f := m.File; f != nil {
 		p.PackageFileName = f.Name
