@@ -17,7 +17,8 @@
 // Limits. Only single images for Linux are taken, with gzipped or plain layers:
 // containerd before 1.5 can't unpack zstd, and versions files may name one. Schema
 // 1, layers that may not be distributed, nested indices and artifacts that are no
-// images are refused. Signatures of images are not looked at: the digest in the
+// images are refused. Registries speak TLS, but for those at localhost and private
+// addresses, which may speak plain HTTP. Signatures of images are not looked at: the digest in the
 // versions file is what is trusted.
 package oci
 

@@ -48,10 +48,16 @@ func (r *repository) request(who, kind string, d Descriptor) release.Request {
 
 // explain adds to an error what can be done about it.
 func (r *repository) explain(err error) error {
-	var refused *release.StatusError
-	if errors.As(err, &refused) && (refused.Code == http.StatusUnauthorized || refused.Code == http.StatusForbidden) {
-		return fmt.Errorf("%w\nthe registry wants to know who asks: run `docker login %s` (or podman's), whose configuration bake reads; some registries say so of what they don't have, too",
-			err, r.Registry)
+	var missing *release.UnreachableError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	for _, tried := range missing.Tried {
+		var refused *release.StatusError
+		if tried.Mirror == "" && errors.As(tried.Err, &refused) && (refused.Code == http.StatusUnauthorized || refused.Code == http.StatusForbidden) {
+			return fmt.Errorf("%w\nthe registry wants to know who asks: run `docker login %s` (or podman's), whose configuration bake reads; some registries say so of what they don't have, too",
+				err, r.Registry)
+		}
 	}
 	return err
 }
