@@ -229,8 +229,8 @@ func (c *checker) readBlob(ctx context.Context, b *blobCheck, buf []byte) error 
 		other = sha512.New()
 	}
 	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := stopped(ctx); err != nil {
+			return err
 		}
 		n, err := f.Read(buf)
 		own.Write(buf[:n])
@@ -296,8 +296,8 @@ func (c *checker) layout() []Problem {
 func (c *checker) extra(ctx context.Context) ([]string, error) {
 	extra := []string{}
 	err := fs.WalkDir(c.root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := stopped(ctx); err != nil {
+			return err
 		}
 		switch {
 		case errors.Is(err, fs.ErrPermission) && path != ".":

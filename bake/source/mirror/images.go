@@ -12,7 +12,8 @@ import (
 )
 
 // Images returns the container images that the mirror names already, as Commit
-// was given them: none where it is new.
+// was given them: none where it is new. What a Commit that was interrupted left
+// in index.json, and mirror.json does not know, is left out.
 func (w *Writer) Images() ([]OCIImage, error) {
 	content, err := readLimited(w.root, ociIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -25,6 +26,12 @@ func (w *Writer) Images() ([]OCIImage, error) {
 	if err != nil {
 		return nil, w.creating(fmt.Errorf("reading %s: %w; remove it and run `bake mirror` again", ociIndexFile, err))
 	}
+	known := map[manifest.Sum]int64{}
+	for _, e := range w.Index().Entries {
+		if e.Kind == Image {
+			known[e.SHA256] = e.Size
+		}
+	}
 	var images []OCIImage
 	for _, d := range list.Manifests {
 		image := OCIImage{
@@ -34,7 +41,9 @@ func (w *Writer) Images() ([]OCIImage, error) {
 		if d.Platform != nil {
 			image.Arch = manifest.Arch(d.Platform.Architecture)
 		}
-		images = append(images, image)
+		if size, ok := known[image.Digest]; ok && size == image.Size {
+			images = append(images, image)
+		}
 	}
 	return images, nil
 }

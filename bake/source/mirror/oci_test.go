@@ -121,3 +121,39 @@ func TestCheckOCI(t *testing.T) {
 		t.Errorf("checkOCILayout = %v", err)
 	}
 }
+
+// TestImages reads back what a mirror names.
+func TestImages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := must(Create(dir))
+	if images, err := m.Images(); len(images) > 0 || err != nil {
+		t.Errorf("Images of a new mirror = %v, %v; want none", images, err)
+	}
+	m.Close()
+	w := newWorld()
+	w.images[0].Arch = "" // an index is of all architectures
+	w.write(t, dir)
+	m = must(Create(dir))
+	if diff := cmp.Diff(w.images, must(m.Images())); diff != "" {
+		t.Errorf("Images (-want +got):\n%s", diff)
+	}
+	m.Close()
+
+	// An index.json of a commit that did not come to its end.
+	before := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	w.images = append(w.images, w.addPlain("registry.example.com/coredns:1", 1))
+	w.write(t, dir)
+	try(t, os.WriteFile(filepath.Join(dir, indexFile), before, 0o644))
+	m = must(Create(dir))
+	if diff := cmp.Diff(w.images[:1], must(m.Images())); diff != "" {
+		t.Errorf("Images after an interrupted commit (-want +got):\n%s", diff)
+	}
+	m.Close()
+	try(t, os.WriteFile(filepath.Join(dir, ociIndexFile), []byte("<html>"), 0o644))
+	m = must(Create(dir))
+	defer m.Close()
+	if _, err := m.Images(); err == nil || !strings.Contains(err.Error(), "remove it and run") {
+		t.Errorf("Images of a broken index.json = %v; want an error with the remedy", err)
+	}
+}

@@ -41,7 +41,7 @@ func Open(ctx context.Context, location string, get func(ctx context.Context, ur
 			return nil, fmt.Errorf("opening the mirror %s, which must serve the directory that `bake mirror` made: %w", m.name, err)
 		}
 	} else {
-		m.name, m.base = location, fileURL(location)
+		m.name, m.base = location, fileURL(filepath.Clean(location))
 		content, err = readIndex(location)
 		if err != nil {
 			return nil, fmt.Errorf("opening the mirror %s: %w", m.name, err)

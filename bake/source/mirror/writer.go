@@ -214,7 +214,7 @@ func (w *Writer) Add(ctx context.Context, sum manifest.Sum, size int64, r io.Rea
 	err := w.place(ctx, blobPath(sum), func(f io.Writer) error {
 		h := sha256.New()
 		// One byte more than there may be shows a file that is longer.
-		n, err := io.Copy(io.MultiWriter(f, h), &interruptible{ctx, io.LimitReader(r, size+1)})
+		n, err := io.Copy(io.MultiWriter(f, h), &interruptible{func() error { return stopped(ctx) }, io.LimitReader(r, size+1)})
 		switch {
 		case err != nil:
 			return err
@@ -231,17 +231,25 @@ func (w *Writer) Add(ctx context.Context, sum manifest.Sum, size int64, r io.Rea
 	return nil
 }
 
-// interruptible is a reader that stops when its context is done.
+// interruptible is a reader that stops when there is a reason to.
 type interruptible struct {
-	ctx context.Context
-	r   io.Reader
+	done func() error
+	r    io.Reader
 }
 
 func (r *interruptible) Read(b []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
+	if err := r.done(); err != nil {
+		return 0, err
 	}
 	return r.r.Read(b)
+}
+
+// stopped returns why ctx is done, if it is.
+func stopped(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(ctx)
 }
 
 // place makes the file called name with what write gives, synced and complete
@@ -271,8 +279,8 @@ func (w *Writer) place(ctx context.Context, name string, write func(io.Writer) e
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := stopped(ctx); err != nil {
+		return err
 	}
 	return w.root.Rename(tmp, name)
 }

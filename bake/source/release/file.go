@@ -45,7 +45,7 @@ func (t fileTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp := &http.Response{
 		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{}, Body: &fileBody{ctx: req.Context(), f: f}, ContentLength: info.Size(), Request: req,
+		Header: http.Header{}, Body: &fileBody{done: func() error { return context.Cause(req.Context()) }, f: f}, ContentLength: info.Size(), Request: req,
 	}
 	if req.Method == http.MethodHead {
 		resp.Body.Close()
@@ -116,13 +116,13 @@ func plain(err error) error {
 
 // fileBody reads a file until the request is ended.
 type fileBody struct {
-	ctx context.Context
-	f   *os.File
+	done func() error // why to stop, if so
+	f    *os.File
 }
 
 func (b *fileBody) Read(p []byte) (int, error) {
-	if b.ctx.Err() != nil {
-		return 0, context.Cause(b.ctx)
+	if err := b.done(); err != nil {
+		return 0, err
 	}
 	n, err := b.f.Read(p)
 	if err != nil && err != io.EOF {

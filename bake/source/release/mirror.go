@@ -66,7 +66,8 @@ func (f *Fetcher) blame(rawURL string, err error) {
 // attempt returns what the caller is told of a URL.
 func (f *Fetcher) attempt(rawURL string, err error) Attempt {
 	a := Attempt{URL: redact(rawURL), Err: err}
-	if file, status := (*fileError)(nil), (*StatusError)(nil); errors.As(err, &file) || errors.As(err, &status) {
+	file, status, digest := (*fileError)(nil), (*StatusError)(nil), (*DigestError)(nil)
+	if errors.As(err, &file) || errors.As(err, &status) || errors.As(err, &digest) {
 		a.Mirror = f.mirrorOf(rawURL)
 	}
 	return a

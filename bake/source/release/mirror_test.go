@@ -105,10 +105,10 @@ func TestMirrorFails(t *testing.T) {
 		note       string // with the origin
 		err        string // without
 	}{
-		{"server without the file", missing.URL + "/", "404 Not Found; trying the next URL", "404 Not Found; the index of the mirror " + missing.URL + "/ says that it is there"},
+		{"server without the file", missing.URL + "/", "404 Not Found; trying the next URL", "404 Not Found; the mirror " + missing.URL + "/ is not as its index says"},
 		{"server with other bytes", wrong.URL + "/", "is damaged: run `bake mirror --check`", "is damaged: run `bake mirror --check`"},
 		{"server with half of it", short.URL + "/", "is 1000 bytes, want 300000 bytes", "is 1000 bytes, want 300000 bytes"},
-		{"directory without the file", emptyDir, "no such file or directory; trying the next URL", "says that it is there: run `bake mirror --check`"},
+		{"directory without the file", emptyDir, "no such file or directory; trying the next URL", "is not as its index says: run `bake mirror --check`"},
 		{"directory with other bytes", wrongDir, "is damaged: run `bake mirror --check`", "is damaged: run `bake mirror --check`"},
 		{"directory with half of it", shortDir, "is 1000 bytes, want 300000 bytes", "is 1000 bytes, want 300000 bytes"},
 	} {
@@ -136,6 +136,12 @@ func TestMirrorFails(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "kubelet v1.36.3") {
 				t.Errorf("%s: Fetch offline = %v; want an error with %q", test.name, err, want)
+			}
+			// Preflight sees what HEAD shows.
+			if err := f.Preflight(t.Context(), []Request{req}); err != nil && !strings.Contains(err.Error(), "is not as its index says: run `bake mirror --check`") {
+				t.Errorf("%s: Preflight offline = %v; want an error that names the mirror", test.name, err)
+			} else if err == nil && strings.Contains(test.err, "want 300000") && size > 0 {
+				t.Errorf("%s: Preflight offline = nil", test.name)
 			}
 			wantNothing(t, f)
 			if left := names(t, f, "partial"); len(left) > 0 {

@@ -163,7 +163,7 @@ func orDefault[T comparable](v *T, def T) {
 type Attempt struct {
 	URL    string // without a password
 	Err    error  // a *StatusError, a *DigestError, or an error of the network
-	Mirror string // names the mirror whose URL it is; empty: it is another's
+	Mirror string // names the mirror whose URL it is, where its index promised more; else empty
 }
 
 // UnreachableError says that a file can't be had from any of its URLs.
@@ -186,14 +186,16 @@ func (e *UnreachableError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s can't be had:", e.Name)
 	for _, t := range e.Tried {
-		if digest := (*DigestError)(nil); errors.As(t.Err, &digest) {
-			// Its own text begins with name and URL.
-			fmt.Fprintf(&b, "\n  %s: it is %s, want %s", t.URL, digest.Got, digest.Want)
-			continue
+		fmt.Fprintf(&b, "\n  %s: ", t.URL)
+		digest := (*DigestError)(nil)
+		switch {
+		case errors.As(t.Err, &digest): // its own text begins with name and URL
+			fmt.Fprintf(&b, "it is %s, want %s", digest.Got, digest.Want)
+		default:
+			fmt.Fprint(&b, t.Err)
 		}
-		fmt.Fprintf(&b, "\n  %s: %v", t.URL, t.Err)
 		if t.Mirror != "" {
-			fmt.Fprintf(&b, "; the index of the mirror %s says that it is there: run `bake mirror --check` on it, and copy or make it again", t.Mirror)
+			fmt.Fprintf(&b, "; the mirror %s is not as its index says: run `bake mirror --check` on it, and copy or make it again", t.Mirror)
 		}
 	}
 	return b.String()
