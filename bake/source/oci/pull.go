@@ -30,7 +30,7 @@ func (p *Puller) Pull(ctx context.Context, r *Resolved) (*Image, error) {
 		err = p.layers(ctx, r, &image)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("image %s %s: %w", r.image.Name, r.image.Reference, r.repo.explain(err))
+		return nil, fmt.Errorf("image %s %s: %w", r.image.Name, r.image.Reference, r.repo.explain(r.image, err))
 	}
 	return &image, nil
 }

@@ -46,21 +46,37 @@ func (r *repository) request(who, kind string, d Descriptor) release.Request {
 	}
 }
 
-// explain adds to an error what can be done about it.
-func (r *repository) explain(err error) error {
+// explain adds to an error what can be done about it, and takes the lines from
+// the error of a file that has one URL.
+func (r *repository) explain(image manifest.ContainerImage, err error) error {
 	var missing *release.UnreachableError
 	if !errors.As(err, &missing) {
 		return err
 	}
+	e := &unreachableError{text: err.Error(), err: err}
+	var all *release.PreflightError
+	if several := errors.As(err, &all) && len(all.Requests) > 1; !several && len(missing.Tried) == 1 && missing.Tried[0].Mirror == "" {
+		e.text = fmt.Sprintf("%s can't be had from %s: %v",
+			strings.TrimPrefix(missing.Name, "image "+image.Name+": "), missing.Tried[0].URL, missing.Tried[0].Err)
+	}
 	for _, tried := range missing.Tried {
 		var refused *release.StatusError
 		if tried.Mirror == "" && errors.As(tried.Err, &refused) && (refused.Code == http.StatusUnauthorized || refused.Code == http.StatusForbidden) {
-			return fmt.Errorf("%w\nthe registry wants to know who asks: run `docker login %s` (or podman's), whose configuration bake reads; some registries say so of what they don't have, too",
-				err, r.Registry)
+			e.text += fmt.Sprintf(" (the registry wants to know who asks: run `docker login %s`, or podman's, whose configuration bake reads; some registries say so of what they don't have, too)", r.Registry)
+			break
 		}
 	}
-	return err
+	return e
 }
+
+// unreachableError is a release.UnreachableError in other words.
+type unreachableError struct {
+	text string
+	err  error
+}
+
+func (e *unreachableError) Error() string { return e.text }
+func (e *unreachableError) Unwrap() error { return e.err }
 
 // loggedIn sends requests to a registry on behalf of whoever the keychain knows
 // there, and all others as base does. It asks the registry how to log in when it

@@ -76,7 +76,7 @@ func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arc
 		err = repo.preflight(ctx, r.Requests(p))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("image %s %s: %w", image.Name, image.Reference, repo.explain(err))
+		return nil, fmt.Errorf("image %s %s: %w", image.Name, image.Reference, repo.explain(image, err))
 	}
 	return r, nil
 }
