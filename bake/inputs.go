@@ -1,13 +1,118 @@
 package bake
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
 
+// inputsDir is where the image holds what it was made from. The files have the
+// bytes that were given and names of their own; modules lie as the versions
+// file names them.
+const (
+	inputsDir    = "usr/lib/bake/inputs"
+	versionsName = "versions.yaml"
+	lockName     = "versions.lock"
+)
+
 // recordedInputs returns the files of the image that hold what it was made
-// from, for `bake verify` to make it again.
+// from, for `bake verify` to make it again. What the record has digests of and
+// every bake brings itself (definition, units, guest programs) is not among
+// them.
 func (b *Baker) recordedInputs(record *bom.Image, parts *source.Parts) ([]tree.Entry, error) {
-	return nil, nil
+	modules, err := b.modules(parts)
+	if err != nil {
+		return nil, err
+	}
+	files := []tree.Entry{
+		file(path.Join(inputsDir, versionsName), 0o644, b.given.versions),
+		file(path.Join(inputsDir, lockName), 0o644, b.given.lock),
+	}
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		// A build may take minutes, in which somebody may have edited.
+		if got := manifest.SHA256(sha256.Sum256(modules[name])); got != record.Inputs.Modules[name] {
+			return nil, &InputError{fmt.Errorf("%s changed while the image was made", filepath.Join(filepath.Dir(b.config.Versions), name))}
+		}
+		files = append(files, file(path.Join(inputsDir, name), 0o644, modules[name]))
+	}
+	return files, nil
+}
+
+// modules returns the files that pin what was built from source, by their
+// paths beside the versions file: "modules/kubernetes/go.sum".
+func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	fsys := os.DirFS(filepath.Dir(b.config.Versions))
+	add := func(origin source.Origin, m *manifest.Module) error {
+		if origin != source.FromSource || m == nil {
+			return nil
+		}
+		for _, name := range []string{path.Join(m.Dir, "go.mod"), path.Join(m.Dir, "go.sum")} {
+			data, err := fs.ReadFile(fsys, name)
+			if err != nil {
+				return fmt.Errorf("reading what pins module %s: %w", m.Path, err)
+			}
+			out[name] = data
+		}
+		return nil
+	}
+	for _, c := range parts.Components {
+		if err := add(c.Origin, c.Module); err != nil {
+			return nil, err
+		}
+	}
+	for _, image := range parts.Images {
+		if err := add(image.Origin, image.Module); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// inputSums returns the digests of everything that an image of parts is made
+// from. guests are the programs that every image has.
+func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts, guests map[string][]byte) (bom.Inputs, error) {
+	in := bom.Inputs{
+		Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum,
+		Guest: map[string]manifest.Sum{},
+	}
+	var err error
+	if in.Units, err = sumFiles(b.config.Units); err != nil {
+		return in, fmt.Errorf("reading units: %w", err)
+	}
+	for name, program := range guests {
+		in.Guest[name] = manifest.SHA256(sha256.Sum256(program))
+	}
+	for _, image := range parts.Images {
+		if image.Origin != source.FromSource || image.Program == "" {
+			continue
+		}
+		program, err := guest.Program(image.Program, b.config.Arch)
+		if err != nil {
+			return in, err
+		}
+		in.Guest[image.Program] = manifest.SHA256(sha256.Sum256(program))
+	}
+	modules, err := b.modules(parts)
+	if err != nil {
+		return in, err
+	}
+	for name, data := range modules {
+		if in.Modules == nil {
+			in.Modules = map[string]manifest.Sum{}
+		}
+		in.Modules[name] = manifest.SHA256(sha256.Sum256(data))
+	}
+	return in, nil
 }

@@ -67,7 +67,8 @@ type Inputs struct {
 	Lock       manifest.Sum            `json:"lock"`
 	Definition manifest.Sum            `json:"definition"`
 	Units      manifest.Sum            `json:"units"`
-	Guest      map[string]manifest.Sum `json:"guest"` // firstboot and init
+	Guest      map[string]manifest.Sum `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
+	Modules    map[string]manifest.Sum `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
 }
 
 // Node is what containerd and kubelet are to be configured with; firstboot reads

@@ -77,6 +77,9 @@ func inputs(m *Image) map[string]string {
 	for name, sum := range m.Inputs.Guest {
 		out[name] = string(sum)
 	}
+	for name, sum := range m.Inputs.Modules {
+		out[name] = string(sum)
+	}
 	return out
 }
 

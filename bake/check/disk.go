@@ -40,6 +40,10 @@ func OpenDisk(ctx context.Context, path, tmpDir string) (*Image, error) {
 	}
 	defer f.Close()
 	m.Fault, err = m.unpack(ctx, f, tmpDir)
+	if err == nil && m.Fault != nil && m.Size == 0 { // nothing of a disk was found
+		m.Close()
+		return nil, &NotImageError{path, m.Fault}
+	}
 	if err == nil && m.Fault != nil {
 		err = m.sumWhole(ctx, f)
 	}
@@ -90,6 +94,12 @@ func (m *Image) Fragment(name string) ([]byte, error) {
 	if m.fragments == nil {
 		table, err := gpt.ReadAny(m.Disk, m.Size)
 		if err != nil {
+			// The end of the disk may be missing.
+			if cut, cutErr := gpt.ReadAny(m.Disk, largestDisk); cutErr == nil {
+				table, err = cut, nil
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 		m.Table = table
@@ -114,6 +124,9 @@ func (m *Image) Fragment(name string) ([]byte, error) {
 	}
 	return io.ReadAll(content)
 }
+
+// largestDisk is larger in bytes than any image's disk.
+const largestDisk = 1 << 42
 
 // openAny opens a file system by its superblock or else by the copy in its second
 // group (super.rst, blockgroup.rst of the kernel's documentation).

@@ -1,0 +1,287 @@
+package bake
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// VerifyConfig says which image to make again, and with what.
+type VerifyConfig struct {
+	Image  string // NAME.tar.gz or a raw disk
+	TmpDir string // for what is unpacked; it must exist
+
+	// Config is what it is made with: Definition, Units, Cache, mirrors and so
+	// on. Versions, Lock, Arch, Origin, Origins, Out and Format come from the
+	// image; Sign is not used.
+	Config Config
+}
+
+// VerifyResult says whether an image is what its inputs make.
+type VerifyResult struct {
+	Image     string       `json:"image"` // path
+	SHA256    manifest.Sum `json:"sha256"`
+	Size      int64        `json:"size"`      // bytes
+	Rebuilt   bool         `json:"rebuilt"`   // it was made again
+	Identical bool         `json:"identical"` // every byte is what was made
+
+	Difference *Difference  `json:"difference,omitempty"` // the first one; nil where Identical
+	Changes    []bom.Change `json:"changes,omitempty"`    // Old as it was made again, New as the image is; at most maxChanges
+	More       int          `json:"more,omitempty"`       // changes beside those
+}
+
+// maxChanges bounds how many changes a result lists.
+const maxChanges = 20
+
+// Difference is the first place at which an image is not what was made again.
+type Difference struct {
+	Partition  string `json:"partition"`      // its name; "" outside of all; "archive": the disk is the same
+	Path       string `json:"path,omitempty"` // absolute, of the file or directory that the place belongs to; "" where it is none's
+	Offset     int64  `json:"offset"`         // in the file's content; else in the partition, on the disk or in the archive; -1: not known
+	DiskOffset int64  `json:"diskOffset"`     // bytes from the beginning of the disk; -1: none
+	What       string `json:"what"`           // "content", "inode 12", "free space", "partition table", or a sentence
+	Want       string `json:"want,omitempty"` // up to 16 bytes from there on, hexadecimal, as they were made again
+	Got        string `json:"got,omitempty"`  // the same of the image
+}
+
+// String is one line: "root: /etc/hosts: content differs at 12 (...)".
+func (d *Difference) String() string {
+	where := d.Partition
+	if where == "" {
+		where = "disk"
+	}
+	if d.Path != "" {
+		where += ": " + d.Path
+	}
+	text := where + ": " + d.What
+	if d.Offset >= 0 {
+		text += fmt.Sprintf(": differs at %d", d.Offset)
+	}
+	if d.DiskOffset >= 0 && d.DiskOffset != d.Offset {
+		text += fmt.Sprintf(" (%d of the disk)", d.DiskOffset)
+	}
+	if d.Want != "" || d.Got != "" {
+		text += fmt.Sprintf(": want %s, it has %s", orNothing(d.Want), orNothing(d.Got))
+	}
+	return text
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
+
+// Verify makes an image again from what it holds about its inputs and compares
+// all of it. That it differs is no error. Inputs that this bake does not have, such
+// as another image definition, are an [InputError].
+//
+// Nothing is written but the store and, of an archive, the disk that is in it,
+// to a temporary file.
+func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
+	if c.Config.Progress == nil {
+		c.Config.Progress = progress.Discard{}
+	}
+	progress.Expect(c.Config.Progress, 1)
+	shown := c.Config.Progress.Start("read", filepath.Base(c.Image), 0)
+	m, err := check.OpenDisk(ctx, c.Image, c.TmpDir)
+	if err != nil {
+		shown.End("failed")
+		var notImage *check.NotImageError
+		if errors.As(err, &notImage) {
+			return nil, &InputError{err}
+		}
+		return nil, err
+	}
+	defer m.Close()
+	file, err := m.File(ctx)
+	shown.End("done")
+	if err != nil {
+		return nil, err
+	}
+	result := &VerifyResult{Image: c.Image, SHA256: file.SHA256, Size: file.Size}
+	in, err := readInside(m)
+	if err != nil {
+		return nil, err
+	}
+	if in.altered != nil {
+		result.Difference = in.altered
+		return result, nil
+	}
+	if err := in.known(c.Config.Definition, c.Config.Units); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(c.TmpDir, "bake-verify-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the image's inputs: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := in.write(dir); err != nil {
+		return nil, fmt.Errorf("writing the image's inputs: %w", err)
+	}
+	config := c.Config
+	config.Versions, config.Lock = filepath.Join(dir, versionsName), filepath.Join(dir, lockName)
+	config.Arch, config.Format = in.record.Arch, Format(m.Format)
+	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
+	b, err := New(config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
+	}
+	defer b.Close()
+	return result, b.verify(ctx, m, in.record, result)
+}
+
+// verify makes the image of b again and compares m with it.
+func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, result *VerifyResult) error {
+	lock, locked, err := b.readLock()
+	if err != nil {
+		return err
+	}
+	name, err := b.imageName()
+	if err != nil {
+		return err
+	}
+	sources, err := b.newSource(ctx, locked)
+	if err != nil {
+		return err
+	}
+	return b.mending(sources, func() error {
+		c, err := b.assemble(ctx, sources, lock, locked, name)
+		if err != nil {
+			return err
+		}
+		result.Rebuilt = true
+		if result.Difference, err = b.difference(ctx, m, c, result); err != nil {
+			return err
+		}
+		result.Identical = result.Difference == nil
+		if !result.Identical && result.Difference.DiskOffset >= 0 {
+			result.changes(ctx, m, inside, c, b.config.Jobs)
+		}
+		return nil
+	})
+}
+
+// difference returns the first place at which m is not c, or nil.
+func (b *Baker) difference(ctx context.Context, m *check.Image, c *composed, result *VerifyResult) (*Difference, error) {
+	options := archive.Options{Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress}
+	key := planKey(archive.PlanDigest(&c.List, options))
+	if m.Format == check.TarGz {
+		// The digest of this plan's archive may be known from when it was made.
+		var before known
+		value, ok := b.store.Get(key)
+		if ok && json.Unmarshal(value, &before) == nil && manifest.SHA256(before.SHA256) == result.SHA256 && before.Size == result.Size {
+			shown := b.config.Progress.Start("compare", filepath.Base(m.Path), 0)
+			shown.End("cached")
+			return nil, nil
+		}
+	}
+	at, err := b.firstDifference(ctx, m, &c.List)
+	if err != nil {
+		return nil, err
+	}
+	if at >= 0 {
+		return locate(m, &c.List, at)
+	}
+	if m.Format != check.TarGz {
+		return nil, nil
+	}
+	progress.Expect(b.config.Progress, 1)
+	d, made, err := compareArchive(ctx, m, &c.List, options)
+	if err != nil || d != nil {
+		return d, err
+	}
+	b.keep(key, known{made.Size, made.SHA256}, output{image: m.Path})
+	return nil, nil
+}
+
+// locate describes the difference at an offset of the disk.
+func locate(m *check.Image, want *extent.List, at int64) (*Difference, error) {
+	d := &Difference{DiskOffset: at, Want: hexAt(want.Reader(), at, want.Size), Got: hexAt(m.Disk, at, m.Have)}
+	place, err := check.Locate(want.Reader(), want.Size, at)
+	var corrupt *tree.CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		return nil, err // it is made again
+	case err != nil:
+		return nil, fmt.Errorf("BUG: finding what lies at %d of the planned disk: %w", at, err)
+	}
+	d.Partition, d.Path, d.Offset, d.What = place.Partition, place.Path, place.Offset, place.What
+	switch {
+	case at >= want.Size:
+		d.What = fmt.Sprintf("the disk has %d bytes, want %d", m.Size, want.Size)
+	case at >= m.Have && m.Fault != nil:
+		d.What += ", and everything behind it, is missing: " + m.Fault.Error()
+	case at >= m.Have:
+		d.What += fmt.Sprintf(", and everything behind it, is missing: the disk has %d bytes, want %d", m.Have, want.Size)
+	}
+	return d, nil
+}
+
+// hexAt returns up to 16 bytes of r, which has size bytes.
+func hexAt(r io.ReaderAt, at, size int64) string {
+	buf := make([]byte, max(0, min(16, size-at)))
+	n, err := r.ReadAt(buf, at)
+	if err != nil && err != io.EOF {
+		return ""
+	}
+	return hex.EncodeToString(buf[:n])
+}
+
+// asRead returns files as they are read from a file system, where all names of
+// a file have one mode and owner.
+func asRead(files []bom.Entry) []bom.Entry {
+	files = slices.Clone(files)
+	first := map[string]*bom.Entry{}
+	for i := range files {
+		first[files[i].Path] = &files[i]
+	}
+	for i := range files {
+		e := &files[i]
+		if e.Type != tree.Hardlink {
+			continue
+		}
+		if f := first["/"+e.Link]; f != nil {
+			e.Mode, e.UID, e.GID, e.Xattrs = f.Mode, f.UID, f.GID, nil
+		}
+	}
+	return files
+}
+
+// changes lists in what the image differs, as far as it can be read: what it
+// says of itself, and its files.
+func (r *VerifyResult) changes(ctx context.Context, m *check.Image, inside *bom.Image, c *composed, jobs int) {
+	want, got := *c.record, *inside
+	want.Disk, want.File, want.Files = bom.Disk{}, nil, nil
+	// Inside the image arguments that the disk brings, such as root=, are missing.
+	want.KernelArguments = inside.KernelArguments
+	if m.Fault == nil && m.OpenParts() == nil {
+		if whole, err := m.Record(ctx, jobs); err == nil {
+			got = *whole
+			want = *c.record
+			want.Files = asRead(want.Files)
+			got.File = nil
+		}
+	}
+	changes := bom.Diff(&want, &got)
+	if len(changes) > maxChanges {
+		r.More = len(changes) - maxChanges
+		changes = changes[:maxChanges]
+	}
+	r.Changes = changes
+}

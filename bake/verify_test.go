@@ -1,0 +1,522 @@
+package bake_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/source"
+)
+
+// verify verifies an image with c and fails where it leaves anything behind.
+func verify(t *testing.T, c bake.Config, image string) (*bake.VerifyResult, error) {
+	t.Helper()
+	tmp := t.TempDir()
+	result, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: image, TmpDir: tmp, Config: c})
+	if left := list(t, tmp); len(left) > 0 {
+		t.Errorf("left in the temporary directory: %q", left)
+	}
+	wantClean(t, c)
+	return result, err
+}
+
+// wantSame fails unless an image is found to be what its inputs make.
+func wantSame(t *testing.T, c bake.Config, image string) {
+	t.Helper()
+	got, err := verify(t, c, image)
+	if err != nil {
+		t.Fatalf("Verify(%s) = %v", image, err)
+	}
+	info, err := os.Stat(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &bake.VerifyResult{Image: image, SHA256: sumFile(t, image), Size: info.Size(), Rebuilt: true, Identical: true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Verify(%s) (-want +got):\n%s", image, diff)
+	}
+}
+
+// inspected is what Verify needs of a configuration: nothing about inputs that
+// the image itself has.
+func inspected(c bake.Config) bake.Config {
+	c.Versions, c.Lock, c.Arch, c.Out, c.Format, c.Origin = "", "", "", "", "", ""
+	return c
+}
+
+// disk is a raw image that a test changes.
+type disk struct {
+	t     *testing.T
+	path  string
+	start map[string]int64 // of partitions
+}
+
+func newDisk(t *testing.T, path string, record *bom.Image) *disk {
+	d := &disk{t, path, map[string]int64{}}
+	for _, p := range record.Disk.Partitions {
+		d.start[p.Name] = p.Start
+	}
+	return d
+}
+
+// copied is another file with the same content.
+func (d *disk) copied() *disk {
+	d.t.Helper()
+	c := *d
+	c.path = filepath.Join(d.t.TempDir(), filepath.Base(d.path))
+	if out, err := exec.Command("cp", "--sparse=always", d.path, c.path).CombinedOutput(); err != nil {
+		d.t.Fatalf("cp: %v: %s", err, out)
+	}
+	return &c
+}
+
+// debugfs asks e2fsprogs about the root file system.
+func (d *disk) debugfs(args ...string) string {
+	d.t.Helper()
+	path, err := exec.LookPath("debugfs")
+	if err != nil {
+		d.t.Fatal("debugfs is not installed (package e2fsprogs; scripts/install-tools test installs it)")
+	}
+	cmd := exec.Command(path, append(args, fmt.Sprintf("%s?offset=%d", d.path, d.start["root"]))...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("debugfs %q: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// content is the place on the disk of a byte of a file of the root.
+func (d *disk) content(path string, offset int64) int64 {
+	d.t.Helper()
+	out := d.debugfs("-R", fmt.Sprintf("bmap %s %d", path, offset/4096))
+	m := regexp.MustCompile(`(?m)^(\d+)$`).FindStringSubmatch(out)
+	if m == nil {
+		d.t.Fatalf("debugfs bmap %s: %s", path, out)
+	}
+	block, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return d.start["root"] + block*4096 + offset%4096
+}
+
+// inode is the place on the disk of a file's inode, and its number.
+func (d *disk) inode(path string) (int64, string) {
+	d.t.Helper()
+	out := d.debugfs("-R", "imap "+path)
+	m := regexp.MustCompile(`Inode (\d+) is part of block group \d+\s+located at block (\d+), offset 0x([0-9a-f]+)`).FindStringSubmatch(out)
+	if m == nil {
+		d.t.Fatalf("debugfs imap %s: %s", path, out)
+	}
+	block, _ := strconv.ParseInt(m[2], 10, 64)
+	at, _ := strconv.ParseInt(m[3], 16, 64)
+	return d.start["root"] + block*4096 + at, m[1]
+}
+
+func (d *disk) read(at int64, n int) []byte {
+	d.t.Helper()
+	f, err := os.Open(d.path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, n)
+	if n, err = f.ReadAt(b, at); err != nil && err != io.EOF {
+		d.t.Fatal(err)
+	}
+	return b[:n]
+}
+
+func (d *disk) write(at int64, b []byte) {
+	d.t.Helper()
+	f, err := os.OpenFile(d.path, os.O_RDWR, 0)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, at); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// find returns the place on the disk of text in a file of the root.
+func (d *disk) find(path, text string) int64 {
+	d.t.Helper()
+	at := d.content(path, 0) // these files lie in one piece
+	i := bytes.Index(d.read(at, 1<<16), []byte(text))
+	if i < 0 {
+		d.t.Fatalf("%q is not in %s", text, path)
+	}
+	return at + int64(i)
+}
+
+// TestVerify makes images again, as they are and broken at one place each.
+// Where that place is, e2fsprogs says, or the bytes that are there.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorld(t)
+	c := w.Config()
+	archived := w.Image(c).Path
+	rawConfig := c
+	rawConfig.Format, rawConfig.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
+	raw := newDisk(t, w.Image(rawConfig).Path, readRecord(t, rawConfig))
+	c = inspected(c)
+
+	t.Run("the same", func(t *testing.T) {
+		wantSame(t, c, archived) // its digest is known
+		wantSame(t, c, raw.path)
+		fresh := inspected(w.Config())
+		wantSame(t, fresh, archived) // compressed again
+		wantSame(t, fresh, archived) // and known now
+		fresh = inspected(w.Config())
+		fresh.Jobs = 1
+		wantSame(t, fresh, raw.path)
+	})
+
+	const size = 1 << 30
+	esp := func(t *testing.T) int64 {
+		start := raw.start["esp"]
+		kernel := w.Package("linux-image-" + baketest.KernelVersion).Files[0].Content
+		i := bytes.Index(raw.read(start, 32<<20), []byte(kernel))
+		if i < 0 {
+			t.Fatal("the kernel is not on the ESP")
+		}
+		return start + int64(i)
+	}
+	inode, number := raw.inode("/etc/tool.conf")
+	directory := raw.content("/usr/share/base-passwd", 0)
+	root := raw.start["root"]
+	version := raw.find("/usr/lib/bake/image.json", `"version": "0.5"`) + 13
+	for _, test := range []struct {
+		name    string
+		at      int64
+		want    bake.Difference
+		changed string // is among the changes
+	}{
+		{"a file of a package", raw.content("/usr/bin/tool", 1_234_567),
+			bake.Difference{Partition: "root", Path: "/usr/bin/tool", Offset: 1_234_567, What: "content"}, "file /usr/bin/tool"},
+		{"its last byte", raw.content("/usr/bin/tool", 1_499_999),
+			bake.Difference{Partition: "root", Path: "/usr/bin/tool", Offset: 1_499_999, What: "content"}, "file /usr/bin/tool"},
+		{"behind its last byte", raw.content("/usr/bin/tool", 1_499_999) + 1,
+			bake.Difference{Partition: "root", Path: "/usr/bin/tool", Offset: 1_500_000, What: "behind the end of the content"}, ""},
+		{"a program of a component", raw.content("/usr/local/bin/kubelet", 0),
+			bake.Difference{Partition: "root", Path: "/usr/local/bin/kubelet", What: "content"}, "file /usr/local/bin/kubelet"},
+		{"firstboot", raw.content("/usr/lib/bake/firstboot", 4095),
+			bake.Difference{Partition: "root", Path: "/usr/lib/bake/firstboot", Offset: 4095, What: "content"}, "file /usr/lib/bake/firstboot"},
+		{"the record", version,
+			bake.Difference{Partition: "root", Path: "/usr/lib/bake/image.json", Offset: version - raw.content("/usr/lib/bake/image.json", 0), What: "content"}, "package shell"},
+		{"the kernel on the ESP", esp(t) + 4711,
+			bake.Difference{Partition: "esp", Path: "/tiny/" + baketest.KernelVersion + "/linux", Offset: 4711, What: "content"}, ""},
+		{"the boot sector of the ESP", raw.start["esp"] + 71,
+			bake.Difference{Partition: "esp", Offset: 71, What: "boot sectors"}, ""},
+		{"the master boot record", 444, bake.Difference{Offset: 444, What: "partition table"}, ""},
+		{"the header of the partition table", 512 + 56, bake.Difference{Offset: 512 + 56, What: "partition table"}, ""},
+		{"its copy", size - 1, bake.Difference{Offset: size - 1, What: "partition table"}, ""},
+		{"before the first partition", 512 << 10, bake.Difference{Offset: 512 << 10, What: "between partitions"}, ""},
+		{"the superblock", root + 1024 + 0x78, bake.Difference{Partition: "root", Offset: 1024 + 0x78, What: "superblock"}, ""},
+		{"an inode", inode + 4, bake.Difference{Partition: "root", Path: "/etc/tool.conf", Offset: inode + 4 - root, What: "inode " + number}, ""},
+		{"a directory", directory + 4000, bake.Difference{Partition: "root", Path: "/usr/share/base-passwd", Offset: directory + 4000 - root, What: "directory"}, ""},
+		{"free space", size - 8<<20, bake.Difference{Partition: "root", Offset: size - 8<<20 - root, What: "free space"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := raw.read(test.at, 16)
+			after := bytes.Clone(before)
+			after[0] ^= 1
+			raw.write(test.at, after)
+			defer raw.write(test.at, before)
+			result, err := verify(t, c, raw.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.want.DiskOffset, test.want.Want, test.want.Got = test.at, hex.EncodeToString(before), hex.EncodeToString(after)
+			if diff := cmp.Diff(&test.want, result.Difference); diff != "" || result.Identical || !result.Rebuilt {
+				t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
+			}
+			if changes := fmt.Sprint(result.Changes); !strings.Contains(changes, test.changed) {
+				t.Errorf("changes are %s; want %q among them", changes, test.changed)
+			}
+		})
+	}
+	wantSame(t, c, raw.path) // the tests above left nothing
+
+	t.Run("archives", func(t *testing.T) { verifyArchives(t, c, archived) })
+
+	for _, test := range []struct {
+		name   string
+		damage func(d *disk)
+		want   bake.Difference
+	}{
+		{"cut off", func(d *disk) {
+			if err := os.Truncate(d.path, 900<<20); err != nil {
+				t.Fatal(err)
+			}
+		}, bake.Difference{Partition: "root", Offset: 900<<20 - root, DiskOffset: 900 << 20, Want: strings.Repeat("00", 16),
+			What: "free space, and everything behind it, is missing: the disk has 943718400 bytes, want 1073741824"}},
+		{"longer", func(d *disk) { d.write(size, make([]byte, 4096)) },
+			bake.Difference{Offset: size, DiskOffset: size, Got: strings.Repeat("00", 16), What: "the disk has 1073745920 bytes, want 1073741824"}},
+		{"an input that was altered", func(d *disk) { d.write(d.find("/usr/lib/bake/inputs/versions.yaml", "distribution"), []byte("D")) },
+			bake.Difference{Partition: "root", Path: "/usr/lib/bake/inputs/versions.yaml", Offset: -1, DiskOffset: -1, What: "the file has sha256:"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := raw.copied()
+			test.damage(d)
+			result, err := verify(t, c, d.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := *result.Difference
+			if !strings.HasPrefix(got.What, test.want.What) {
+				t.Errorf("difference is %q; want %q", got.What, test.want.What)
+			}
+			got.What = test.want.What
+			if diff := cmp.Diff(test.want, got); diff != "" || result.Identical {
+				t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
+			}
+		})
+	}
+
+	for _, test := range []struct {
+		name   string
+		damage func(d *disk)
+		kind   string
+		want   []string
+	}{
+		{"no record", func(d *disk) { d.debugfs("-w", "-R", "rm /usr/lib/bake/image.json") },
+			"input", []string{" holds no /usr/lib/bake/image.json: without it nothing says what it was made from"}},
+		{"no lock", func(d *disk) { d.debugfs("-w", "-R", "rm /usr/lib/bake/inputs/versions.lock") },
+			"input", []string{" holds no /usr/lib/bake/inputs/versions.lock: "}},
+		{"record that is broken", func(d *disk) { d.write(d.find("/usr/lib/bake/image.json", `"schema"`), []byte("!")) },
+			"failed", []string{"reading /usr/lib/bake/image.json in "}},
+		{"record of another form", func(d *disk) {
+			d.write(d.find("/usr/lib/bake/image.json", `"schema": 1`), []byte(`"schema": 9`))
+		}, "failed", []string{"schema 9, this bake knows 1 (use the bake that made it)"}},
+		{"another firstboot", func(d *disk) {
+			at := d.find("/usr/lib/bake/image.json", `"firstboot": "sha256:`) + 21
+			d.write(at, []byte("0123456789abcdef"))
+		}, "input", []string{": it was made with guest program firstboot sha256:0123456789abcdef", ", this bake has sha256:", "(use the bake that made the image)"}},
+		{"other units", func(d *disk) {
+			d.write(d.find("/usr/lib/bake/image.json", `"units": "sha256:`)+17, []byte("0123456789abcdef"))
+		}, "input", []string{": it was made with units sha256:0123456789abcdef"}},
+		{"the way to the record is damaged", func(d *disk) {
+			at, _ := d.inode("/usr/lib/bake")
+			d.write(at+4, []byte{0xff, 0xff})
+		}, "failed", []string{"reading /usr/lib/bake/image.json in ", "it is corrupt; nothing else says what it was made from"}},
+		{"nothing but zeroes", func(d *disk) { d.write(0, make([]byte, 1<<20)) },
+			"input", []string{"it is neither a tar.gz nor a disk with a partition table"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := raw.copied()
+			test.damage(d)
+			result, err := verify(t, c, d.path)
+			wantError(t, err, test.kind, test.want...)
+			if result != nil {
+				t.Errorf("Verify() = %+v; want nothing beside the error", result)
+			}
+		})
+	}
+
+	t.Run("another definition", func(t *testing.T) {
+		restore := w.Snapshot()
+		defer restore()
+		w.Edit("definition/files/etc/tool.conf", "yes", "maybe")
+		_, err := verify(t, c, raw.path)
+		wantError(t, err, "input", "it was made with image definition sha256:", "give the definition by --definition")
+	})
+	t.Run("no image", func(t *testing.T) {
+		_, err := verify(t, c, filepath.Join(t.TempDir(), imageName))
+		wantError(t, err, "input", "no such file")
+	})
+	t.Run("parts that can't be had", func(t *testing.T) {
+		restore := w.Snapshot()
+		defer restore()
+		w.Remove(w.Package("tool").Pool())
+		_, err := verify(t, inspected(w.Config()), raw.path)
+		wantError(t, err, "superseded", "tool 1.0 can't be had")
+	})
+	t.Run("damaged store", func(t *testing.T) {
+		for _, path := range packData(t, c.Cache, packKey(w, "tool"), "release 1") {
+			flipLast(t, path)
+		}
+		wantSame(t, c, raw.path)
+	})
+}
+
+// verifyArchives breaks what is around the disk.
+func verifyArchives(t *testing.T, c bake.Config, archived string) {
+	whole, err := os.ReadFile(archived)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := func(script, in, out string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-ec", script, "sh", in, out)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", script, err, text)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		make func(out string)
+		want bake.Difference // What begins so; Want and Got are not compared
+	}{
+		{"recompressed", func(out string) { shell(`gunzip -c "$1" | gzip -1n >"$2"`, archived, out) },
+			bake.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
+		{"packed by tar", func(out string) {
+			dir := t.TempDir()
+			shell(`cd "$2" && gunzip -c "$1" | tar -xSf - && tar --format=oldgnu -cf - disk.raw | gzip -1 >image.tar.gz && rm disk.raw`, archived, dir)
+			if err := os.Rename(filepath.Join(dir, "image.tar.gz"), out); err != nil {
+				t.Fatal(err)
+			}
+		}, bake.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
+		{"bytes behind the archive", func(out string) { writeFile(t, out, append(bytes.Clone(whole), "more"...)) },
+			bake.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole)), What: "the disk is the same, byte by byte; the archive around it is damaged: garbage follows the gzip member"}},
+		{"end of the archive cut off", func(out string) { writeFile(t, out, whole[:len(whole)-9]) },
+			bake.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole) - 9), What: "the disk is the same, byte by byte; the archive around it is damaged: "}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), imageName)
+			test.make(out)
+			result, err := verify(t, c, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := *result.Difference
+			if !strings.HasPrefix(got.What, test.want.What) {
+				t.Errorf("difference is %q; want %q", got.What, test.want.What)
+			}
+			got.What, got.Want, got.Got = test.want.What, "", ""
+			if diff := cmp.Diff(test.want, got); diff != "" || result.Identical || len(result.Changes) > 0 {
+				t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
+			}
+			if result.SHA256 != sumFile(t, out) {
+				t.Errorf("digest is %s; want that of the file", result.SHA256)
+			}
+		})
+	}
+	t.Run("cut off", func(t *testing.T) {
+		// The whole root file system but its last, empty, part.
+		for _, cut := range []int{len(whole) * 99 / 100, len(whole) / 2} {
+			out := filepath.Join(t.TempDir(), imageName)
+			writeFile(t, out, whole[:cut])
+			result, err := verify(t, c, out)
+			if err != nil {
+				wantError(t, err, "failed", "nothing else says what it was made from", "unexpected EOF")
+				continue
+			}
+			if d := result.Difference; d == nil || !strings.Contains(d.What, "is missing: reading disk.raw at ") || d.Got != "" {
+				t.Errorf("cut at %d of %d: difference is %+v; want that the rest is missing", cut, len(whole), d)
+			}
+		}
+	})
+	t.Run("no tar", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), imageName)
+		shell(`echo no image | gzip >"$2"`, "", out)
+		_, err := verify(t, c, out)
+		wantError(t, err, "input", "reading the tar header: ")
+	})
+}
+
+func writeFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyOrigins makes again what was built from source, whether or not its
+// release can be had by now, and what was taken from the release.
+func TestVerifyOrigins(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	restore := w.Snapshot()
+	w.Remove(baketest.KubeletRelease)
+	c := w.Config()
+	c.BuildMissing = true
+	built := w.Image(c)
+	record := readRecord(t, c)
+	for _, name := range []string{"modules/kubelet/go.mod", "modules/kubelet/go.sum"} {
+		if got, want := record.Inputs.Modules[name], sumFile(t, filepath.Join(w.Dir, name)); got != want {
+			t.Errorf("the record has %s with %s; want %s", name, got, want)
+		}
+	}
+	restore()
+
+	fresh := inspected(w.Config())
+	w.Gets()
+	wantSame(t, fresh, built.Path)
+	if got := w.Gets(); strings.Contains(strings.Join(got, " "), baketest.KubeletRelease) {
+		t.Error("the release of kubelet was asked for; want it built")
+	}
+
+	c = w.Config()
+	released := w.Image(c)
+	if record := readRecord(t, c); len(record.Inputs.Modules) > 0 {
+		t.Errorf("the record has modules %v; want none where nothing was built", record.Inputs.Modules)
+	}
+	fresh = inspected(w.Config())
+	fresh.Origin = source.FromSource // of no concern
+	wantSame(t, fresh, released.Path)
+	w.Remove(baketest.KubeletRelease)
+	fresh = inspected(w.Config())
+	fresh.BuildMissing = true
+	_, err := verify(t, fresh, released.Path)
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from ")
+}
+
+// TestVerifyCancel cancels at many places.
+func TestVerifyCancel(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	image := w.Image(w.Config()).Path
+	var all recorder
+	c := inspected(w.Config())
+	c.Progress = &all
+	wantSame(t, c, image)
+	const points = 8
+	for i := range points {
+		at := 1 + i*(all.events-1)/(points-1)
+		c := inspected(w.Config())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var cancelled time.Time
+		c.Progress = &recorder{on: func(event int) {
+			if event == at {
+				cancelled = time.Now()
+				cancel()
+			}
+		}}
+		tmp := t.TempDir()
+		_, err := bake.Verify(ctx, bake.VerifyConfig{Image: image, TmpDir: tmp, Config: c})
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled at event %d: Verify() = %v; want that it was cancelled", at, err)
+		}
+		if took := time.Since(cancelled); !cancelled.IsZero() && took > prompt {
+			t.Errorf("cancelled at event %d: it returned after %v", at, took)
+		}
+		if left := list(t, tmp); len(left) > 0 {
+			t.Errorf("cancelled at event %d: left in the temporary directory: %q", at, left)
+		}
+		c.Progress = nil
+		if i == points/2 {
+			wantSame(t, c, image)
+		}
+	}
+}

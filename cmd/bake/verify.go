@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodebake/bake/bake"
+)
+
+// verification is what the flags of `bake verify` ask for.
+type verification struct {
+	inputs
+	key, bundle   string
+	noRebuild     bool
+	asJSON, quiet bool
+}
+
+func newVerify(h *host) *cobra.Command {
+	var v verification
+	c := &cobra.Command{
+		Use:   "verify IMAGE",
+		Short: "Make an image again from what it records, and compare every byte",
+		Long: `Make a finished image (NAME.tar.gz or a raw disk) again from the inputs that it
+records, and say whether it is the same, byte by byte. Where it is not, the
+first difference is named by partition, file and offset.
+
+The image holds its versions file, its lock, and the go.mod and go.sum of what
+was built from source, in /usr/lib/bake/inputs. What a bake brings itself is
+compared by digest: the image definition, units, firstboot and init must be
+those of the bake that made the image. Parts come from the store, from mirrors
+or from their publishers as for bake image; a component that was built from
+source is built from source again.
+
+With --key the signature beside the image (NAME.sigstore.json) is verified
+first: that it is by the owner of this public key, and about this image and the
+NAME.json and NAME.spdx.json beside it. A good signature says who vouches for
+the image; the rebuild says that there is nothing in it but what it records.
+Neither replaces the other.
+
+The disk of an archive is unpacked to the directory for temporary files
+(TMPDIR), without its zeroes. Nothing is written elsewhere but the store.
+
+Exit codes: 0 the same, 1 not the same or the signature is wrong, 2 wrong usage,
+3 the inputs are not those of this bake or are missing.`,
+		Example: `  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz
+  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub
+  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub --no-rebuild
+  bake verify disk.raw --json | jq .difference`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return v.run(c, h, args[0]) },
+	}
+	v.addBaseFlags(c)
+	v.addMirrorFlags(c)
+	f := c.Flags()
+	f.StringVar(&v.key, "key", "", "`FILE` of the public key (PEM) that must have signed the image")
+	f.StringVar(&v.bundle, "bundle", "", "`FILE` of the signature (default: NAME.sigstore.json beside the image)")
+	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone")
+	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
+	f.BoolVarP(&v.quiet, "quiet", "q", false, "show no progress")
+	return c
+}
+
+// verified is the result of `bake verify` as JSON.
+type verified struct {
+	*bake.VerifyResult
+	Signature *bake.Signature `json:"signature,omitempty"`
+}
+
+func (v *verification) run(c *cobra.Command, h *host, image string) error {
+	switch {
+	case v.noRebuild && v.key == "":
+		return &usageError{errors.New("--no-rebuild leaves nothing to do without --key")}
+	case v.bundle != "" && v.key == "":
+		return &usageError{errors.New("--bundle is the signature that --key verifies: give both")}
+	}
+	config, err := v.baseConfig(c, h)
+	if err != nil {
+		return err
+	}
+	var result verified
+	if v.key != "" {
+		if result.Signature, err = v.signature(c.Context(), image); err != nil {
+			return err
+		}
+	}
+	// An image that somebody else signed is not looked at any further.
+	if !v.noRebuild && (result.Signature == nil || result.Signature.Valid) {
+		sink, stop := h.progress(v.quiet)
+		defer stop()
+		config.Progress = sink
+		result.VerifyResult, err = bake.Verify(c.Context(), bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Config: config})
+		stop()
+		if err != nil {
+			return err
+		}
+	}
+	if v.asJSON {
+		err = json.NewEncoder(h.stdout).Encode(result)
+	} else {
+		err = result.print(h.stdout, image)
+	}
+	if err != nil {
+		return err
+	}
+	return result.err(image)
+}
+
+func (v *verification) signature(ctx context.Context, image string) (*bake.Signature, error) {
+	key, err := os.ReadFile(v.key)
+	if err != nil {
+		return nil, &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
+	}
+	return bake.VerifySignature(ctx, image, v.bundle, key)
+}
+
+func (r *verified) print(w io.Writer, image string) error {
+	var b strings.Builder
+	if s := r.Signature; s != nil && s.Valid {
+		fmt.Fprintf(&b, "%s: signed: %s\n", s.Bundle, strings.Join(s.Files, ", "))
+	}
+	switch v := r.VerifyResult; {
+	case v == nil:
+	case v.Identical:
+		fmt.Fprintf(&b, "%s %s: made again, and the same\n", v.SHA256, image)
+	default:
+		fmt.Fprintf(&b, "%s %s: differs\n  %s\n", v.SHA256, image, v.Difference)
+		for _, c := range v.Changes {
+			fmt.Fprintf(&b, "  %s\n", c)
+		}
+		if v.More > 0 {
+			fmt.Fprintf(&b, "  and %d more\n", v.More)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// err says what is wrong with an image.
+func (r *verified) err(image string) error {
+	switch {
+	case r.Signature != nil && !r.Signature.Valid:
+		return fmt.Errorf("verifying the signature of %s: %s", image, r.Signature.Error)
+	case r.VerifyResult != nil && !r.Identical:
+		return fmt.Errorf("%s is not what the inputs that it records make", image)
+	}
+	return nil
+}

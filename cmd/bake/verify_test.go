@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/bake"
+)
+
+// verify is `bake verify` with what the world needs, and more arguments.
+func (p *program) verify(args ...string) *exec.Cmd {
+	cmd := p.command()
+	cmd.Args = append([]string{p.path, "verify", "--definition", "definition", "--debian-mirror", p.URL, "--cache", p.cache}, args...)
+	return cmd
+}
+
+// opensslKeys makes a pair of keys as docs/inspect.md says.
+func opensslKeys(t *testing.T, dir, name string) (private, public string) {
+	t.Helper()
+	private, public = filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pub")
+	for _, args := range [][]string{
+		{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", private},
+		{"pkey", "-in", private, "-pubout", "-out", public},
+	} {
+		if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
+			t.Fatalf("openssl %q: %v: %s (scripts/install-tools test installs it)", args, err, out)
+		}
+	}
+	return private, public
+}
+
+// TestVerifyCommand verifies what the image command made and signed.
+func TestVerifyCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	keys := t.TempDir()
+	private, public := opensslKeys(t, keys, "ours")
+	_, stranger := opensslKeys(t, keys, "theirs")
+	if _, stderr, code := outcome(t, p.command("--quiet", "--sign", private)); code != exitDone {
+		t.Fatalf("bake image exits with %d: %s", code, stderr)
+	}
+	image := filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz")
+	bundle := filepath.Join(p.out, "tiny-v1-30-0-amd64.sigstore.json")
+	content, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(cmd *exec.Cmd, code int, stdoutPattern, stderrPart string) {
+		t.Helper()
+		stdout, stderr, got := outcome(t, cmd)
+		if got != code || !regexp.MustCompile(stdoutPattern).MatchString(stdout) || !strings.Contains(stderr, stderrPart) {
+			t.Errorf("%q exits with %d; want %d, %q on standard output and %q on standard error:\n%s%s",
+				cmd.Args[1:], got, code, stdoutPattern, stderrPart, stdout, stderr)
+		}
+	}
+	same := `sha256:[0-9a-f]{64} ` + regexp.QuoteMeta(image) + `: made again, and the same\n$`
+	signed := regexp.QuoteMeta(bundle) + `: signed: tiny-v1-30-0-amd64.tar.gz, tiny-v1-30-0-amd64.json, tiny-v1-30-0-amd64.spdx.json\n`
+	want(p.verify(image, "--quiet"), exitDone, "^"+same, "")
+	want(p.verify(image, "--key", public, "--quiet"), exitDone, "^"+signed+same, "")
+	want(p.verify(image, "--key", public, "--no-rebuild"), exitDone, "^"+signed+"$", "")
+	want(p.verify(image, "--key", stranger), exitFailed, "^$", "bake: verifying the signature of "+image+": checking the signature: ")
+	want(p.verify(image, "--key", private, "--no-rebuild"), exitFailed, "^$", "public")
+
+	stdout, stderr, code := outcome(t, p.verify(image, "--key", public, "--json", "--quiet"))
+	var result struct {
+		bake.VerifyResult
+		Signature bake.Signature
+	}
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != exitDone || stderr != "" {
+		t.Fatalf("bake verify --json exits with %d: %v: %s%s", code, err, stdout, stderr)
+	}
+	if !result.Identical || !result.Rebuilt || !result.Signature.Valid || len(result.Signature.Files) != 3 || result.Size != int64(len(content)) {
+		t.Errorf("result is %+v", result)
+	}
+
+	// Another definition is not this bake's.
+	cmd := p.verify(image)
+	cmd.Args = append([]string{p.path, "verify"}, cmd.Args[4:]...)
+	want(cmd, 3, "^$", ": it was made with image definition sha256:")
+
+	// What lies beside the image is signed as well.
+	record := filepath.Join(p.out, "tiny-v1-30-0-amd64.json")
+	before, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(record, bytes.Replace(before, []byte("0.5"), []byte("0.6"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.json is not the one that was signed: ")
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	want(p.verify(image, "--key", public, "--no-rebuild"), exitDone, `signed: tiny-v1-30-0-amd64.tar.gz, tiny-v1-30-0-amd64.spdx.json\n$`, "")
+
+	if err := os.WriteFile(image, append(content, 0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(p.verify(image), exitFailed, `: differs\n  archive: the disk is the same, byte by byte; the archive around it is damaged: .*: differs at \d+: want nothing, it has 00\n$`,
+		"bake: "+image+" is not what the inputs that it records make")
+	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.tar.gz is not the one that was signed: ")
+}
+
+// TestVerifyInterrupt ends a verification that waits for a mirror.
+func TestVerifyInterrupt(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	if _, stderr, code := outcome(t, p.command("--quiet")); code != exitDone {
+		t.Fatalf("bake image exits with %d: %s", code, stderr)
+	}
+	begun := p.stall(t, p.Package("tool").Pool())
+	p.cache = filepath.Join(t.TempDir(), "cache")
+	tmp := t.TempDir()
+	cmd := p.verify(filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz"))
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	defer stop.Stop()
+	<-begun
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "bake: interrupted; ") {
+		t.Errorf("bake verify exits with %d and prints %q; want %d and nothing:\n%s", code, stdout.String(), exitInterrupted, stderr.String())
+	}
+	left, err := os.ReadDir(tmp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range left {
+		t.Errorf("left in the temporary directory: %s", e.Name())
+	}
+}
+
+// stall makes the server send half of a file and wait. What it returns says
+// when somebody has begun to fetch it.
+func (p *program) stall(t *testing.T, path string) <-chan bool {
+	t.Helper()
+	content := p.File(path)
+	begun, end := make(chan bool, 10), make(chan bool)
+	p.Fault(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		if r.Method == http.MethodGet {
+			w.Write(content[:len(content)/2])
+			w.(http.Flusher).Flush()
+			begun <- true
+			<-end
+		}
+	})
+	t.Cleanup(func() {
+		close(end)
+		p.Fault(path, nil)
+	})
+	return begun
+}
