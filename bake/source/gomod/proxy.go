@@ -147,6 +147,16 @@ func fileURL(dir string) string {
 	return strings.ReplaceAll((&url.URL{Scheme: "file", Path: p}).String(), ",", "%2C")
 }
 
+// userProxies returns a GOPROXY that has the user's module cache before his
+// proxies, for a go command that does not use it: a module cache holds its
+// downloads as a module proxy does (go.dev/ref/mod#module-cache).
+func userProxies(settings map[string]string) string {
+	if settings["GOMODCACHE"] == "" {
+		return settings["GOPROXY"]
+	}
+	return fileURL(filepath.Join(settings["GOMODCACHE"], "cache", "download")) + "," + settings["GOPROXY"]
+}
+
 // newGoFor returns a go command for r with its modules and its toolchain at
 // hand, from Config.Proxy where there is one.
 func (b *Builder) newGoFor(ctx context.Context, r *recipe, dir string) (*gocmd, error) {
@@ -186,7 +196,7 @@ func (b *Builder) fromProxy(ctx context.Context, r *recipe, dir string, settings
 		return err
 	}
 	if !b.Offline {
-		settings["GOPROXY"] = fileURL(tree) + "," + settings["GOPROXY"]
+		settings["GOPROXY"] = fileURL(tree) + "," + userProxies(settings)
 		return nil
 	}
 	// A second element keeps the go command from trusting a single file URL
@@ -244,6 +254,12 @@ func (n *need) check(tree string, r *recipe, settings map[string]string) error {
 	}
 	if n.toolchain.Path == "" || has(n.toolchain) {
 		return nil
+	}
+	// It may have been unpacked in the user's module cache before.
+	if cache := settings["GOMODCACHE"]; cache != "" {
+		if _, err := os.Stat(filepath.Join(cache, filepath.FromSlash(n.toolchain.String()))); err == nil {
+			return nil
+		}
 	}
 	return &NotMirroredError{What: fmt.Sprintf("toolchain %s for %s-%s, and go here is %s", r.toolchain, settings["GOHOSTOS"], settings["GOHOSTARCH"], settings["GOVERSION"])}
 }

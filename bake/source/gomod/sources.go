@@ -229,12 +229,9 @@ func (b *Builder) inTurn(ctx context.Context, do func() error) error {
 }
 
 // record has g put all that it needs into a module cache of its own. What the
-// user's has is not downloaded again: a module cache holds its downloads as a
-// module proxy does (go.dev/ref/mod#module-cache).
+// user's has is not downloaded again.
 func (g *gocmd) record(ctx context.Context) error {
-	if user := g.settings["GOMODCACHE"]; user != "" {
-		g.env = append(g.env, "GOPROXY="+fileURL(filepath.Join(user, "cache", "download"))+","+g.settings["GOPROXY"])
-	}
+	g.env = append(g.env, "GOPROXY="+userProxies(g.settings))
 	return g.isolate(ctx)
 }
 

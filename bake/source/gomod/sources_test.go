@@ -279,6 +279,15 @@ func TestProxyFirst(t *testing.T) {
 	if err != nil || got != usual {
 		t.Errorf("from the mirror and another proxy: %v, %s; want %s", err, got, usual)
 	}
+	// What the user has is not downloaded again where the mirror lacks it.
+	env := toyEnv(t, toy.proxy)
+	if _, _, err := toy.build(t.Context(), t, Config{Env: env}); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err = toy.preflightAndBuild(t, Config{Env: append(env, "GOPROXY=https://proxy.invalid"), Go: unshared(t), Proxy: proxyFiles{}.proxy(t)})
+	if err != nil || got != usual {
+		t.Errorf("from the user's module cache: %v, %s; want %s", err, got, usual)
+	}
 	// What it has wrong is an error, and no reason to ask further.
 	files["example.com/fork/@v/v1.1.0.mod"] += "// more\n"
 	_, _, err = toy.preflightAndBuild(t, Config{Env: toyEnv(t, toy.proxy), Proxy: files.proxy(t)})
