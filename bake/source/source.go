@@ -19,7 +19,6 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sync/errgroup"
@@ -80,41 +79,6 @@ func (s *Source) Packs() gomod.Packs { return s.packs }
 // store, so that the next Fetch makes it again. It does so once for each pack
 // and returns false afterwards: more often would not help.
 func (s *Source) Forget(name string) (bool, error) { return s.packs.forget(name) }
-
-// packs is the store, remembering the key of every pack that it gave out.
-type packs struct {
-	*store.Store
-	mu        sync.Mutex
-	keys      map[string]string // by the pack's name
-	forgotten map[string]bool   // by key
-}
-
-// Pack implements gomod.Packs.
-func (p *packs) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
-	p.remember(name, key)
-	return p.Store.Pack(ctx, key, name, make)
-}
-
-func (p *packs) remember(name, key string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.keys[name] = key
-}
-
-func (p *packs) forget(name string) (bool, error) {
-	p.mu.Lock()
-	key, ok := p.keys[name]
-	before := p.forgotten[key]
-	p.forgotten[key] = true
-	p.mu.Unlock()
-	switch {
-	case !ok:
-		return false, fmt.Errorf("BUG: no pack is called %q", name)
-	case before:
-		return false, nil
-	}
-	return true, p.Store.Forget(key)
-}
 
 // Package is an OS package and its files.
 type Package struct {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -105,13 +104,14 @@ func parseIndex(data []byte, kind types.MediaType, arch manifest.Arch) (*parsedI
 		return nil, fmt.Errorf("reading the index: %w", err)
 	}
 	var has []string
+	seen := map[string]bool{}
 	for _, d := range index.Manifests {
 		if d.Platform == nil {
 			continue
 		}
 		if !fits(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant, arch) {
-			if p := d.Platform.String(); d.Platform.OS != "unknown" && !slices.Contains(has, p) { // not builders' attestations
-				has = append(has, p)
+			if p := d.Platform.String(); d.Platform.OS != "unknown" && !seen[p] { // not builders' attestations
+				has, seen[p] = append(has, p), true
 			}
 			continue
 		}
@@ -123,6 +123,10 @@ func parseIndex(data []byte, kind types.MediaType, arch manifest.Arch) (*parsedI
 			return nil, fmt.Errorf("the index's manifest for linux/%s: %w", arch, err)
 		}
 		return &parsedIndex{string(kind), m}, nil
+	}
+	const most = 20 // that are named
+	if more := len(has) - most; more > 0 {
+		has = append(has[:most], fmt.Sprintf("and %d more", more))
 	}
 	if len(has) == 0 {
 		return nil, fmt.Errorf("the index has nothing for linux/%s: it names no platform", arch)
