@@ -76,7 +76,7 @@ component's origin (release or source), and of nothing else.`,
 	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
 	f.BoolVar(&buildMissing, "build-missing", false, "build components whose release can't be reached from their Go modules\n(needs go, and cc for runc)")
 	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
-	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its password, where it is\nencrypted, is in BAKE_SIGN_PASSWORD or COSIGN_PASSWORD); the signature, a sigstore\nbundle, goes to OUT/NAME.sigstore.json")
+	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its password,\nwhere it is encrypted, is in BAKE_SIGN_PASSWORD or COSIGN_PASSWORD); the\nsignature, a sigstore bundle, goes to OUT/NAME.sigstore.json")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return c
