@@ -27,6 +27,14 @@ func TestModes(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	count := 0
+	shared := t.TempDir()
+	if err := os.Chmod(shared, 0o775|fs.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	must(Create(shared)).Close()
+	if got := must(os.Stat(shared)).Mode(); got != fs.ModeDir|fs.ModeSetgid|0o775 {
+		t.Errorf("a directory that a group shares has mode %v now", got)
+	}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -36,7 +44,7 @@ func TestModes(t *testing.T) {
 			want = 0o755
 		}
 		count++
-		if got := must(d.Info()).Mode().Perm(); got != want && d.Name() != lockFile {
+		if got := must(d.Info()).Mode().Perm(); got != want {
 			t.Errorf("%s has mode %v; want %v", path, got, want)
 		}
 		return nil

@@ -84,8 +84,11 @@ func Create(dir string) (_ *Writer, err error) {
 	if err := w.root.MkdirAll(blobsDir, 0o755); err != nil {
 		return nil, w.creating(explainRoot(err))
 	}
-	for _, d := range []string{".", "blobs", blobsDir} {
-		if err := w.root.Chmod(d, 0o755); err != nil { // whatever the umask is: servers run as others
+	for _, d := range []struct {
+		name string
+		bits fs.FileMode
+	}{{".", 0o755}, {"blobs", 0o755}, {blobsDir, 0o755}, {lockFile, 0o644}} {
+		if err := w.permit(d.name, d.bits); err != nil {
 			return nil, w.creating(explainRoot(err))
 		}
 	}
@@ -93,6 +96,16 @@ func Create(dir string) (_ *Writer, err error) {
 		return nil, w.creating(explainRoot(err))
 	}
 	return w, nil
+}
+
+// permit adds permissions whatever the umask was, since servers run as other
+// users. It takes none away that somebody gave.
+func (w *Writer) permit(name string, bits fs.FileMode) error {
+	info, err := w.root.Stat(name)
+	if err != nil || info.Mode().Perm()&bits == bits {
+		return err
+	}
+	return w.root.Chmod(name, info.Mode()|bits)
 }
 
 func (w *Writer) creating(err error) error {
