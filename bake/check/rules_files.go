@@ -56,7 +56,7 @@ func fileRules() []Rule {
 		check: checkRelease,
 	}, {
 		ID:    "record",
-		Must:  "the image holds its record, and is as it says: packages, components' programs, firstboot, init, kernel arguments",
+		Must:  "the image holds its record, and is as it says: packages, components' programs, firstboot, init, kernel arguments; its bill of materials lists the same packages, components and container images",
 		Why:   "what is wrong in it cannot be found again [docs/design.md]",
 		needs: needsBoot,
 		check: func(s *subject) []string {
@@ -68,6 +68,7 @@ func fileRules() []Rule {
 			if err != nil {
 				return wrong(err)
 			}
+			found = append(found, s.billProblems(inside)...)
 			if err := imageName(inside.Name); err != nil {
 				found = append(found, "the recorded name "+inside.Name+" can't be an image's: "+err.Error())
 			}

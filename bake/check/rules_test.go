@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"debug/elf"
 	"debug/pe"
 	"encoding/binary"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
@@ -307,6 +309,15 @@ func brokenImages() []broken {
 		{"record", "kernel argument mitigations=off is recorded", func(w *checktest.Image) {
 			w.Tamper = func(r *bom.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
 		}},
+		{"record", "Debian base-files 13.8 is recorded and not in", func(w *checktest.Image) {
+			var b bytes.Buffer
+			bill := &bom.Bill{Image: w.Record(), Components: make([]bom.Made, len(w.Record().Components))}
+			if err := spdx.Write(&b, bill); err != nil {
+				panic(err)
+			}
+			w.Text(billPath, b.String())
+		}},
+		{"record", billPath, set(billPath, "{}")},
 		{"record", "the recorded name K8s", func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
 	}
 }

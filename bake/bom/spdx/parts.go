@@ -51,7 +51,7 @@ func (d *builder) component(c bom.Component, made bom.Made) {
 // into its programs.
 func (d *builder) image(c bom.ContainerImage, made bom.Made) {
 	p := d.add(id("ContainerImage", c.Name), c.Name, "")
-	p.PackageVersion = c.Reference[strings.LastIndexByte(c.Reference, ':')+1:]
+	p.PackageVersion = tag(c.Reference)
 	p.PrimaryPackagePurpose = "CONTAINER"
 	p.PackageSourceInfo = "from the registry: " + c.From
 	if c.Origin != "release" {
@@ -120,6 +120,9 @@ func goSum(sum string) string {
 func checksums(sums []manifest.Sum) []common.Checksum {
 	var out []common.Checksum
 	for _, s := range sums {
+		if s == "" {
+			continue
+		}
 		algorithm := common.SHA256
 		if s.Algorithm() == "sha512" {
 			algorithm = common.SHA512

@@ -231,3 +231,25 @@ func TestChecksRefuse(t *testing.T) {
 		t.Error("Write takes a bill that is not of its record")
 	}
 }
+
+// TestContents reads back what a document says the image contains.
+func TestContents(t *testing.T) {
+	t.Parallel()
+	b := bill()
+	for _, p := range b.Packages {
+		b.Image.Packages = append(b.Image.Packages, bom.Package{Name: p.Name, Version: p.Version, SHA256: p.SHA256})
+	}
+	got, err := spdx.Contents("x", bytes.NewReader(write(t, b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := spdx.Expected(b.Image)
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" || len(got) != 7 {
+		t.Errorf("Contents (-of the record +got):\n%s", diff)
+	}
+	if _, err := spdx.Contents("x.json", strings.NewReader("{}")); err == nil || !strings.Contains(err.Error(), "x.json") {
+		t.Errorf("Contents of nothing = %v; want an error that names it", err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/extent"
@@ -63,6 +64,7 @@ const (
 	firstbootPath = "usr/lib/bake/firstboot"
 	recordPath    = "usr/lib/bake/image.json"
 	statusPath    = "var/lib/dpkg/status"
+	billPath      = "usr/lib/bake/sbom.spdx.json"
 )
 
 // New returns an image for amd64 that holds to every rule.
@@ -331,6 +333,20 @@ func (w *Image) List() (*extent.List, error) {
 	return &disk, nil
 }
 
+// bill writes the bill of materials of r.
+func (w *Image) bill(r *bom.Image) error {
+	bill := &bom.Bill{Image: r, Components: make([]bom.Made, len(r.Components)), Images: make([]bom.Made, len(r.Images))}
+	for _, p := range r.Packages {
+		bill.Packages = append(bill.Packages, manifest.LockedPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, Suite: p.Suite, SHA256: p.SHA256})
+	}
+	var b bytes.Buffer
+	if err := spdx.Write(&b, bill); err != nil {
+		return err
+	}
+	w.Text(billPath, b.String())
+	return nil
+}
+
 // complete adds what follows from the rest.
 func (w *Image) complete() error {
 	if _, ok := w.Root[recordPath]; !ok {
@@ -343,6 +359,11 @@ func (w *Image) complete() error {
 			return err
 		}
 		w.Text(recordPath, b.String())
+		if _, ok := w.Root[billPath]; !ok {
+			if err := w.bill(r); err != nil {
+				return err
+			}
+		}
 	}
 	if _, ok := w.Root[statusPath]; !ok {
 		var b strings.Builder
