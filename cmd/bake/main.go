@@ -103,6 +103,7 @@ give the same bytes.
   bake mirror --versions versions.yaml --to DIR   what a site without a network needs for that
   bake node  worker-0 --server URL ...  make a worker's metadata
   bake run   IMAGE --metadata DIR       try both in QEMU
+  bake verify IMAGE                     make an image again, and compare every byte
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 130 interrupted.`,
