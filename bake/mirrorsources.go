@@ -76,18 +76,21 @@ func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error {
 	if !m.config.Sources {
 		return nil
 	}
-	var copies []mirrorCopy
 	for _, w := range changed {
 		if w.arch != w.set.archs[0] {
 			continue // it is for all of them
 		}
+		var copies []mirrorCopy
 		err := w.source.Sources(ctx, w.arch.versions, w.set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
 			copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(context.Context) (io.ReadCloser, error) { return open() }})
 			return nil
 		})
+		if err == nil {
+			err = m.copyAll(ctx, copies) // now, so that it is there should the next set be interrupted
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return m.copyAll(ctx, copies)
+	return nil
 }
