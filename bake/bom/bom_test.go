@@ -16,6 +16,7 @@ func image() *Image {
 		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d", "ro"},
 		Node:            Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Components:      []Component{{Name: "kubelet", Version: "v1.36.3", Origin: "release"}},
+		Images:          []ContainerImage{{Name: "pause", Reference: "registry.example.com/pause:1", Origin: "release", Digest: "sha256:aa"}},
 		Packages:        []Package{{Name: "bash", Version: "5.2-1"}, {Name: "jq", Version: "1.7-1"}},
 		Files: []Entry{
 			{Path: "/", Type: tree.Dir, Mode: "0755"},
@@ -30,7 +31,8 @@ func TestDiff(t *testing.T) {
 		t.Errorf("Diff of equal images = %v; want none", got)
 	}
 	b.KernelArguments = b.KernelArguments[1:]
-	b.Node = Node{CgroupDriver: "cgroupfs"}
+	b.Node = Node{CgroupDriver: "cgroupfs", SandboxImage: "bake.invalid/pause:1"}
+	b.Images[0] = ContainerImage{Name: "pause", Reference: "bake.invalid/pause:1", Origin: "source", Toolchain: "go1.26.8", Digest: "sha256:bb"}
 	b.Components[0].Origin, b.Components[0].Toolchain = "source", "go1.26.8"
 	b.Packages = []Package{{Name: "bash", Version: "5.2-2"}, {Name: "less", Version: "668"}}
 	b.Files[1].Mode = "0600"
@@ -43,7 +45,9 @@ func TestDiff(t *testing.T) {
 		"~ kernel argument console: tty0 ttyS0,38400n8d -> ttyS0,38400n8d",
 		"~ node cgroup driver: systemd -> cgroupfs",
 		"- node runtime type io.containerd.runc.v2",
+		"+ node sandbox image bake.invalid/pause:1",
 		"~ component kubelet: v1.36.3 (release) -> v1.36.3 (source, go1.26.8)",
+		"~ container image pause: registry.example.com/pause:1@sha256:aa (release) -> bake.invalid/pause:1@sha256:bb (source, go1.26.8)",
 		"~ package bash: 5.2-1 -> 5.2-2",
 		"- package jq 1.7-1",
 		"+ package less 668",

@@ -11,7 +11,7 @@ import (
 // Change is one thing in which two images differ. Old is empty for what was
 // added, New for what was removed.
 type Change struct {
-	Kind string `json:"kind"` // "input", "kernel argument", "node", "component", "package", "partition", "file"
+	Kind string `json:"kind"` // "input", "kernel argument", "node", "component", "container image", "package", "partition", "file"
 	Name string `json:"name"`
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
@@ -30,8 +30,9 @@ func (c Change) String() string {
 }
 
 // Diff returns in what b differs from a: inputs, kernel arguments, the node's
-// settings, components, packages, partitions, then files, each sorted by name. Records without
-// files, such as the one inside an image, are compared as far as they go.
+// settings, components, container images, packages, partitions, then files, each
+// sorted by name. Records without files, such as the one inside an image, are
+// compared as far as they go.
 func Diff(a, b *Image) []Change {
 	var changes []Change
 	for _, kind := range []struct {
@@ -42,6 +43,7 @@ func Diff(a, b *Image) []Change {
 		{"kernel argument", kernelArguments},
 		{"node", node},
 		{"component", components},
+		{"container image", images},
 		{"package", packages},
 		{"partition", partitions},
 		{"file", files},
@@ -101,6 +103,9 @@ func node(m *Image) map[string]string {
 	if m.Node.CgroupDriver != "" {
 		out["cgroup driver"] = m.Node.CgroupDriver
 	}
+	if m.Node.SandboxImage != "" {
+		out["sandbox image"] = m.Node.SandboxImage
+	}
 	return out
 }
 
@@ -108,6 +113,18 @@ func components(m *Image) map[string]string {
 	out := map[string]string{}
 	for _, c := range m.Components {
 		text := c.Version + " (" + c.Origin
+		if c.Toolchain != "" {
+			text += ", " + c.Toolchain
+		}
+		out[c.Name] = text + ")"
+	}
+	return out
+}
+
+func images(m *Image) map[string]string {
+	out := map[string]string{}
+	for _, c := range m.Images {
+		text := c.Reference + "@" + string(c.Digest) + " (" + c.Origin
 		if c.Toolchain != "" {
 			text += ", " + c.Toolchain
 		}

@@ -283,7 +283,11 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 	fmt.Fprintf(t, "digest\t%s\n", digest)
 	fmt.Fprintf(t, "kernel\t%s\n", strings.Join(r.KernelArguments, " "))
 	if r.Node != (bom.Node{}) {
-		fmt.Fprintf(t, "node\truntime type %s, cgroup driver %s\n", r.Node.RuntimeType, r.Node.CgroupDriver)
+		fmt.Fprintf(t, "node\truntime type %s, cgroup driver %s", r.Node.RuntimeType, r.Node.CgroupDriver)
+		if r.Node.SandboxImage != "" {
+			fmt.Fprintf(t, ", sandbox image %s", r.Node.SandboxImage)
+		}
+		fmt.Fprintln(t)
 	}
 	fmt.Fprintf(t, "packages\t%d (--packages lists them)\n", len(r.Packages))
 	fmt.Fprintf(t, "files\t%d (--files lists them)\n", len(r.Files))
@@ -302,6 +306,16 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 			how += ", " + compiler
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.Version, how, c.From)
+	}
+	if len(r.Images) > 0 {
+		fmt.Fprintln(t, "\ncontainer images")
+	}
+	for _, c := range r.Images {
+		how := c.Origin
+		if c.Toolchain != "" {
+			how += ", " + c.Toolchain
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.Reference, how, c.From)
 	}
 	return t.Flush()
 }
