@@ -85,7 +85,7 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 	case !s.BuildMissing:
 		return planned, fmt.Errorf("%w; --build-missing would assemble it from %s", err, assembledFrom(image))
 	}
-	s.Progress.Note("%v; assembling it from %s instead", err, assembledFrom(image))
+	s.Progress.Note("%s; assembling it from %s instead", whyMissing(err), assembledFrom(image))
 	if buildErr := s.planAssembly(ctx, &planned, locked); buildErr != nil {
 		return planned, fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr)
 	}

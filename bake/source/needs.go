@@ -185,3 +185,13 @@ func (s *Source) NeedImage(ctx context.Context, image manifest.ContainerImage) (
 func (s *Source) PullImage(ctx context.Context, n NeededImage) (*oci.Image, error) {
 	return s.puller().Pull(ctx, n.resolved)
 }
+
+// whyMissing is err where something else is made in its place: what a mirror
+// made with sources lacks is no mistake of whoever made it.
+func whyMissing(err error) string {
+	unreachable := (*release.UnreachableError)(nil)
+	if errors.As(err, &unreachable) && unreachable.Lacking != "" {
+		return fmt.Sprintf("%s is not in the mirror %s", unreachable.Name, unreachable.Lacking)
+	}
+	return err.Error()
+}

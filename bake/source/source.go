@@ -314,7 +314,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	case !s.BuildMissing:
 		return planned, fmt.Errorf("component %s %s: %w; --build-missing would build it from %s %s", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
 	}
-	s.Progress.Note("component %s %s: %v; building it from %s %s instead", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
+	s.Progress.Note("component %s %s: %s; building it from %s %s instead", c.Name, c.Version, whyMissing(err), c.Module.Path, c.Module.Version)
 	if buildErr := s.planSource(ctx, &planned, locked); buildErr != nil {
 		return planned, fmt.Errorf("component %s %s: %w; nor can it be built: %w", c.Name, c.Version, err, buildErr)
 	}
