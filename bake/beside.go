@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/manifest"
@@ -23,20 +25,33 @@ import (
 // where there is a key, its signature. What it returns is to be dropped also
 // when it fails.
 func (b *Baker) writeBeside(ctx context.Context, c *composed, out output) (files []*pending, err error) {
-	subjects := []slsa.Subject{{Name: filepath.Base(out.image), SHA256: c.record.File.SHA256}}
-	for _, f := range []struct {
+	both := []struct {
 		path  string
 		write func(w io.Writer) error
+		file  *pending
+		sum   manifest.Sum
 	}{
-		{out.record, c.record.Write},
-		{out.spdx, func(w io.Writer) error { return spdx.Write(w, c.bill) }},
-	} {
-		p, sum, err := writeHashed(f.path, f.write)
-		if err != nil {
-			return files, err
-		}
-		files = append(files, p)
-		subjects = append(subjects, slsa.Subject{Name: filepath.Base(f.path), SHA256: sum})
+		{path: out.record, write: c.record.Write},
+		{path: out.spdx, write: func(w io.Writer) error { return spdx.Write(w, c.bill) }},
+	}
+	// Each is megabytes of JSON, which takes most of the time of a bake that
+	// changes nothing.
+	var group errgroup.Group
+	for i := range both {
+		f := &both[i]
+		group.Go(func() (err error) {
+			f.file, f.sum, err = writeHashed(f.path, f.write)
+			return err
+		})
+	}
+	err = group.Wait()
+	subjects := []slsa.Subject{{Name: filepath.Base(out.image), SHA256: c.record.File.SHA256}}
+	for _, f := range both {
+		files = append(files, f.file)
+		subjects = append(subjects, slsa.Subject{Name: filepath.Base(f.path), SHA256: f.sum})
+	}
+	if err != nil {
+		return files, err
 	}
 	statement, err := slsa.Statement(c.bill, subjects)
 	if err != nil {

@@ -46,20 +46,24 @@ func Write(w io.Writer, b *bom.Bill) error {
 	if err != nil {
 		return err
 	}
+	// The name is of these very contents: two documents that differ in anything
+	// have different ones, as clause 6.5 asks. Encoding takes most of the time, so
+	// the name is put in afterwards.
+	d.DocumentNamespace = unnamed
 	text, err := encode(d)
 	if err != nil {
 		return err
 	}
-	// The name is of these very contents: two documents that differ in anything
-	// have different ones, as clause 6.5 asks.
-	sum := sha256.Sum256(text)
-	d.DocumentNamespace = "urn:uuid:" + uuid(sum)
-	if text, err = encode(d); err != nil {
-		return err
+	if n := bytes.Count(text, []byte(unnamed)); n != 1 {
+		return fmt.Errorf("BUG: the document's place for its name stands there %d times", n)
 	}
-	_, err = w.Write(text)
+	named := "urn:uuid:" + uuid(sha256.Sum256(text))
+	_, err = w.Write(bytes.Replace(text, []byte(unnamed), []byte(named), 1))
 	return err
 }
+
+// unnamed stands for a document's name until it is known.
+const unnamed = "urn:uuid:00000000-0000-0000-0000-000000000000"
 
 func encode(d *v2_3.Document) ([]byte, error) {
 	var out bytes.Buffer
