@@ -52,14 +52,14 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []mani
 		return nil
 	}
 	var toolchains []string
-	for _, c := range withModules(v) {
-		toolchains = append(toolchains, c.Module.Toolchain)
-		key, err := gomod.SourcesKey(c, archs, s.Modules)
+	for _, cs := range byModule(withModules(v)) {
+		toolchains = append(toolchains, cs[0].Module.Toolchain)
+		key, err := gomod.SourcesKey(cs, archs, s.Modules)
 		if err != nil {
 			return err
 		}
 		files, err := s.kept(ctx, key, func(add fileAdder) error {
-			return s.Builder.Sources(ctx, c, archs, s.Modules, add)
+			return s.Builder.Sources(ctx, cs, archs, s.Modules, add)
 		})
 		if err != nil {
 			return err
@@ -100,6 +100,25 @@ func withModules(v *manifest.Versions) []manifest.Component {
 		if i.Module != nil {
 			out = append(out, manifest.Component{Name: i.Name, Version: i.Tag(), Module: i.Module, Pos: i.Pos})
 		}
+	}
+	return out
+}
+
+// byModule puts components together that are built from the same module with the
+// same toolchain, in the order of the first of each.
+func byModule(cs []manifest.Component) [][]manifest.Component {
+	type same struct{ dir, path, version, toolchain string }
+	at := map[same]int{}
+	var out [][]manifest.Component
+	for _, c := range cs {
+		key := same{c.Module.Dir, c.Module.Path, c.Module.Version, c.Module.Toolchain}
+		i, ok := at[key]
+		if !ok {
+			i = len(out)
+			at[key] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], c)
 	}
 	return out
 }

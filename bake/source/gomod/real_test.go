@@ -33,7 +33,7 @@ func TestComponentSources(t *testing.T) {
 		began := time.Now()
 		count := map[string]int{}
 		var size int64
-		err := builder.Sources(t.Context(), c, []manifest.Arch{manifest.AMD64, manifest.ARM64}, modfiles,
+		err := builder.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, modfiles,
 			func(f File, open func() (io.ReadCloser, error)) error {
 				count[filepath.Ext(f.Path)]++
 				size += f.Size
@@ -84,7 +84,7 @@ func TestComponentsOffline(t *testing.T) {
 		}
 		files := proxyFiles{}
 		b := newBuilder(t, Config{Env: env})
-		if err := b.Sources(t.Context(), c, []manifest.Arch{arch}, modfiles, files.add(t)); err != nil {
+		if err := b.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{arch}, modfiles, files.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()

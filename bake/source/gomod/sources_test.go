@@ -75,7 +75,7 @@ func listToy(t *testing.T, toy *toy) proxyFiles {
 	t.Helper()
 	files := proxyFiles{}
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-	if err := b.Sources(t.Context(), toy.component, []manifest.Arch{manifest.ARM64, manifest.AMD64}, toy.modfiles, files.add(t)); err != nil {
+	if err := b.Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.ARM64, manifest.AMD64}, toy.modfiles, files.add(t)); err != nil {
 		t.Fatal(err)
 	}
 	return files
@@ -301,13 +301,13 @@ func TestSourcesOf(t *testing.T) {
 	toy := newToy(t)
 	toy.replace("go.sum", "example.com/fork v1.1.0 h1", "x.org/x v1.1.0 h1")
 	files := proxyFiles{}
-	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), toy.component, []manifest.Arch{manifest.AMD64}, toy.modfiles, files.add(t))
+	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.AMD64}, toy.modfiles, files.add(t))
 	if err == nil || !strings.Contains(err.Error(), "finding the Go modules of hello 1.2.3: ") || !strings.Contains(err.Error(), "missing go.sum entry") || len(files) > 0 {
 		t.Errorf("Sources = %v, %d files; want a missing go.sum entry", err, len(files))
 	}
 	stop := errors.New("stopped by the test")
 	toy = newToy(t)
-	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), toy.component, []manifest.Arch{manifest.AMD64}, toy.modfiles,
+	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.AMD64}, toy.modfiles,
 		func(File, func() (io.ReadCloser, error)) error { return stop })
 	if !errors.Is(err, stop) {
 		t.Errorf("Sources = %v; want %v", err, stop)
@@ -321,7 +321,7 @@ func TestSourcesKey(t *testing.T) {
 	both := []manifest.Arch{manifest.AMD64, manifest.ARM64}
 	key := func(archs ...manifest.Arch) string {
 		t.Helper()
-		key, err := SourcesKey(toy.component, archs, toy.modfiles)
+		key, err := SourcesKey([]manifest.Component{toy.component}, archs, toy.modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -166,7 +166,13 @@ type toy struct {
 // newToy pins example.com/toy.
 func newToy(t *testing.T) *toy {
 	t.Helper()
-	toy := &toy{proxy: writeProxy(t, toyModules)}
+	return newToyOf(t, toyModules, "example.com/toy/cmd/hello", "example.com/toy/cmd/bye/v2", "example.com/toy/cmd/broken")
+}
+
+// newToyOf pins example.com/toy as modules have it, for programs.
+func newToyOf(t *testing.T, modules string, programs ...string) *toy {
+	t.Helper()
+	toy := &toy{proxy: writeProxy(t, modules)}
 	toy.component = manifest.Component{
 		Name:    "hello",
 		Version: "1.2.3",
@@ -180,8 +186,7 @@ func newToy(t *testing.T) *toy {
 		},
 	}
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-	pinned, err := b.Pin(t.Context(), "toy", "example.com/toy", "v1.2.3", toolchain(t),
-		[]string{"example.com/toy/cmd/hello", "example.com/toy/cmd/bye/v2", "example.com/toy/cmd/broken"})
+	pinned, err := b.Pin(t.Context(), "toy", "example.com/toy", "v1.2.3", toolchain(t), programs)
 	if err != nil {
 		t.Fatal(err)
 	}
