@@ -22,11 +22,11 @@ type Display interface {
 // Counter is a Sink that can be told how many tasks will come, so that it can
 // write "3/12".
 type Counter interface {
-	// Expect says that n more tasks will be started.
+	// Expect says that n more tasks will be started, or -n fewer.
 	Expect(n int)
 }
 
-// Expect tells sink that n more tasks will come, if it cares.
+// Expect tells sink that n more tasks will come, or -n fewer, if it cares.
 func Expect(sink Sink, n int) {
 	if c, ok := sink.(Counter); ok {
 		c.Expect(n)

@@ -36,7 +36,7 @@ func (f *Fetcher) Fetch(ctx context.Context, reqs []Request) error {
 		return err
 	}
 	f.noteLacking(missing)
-	progress.Expect(f.config.Progress, len(missing))
+	f.announcer.expect(missing)
 	// The largest first, so that none of them is what is left at the end.
 	slices.SortStableFunc(missing, func(a, b Request) int {
 		return int(max(min(b.Size-a.Size, 1), -1))
@@ -47,6 +47,7 @@ func (f *Fetcher) Fetch(ctx context.Context, reqs []Request) error {
 	group.SetLimit(f.config.Parallel)
 	for _, req := range missing {
 		group.Go(func() error {
+			defer f.announcer.leave(req)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -114,7 +115,7 @@ func (f *Fetcher) Open(ctx context.Context, req Request) (*os.File, error) {
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	sum := slices.Min(req.Sums) // SHA-256 where there is one
+	sum := fileOf(req)
 	for again := false; ; again = true {
 		if err := f.fetch(ctx, req); err != nil {
 			return nil, err
@@ -314,6 +315,7 @@ func (t *transfer) sizeError(url string, got int64) error {
 // show tells the display how many bytes there are.
 func (t *transfer) show(total int64) {
 	if t.task == nil {
+		t.announcer.begin(t.req)
 		t.task = t.config.Progress.Start("fetch", t.req.Name, max(t.req.Size, total))
 	}
 	if n := t.d.Size() - t.shown; n != 0 {

@@ -93,6 +93,7 @@ type Fetcher struct {
 	config     Config
 	client     *http.Client
 	mirrorDown *atomic.Bool // its server did not answer: it is asked last
+	announcer  *announcer
 }
 
 // The defaults of Config.
@@ -147,7 +148,7 @@ func New(c Config) (*Fetcher, error) {
 		files.base = c.Mirror.Base()
 	}
 	transport.RegisterProtocol("file", files)
-	f := &Fetcher{config: c, mirrorDown: &atomic.Bool{}}
+	f := &Fetcher{config: c, mirrorDown: &atomic.Bool{}, announcer: newAnnouncer(c.Progress)}
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.checkRedirect}
 	return f, nil
 }
