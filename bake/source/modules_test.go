@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -144,5 +146,37 @@ func TestModulesOfNoMirror(t *testing.T) {
 	var notMirrored *gomod.NotMirroredError
 	if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: run `bake mirror --sources`") {
 		t.Errorf("building offline = %v; want that the module is not in the mirror", err)
+	}
+}
+
+// TestModulesProgress builds all at once from a mirror that answers late: as many
+// tasks are announced as there are, though all want the same files.
+func TestModulesProgress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.versions.Components = slices.DeleteFunc(w.versions.Components, func(c manifest.Component) bool { return c.Module == nil })
+	mirrorDir, _ := w.mirrored(t, w.source(t, t.TempDir(), w.env, nil, false))
+	files := http.FileServer(http.Dir(mirrorDir))
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		time.Sleep(100 * time.Millisecond) // so that others come to want the same
+		files.ServeHTTP(rw, r)
+	}))
+	defer server.Close()
+	s := w.source(t, t.TempDir(), userEnv(t, "https://proxy.invalid"), openMirror(t, server.URL), true)
+	s.Config.Origin = FromSource
+	for _, run := range []string{"first", "second"} {
+		plan, err := s.Plan(t.Context(), &w.versions, &manifest.LockedArch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Fetch(t.Context(), plan); err != nil {
+			t.Fatal(err)
+		}
+		said := s.Progress.(*notes)
+		// Eight files, and modules and build of three. The second time all is there.
+		if want := 8 + 3*2; said.expected != want || said.started != want || len(said.tasks) != want {
+			t.Errorf("%s: %d tasks were announced, %d started and %d ended; want %d:\n%s",
+				run, said.expected, said.started, len(said.tasks), want, strings.Join(said.tasks, "\n"))
+		}
 	}
 }

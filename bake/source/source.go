@@ -197,6 +197,9 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	for _, i := range p.images {
 		cgo = append(cgo, i.module.cgo...)
 	}
+	cgo = slices.DeleteFunc(cgo, func(p manifest.LockedPackage) bool {
+		return slices.ContainsFunc(needed, func(n manifest.LockedPackage) bool { return n.SHA256 == p.SHA256 })
+	})
 	if debs, err = s.missingDebs(cgo); err != nil {
 		return nil, err
 	}
@@ -396,7 +399,7 @@ func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
 
 // fetchFiles brings packages and components.
 func (s *Source) fetchFiles(ctx context.Context, p *Plan, parts *Parts) error {
-	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching announces itself
+	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching and building announce themselves
 	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
 		return err
 	}

@@ -129,6 +129,7 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 	built := r.built()
 	var failed error // the build's own error, without the store's words around it
 	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+		progress.Expect(b.Progress, 2) // fetching modules and building
 		select {
 		case b.turn <- struct{}{}:
 			defer func() { <-b.turn }()

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 )
 
 // sourcesVersion is part of the keys of SourcesKey and ToolchainKey. Raise it
@@ -176,6 +177,7 @@ func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f Fil
 		if err := g.lookFor(ctx, first); err != nil {
 			return err
 		}
+		progress.Expect(b.Progress, len(recipes)) // fetching modules
 		common := g.env
 		for _, r := range recipes {
 			g.env = slices.Concat(common, r.env())
@@ -252,6 +254,7 @@ func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, ad
 			return err
 		}
 		m := toolchainModule(toolchain, host)
+		progress.Expect(b.Progress, 1)
 		task := b.Progress.Start("fetch", "toolchain "+toolchain+" for "+host, 0)
 		defer func() { task.End(result(err)) }()
 		// Why it failed is in its output.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,18 +26,21 @@ func (p *Puller) Pull(ctx context.Context, r *Resolved) (*Image, error) {
 	image.Blobs = slices.Clone(image.Blobs)
 	requests := r.Requests(p)
 	progress.Expect(p.Progress, len(requests)) // each is verified; fetching announces itself
+	var verified atomic.Int64
 	err := r.repo.fetcher.Fetch(ctx, requests)
 	if err == nil {
-		err = p.layers(ctx, r, &image)
+		err = p.layers(ctx, r, &image, &verified)
 	}
+	// Another image may have brought layers that both have.
+	progress.Expect(p.Progress, int(verified.Load())-len(requests))
 	if err != nil {
 		return nil, fmt.Errorf("image %s %s: %w", r.image.Name, r.image.Reference, r.repo.explain(r.image, err))
 	}
 	return &image, nil
 }
 
-// layers adds the blobs of r's layers to image.
-func (p *Puller) layers(ctx context.Context, r *Resolved, image *Image) error {
+// layers adds the blobs of r's layers to image, and counts those that it verifies.
+func (p *Puller) layers(ctx context.Context, r *Resolved, image *Image, verified *atomic.Int64) error {
 	blobs := make([]Blob, len(image.Layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(unpackParallel)
@@ -44,6 +48,7 @@ func (p *Puller) layers(ctx context.Context, r *Resolved, image *Image) error {
 		group.Go(func() error {
 			req := r.layerRequest(i)
 			pack, err := p.pack(ctx, r, req, layerKey(layer, r.diffs[i]), "layer", func(file io.Reader) (err error) {
+				verified.Add(1)
 				task := p.Progress.Start("verify", req.Name, layer.Size)
 				defer func() {
 					if err != nil {
