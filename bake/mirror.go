@@ -86,7 +86,7 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}}
+	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}, announced: map[manifest.Sum]bool{}}
 	defer m.close()
 	for _, given := range c.Sets {
 		set, err := m.read(given)
@@ -153,6 +153,8 @@ type mirroring struct {
 	index   mirror.Index
 	entries map[entryKey]*mirror.Entry
 	images  []mirror.OCIImage
+
+	announced map[manifest.Sum]bool // downloads that the display was told of
 
 	added   MirrorAmount
 	removed MirrorAmount

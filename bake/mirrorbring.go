@@ -192,7 +192,12 @@ func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 	if err != nil {
 		return nil, err
 	}
-	progress.Expect(m.config.Progress, len(missing))
+	for _, req := range missing {
+		if sum := slices.Min(req.Sums); !m.announced[sum] { // else another set or architecture has it too
+			m.announced[sum] = true
+			progress.Expect(m.config.Progress, 1)
+		}
+	}
 	indices, err := m.indices(ctx, w)
 	if err != nil {
 		return nil, err
