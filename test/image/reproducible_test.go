@@ -19,9 +19,9 @@ import (
 // nobody is the user and group that bakes without privileges.
 const nobody = 65534
 
-// large are the components whose builds are taken from the first store: each
-// takes minutes. All others are built from scratch.
-var large = map[string]bool{"kubelet": true, "kube-proxy": true, "kubectl": true, "containerd": true, "crictl": true}
+// large are the components and container images whose builds are taken from the
+// first store: each takes minutes. All others are built from scratch.
+var large = map[string]bool{"kubelet": true, "kube-proxy": true, "kubectl": true, "containerd": true, "crictl": true, "coredns": true}
 
 // TestAnotherUserBakesTheSameBytes bakes the image again as an unprivileged
 // user, in another directory, into an empty store, with another time zone,
@@ -91,7 +91,7 @@ func usedInputs(t *testing.T, s *subject) (versions, lock string) {
 	return "", ""
 }
 
-// seedLarge copies the large components' builds to a new store at to.
+// seedLarge copies the builds of what is large to a new store at to.
 func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	t.Helper()
 	ctx := context.Background()
@@ -107,7 +107,11 @@ func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	defer into.Close()
 	builder, err := gomod.New(gomod.Config{Packs: copier{from, into}, Dir: t.TempDir(), Env: os.Environ()})
 	must(t, err)
-	for _, c := range versions.Components {
+	components := versions.Components
+	for _, image := range versions.Images {
+		components = append(components, manifest.Component{Name: image.Name, Version: image.Tag(), Module: image.Module})
+	}
+	for _, c := range components {
 		if large[c.Name] {
 			if _, _, err := builder.Build(ctx, c, manifest.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
 				t.Fatal(err)
