@@ -121,6 +121,7 @@ type Baker struct {
 	fetcher    *release.Fetcher
 	mirror     *mirror.Mirror // nil until openMirror
 	key        *sign.Key      // nil: nothing is signed
+	guests     guests
 }
 
 // given are the inputs as they were read, for the image to carry.
@@ -143,7 +144,7 @@ func New(c Config) (*Baker, error) {
 	if c.Offline && c.Mirror == "" {
 		return nil, &InputError{errors.New("offline, everything comes from a mirror, and none was given (give the one that `bake mirror` made by --mirror)")}
 	}
-	b := &Baker{config: c}
+	b := &Baker{config: c, guests: guests{arch: c.Arch}}
 	if err := b.readInputs(); err != nil {
 		return nil, err
 	}
@@ -272,6 +273,7 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	go b.guests.prepare()
 	sources, err := b.newSource(ctx, locked)
 	if err != nil {
 		return nil, err

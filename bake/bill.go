@@ -11,7 +11,6 @@ import (
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/bom/spdx"
-	"github.com/nodebake/bake/bake/guest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/gomod"
@@ -48,11 +47,11 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 		bill.Images = append(bill.Images, made)
 	}
 	for _, name := range slices.Sorted(maps.Keys(record.Inputs.Guest)) {
-		program, err := guest.Program(name, b.config.Arch)
+		program, err := b.guests.program(name)
 		if err != nil {
 			return nil, err
 		}
-		read, err := b.goProgram(file(name, 0o755, program))
+		read, err := b.goProgram(program.Entry)
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/guest"
 	"github.com/nodebake/bake/bake/image"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
@@ -36,22 +35,22 @@ type composed struct {
 
 // compose lays out the disk of parts.
 func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
-	firstboot, err := guest.Program("firstboot", b.config.Arch)
+	firstboot, err := b.guests.program("firstboot")
 	if err != nil {
 		return nil, err
 	}
-	init, err := guest.Program("init", b.config.Arch)
+	init, err := b.guests.program("init")
 	if err != nil {
 		return nil, err
 	}
-	record, err := b.newRecord(parts, lock, name, firstboot, init)
+	record, err := b.newRecord(parts, lock, name)
 	if err != nil {
 		return nil, err
 	}
 	config := image.Config{
 		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
 		KernelArguments: b.versions.OS.KernelArguments,
-		Name:            name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init,
+		Name:            name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init.content,
 		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(ctx context.Context, w *tree.PackWriter) error {
 				if ctx.Err() != nil {
@@ -88,7 +87,9 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
-	config.Extra = slices.Concat([]tree.Entry{file(firstbootPath, 0o755, firstboot), recordFile}, inputs, bills)
+	installed := firstboot.Entry
+	installed.Path = firstbootPath
+	config.Extra = slices.Concat([]tree.Entry{installed, recordFile}, inputs, bills)
 	if sources := b.versions.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
 	}
@@ -139,8 +140,8 @@ func (b *Baker) requested() ([]string, error) {
 
 // newRecord records what is known before the disk is laid out. In this form it
 // goes into the image; what is beside it adds disk, files and the digest.
-func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string, firstboot, init []byte) (*bom.Image, error) {
-	inputs, err := b.inputSums(lock, parts, map[string][]byte{"firstboot": firstboot, "init": init})
+func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string) (*bom.Image, error) {
+	inputs, err := b.inputSums(lock, parts)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/guest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
@@ -81,8 +80,8 @@ func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
 }
 
 // inputSums returns the digests of everything that an image of parts is made
-// from. guests are the programs that every image has.
-func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts, guests map[string][]byte) (bom.Inputs, error) {
+// from.
+func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (bom.Inputs, error) {
 	in := bom.Inputs{
 		Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum,
 		Guest: map[string]manifest.Sum{},
@@ -91,18 +90,18 @@ func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts, guests map[s
 	if in.Units, err = sumFiles(b.config.Units); err != nil {
 		return in, fmt.Errorf("reading units: %w", err)
 	}
-	for name, program := range guests {
-		in.Guest[name] = manifest.SHA256(sha256.Sum256(program))
-	}
+	programs := []string{"firstboot", "init"}
 	for _, image := range parts.Images {
-		if image.Origin != source.FromSource || image.Program == "" {
-			continue
+		if image.Origin == source.FromSource && image.Program != "" {
+			programs = append(programs, image.Program)
 		}
-		program, err := guest.Program(image.Program, b.config.Arch)
+	}
+	for _, name := range programs {
+		program, err := b.guests.program(name)
 		if err != nil {
 			return in, err
 		}
-		in.Guest[image.Program] = manifest.SHA256(sha256.Sum256(program))
+		in.Guest[name] = manifest.SHA256(program.SHA256)
 	}
 	modules, err := b.modules(parts)
 	if err != nil {

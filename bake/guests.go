@@ -1,0 +1,45 @@
+package bake
+
+import (
+	"sync"
+
+	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// guestProgram is a program of ours that goes into images. Its path is its name.
+type guestProgram struct {
+	tree.Entry
+	content []byte
+}
+
+// guests are the programs of ours for one architecture. Each is read and hashed
+// once, when somebody asks for it.
+type guests struct {
+	arch manifest.Arch
+	mu   sync.Mutex
+	read map[string]*guestProgram
+}
+
+// program returns a program by its name: "firstboot".
+func (g *guests) program(name string) (*guestProgram, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p := g.read[name]; p != nil {
+		return p, nil
+	}
+	content, err := guest.Program(name, g.arch)
+	if err != nil {
+		return nil, err
+	}
+	if g.read == nil {
+		g.read = map[string]*guestProgram{}
+	}
+	g.read[name] = &guestProgram{file(name, 0o755, content), content}
+	return g.read[name], nil
+}
+
+// prepare reads firstboot, the largest, while others wait for the network. An
+// error comes again to who asks for it.
+func (g *guests) prepare() { _, _ = g.program("firstboot") }
