@@ -274,6 +274,9 @@ func TestFirstPod(t *testing.T) {
 	}
 	t.Logf("seconds since power on:\n%s", &b)
 	save(t, "txt", b.String())
+	if prepared, imported := columns["prepared"]["pod Ready"], columns["imported"]["pod Ready"]; prepared >= imported {
+		t.Errorf("the first pod was Ready after %.1f s with the prepared store and after %.1f s with an import; want the former to be faster, which is why images have it", prepared, imported)
+	}
 }
 
 // importPath is where an importing worker has its images.
