@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,11 @@ import (
 )
 
 func main() {
+	// A bake holds a few ten megabytes and makes as much garbage again: collecting
+	// half as often takes a twentieth off a bake that changes nothing, for 40 MB.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second Ctrl-C ends the program at once, whatever it is doing; but not
 	// within the first second, which cleaning up needs: timeout(1), for one,

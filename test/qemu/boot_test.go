@@ -25,10 +25,12 @@ func TestNVMe(t *testing.T) {
 // TestNoMetadataServer boots where nothing answers: firstboot waits, and the
 // system still reaches the state "running".
 func TestNoMetadataServer(t *testing.T) {
-	// Nobody can log in, so a unit given by credential reports the state.
+	// Nobody can log in, so a unit given by credential reports the state. firstboot
+	// starts containerd meanwhile, which is a job until it answers.
 	const unit = "[Unit]\nAfter=multi-user.target\n" +
 		"[Service]\nStandardOutput=tty\nTTYPath=/dev/console\n" +
-		"ExecStart=/bin/sh -c 'echo STATE $(systemctl is-system-running --wait) JOBS $(systemctl list-jobs --no-legend | wc -l)'\n"
+		"ExecStart=/bin/sh -c 'state=$(systemctl is-system-running --wait); for try in $(seq 60); do jobs=$(systemctl list-jobs --no-legend | wc -l); " +
+		"[ $$jobs = 0 ] && break; sleep 1; done; echo STATE $$state JOBS $$jobs'\n"
 	w := boot(t, options{noMetadata: true, smbios: []string{
 		credential("systemd.extra-unit.report.service", unit),
 		credential("systemd.unit-dropin.graphical.target", "[Unit]\nWants=report.service\n"),

@@ -26,8 +26,8 @@ const (
 func (l *layout) addCertificates() error {
 	var sources []tree.Entry
 	key := sha256.New()
-	for _, p := range sortedKeys(l.entries) {
-		if strings.HasPrefix(p, certificateSource+"/") && strings.HasSuffix(p, ".crt") && l.entries[p].Type == tree.File {
+	for _, p := range l.below(certificateSource) {
+		if strings.HasSuffix(p, ".crt") && l.entries[p].Type == tree.File {
 			sources = append(sources, l.entries[p])
 			fmt.Fprintf(key, "%q %s\n", p, l.entries[p].SHA256)
 		}

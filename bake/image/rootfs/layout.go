@@ -256,19 +256,43 @@ func (l *layout) link(p, to string) {
 	l.put(tree.Entry{Path: canonical(strings.TrimPrefix(p, "/")), Type: tree.Symlink, Perm: 0o777, Link: to, Origin: definitionOrigin})
 }
 
+// below returns the paths below dir, sorted.
+func (l *layout) below(dir string) []string {
+	var out []string
+	for p := range l.entries {
+		if strings.HasPrefix(p, dir+"/") {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// addParents makes the directories that nobody brought. The first of the paths
+// below one decides its origin, which the record has.
+func (l *layout) addParents() {
+	missing := map[string]string{} // by directory
+	for p := range l.entries {
+		for dir := path.Dir(p); ; dir = path.Dir(dir) {
+			if _, ok := l.entries[dir]; ok {
+				break
+			}
+			if first, ok := missing[dir]; !ok || p < first {
+				missing[dir] = p
+			}
+		}
+	}
+	for dir, first := range missing {
+		l.put(tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Origin: l.entries[first].Origin})
+	}
+}
+
 // tree finishes the layout: small files, missing parents and times.
 func (l *layout) tree() (*tree.Tree, error) {
 	if err := l.made.close(); err != nil {
 		return nil, err
 	}
-	for _, p := range sortedKeys(l.entries) { // whose parent is made decides its origin, which the record has
-		for dir := path.Dir(p); ; dir = path.Dir(dir) {
-			if _, ok := l.entries[dir]; ok {
-				break
-			}
-			l.put(tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Origin: l.entries[p].Origin})
-		}
-	}
+	l.addParents()
 	entries := make([]tree.Entry, 0, len(l.entries))
 	for _, e := range l.entries {
 		// The time of a directory says when it was last changed, which is now.

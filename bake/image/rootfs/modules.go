@@ -19,10 +19,9 @@ const modulesDir = "usr/lib/modules"
 // They are derived once for a kernel: every module must be decompressed.
 func (l *layout) addModules() error {
 	versions := map[string][]tree.Entry{} // the modules of each kernel
-	for _, p := range sortedKeys(l.entries) {
-		rest, ok := strings.CutPrefix(p, modulesDir+"/")
-		version, file, nested := strings.Cut(rest, "/")
-		if ok && nested && l.entries[p].Type == tree.File && (strings.HasSuffix(file, ".ko") || strings.HasSuffix(file, ".ko.xz")) {
+	for _, p := range l.below(modulesDir) {
+		version, file, nested := strings.Cut(strings.TrimPrefix(p, modulesDir+"/"), "/")
+		if nested && l.entries[p].Type == tree.File && (strings.HasSuffix(file, ".ko") || strings.HasSuffix(file, ".ko.xz")) {
 			versions[version] = append(versions[version], l.entries[p])
 		}
 	}

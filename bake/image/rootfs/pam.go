@@ -50,8 +50,9 @@ func (l *layout) addPAM() error {
 // first, and the names of all.
 func (l *layout) pamProfiles() (enabled []pamProfile, seen string, err error) {
 	var all []pamProfile
-	for _, p := range sortedKeys(l.entries) {
-		if path.Dir(p) != "usr/share/pam-configs" {
+	const dir = "usr/share/pam-configs"
+	for _, p := range l.below(dir) {
+		if path.Dir(p) != dir {
 			continue
 		}
 		text, err := l.read(p)

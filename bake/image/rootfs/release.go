@@ -46,7 +46,7 @@ func (l *layout) addShells() error {
 		return nil
 	}
 	sources := []string{master}
-	for _, p := range sortedKeys(l.entries) {
+	for _, p := range l.below(master + ".d") {
 		if path.Dir(p) == master+".d" {
 			sources = append(sources, p)
 		}

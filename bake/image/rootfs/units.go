@@ -157,7 +157,7 @@ func (l *layout) masked(name string) bool {
 // checkUnits parses the units of the definition and of Units.
 func (l *layout) checkUnits() error {
 	var errs []error
-	for _, p := range sortedKeys(l.entries) {
+	for _, p := range l.below(unitDir) {
 		e := l.entries[p]
 		ours := e.Origin == definitionOrigin || strings.HasPrefix(e.Origin, "unit ")
 		if path.Dir(p) != unitDir || e.Type != tree.File || !ours || !isUnit(p) {
