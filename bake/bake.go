@@ -1,6 +1,6 @@
 // Package bake composes Compute Engine images. It is the orchestration that
-// `bake image` and `bake lock` are faces of, in a few steps that can be read
-// from top to bottom:
+// `bake image`, `bake lock`, `bake verify` and `bake mirror` are faces of. An image
+// is made in a few steps that can be read from top to bottom:
 //
 //	plan     read the versions file, its lock and the definition; decide where
 //	         each part comes from, and prove that it can be had   (manifest, source)
@@ -9,7 +9,10 @@
 //	write    stream the disk to what ships, and record it         (image/archive, bom)
 //
 // The digest of what is written is a function of the versions file, the lock,
-// the definition, the units, the guest programs and each component's origin.
+// the definition, the units, the guest programs and the origin of each component
+// and container image. `bake verify` (verify.go) takes the first three steps from
+// what an image records, and compares; `bake mirror` (mirror.go) plans, and puts
+// what would be fetched into a directory.
 package bake
 
 import (

@@ -1,12 +1,12 @@
 // Package image makes a disk of packs:
 //
-//	rootfs    packages, components and the definition become one tree
+//	rootfs      packages, components and the definition become one tree
 //	containerd  container images as containerd stores them
-//	boot      the EFI system partition: boot loader, kernel, initramfs
-//	ext4 fat  file systems as lists of extents
-//	gpt disk  a whole disk as one such list
-//	archive   that list as tar.gz or raw file
-//	extent    what a list is; cpio, the initramfs's format
+//	boot        the EFI system partition: boot loader, kernel, initramfs
+//	ext4 fat    file systems as lists of extents
+//	gpt disk    a whole disk as one such list
+//	archive     that list as tar.gz or raw file
+//	extent      what a list is; cpio, the initramfs's format
 //
 // This file is the wing's face. Nothing here reads payload, but for what is
 // derived from it once (see [Config].Derive).

@@ -7,6 +7,7 @@
 //	debian    Debian's packages and their indices
 //	gomod     programs built from Go modules
 //	oci       container images, from registries or assembled
+//	mirror    a directory that has all of these by digest, for who has no network
 //
 // This file is the wing's face. [Source.Plan] decides where every part comes
 // from and proves that it can be had; [Source.Fetch] brings the parts.

@@ -26,8 +26,9 @@ bill of materials to OUT/NAME.spdx.json and what it was made from to
 OUT/NAME.provenance.json. All appear complete or not at all.
 
 One line goes to standard output: the image's digest and path. The digest is a
-function of the versions file, the lock, the image definition and each
-component's origin (release or source), and of nothing else.`,
+function of the versions file, the lock, the image definition and the origin
+(release or source) of each component and container image, and of this bake's
+own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions versions.yaml --json | jq -r .sha256

@@ -100,7 +100,8 @@ func newRoot(h *host) *cobra.Command {
 		Use:   "bake",
 		Short: "Compose Compute Engine images for Kubernetes workers",
 		Long: `Bake composes a Google Compute Engine image for Kubernetes worker nodes out of
-pinned parts: Debian packages, release binaries, systemd units and firstboot.
+pinned parts: Debian packages, release binaries, container images, systemd units
+and firstboot.
 It needs no root, no virtual machine and no container, and the same inputs
 give the same bytes.
 
