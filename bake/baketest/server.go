@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// Server is a web server of files by path.
+// Server is a web server of files by path. As S3 does, it takes a "+" that is not
+// escaped for a blank.
 type Server struct {
 	URL string
 
@@ -94,6 +96,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case fault != nil:
 		fault(w, r)
+	case strings.Contains(r.URL.EscapedPath(), "+"):
+		http.Error(w, "AccessDenied", http.StatusForbidden)
 	case !ok:
 		http.NotFound(w, r)
 	default:

@@ -142,7 +142,7 @@ func (v value) date() time.Time {
 // a directory of this machine: nothing in it may lead out.
 func checkRelativePath(s string) error {
 	if !archivePath.MatchString(s) || !fs.ValidPath(s) || s == "." {
-		return fmt.Errorf("%q is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ %% - only)", s)
+		return fmt.Errorf("%q is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ : %% - only)", s)
 	}
 	return nil
 }
@@ -167,6 +167,6 @@ func checkDebianVersion(s string) error {
 }
 
 var (
-	archivePath   = regexp.MustCompile(`^[A-Za-z0-9+._~%/-]+$`)
+	archivePath   = regexp.MustCompile(`^[A-Za-z0-9+._~:%/-]+$`)
 	debianVersion = regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)
 )

@@ -143,7 +143,7 @@ func (l *loader) packagesURLs(s source, release *repo.Release, x repo.Index) []s
 	for _, m := range l.cfg.Mirrors {
 		for _, p := range paths {
 			if m.Archive == s.archive {
-				urls = append(urls, m.URL+"/dists/"+s.suite+"/"+p)
+				urls = append(urls, m.url("dists/"+s.suite+"/"+p))
 			}
 		}
 	}

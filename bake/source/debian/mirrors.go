@@ -129,13 +129,30 @@ var (
 	debianKeyring = regexp.MustCompile(`debian-archive[^/]*\.(gpg|asc|pgp)`)
 )
 
+// url returns where path, which is below the archive, is on m. It is written as
+// apt 2.6 sends it: mirrors on S3 and its like read "+" as a blank, and apt
+// escapes "+" and "~" (pkgAcquire::URIEncode), as it does percent signs, blanks
+// and what is not printable ASCII, in lower case.
+func (m Mirror) url(path string) string {
+	var b strings.Builder
+	b.WriteString(m.URL + "/")
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c > '~' || strings.IndexByte("+~%", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02x", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 // URLs returns where path of archive can be had, the preferred first. The
 // error says how to give a mirror where there is none.
 func (l MirrorList) URLs(archive, path string) ([]string, error) {
 	var urls []string
 	for _, m := range l {
 		if m.Archive == archive {
-			urls = append(urls, m.URL+"/"+path)
+			urls = append(urls, m.url(path))
 		}
 	}
 	if len(urls) == 0 {

@@ -106,7 +106,7 @@ func TestMirrorListURLs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"http://a.example/debian/pool/main/g/gcc/libstdc++6_14_amd64.deb", "http://b.example/debian/pool/main/g/gcc/libstdc++6_14_amd64.deb"}
+	want := []string{"http://a.example/debian/pool/main/g/gcc/libstdc%2b%2b6_14_amd64.deb", "http://b.example/debian/pool/main/g/gcc/libstdc%2b%2b6_14_amd64.deb"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("URLs (-want +got):\n%s", diff)
 	}

@@ -121,15 +121,15 @@ func parseFiles(field string) (map[string]File, error) {
 	return files, nil
 }
 
-// validPath checks that p stays below where it is relative to, and that it can
-// stand in a URL as it is.
+// validPath checks that p stays below where it is relative to, and that it has
+// no character that would end the path of a URL.
 func validPath(p string) error {
 	if err := tree.ValidPath(p); err != nil {
 		return err
 	}
 	for i := range len(p) {
 		c := p[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+-./_~:", c) >= 0) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+-./_~:%", c) >= 0) {
 			return fmt.Errorf("path %q has a character that Debian does not use", p)
 		}
 	}
