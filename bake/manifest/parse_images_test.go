@@ -32,7 +32,7 @@ const validImages = imagesHead + `images:
         - {package: github.com/coredns/coredns, path: /coredns}
         - {package: github.com/coredns/coredns/man, path: /man}
       stamp:
-        main.version: "{semver} of {major}"
+        main.version: "{semver}~{major}"
   plain:
     reference: localhost/a/b__c-d:latest
     digest: sha256:` + sumA + `
@@ -54,7 +54,7 @@ func TestParseImages(t *testing.T) {
 					{Package: "github.com/coredns/coredns", Path: "/coredns"},
 					{Package: "github.com/coredns/coredns/man", Path: "/man"},
 				},
-				Stamp: map[string]string{"main.version": "1.14.2 of 1"},
+				Stamp: map[string]string{"main.version": "1.14.2~1"},
 			},
 		},
 		{Name: "plain", Reference: "localhost/a/b__c-d:latest", Digest: "sha256:" + sumA},

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"go/token"
 	"go/version"
@@ -32,7 +33,7 @@ func readModule(v value, c *Component) *Module {
 			moduleVersion.errorf("%v", err)
 		}
 	}
-	mod.Toolchain = m.required("toolchain").checked(checkToolchain)
+	mod.Toolchain = m.required("toolchain").checked(CheckToolchain)
 	mod.Dir = m.required("dir").checked(checkModuleDir)
 	programs := m.required("programs")
 	for _, item := range programs.list() {
@@ -50,7 +51,7 @@ func readModule(v value, c *Component) *Module {
 	}
 	if cgo := m.optional("cgo"); cgo.present() {
 		cm := cgo.mapping()
-		mod.CGO = &CGO{Packages: cm.optional("packages").packages(), LDFlags: cm.optional("ldflags").texts(), Pos: cgo.pos()}
+		mod.CGO = &CGO{Packages: cm.optional("packages").packages(), LDFlags: cm.optional("ldflags").ldflags(), Pos: cgo.pos()}
 	}
 	return mod
 }
@@ -81,21 +82,69 @@ func (v value) tags() []string {
 	return out
 }
 
+// ldflags reads the flags for the external linker.
+func (v value) ldflags() []string {
+	var out []string
+	for _, item := range v.list() {
+		if s := item.checked(CheckLDFlag); s != "" {
+			out = append(out, s)
+		}
+	}
+	if len(v.list()) > 1 {
+		v.errorf("more than one (keep -static or -static-pie)")
+	}
+	return out
+}
+
+// CheckLDFlag checks a flag for the external linker, which a C compiler is
+// given. Others make that compiler run any program (gcc(1), -wrapper, -B,
+// -fuse-ld, @FILE), so that these two are all there are.
+func CheckLDFlag(s string) error {
+	if s != "-static" && s != "-static-pie" {
+		return fmt.Errorf("%q is not allowed (want -static or -static-pie, nothing else)", s)
+	}
+	return nil
+}
+
 // readStamp reads the value of a linker's -X flag, whose name is the key.
 func readStamp(v value, version string) string {
-	dot := strings.LastIndexByte(v.name, '.')
-	switch {
-	case dot < 0 || !token.IsIdentifier(v.name[dot+1:]) || module.CheckImportPath(v.name[:dot]) != nil:
-		v.report(v.pos(), v.key, "not a variable (want IMPORT/PATH.NAME, or main.NAME)")
+	if err := checkStampVariable(v.name); err != nil {
+		v.report(v.pos(), v.key, err.Error())
 		return ""
-	case version == "":
+	}
+	if version == "" {
 		return "" // reported already
 	}
 	s, err := expand(v.text(), versionValues(version))
+	if err == nil {
+		err = CheckStamp(v.name, s)
+	}
 	if err != nil {
 		v.errorf("%v", err)
+		return ""
 	}
 	return s
+}
+
+func checkStampVariable(s string) error {
+	dot := strings.LastIndexByte(s, '.')
+	if dot < 0 || !token.IsIdentifier(s[dot+1:]) || module.CheckImportPath(s[:dot]) != nil || !stampText.MatchString(s) {
+		return errors.New("not a variable (want IMPORT/PATH.NAME, or main.NAME)")
+	}
+	return nil
+}
+
+// CheckStamp checks a variable that the linker sets and its value. All of them
+// become one -ldflags, which the go command splits at spaces and quotes: they
+// cannot have any.
+func CheckStamp(variable, value string) error {
+	if err := checkStampVariable(variable); err != nil {
+		return fmt.Errorf("%q is %w", variable, err)
+	}
+	if !stampText.MatchString(value) {
+		return fmt.Errorf("value %q has more than letters, digits and . _ + : / ~ -", value)
+	}
+	return nil
 }
 
 // checkModuleVersion checks that version is one that the module proxy could
@@ -107,15 +156,17 @@ func checkModuleVersion(path, version string) error {
 	return module.Check(path, version)
 }
 
-// checkToolchain checks the name of a Go release as GOTOOLCHAIN takes it
-// (https://go.dev/doc/toolchain#name). "go1.26" is the name of a language
-// version: from 1.21 the first release is called go1.26.0.
-func checkToolchain(s string) error {
+// CheckToolchain checks the name of a Go release as GOTOOLCHAIN takes it
+// (https://go.dev/doc/toolchain#name), from 1.21 on. "go1.26" is the name of a
+// language version: the first release of it is called go1.26.0.
+func CheckToolchain(s string) error {
 	switch {
-	case !version.IsValid(s):
-		return fmt.Errorf("%q is not a Go toolchain (want go1.MINOR.PATCH)", s)
-	case version.Lang(s) == s && version.Compare(s, "go1.21") >= 0:
+	case version.IsValid(s) && version.Lang(s) == s && version.Compare(s, "go1.21") >= 0:
 		return fmt.Errorf("%q is a version of the language, not a toolchain (write %s.0 or later)", s, s)
+	case !toolchainName.MatchString(s):
+		return fmt.Errorf("%q is not a Go toolchain (want go1.MINOR.PATCH)", s)
+	case version.Compare(s, "go1.21.0") < 0:
+		return fmt.Errorf("%q is too old (want go1.21.0 or later)", s)
 	}
 	return nil
 }
@@ -136,4 +187,8 @@ func checkTag(s string) error {
 	return nil
 }
 
-var buildTag = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
+var (
+	buildTag      = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
+	stampText     = regexp.MustCompile(`^[A-Za-z0-9._+:/~-]*$`)
+	toolchainName = regexp.MustCompile(`^go[1-9][0-9]*\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$`)
+)

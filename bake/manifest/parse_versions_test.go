@@ -1,8 +1,10 @@
 package manifest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,7 +54,7 @@ components:
           path: /usr/local/bin/runc
       tags: [seccomp]
       stamp:
-        main.version: "{semver} of {major}.{minor}.{patch}"
+        main.version: "{semver}~{major}.{minor}.{patch}"
       cgo:
         packages: [libseccomp-dev]
         ldflags: [-static]
@@ -108,7 +110,7 @@ func TestParseVersions(t *testing.T) {
 					Dir:       "modules/runc",
 					Programs:  []Program{{Package: "github.com/opencontainers/runc", Path: "/usr/local/bin/runc"}},
 					Tags:      []string{"seccomp"},
-					Stamp:     map[string]string{"main.version": "1.4.3-rc.1 of 1.4.3"},
+					Stamp:     map[string]string{"main.version": "1.4.3-rc.1~1.4.3"},
 					CGO:       &CGO{Packages: []string{"libseccomp-dev"}, LDFlags: []string{"-static"}},
 				},
 			},
@@ -293,6 +295,9 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"component version is no module version", "v1.4.3-rc.1", "v1.4", "v.yaml:29:13: components.runc.module.path: \"v1.4\" is not a module version (want vMAJOR.MINOR.PATCH; see https://go.dev/ref/mod#versions)\nv.yaml:37:23: components.runc.module.stamp.main.version: unknown placeholder {patch} (known here: {major}, {minor}, {semver}, {version})"},
 		{"toolchain", "go1.26.8", "1.26.8", "v.yaml:30:18: components.runc.module.toolchain: \"1.26.8\" is not a Go toolchain (want go1.MINOR.PATCH)"},
 		{"language version", "go1.26.8", "go1.26", "v.yaml:30:18: components.runc.module.toolchain: \"go1.26\" is a version of the language, not a toolchain (write go1.26.0 or later)"},
+		{"toolchain and more", "go1.26.8", "go1.26.8-x+path", "v.yaml:30:18: components.runc.module.toolchain: \"go1.26.8-x+path\" is not a Go toolchain (want go1.MINOR.PATCH)"},
+		{"release candidate", "go1.26.8", "go1.26rc1", "v.yaml:30:18: components.runc.module.toolchain: \"go1.26rc1\" is not a Go toolchain (want go1.MINOR.PATCH)"},
+		{"old toolchain", "go1.26.8", "go1.20.14", "v.yaml:30:18: components.runc.module.toolchain: \"go1.20.14\" is too old (want go1.21.0 or later)"},
 		{"dir outside", "modules/runc", "../runc", "v.yaml:31:12: components.runc.module.dir: \"../runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
 		{"dir absolute", "modules/runc", "/modules/runc", "v.yaml:31:12: components.runc.module.dir: \"/modules/runc\" is not a directory below the one of this file (want a relative path such as modules/runc)"},
 		{"no toolchain", "      toolchain: go1.26.8\n", "", "v.yaml:28:5: components.runc.module.toolchain: missing (add it)"},
@@ -303,9 +308,15 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"tag", "[seccomp]", "[\"seccomp,x\"]", "v.yaml:35:14: components.runc.module.tags[0]: \"seccomp,x\" is not a build tag (letters, digits, _ and .)"},
 		{"stamp variable", "main.version:", "version:", "v.yaml:37:9: components.runc.module.stamp.version: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
 		{"stamp name", "main.version:", "main.1:", "v.yaml:37:9: components.runc.module.stamp.main.1: not a variable (want IMPORT/PATH.NAME, or main.NAME)"},
-		{"stamp placeholder", "{semver} of", "{arch} of", "v.yaml:37:23: components.runc.module.stamp.main.version: unknown placeholder {arch} (known here: {major}, {minor}, {patch}, {semver}, {version})"},
+		{"stamp placeholder", "{semver}~", "{arch}~", "v.yaml:37:23: components.runc.module.stamp.main.version: unknown placeholder {arch} (known here: {major}, {minor}, {patch}, {semver}, {version})"},
 		{"cgo package", "[libseccomp-dev]", "[libseccomp_dev]", "v.yaml:39:20: components.runc.module.cgo.packages[0]: \"libseccomp_dev\" is not a Debian package name (lower-case letters, digits, + - and .)"},
+		{"stamp that would be a flag", "{semver}~", "1 -linkmode=external -extld=/tmp/x", "v.yaml:37:23: components.runc.module.stamp.main.version: value \"1 -linkmode=external -extld=/tmp/x1.4.3\" has more than letters, digits and . _ + : / ~ -"},
 		{"cgo key", "ldflags:", "ldflag:", "v.yaml:40:9: components.runc.module.cgo.ldflag: unknown key (did you mean \"ldflags\"?)"},
+
+		{"linker flag", "[-static]", "[\"-wrapper,sh,-c,id\"]", "v.yaml:40:19: components.runc.module.cgo.ldflags[0]: \"-wrapper,sh,-c,id\" is not allowed (want -static or -static-pie, nothing else)"},
+		{"linker flag beside", "[-static]", "[-static, -fuse-ld=x]", "v.yaml:40:18: components.runc.module.cgo.ldflags: more than one (keep -static or -static-pie)\nv.yaml:40:28: components.runc.module.cgo.ldflags[1]: \"-fuse-ld=x\" is not allowed (want -static or -static-pie, nothing else)"},
+		{"linker flags in one", "[-static]", "[\"-static -B/tmp\"]", "v.yaml:40:19: components.runc.module.cgo.ldflags[0]: \"-static -B/tmp\" is not allowed (want -static or -static-pie, nothing else)"},
+		{"two linker flags", "[-static]", "[-static, -static-pie]", "v.yaml:40:18: components.runc.module.cgo.ldflags: more than one (keep -static or -static-pie)"},
 
 		{"debian package name", "name: containerd", "name: containerd/trixie", "v.yaml:52:13: components.containerd.package.name: \"containerd/trixie\" is not a Debian package name (lower-case letters, digits, + - and .)"},
 		{"debian package's suite", "      suite: bullseye\n", "", "v.yaml:51:5: components.containerd.package.suite: missing (add it)"},
@@ -377,6 +388,7 @@ func FuzzParseVersions(f *testing.F) {
 			return
 		}
 		for _, c := range v.Components {
+			checkWords(t, c.Module)
 			if c.Release == nil {
 				continue
 			}
@@ -388,6 +400,7 @@ func FuzzParseVersions(f *testing.F) {
 			}
 		}
 		for _, c := range v.Images {
+			checkWords(t, c.Module)
 			checkByLibrary(t, c.Reference)
 			if sum, err := ParseSum(string(c.Digest)); err != nil || sum.Algorithm() != "sha256" {
 				t.Errorf("ParseSum(%q) = %q, %v; want a sha256", c.Digest, sum, err)
@@ -397,4 +410,37 @@ func FuzzParseVersions(f *testing.F) {
 			t.Errorf("PackagesFor(arm64) = %v after it was parsed", err)
 		}
 	})
+}
+
+// checkWords fails where a text that the go command, a compiler or a linker is
+// given could be a flag or several words.
+func checkWords(t *testing.T, m *Module) {
+	t.Helper()
+	if m == nil {
+		return
+	}
+	words := append([]string{m.Path, m.Version, m.Toolchain}, m.Tags...)
+	for _, p := range m.Programs {
+		words = append(append(words, p.Package), p.Tags...)
+	}
+	values := slices.Collect(maps.Values(m.Stamp))
+	words = slices.AppendSeq(words, maps.Keys(m.Stamp))
+	if m.CGO != nil {
+		words = append(words, m.CGO.Packages...)
+		for _, flag := range m.CGO.LDFlags {
+			if flag != "-static" && flag != "-static-pie" {
+				t.Errorf("ParseVersions took the linker flag %q", flag)
+			}
+		}
+	}
+	for _, word := range words {
+		if word == "" || word[0] == '-' {
+			t.Errorf("ParseVersions took %q, which could be a flag", word)
+		}
+	}
+	for _, word := range append(words, values...) {
+		if strings.ContainsAny(word, " \t\r\n'\"`$\\,") {
+			t.Errorf("ParseVersions took %q, which could be several words", word)
+		}
+	}
 }

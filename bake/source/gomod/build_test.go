@@ -186,7 +186,7 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"toolchain without a patch version",
 			func(t *testing.T, toy *toy, c *Config) { toy.component.Module.Toolchain = "go1.26" },
-			[]string{`toolchain "go1.26"`, "go1.26.8"},
+			[]string{`toolchain "go1.26" is a version of the language`, "write go1.26.0"},
 		},
 		{
 			"module that the proxy has not",
@@ -272,6 +272,14 @@ func TestBuildErrors(t *testing.T) {
 				toy.component.Module.Stamp = map[string]string{"main.version": "v1 -linkmode=external"}
 			},
 			[]string{`stamp main.version: value "v1 -linkmode=external"`},
+		},
+		{
+			"linker flag that would run a program",
+			func(t *testing.T, toy *toy, c *Config) {
+				toy.component.Module.CGO = &manifest.CGO{LDFlags: []string{"-wrapper,touch,/tmp/ran"}}
+				c.CC = script(t, "exit 1")
+			},
+			[]string{`linker flag "-wrapper,touch,/tmp/ran" is not allowed`},
 		},
 		{
 			"program that does not compile",

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // Pinned are the files that pin a module's dependencies.
@@ -39,8 +41,8 @@ func (b *Builder) Pin(ctx context.Context, name, path, version, toolchain string
 }
 
 func (b *Builder) pin(ctx context.Context, name string, m module.Version, toolchain string, packages []string) (out Pinned, err error) {
-	if err := checkToolchain(toolchain); err != nil {
-		return Pinned{}, err
+	if err := manifest.CheckToolchain(toolchain); err != nil {
+		return Pinned{}, fmt.Errorf("toolchain %w", err)
 	}
 	err = b.scratch("pin", func(dir string) error {
 		g, err := b.newGo(ctx, toolchain, dir, nil)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -64,8 +63,15 @@ func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recip
 		tags:      m.Tags,
 		dir:       m.Dir,
 	}
-	if err := checkToolchain(m.Toolchain); err != nil {
-		return nil, err
+	if err := manifest.CheckToolchain(m.Toolchain); err != nil {
+		return nil, fmt.Errorf("toolchain %w", err)
+	}
+	if m.CGO != nil {
+		for _, flag := range m.CGO.LDFlags {
+			if err := manifest.CheckLDFlag(flag); err != nil {
+				return nil, fmt.Errorf("linker flag %w", err)
+			}
+		}
 	}
 	if _, err := goarch(arch); err != nil {
 		return nil, err
@@ -78,13 +84,6 @@ func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recip
 		return nil, err
 	}
 	return r, r.readModfiles(modfiles)
-}
-
-func checkToolchain(name string) error {
-	if !regexp.MustCompile(`^go1\.[0-9]+(\.[0-9]+|(rc|beta)[0-9]+)$`).MatchString(name) {
-		return fmt.Errorf("toolchain %q is not one (want a full name, such as go1.26.8)", name)
-	}
-	return nil
 }
 
 // goarch gives arch's build environment: the architecture and its baseline,

@@ -208,7 +208,7 @@ func (e *UnverifiedError) Error() string {
 // they were verified with the database's key. Where the user's go asks no such
 // database the error is an *UnverifiedError.
 func (b *Builder) Toolchain(ctx context.Context, toolchain, host string, add func(f File, open func() (io.ReadCloser, error)) error) error {
-	err := checkToolchain(toolchain)
+	err := manifest.CheckToolchain(toolchain)
 	if err == nil {
 		err = checkHost(host)
 	}

@@ -357,7 +357,7 @@ func TestToolchainErrors(t *testing.T) {
 		env             []string
 		want            string
 	}{
-		{"go1.26", "linux-amd64", nil, `toolchain "go1.26" is not one`},
+		{"go1.26", "linux-amd64", nil, `"go1.26" is a version of the language, not a toolchain (write go1.26.0 or later)`},
 		{"go1.26.8", "linux/amd64", nil, `host "linux/amd64" is not one`},
 		{"go1.26.8", "linux-amd64", []string{"GOSUMDB=off"}, "can't be verified with GOSUMDB=off and is left out"},
 		{"go1.26.8", "linux-amd64", []string{"GOSUMDB=sum.golang.org"}, "golang.org/toolchain@v0.0.1-go1.26.8.linux-amd64: "},

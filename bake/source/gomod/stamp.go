@@ -8,9 +8,10 @@ import (
 	"go/token"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // stamp is a string variable that the linker sets (go doc cmd/link, -X).
@@ -19,21 +20,14 @@ type stamp struct {
 	Value    string
 }
 
-// sortStamps returns a module's stamps, sorted by variable. Values are joined
-// into one -ldflags, which the go command splits at spaces and quotes: they
-// cannot have any.
+// sortStamps returns a module's stamps, sorted by variable.
 func sortStamps(module map[string]string) ([]stamp, error) {
-	plain := regexp.MustCompile(`^[A-Za-z0-9._+:/~-]*$`)
 	var out []stamp
 	for _, variable := range slices.Sorted(maps.Keys(module)) {
-		s := stamp{variable, module[variable]}
-		if !strings.Contains(s.Variable, ".") || !plain.MatchString(s.Variable) {
-			return nil, fmt.Errorf("stamp %q is not PACKAGE.VARIABLE", s.Variable)
+		if err := manifest.CheckStamp(variable, module[variable]); err != nil {
+			return nil, fmt.Errorf("stamp %s: %w", variable, err)
 		}
-		if !plain.MatchString(s.Value) {
-			return nil, fmt.Errorf("stamp %s: value %q has more than letters, digits and . _ + : / ~ -", s.Variable, s.Value)
-		}
-		out = append(out, s)
+		out = append(out, stamp{variable, module[variable]})
 	}
 	return out, nil
 }
