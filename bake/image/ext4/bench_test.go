@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // nodeTree is of the size of a worker's root: 12,500 files in 172 packages,
 // 680 MB, a directory with 1500 names.
 func nodeTree(t testing.TB) (*tree.Tree, []*tree.Blob) {
-	entries := []tree.Entry{rootDir()}
+	entries := []tree.Entry{ext4test.RootDir()}
 	dirs := map[string]bool{}
 	mkdir := func(path string) {
 		if !dirs[path] {
@@ -42,7 +43,7 @@ func nodeTree(t testing.TB) (*tree.Tree, []*tree.Blob) {
 			entries = append(entries, tree.Entry{Path: dir + "/link", Type: tree.Symlink, Link: "file-1"})
 		}
 	}
-	return newTree(t, entries...), blobs
+	return ext4test.NewTree(t, entries...), blobs
 }
 
 func BenchmarkPlan(b *testing.B) {

@@ -6,16 +6,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
 )
 
 // TestBroken flips one bit in each kind of metadata; e2fsck and our reader
 // must both refuse.
 func TestBroken(t *testing.T) {
-	needTool(t, "e2fsck")
-	tr := fullTree(t)
+	ext4test.Need(t, "e2fsck")
+	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := writeImage(t, &l.List)
+	image := ext4test.WriteImage(t, &l.List)
 	fsys := openImage(t, image)
 	inodeAt := func(path string) (int64, *inode) {
 		n, err := fsys.Lookup(path)
@@ -72,7 +73,7 @@ func TestBroken(t *testing.T) {
 			}
 			flip()
 			defer flip()
-			if out, err := runTool(t, "e2fsck", "-fn", image); err == nil {
+			if out, err := ext4test.Run(t, "e2fsck", "-fn", image); err == nil {
 				t.Errorf("e2fsck accepts it:\n%s", out)
 			}
 			broken, err := Open(f)
@@ -87,7 +88,7 @@ func TestBroken(t *testing.T) {
 			}
 		})
 	}
-	mustFsck(t, image) // every bit is back
+	ext4test.Fsck(t, image) // every bit is back
 }
 
 // TestExtentTrees writes and reads trees of all depths, without an image.

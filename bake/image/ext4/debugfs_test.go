@@ -8,15 +8,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // TestDebugfs has debugfs show inodes, attributes and content.
 func TestDebugfs(t *testing.T) {
-	needTool(t, "debugfs")
-	tr := fullTree(t)
+	ext4test.Need(t, "debugfs")
+	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := writeImage(t, &l.List)
+	image := ext4test.WriteImage(t, &l.List)
 	for _, test := range []struct {
 		command string
 		want    []string
@@ -41,7 +42,7 @@ func TestDebugfs(t *testing.T) {
 		}},
 		{"htree_dump many", []string{"Hash Version: 1", "Indirect levels: 0"}},
 	} {
-		out := mustRun(t, "debugfs", "-R", test.command, image)
+		out := ext4test.MustRun(t, "debugfs", "-R", test.command, image)
 		for _, want := range test.want {
 			if !strings.Contains(out, want) {
 				t.Errorf("debugfs %s does not say %q:\n%.3000s", test.command, want, out)
@@ -62,7 +63,7 @@ func TestDebugfs(t *testing.T) {
 	if err := os.WriteFile(commands, []byte(script.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	mustRun(t, "debugfs", "-f", commands, image)
+	ext4test.MustRun(t, "debugfs", "-f", commands, image)
 	for _, e := range files {
 		got, err := os.ReadFile(filepath.Join(dir, strings.ReplaceAll(e.Path, "/", "_")))
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -14,7 +15,7 @@ import (
 // TestNameHash compares with debugfs, which knows the signed variant only: names of ASCII.
 // The full tree has a name with larger bytes, for e2fsck.
 func TestNameHash(t *testing.T) {
-	needTool(t, "debugfs")
+	ext4test.Need(t, "debugfs")
 	seed := testOptions(0).HashSeed
 	id := hex.EncodeToString(seed[:])
 	id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
@@ -24,7 +25,7 @@ func TestNameHash(t *testing.T) {
 			if seeded {
 				command, h = command+"-s "+id+" ", newNameHash(seed)
 			}
-			out := mustRun(t, "debugfs", "-R", command+name)
+			out := ext4test.MustRun(t, "debugfs", "-R", command+name)
 			if want := fmt.Sprintf("is 0x%x ", h.sum(name)); !strings.Contains(out, want) {
 				t.Errorf("nameHash(%q) %s; debugfs says %s", name, want, out)
 			}
@@ -58,11 +59,11 @@ func TestDirectories(t *testing.T) {
 		{"equal hashes", collidingNames(t), true, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			entries := []tree.Entry{rootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
+			entries := []tree.Entry{ext4test.RootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
 			for _, name := range test.names {
 				entries = append(entries, tree.Entry{Path: "d/" + name, Type: tree.File, Perm: 0o644})
 			}
-			tr := newTree(t, entries...)
+			tr := ext4test.NewTree(t, entries...)
 			o := testOptions(256 << 20)
 			m, err := newModel(tr, &Options{HashSeed: o.HashSeed, BytesPerInode: 1, Epoch: 1})
 			if err != nil {
@@ -76,8 +77,8 @@ func TestDirectories(t *testing.T) {
 				t.Error("the second leaf does not continue the first")
 			}
 			l := mustPlan(t, tr, o)
-			image := writeImage(t, &l.List)
-			mustFsck(t, image)
+			image := ext4test.WriteImage(t, &l.List)
+			ext4test.Fsck(t, image)
 			got, err := openImage(t, image).Entries()
 			if err != nil {
 				t.Fatal(err)
@@ -131,7 +132,7 @@ func TestManySubdirectories(t *testing.T) {
 		{format.MaxLinks - 2, format.MaxLinks},
 		{format.MaxLinks - 1, 1},
 	} {
-		entries := []tree.Entry{rootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
+		entries := []tree.Entry{ext4test.RootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
 		for i := range test.subdirs {
 			entries = append(entries, tree.Entry{Path: fmt.Sprintf("d/%d", i), Type: tree.Dir, Perm: 0o755})
 		}
@@ -139,7 +140,7 @@ func TestManySubdirectories(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := newModel(newTree(t, entries...), &o)
+		m, err := newModel(ext4test.NewTree(t, entries...), &o)
 		if err != nil {
 			t.Fatal(err)
 		}

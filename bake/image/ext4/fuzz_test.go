@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -15,13 +16,13 @@ import (
 // The input is a list of changes: where in the metadata (three bytes), how many
 // bytes (one), the bytes.
 func FuzzRead(f *testing.F) {
-	tr := newTree(f,
-		rootDir(),
+	tr := ext4test.NewTree(f,
+		ext4test.RootDir(),
 		tree.Entry{Path: "d", Type: tree.Dir, Perm: 0o755},
 		tree.Entry{Path: "d/link", Type: tree.Symlink, Link: "target/that/is/longer/than/sixty/bytes/so/that/it/needs/a/block"},
 		tree.Entry{Path: "d/fast", Type: tree.Symlink, Link: "fast"},
 		tree.Entry{Path: "d/null", Type: tree.Char, Major: 1, Minor: 3},
-		tree.Entry{Path: "d/x", Type: tree.File, Xattrs: map[string][]byte{"user.a": make([]byte, 300), "system.posix_acl_access": aclValue}},
+		tree.Entry{Path: "d/x", Type: tree.File, Xattrs: map[string][]byte{"user.a": make([]byte, 300), "system.posix_acl_access": ext4test.ACL()}},
 		tree.Entry{Path: "d/y", Type: tree.Hardlink, Link: "d/x"},
 		tree.Entry{Path: "f", Type: tree.File, Size: 3 << 20, Blob: sparseBlob("f", 3<<20)},
 	)
@@ -29,7 +30,7 @@ func FuzzRead(f *testing.F) {
 		path := fmt.Sprintf("d/some-name-that-is-not-short-%d", i)
 		tr.Entries = append(tr.Entries, tree.Entry{Path: path, Type: tree.File, Perm: 0o644})
 	}
-	tr = newTree(f, tr.Entries...)
+	tr = ext4test.NewTree(f, tr.Entries...)
 	o := testOptions(32 << 20)
 	o.BytesPerInode = 4096
 	l := mustPlan(f, tr, o)

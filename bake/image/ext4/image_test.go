@@ -1,30 +1,17 @@
 package ext4
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"reflect"
-	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
 )
-
-// This file has what the tests share: trees, images on disk, outside tools.
-
-const testEpoch = 1_700_000_000
 
 // testOptions are valid options for a size.
 func testOptions(size int64) Options {
@@ -33,123 +20,8 @@ func testOptions(size int64) Options {
 		UUID:     [16]byte{0x5b, 0x1c, 0x9e, 0x02, 0x88, 0x41, 0x4f, 0x6a, 0x9d, 0x3c, 0x10, 0x22, 0x33, 0x44, 0x55, 0x66},
 		HashSeed: [16]byte{0xd0, 0x0d, 0xfe, 0xed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
 		Label:    "root",
-		Epoch:    testEpoch,
+		Epoch:    ext4test.Epoch,
 	}
-}
-
-// pattern is deterministic content of n bytes that is different for each seed.
-func pattern(seed, n int) []byte {
-	b := make([]byte, n)
-	state := uint32(seed)*2654435761 + 1
-	for i := range b {
-		state = state*1664525 + 1013904223
-		b[i] = byte(state >> 24)
-	}
-	return b
-}
-
-// packer collects entries whose content is in one pack.
-type packer struct {
-	t    testing.TB
-	blob bytes.Buffer
-	w    *tree.PackWriter
-}
-
-func newPacker(t testing.TB) *packer {
-	p := &packer{t: t}
-	p.w = tree.NewPackWriter(&p.blob)
-	return p
-}
-
-func (p *packer) add(e tree.Entry, content []byte) {
-	p.t.Helper()
-	e.Size = int64(len(content))
-	if err := p.w.Add(e, bytes.NewReader(content)); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func (p *packer) entries(name string) []tree.Entry {
-	p.t.Helper()
-	pack, err := p.w.Close()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	pack.Bind(name, "package "+name, bytes.NewReader(p.blob.Bytes()))
-	return pack.Entries
-}
-
-func rootDir() tree.Entry { return tree.Entry{Path: ".", Type: tree.Dir, Perm: 0o755} }
-
-func newTree(t testing.TB, entries ...tree.Entry) *tree.Tree {
-	t.Helper()
-	tr, err := tree.New(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
-// capability is a security.capability that grants cap_net_raw, as ping has it.
-var capability = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-
-// aclValue is a POSIX ACL as getxattr gives it: rwx for the owner, r-x for user 1000, r-x, rwx, ---.
-var aclValue = []byte{
-	2, 0, 0, 0,
-	1, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
-	2, 0, 5, 0, 0xe8, 3, 0, 0,
-	4, 0, 5, 0, 0xff, 0xff, 0xff, 0xff,
-	0x10, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
-	0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
-}
-
-// fullTree has every kind of file and every boundary of sizes and names.
-func fullTree(t testing.TB) *tree.Tree {
-	t.Helper()
-	entries := []tree.Entry{
-		rootDir(),
-		{Path: "empty", Type: tree.Dir, Perm: 0o700, UID: 70000, GID: 80000, MTime: 1_600_000_000},
-		{Path: "one", Type: tree.Dir, Perm: 0o755},
-		{Path: "many", Type: tree.Dir, Perm: 0o1777},
-		{Path: "sizes", Type: tree.Dir, Perm: 0o755},
-		{Path: "dev", Type: tree.Dir, Perm: 0o2755, GID: 50},
-		{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3},
-		{Path: "dev/big", Type: tree.Block, Perm: 0o660, GID: 6, Major: 259, Minor: 70000},
-		{Path: "dev/last", Type: tree.Char, Perm: 0o600, Major: 4095, Minor: 1<<20 - 1},
-		{Path: "dev/fifo", Type: tree.Fifo, Perm: 0o640},
-		{Path: "link", Type: tree.Symlink, Link: "one/file"},
-		{Path: "link59", Type: tree.Symlink, Link: strings.Repeat("s", 59)},
-		{Path: "link60", Type: tree.Symlink, Link: strings.Repeat("s", 60)},
-		{Path: "link4095", Type: tree.Symlink, Link: strings.Repeat("t", 4095)},
-		{Path: "hard", Type: tree.Hardlink, Link: "one/file"}, // sorts before its target
-		{Path: "sizes/hard", Type: tree.Hardlink, Link: "one/file"},
-		{Path: strings.Repeat("n", 255), Type: tree.Dir, Perm: 0o755},
-		{Path: "old", Type: tree.Dir, Perm: 0o755, MTime: -86400},
-		{Path: "new", Type: tree.Dir, Perm: 0o755, MTime: 5_000_000_000},
-		{Path: "acl", Type: tree.Dir, Perm: 0o770, Xattrs: map[string][]byte{
-			"system.posix_acl_access": aclValue, "system.posix_acl_default": aclValue,
-		}},
-	}
-	motd := []byte("content that no pack has padded\n")
-	entries = append(entries, tree.Entry{Path: "motd", Type: tree.File, Perm: 0o444,
-		Blob: tree.Bytes("motd", motd), Size: int64(len(motd)), SHA256: sha256.Sum256(motd)})
-	p := newPacker(t)
-	p.add(tree.Entry{Path: "one/file", Type: tree.File, Perm: 0o4755, UID: 1, GID: 2, MTime: 1_650_000_000}, pattern(1, 100))
-	for _, n := range []int{0, 1, 4095, 4096, 4097, 8192, 1 << 20, 3<<20 + 5} {
-		p.add(tree.Entry{Path: fmt.Sprintf("sizes/%d", n), Type: tree.File, Perm: 0o644}, pattern(n, n))
-	}
-	p.add(tree.Entry{Path: "ping", Type: tree.File, Perm: 0o755, Xattrs: map[string][]byte{
-		"security.capability": capability,
-	}}, pattern(2, 5000))
-	p.add(tree.Entry{Path: "attrs", Type: tree.File, Perm: 0o600, Xattrs: map[string][]byte{
-		"user.small": []byte("v"), "user.empty": nil, "user.large": pattern(3, 2000), "trusted.t": []byte("tt"),
-		"security.x": pattern(4, 60), "user." + strings.Repeat("l", 250): []byte("long name"),
-	}}, []byte("attributes\n"))
-	for i := range 5000 {
-		p.add(tree.Entry{Path: fmt.Sprintf("many/package-%d.list", i), Type: tree.File, Perm: 0o644}, nil)
-	}
-	p.add(tree.Entry{Path: "many/\xff\xfe", Type: tree.File, Perm: 0o644}, []byte("not UTF-8"))
-	return newTree(t, append(entries, p.entries("full")...)...)
 }
 
 // mustPlan plans or ends the test.
@@ -162,41 +34,6 @@ func mustPlan(t testing.TB, tr *tree.Tree, o Options) *Layout {
 	return l
 }
 
-// writeImage writes a list to a sparse file and returns its name.
-func writeImage(t testing.TB, l *extent.List) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "root.img")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(l.Size); err != nil {
-		t.Fatal(err)
-	}
-	buf, zero := make([]byte, tree.ChunkSize), make([]byte, blockSize)
-	for p := range l.Pieces() {
-		if p.Blob == nil {
-			continue
-		}
-		chunk, err := p.Blob.ReadChunk(p.Chunk, buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data := chunk[p.From : p.From+p.Length]
-		for at := 0; at < len(data); at += blockSize {
-			block := data[at:min(at+blockSize, len(data))]
-			if bytes.Equal(block, zero[:len(block)]) {
-				continue
-			}
-			if _, err := f.WriteAt(block, p.Offset+int64(at)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return name
-}
-
 // hashList is the SHA-256 of a list: of its structure and its blobs' digests.
 func hashList(l *extent.List) string {
 	h := sha256.New()
@@ -207,48 +44,6 @@ func hashList(l *extent.List) string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// needTool skips a test without a tool; in CI it fails.
-func needTool(t testing.TB, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("%v: apt-get install e2fsprogs", err)
-			}
-			t.Skipf("%v: apt-get install e2fsprogs", err)
-		}
-	}
-}
-
-// runTool runs a tool and returns what it said.
-func runTool(t testing.TB, name string, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBUGFS_PAGER=cat", "TZ=UTC")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-// mustRun runs a tool that must succeed.
-func mustRun(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := runTool(t, name, args...)
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return out
-}
-
-// mustFsck wants e2fsck to find nothing.
-func mustFsck(t testing.TB, image string) {
-	t.Helper()
-	needTool(t, "e2fsck")
-	out := mustRun(t, "e2fsck", "-fn", image)
-	if strings.Contains(out, "?") { // it asks, or finds something that it optimises
-		t.Errorf("e2fsck -fn %s asks:\n%s", image, out)
-	}
 }
 
 // openImage opens an image with our reader.
@@ -290,58 +85,4 @@ func readTree(t testing.TB, fsys *FS) []tree.Entry {
 		t.Fatal(err)
 	}
 	return entries
-}
-
-// wantEntries is what reading a filesystem that Plan made of tr gives: the
-// first name of a file in path order is the file, lost+found is there, and
-// times and permissions are those that Plan documents.
-func wantEntries(tr *tree.Tree) []tree.Entry {
-	first := map[string]string{} // file -> its first path
-	for _, e := range tr.Entries {
-		target := e.Path
-		if e.Type == tree.Hardlink {
-			target = e.Link
-		}
-		if f, ok := first[target]; !ok || tree.ComparePaths(e.Path, f) < 0 {
-			first[target] = e.Path
-		}
-	}
-	var want []tree.Entry
-	for _, e := range tr.Entries {
-		path, target := e.Path, e.Path
-		if e.Type == tree.Hardlink {
-			target = e.Link
-			e = *tr.Lookup(target)
-		}
-		if first[target] != path {
-			want = append(want, tree.Entry{Path: path, Type: tree.Hardlink, Link: first[target]})
-			continue
-		}
-		e.Path, e.Blob, e.Offset, e.Origin = path, nil, 0, ""
-		if e.MTime == 0 {
-			e.MTime = testEpoch
-		}
-		if e.Type == tree.Symlink {
-			e.Perm = 0o777
-		}
-		want = append(want, e)
-	}
-	if tr.Lookup("lost+found") == nil {
-		want = append(want, tree.Entry{Path: "lost+found", Type: tree.Dir, Perm: 0o700, MTime: testEpoch})
-	}
-	slices.SortFunc(want, func(a, b tree.Entry) int { return tree.ComparePaths(a.Path, b.Path) })
-	return want
-}
-
-// diffEntries is cmp.Diff, which takes seconds for thousands of equal entries.
-func diffEntries(want, got []tree.Entry) string {
-	same := slices.EqualFunc(want, got, func(a, b tree.Entry) bool {
-		sameXattrs := maps.EqualFunc(a.Xattrs, b.Xattrs, bytes.Equal)
-		a.Xattrs, b.Xattrs = nil, nil
-		return sameXattrs && reflect.DeepEqual(a, b)
-	})
-	if same {
-		return ""
-	}
-	return cmp.Diff(want, got, cmpopts.EquateEmpty())
 }

@@ -10,15 +10,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // TestLocate asks debugfs where things are, and Locate what is there.
 func TestLocate(t *testing.T) {
-	needTool(t, "debugfs")
-	tr := fullTree(t)
+	ext4test.Need(t, "debugfs")
+	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := writeImage(t, &l.List)
+	image := ext4test.WriteImage(t, &l.List)
 	f, err := Open(l.List.Reader())
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func TestLocate(t *testing.T) {
 			t.Errorf("Locate(%d) (-want +got):\n%s", offset, diff)
 		}
 	}
-	ask := func(command string) string { return mustRun(t, "debugfs", "-R", command, image) }
+	ask := func(command string) string { return ext4test.MustRun(t, "debugfs", "-R", command, image) }
 
 	inode := regexp.MustCompile(`Inode (\d+) is part of block group \d+\s+located at block (\d+), offset 0x([0-9a-f]+)`)
 	block := regexp.MustCompile(`(?m)^(\d+)`)
@@ -107,7 +108,7 @@ func TestLocate(t *testing.T) {
 
 // TestLocateBroken wants an error where metadata is not sound.
 func TestLocateBroken(t *testing.T) {
-	l := mustPlan(t, fullTree(t), testOptions(1<<30))
+	l := mustPlan(t, ext4test.FullTree(t), testOptions(1<<30))
 	f, err := Open(l.List.Reader())
 	if err != nil {
 		t.Fatal(err)

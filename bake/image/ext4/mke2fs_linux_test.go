@@ -10,12 +10,15 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // TestReadMke2fs reads filesystems that mke2fs made of a directory.
 func TestReadMke2fs(t *testing.T) {
-	needTool(t, "mke2fs", "e2fsck")
+	ext4test.Need(t, "mke2fs", "e2fsck")
 	dir := t.TempDir()
 	want := hostTree(t, dir)
 	for _, test := range []struct {
@@ -32,9 +35,9 @@ func TestReadMke2fs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "mke2fs.img")
 			args := append([]string{"-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", dir}, test.args...)
-			mustRun(t, "mke2fs", append(args, image, "100M")...)
+			ext4test.MustRun(t, "mke2fs", append(args, image, "100M")...)
 			// Hash the directories; exit code 1 means that it did something.
-			if out, err := runTool(t, "e2fsck", "-fyD", image); err != nil && err.(*exec.ExitError).ExitCode() != 1 {
+			if out, err := ext4test.Run(t, "e2fsck", "-fyD", image); err != nil && err.(*exec.ExitError).ExitCode() != 1 {
 				t.Fatalf("e2fsck -fyD: %v\n%s", err, out)
 			}
 			fsys := openImage(t, image)
@@ -42,7 +45,7 @@ func TestReadMke2fs(t *testing.T) {
 			for i := range got {
 				got[i].MTime = 0 // the host's clock
 			}
-			if diff := diffEntries(want, got); diff != "" {
+			if diff := ext4test.DiffEntries(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if err := fsys.Verify(); err != nil {
@@ -83,11 +86,11 @@ func hostTree(t *testing.T, dir string) []tree.Entry {
 		entries = append(entries, tree.Entry{Path: path, Type: tree.Symlink, Perm: 0o777, UID: uid, GID: gid, Link: target})
 	}
 	for _, n := range []int{0, 1, 4095, 4096, 4097, 3<<20 + 1} {
-		write(fmt.Sprintf("size%d", n), pattern(n, n))
+		write(fmt.Sprintf("size%d", n), ext4test.Pattern(n, n))
 	}
 	// A file with a hole of 3 MiB, and one of many pieces.
-	write("hole", append(append(pattern(7, 5000), make([]byte, 3<<20)...), pattern(8, 5000)...))
-	holes := bytes.Repeat(append(pattern(9, 4096), make([]byte, 12288)...), 400)
+	write("hole", append(append(ext4test.Pattern(7, 5000), make([]byte, 3<<20)...), ext4test.Pattern(8, 5000)...))
+	holes := bytes.Repeat(append(ext4test.Pattern(9, 4096), make([]byte, 12288)...), 400)
 	write("pieces", holes)
 	mkdir("many")
 	for i := range 1000 {
@@ -100,7 +103,7 @@ func hostTree(t *testing.T, dir string) []tree.Entry {
 	entries = append(entries, tree.Entry{Path: "z-hard", Type: tree.Hardlink, Link: "size1"})
 	for i := range entries {
 		if e := &entries[i]; e.Path == "size4095" || e.Path == "many" {
-			e.Xattrs = map[string][]byte{"user.short": []byte("value"), "user.long": pattern(10, 300)}
+			e.Xattrs = map[string][]byte{"user.short": []byte("value"), "user.long": ext4test.Pattern(10, 300)}
 			setXattrs(t, filepath.Join(dir, e.Path), e)
 		}
 	}
@@ -109,4 +112,16 @@ func hostTree(t *testing.T, dir string) []tree.Entry {
 		t.Fatal(err)
 	}
 	return tr.Entries
+}
+
+// setXattrs sets e's attributes on a file of the host, or forgets them where its filesystem
+// has none.
+func setXattrs(t *testing.T, path string, e *tree.Entry) {
+	t.Helper()
+	for name, value := range e.Xattrs {
+		if err := unix.Lsetxattr(path, name, value, 0); err != nil {
+			t.Logf("without extended attributes: %s: %v", path, err)
+			delete(e.Xattrs, name)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -30,8 +31,8 @@ var sizes = []struct {
 
 // TestPlan makes filesystems and has e2fsck and our reader look at them.
 func TestPlan(t *testing.T) {
-	tr := fullTree(t)
-	want := wantEntries(tr)
+	tr := ext4test.FullTree(t)
+	want := ext4test.WantEntries(tr)
 	for _, test := range sizes {
 		t.Run(test.name, func(t *testing.T) {
 			o := testOptions(test.size)
@@ -39,10 +40,10 @@ func TestPlan(t *testing.T) {
 				o.BytesPerInode = 8 << 10 // its 4096 inodes would not do
 			}
 			l := mustPlan(t, tr, o)
-			image := writeImage(t, &l.List)
-			mustFsck(t, image)
+			image := ext4test.WriteImage(t, &l.List)
+			ext4test.Fsck(t, image)
 			fsys := openImage(t, image)
-			if diff := diffEntries(want, readTree(t, fsys)); diff != "" {
+			if diff := ext4test.DiffEntries(want, readTree(t, fsys)); diff != "" {
 				t.Errorf("what was read is not what was planned (-want +got):\n%s", diff)
 			}
 			if err := fsys.Verify(); err != nil {
@@ -64,13 +65,13 @@ func TestPlan(t *testing.T) {
 
 // TestPlanEmpty has the smallest tree: the root directory alone.
 func TestPlanEmpty(t *testing.T) {
-	l := mustPlan(t, newTree(t, rootDir()), testOptions(32<<20))
-	image := writeImage(t, &l.List)
-	mustFsck(t, image)
+	l := mustPlan(t, ext4test.NewTree(t, ext4test.RootDir()), testOptions(32<<20))
+	image := ext4test.WriteImage(t, &l.List)
+	ext4test.Fsck(t, image)
 	got := readTree(t, openImage(t, image))
 	want := []tree.Entry{
-		{Path: ".", Type: tree.Dir, Perm: 0o755, MTime: testEpoch},
-		{Path: "lost+found", Type: tree.Dir, Perm: 0o700, MTime: testEpoch},
+		{Path: ".", Type: tree.Dir, Perm: 0o755, MTime: ext4test.Epoch},
+		{Path: "lost+found", Type: tree.Dir, Perm: 0o700, MTime: ext4test.Epoch},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -79,9 +80,9 @@ func TestPlanEmpty(t *testing.T) {
 
 // TestPlanTwice plans the same twice, and something else.
 func TestPlanTwice(t *testing.T) {
-	tr := fullTree(t)
+	tr := ext4test.FullTree(t)
 	o := testOptions(1 << 30)
-	a, b := mustPlan(t, tr, o), mustPlan(t, fullTree(t), o)
+	a, b := mustPlan(t, tr, o), mustPlan(t, ext4test.FullTree(t), o)
 	if hashList(&a.List) != hashList(&b.List) {
 		t.Error("two plans of one tree differ")
 	}
@@ -93,10 +94,10 @@ func TestPlanTwice(t *testing.T) {
 
 // TestSuperblock has dumpe2fs say what the features and settings are.
 func TestSuperblock(t *testing.T) {
-	needTool(t, "dumpe2fs")
-	l := mustPlan(t, fullTree(t), testOptions(3<<30))
-	image := writeImage(t, &l.List)
-	out := mustRun(t, "dumpe2fs", image)
+	ext4test.Need(t, "dumpe2fs")
+	l := mustPlan(t, ext4test.FullTree(t), testOptions(3<<30))
+	image := ext4test.WriteImage(t, &l.List)
+	out := ext4test.MustRun(t, "dumpe2fs", image)
 	for _, want := range []string{
 		"Filesystem volume name:   root",
 		"Filesystem UUID:          5b1c9e02-8841-4f6a-9d3c-102233445566",
@@ -155,14 +156,14 @@ func TestBigFiles(t *testing.T) {
 	const group = 128 << 20
 	blob := sparseBlob("big", 800<<20)
 	entries := []tree.Entry{
-		rootDir(),
+		ext4test.RootDir(),
 		{Path: "a-group", Type: tree.File, Perm: 0o644, Blob: blob, Size: group},
 		{Path: "b-group+1", Type: tree.File, Perm: 0o644, Blob: blob, Offset: group, Size: group + 1},
 		{Path: "c-deep", Type: tree.File, Perm: 0o644, Blob: blob, Offset: 2*group + 4096, Size: 530<<20 - 5},
 	}
-	l := mustPlan(t, newTree(t, entries...), testOptions(2<<30))
-	image := writeImage(t, &l.List)
-	mustFsck(t, image)
+	l := mustPlan(t, ext4test.NewTree(t, entries...), testOptions(2<<30))
+	image := ext4test.WriteImage(t, &l.List)
+	ext4test.Fsck(t, image)
 	fsys := openImage(t, image)
 	for _, e := range entries[1:] {
 		n, err := fsys.Lookup(e.Path)
@@ -180,12 +181,12 @@ func TestBigFiles(t *testing.T) {
 			t.Errorf("%s: %v", e.Path, err)
 		}
 	}
-	needTool(t, "debugfs")
-	out := mustRun(t, "debugfs", "-R", "ex /c-deep", image)
+	ext4test.Need(t, "debugfs")
+	out := ext4test.MustRun(t, "debugfs", "-R", "ex /c-deep", image)
 	if !strings.Contains(out, " 0/ 1 ") || !strings.Contains(out, " 1/ 1 ") {
 		t.Errorf("c-deep has no extent tree of depth 1:\n%s", out)
 	}
-	if out := mustRun(t, "debugfs", "-R", "ex /a-group", image); strings.Contains(out, "/ 1 ") {
+	if out := ext4test.MustRun(t, "debugfs", "-R", "ex /a-group", image); strings.Contains(out, "/ 1 ") {
 		t.Errorf("a-group has an extent tree of depth 1:\n%s", out)
 	}
 }
@@ -195,16 +196,16 @@ func TestBigFiles(t *testing.T) {
 func TestPayloadIsContiguous(t *testing.T) {
 	var packs [2][]tree.Entry
 	for i := range packs {
-		p := newPacker(t)
+		p := ext4test.NewPacker(t)
 		for n := range 50 {
-			p.add(tree.Entry{Path: fmt.Sprintf("p%d-%d", i, 49-n), Type: tree.File, Perm: 0o644}, pattern(i*100+n, 5000*n))
+			p.Add(tree.Entry{Path: fmt.Sprintf("p%d-%d", i, 49-n), Type: tree.File, Perm: 0o644}, ext4test.Pattern(i*100+n, 5000*n))
 		}
-		packs[i] = p.entries(fmt.Sprintf("pack %d", i))
+		packs[i] = p.Entries(fmt.Sprintf("pack %d", i))
 	}
-	entries := append(append([]tree.Entry{rootDir()}, packs[0]...), packs[1]...)
+	entries := append(append([]tree.Entry{ext4test.RootDir()}, packs[0]...), packs[1]...)
 	duplicate := packs[0][20]
 	duplicate.Path = "duplicate"
-	withDuplicate := newTree(t, append(entries, duplicate)...)
+	withDuplicate := ext4test.NewTree(t, append(entries, duplicate)...)
 	a, b := packs[0][49].Blob, packs[1][49].Blob
 
 	// ranges lists the extents of payload.
@@ -212,7 +213,7 @@ func TestPayloadIsContiguous(t *testing.T) {
 		o := testOptions(1 << 30)
 		o.Blobs = blobs
 		l := mustPlan(t, tr, o)
-		mustFsck(t, writeImage(t, &l.List))
+		ext4test.Fsck(t, ext4test.WriteImage(t, &l.List))
 		for _, e := range l.List.Extents {
 			if e.Blob == a || e.Blob == b {
 				got = append(got, fmt.Sprintf("%s %d+%d", e.Blob.Name, e.BlobOffset, e.Length))
@@ -221,10 +222,10 @@ func TestPayloadIsContiguous(t *testing.T) {
 		return got
 	}
 	all := func(b *tree.Blob) string { return fmt.Sprintf("%s 0+%d", b.Name, b.Size) }
-	if diff := cmp.Diff([]string{all(b), all(a)}, ranges(newTree(t, entries...), b, a)); diff != "" {
+	if diff := cmp.Diff([]string{all(b), all(a)}, ranges(ext4test.NewTree(t, entries...), b, a)); diff != "" {
 		t.Errorf("with b before a (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{all(a), all(b)}, ranges(newTree(t, entries...))); diff != "" {
+	if diff := cmp.Diff([]string{all(a), all(b)}, ranges(ext4test.NewTree(t, entries...))); diff != "" {
 		t.Errorf("in the order of files (-want +got):\n%s", diff)
 	}
 	// The duplicate cuts the run once: its first copy ends it, its second goes on.
@@ -241,7 +242,7 @@ func TestPayloadIsContiguous(t *testing.T) {
 
 // TestMinSize wants the result to fit and a block less not to.
 func TestMinSize(t *testing.T) {
-	tr := fullTree(t)
+	tr := ext4test.FullTree(t)
 	for _, free := range []int64{0, 1, 100 << 20, 512 << 20, 3 << 30} {
 		o := testOptions(0)
 		size, err := MinSize(tr, o, free)
@@ -253,7 +254,7 @@ func TestMinSize(t *testing.T) {
 		if l.FreeBytes < free {
 			t.Errorf("MinSize(%d) = %d, which leaves %d", free, size, l.FreeBytes)
 		}
-		mustFsck(t, writeImage(t, &l.List))
+		ext4test.Fsck(t, ext4test.WriteImage(t, &l.List))
 		o.Size -= blockSize
 		if l, err := Plan(tr, o); err == nil && l.FreeBytes >= free {
 			t.Errorf("MinSize(%d) = %d, and a block less leaves %d as well", free, size, l.FreeBytes)
@@ -267,22 +268,22 @@ func TestMinSize(t *testing.T) {
 // TestGrow grows images offline as far as a GCE disk may need. That the mounted
 // filesystem grows is tested in a guest.
 func TestGrow(t *testing.T) {
-	needTool(t, "resize2fs")
-	tr := fullTree(t)
-	want := wantEntries(tr)
+	ext4test.Need(t, "resize2fs")
+	tr := ext4test.FullTree(t)
+	want := ext4test.WantEntries(tr)
 	l := mustPlan(t, tr, testOptions(3<<30-9<<20))
 	for _, size := range []int64{10 << 30, 100 << 30} {
-		image := writeImage(t, &l.List)
+		image := ext4test.WriteImage(t, &l.List)
 		if err := os.Truncate(image, size); err != nil {
 			t.Fatal(err)
 		}
-		out := mustRun(t, "resize2fs", image)
+		out := ext4test.MustRun(t, "resize2fs", image)
 		if want := fmt.Sprintf("is now %d (4k) blocks long", size/blockSize); !strings.Contains(out, want) {
 			t.Errorf("resize2fs says %q; want %q", out, want)
 		}
-		mustFsck(t, image)
+		ext4test.Fsck(t, image)
 		fsys := openImage(t, image)
-		if diff := diffEntries(want, readTree(t, fsys)); diff != "" {
+		if diff := ext4test.DiffEntries(want, readTree(t, fsys)); diff != "" {
 			t.Errorf("after growing to %d (-want +got):\n%s", size, diff)
 		}
 		if err := fsys.Verify(); err != nil {

@@ -1,4 +1,7 @@
-package ext4
+//go:build system && linux
+
+// Package ext4_test has the kernel mount filesystems that package ext4 plans.
+package ext4_test
 
 import (
 	"bytes"
@@ -16,36 +19,43 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nodebake/bake/bake/image/ext4"
+	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// setXattrs sets e's attributes on a file of the host, or forgets them where its filesystem
-// has none.
-func setXattrs(t *testing.T, path string, e *tree.Entry) {
+// plan lays a tree out in a filesystem of 1 GiB.
+func plan(t *testing.T, tr *tree.Tree) *ext4.Layout {
 	t.Helper()
-	for name, value := range e.Xattrs {
-		if err := unix.Lsetxattr(path, name, value, 0); err != nil {
-			t.Logf("without extended attributes: %s: %v", path, err)
-			delete(e.Xattrs, name)
-		}
+	l, err := ext4.Plan(tr, ext4.Options{Size: 1 << 30, UUID: [16]byte{1}, HashSeed: [16]byte{2}, Label: "root", Epoch: ext4test.Epoch})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return l
 }
 
 // mountImage mounts an image and returns where, and what unmounts it.
 func mountImage(t *testing.T, image, options string) (dir string, unmount func()) {
 	t.Helper()
+	missing := func(format string, args ...any) {
+		t.Helper()
+		if os.Getenv("CI") != "" {
+			t.Fatalf(format, args...)
+		}
+		t.Skipf(format, args...)
+	}
 	if os.Getuid() != 0 {
-		t.Skip("mounting needs root; the boot tests mount what Plan makes as well")
+		missing("mounting needs root")
 	}
 	dir = t.TempDir()
-	if out, err := runTool(t, "mount", "-t", "ext4", "-o", "loop,"+options, image, dir); err != nil {
-		t.Skipf("this host does not mount loop devices (%v: %s); the boot tests mount what Plan makes as well", err, strings.TrimSpace(out))
+	if out, err := ext4test.Run(t, "mount", "-t", "ext4", "-o", "loop,"+options, image, dir); err != nil {
+		missing("this host does not mount loop devices (%v: %s)", err, strings.TrimSpace(out))
 	}
 	mounted := true
 	unmount = func() {
 		if mounted {
 			mounted = false
-			mustRun(t, "umount", dir)
+			ext4test.MustRun(t, "umount", dir)
 		}
 	}
 	t.Cleanup(unmount)
@@ -54,11 +64,11 @@ func mountImage(t *testing.T, image, options string) (dir string, unmount func()
 
 // TestMount has the kernel mount an image read-only and compares all of it.
 func TestMount(t *testing.T) {
-	tr := fullTree(t)
-	l := mustPlan(t, tr, testOptions(1<<30))
-	dir, _ := mountImage(t, writeImage(t, &l.List), "ro")
+	tr := ext4test.FullTree(t)
+	l := plan(t, tr)
+	dir, _ := mountImage(t, ext4test.WriteImage(t, &l.List), "ro")
 	got := hostEntries(t, dir)
-	if diff := diffEntries(wantEntries(tr), got); diff != "" {
+	if diff := ext4test.DiffEntries(ext4test.WantEntries(tr), got); diff != "" {
 		t.Errorf("what the kernel shows is not what was planned (-want +got):\n%s", diff)
 	}
 	var st unix.Statfs_t
@@ -73,9 +83,9 @@ func TestMount(t *testing.T) {
 // TestMountWrite has the kernel change an image, and e2fsck look at the result:
 // allocation, hashed directories and the journal work.
 func TestMountWrite(t *testing.T) {
-	tr := fullTree(t)
-	l := mustPlan(t, tr, testOptions(1<<30))
-	image := writeImage(t, &l.List)
+	tr := ext4test.FullTree(t)
+	l := plan(t, tr)
+	image := ext4test.WriteImage(t, &l.List)
 	dir, unmount := mountImage(t, image, "rw")
 	do := func(err error) {
 		t.Helper()
@@ -85,18 +95,26 @@ func TestMountWrite(t *testing.T) {
 	}
 	for i := range 3000 {
 		name := fmt.Sprintf("added-%d-%s", i, strings.Repeat("x", i%200))
-		do(os.WriteFile(filepath.Join(dir, "many", name), pattern(i, i), 0o644))
+		do(os.WriteFile(filepath.Join(dir, "many", name), ext4test.Pattern(i, i), 0o644))
 	}
-	do(os.WriteFile(filepath.Join(dir, "big"), pattern(1, 50<<20), 0o644))
+	do(os.WriteFile(filepath.Join(dir, "big"), ext4test.Pattern(1, 50<<20), 0o644))
 	do(os.Remove(filepath.Join(dir, "one", "file")))
 	do(os.RemoveAll(filepath.Join(dir, "sizes")))
 	do(os.MkdirAll(filepath.Join(dir, "empty", "a", "b"), 0o755))
-	do(unix.Lsetxattr(filepath.Join(dir, "attrs"), "user.small", pattern(5, 500), 0))
+	do(unix.Lsetxattr(filepath.Join(dir, "attrs"), "user.small", ext4test.Pattern(5, 500), 0))
 	do(unix.Lremovexattr(filepath.Join(dir, "attrs"), "user.large"))
 	unmount()
-	mustFsck(t, image)
+	ext4test.Fsck(t, image)
 
-	fsys := openImage(t, image)
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fsys, err := ext4.Open(f)
+	if err != nil {
+		t.Fatal(err)
+	}
 	n, err := fsys.Lookup("big")
 	if err != nil {
 		t.Fatal(err)
@@ -105,8 +123,8 @@ func TestMountWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sameContent(r, bytes.NewReader(pattern(1, 50<<20))); err != nil {
-		t.Errorf("what the kernel wrote: %v", err)
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, ext4test.Pattern(1, 50<<20)) {
+		t.Errorf("what the kernel wrote is read as %d bytes, %v; want the same %d", len(got), err, 50<<20)
 	}
 	entries, err := fsys.Entries()
 	if err != nil {
