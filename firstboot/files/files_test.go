@@ -240,30 +240,6 @@ func write(t *testing.T, root, name, content string, mode fs.FileMode) {
 	}
 }
 
-func TestOwner(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give a file away")
-	}
-	root := t.TempDir()
-	mustApply(t, root, oldFiles())
-	name := filepath.Join(root, oldFiles()[0].Path)
-	if err := os.Chown(name, 0, 1); err != nil {
-		t.Fatal(err)
-	}
-	want := []Change{{oldFiles()[0].Path, OwnerChanged}}
-	if diff := cmp.Diff(want, mustApply(t, root, oldFiles())); diff != "" {
-		t.Errorf("Apply (-want +got):\n%s", diff)
-	}
-	info, err := os.Stat(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !ownedByRoot(info) {
-		t.Errorf("%s does not belong to root", name)
-	}
-}
-
 func TestModes(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
@@ -52,6 +53,13 @@ func (r *recorder) EnableUnitFilesContext(_ context.Context, files []string, run
 
 func (r *recorder) ReloadContext(context.Context) error { return r.did("reload") }
 func (r *recorder) Close()                              {}
+
+func TestDialNamesTheSocket(t *testing.T) {
+	_, err := dial(t.Context(), "/nonexistent/private")
+	if err == nil || !strings.Contains(err.Error(), "/nonexistent/private") {
+		t.Errorf("dial = %v; want an error that names the socket", err)
+	}
+}
 
 // TestOrder keeps what costs boot time where it is: starting first, enabling
 // last, no reload.

@@ -1,3 +1,5 @@
+//go:build system
+
 // Package image holds the finished image against checkers that we did not
 // write: GNU tar and gzip, sgdisk, e2fsck, fsck.vfat, the kernel's ext4, dpkg
 // and apt.

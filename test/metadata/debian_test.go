@@ -1,4 +1,4 @@
-//go:build linux
+//go:build system && linux
 
 // Package metadata shows that the programs which read Compute Engine's metadata
 // on Debian read it from the emulator (firstboot/metadata/metadatatest) too, and

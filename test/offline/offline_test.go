@@ -1,3 +1,5 @@
+//go:build system
+
 // Package offline mirrors the real sets of versions, and bakes them where there
 // is no network: the images must be those of out/ and out/kthw, byte for byte.
 //

@@ -1,3 +1,5 @@
+//go:build system
+
 // Package qemu boots the image that ships. Tests enter it by metadata, SSH and
 // SMBIOS credentials only: nothing in the image knows that it is tested.
 //
@@ -126,7 +128,7 @@ func boot(t *testing.T, o options) *worker {
 	t.Cleanup(func() {
 		w.Kill()
 		if t.Failed() {
-			t.Logf("console's tail:\n%s\nto reproduce: go test -run '^%s$' ./test/qemu/\nQEMU was: %s", w.Console.Tail(60), t.Name(), w.CommandLine())
+			t.Logf("console's tail:\n%s\nto reproduce: go test -tags system -run '^%s$' ./test/qemu/\nQEMU was: %s", w.Console.Tail(60), t.Name(), w.CommandLine())
 		}
 		save(t, "console", strings.Join(append(w.consoles, w.Console.String()), "\n=== started again\n"))
 	})

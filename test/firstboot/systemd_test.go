@@ -1,7 +1,12 @@
-package services
+//go:build system && linux
+
+// Package firstboot_test has what takes root to show of package firstboot: units
+// that a real systemd starts, and files of other owners.
+package firstboot_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,13 +14,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodebake/bake/firstboot/services"
 )
 
 // machine is a systemd of the host's, PID 1 of namespaces of its own: what it
@@ -23,8 +33,8 @@ import (
 type machine struct {
 	t       *testing.T
 	dir     string // its /run is run/ below, its /etc/systemd/system is units/
-	manager *Manager
-	conn    *systemd.Conn
+	manager *services.Manager
+	conn    *systemd.Conn // beside it, for questions that it does not ask
 }
 
 // enter makes the machine's root and goes there: the host's /usr read-only and
@@ -60,22 +70,29 @@ BAKE_TEST_RELAY=/run /relay -test.run='^TestRelay$' &
 exec env -i container=test PATH=/usr/sbin:/usr/bin SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=/etc/systemd/system \
   /usr/lib/systemd/systemd --system --unit=test.target`
 
+// missing skips a test; in CI it fails.
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		missing(t, "only root can do this")
+	}
+}
+
 // newMachine starts a systemd that knows the units and has started none.
 func newMachine(t *testing.T, units map[string]string) *machine {
 	t.Helper()
-	missing := func(why string) {
-		t.Helper()
-		if os.Getenv("CI") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	if os.Getuid() != 0 {
-		missing("only root can run a systemd in namespaces")
-	}
-	for _, program := range []string{"/usr/lib/systemd/systemd", "/usr/bin/unshare", "/usr/sbin/pivot_root"} {
+	needRoot(t)
+	for program, pkg := range map[string]string{"/usr/lib/systemd/systemd": "systemd", "/usr/bin/unshare": "util-linux", "/usr/sbin/pivot_root": "util-linux"} {
 		if _, err := os.Stat(program); err != nil {
-			missing(err.Error())
+			missing(t, err.Error()+": apt-get install "+pkg)
 		}
 	}
 	m := &machine{t: t, dir: t.TempDir()}
@@ -94,7 +111,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 	}
 	cgroup, err := newCgroup(t)
 	if err != nil {
-		missing(err.Error())
+		missing(t, err.Error())
 	}
 	var log bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >"$0/cgroup.procs"; exec "$@"`, cgroup,
@@ -108,21 +125,73 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 	go func() { cmd.Wait(); close(exited) }()
 	t.Cleanup(func() { <-exited }) // t.Context has ended, and so it was killed
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		manager, err := dial(t.Context(), filepath.Join(m.dir, "run/relay"))
+		err := m.dial()
 		if err == nil {
-			m.manager, m.conn = manager, manager.conn.(*systemd.Conn)
-			t.Cleanup(manager.Close)
 			return m
 		}
 		select {
 		case <-exited:
-			missing("systemd does not run in namespaces here:\n" + log.String())
+			missing(t, "systemd does not run in namespaces here:\n"+log.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("systemd in namespaces: %v", err)
 		}
 	}
+}
+
+// dial connects to the machine's systemd, in two ways.
+func (m *machine) dial() error {
+	relay := filepath.Join(m.dir, "run/relay")
+	manager, err := dialManager(m.t.Context(), relay)
+	if err != nil {
+		return err
+	}
+	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
+		conn, err := dbus.Dial("unix:path="+relay, dbus.WithContext(m.t.Context()))
+		if err != nil {
+			return nil, err
+		}
+		return conn, conn.Auth([]dbus.Auth{dbus.AuthExternal("0")})
+	})
+	if err != nil {
+		manager.Close()
+		return err
+	}
+	m.manager, m.conn = manager, conn
+	m.t.Cleanup(manager.Close)
+	m.t.Cleanup(conn.Close)
+	return nil
+}
+
+// dialManager has services.Dial, which knows systemd's own socket only, find the
+// relay there: one thread, which ends with the goroutine, sees another /run.
+func dialManager(ctx context.Context, relay string) (manager *services.Manager, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked
+		manager, err = func() (*services.Manager, error) {
+			if _, err := os.Stat(relay); err != nil {
+				return nil, err
+			}
+			if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+				return nil, fmt.Errorf("unshare: %w", err)
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				return nil, fmt.Errorf("making mounts private: %w", err)
+			}
+			if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+				return nil, fmt.Errorf("mounting /run: %w", err)
+			}
+			if err := errors.Join(os.Mkdir("/run/systemd", 0o755), os.Symlink(relay, "/run/systemd/private")); err != nil {
+				return nil, err
+			}
+			return services.Dial(ctx)
+		}()
+	}()
+	<-done
+	return manager, err
 }
 
 // newCgroup makes a cgroup for a machine, which goes with the test.
@@ -195,7 +264,7 @@ func (m *machine) write(name, content string) {
 	}
 }
 
-func (m *machine) apply(units ...Unit) Result {
+func (m *machine) apply(units ...services.Unit) services.Result {
 	m.t.Helper()
 	result, err := m.manager.Apply(m.t.Context(), units)
 	if err != nil {
@@ -243,11 +312,11 @@ func TestApply(t *testing.T) {
 		"broken.service": service("ExecStart=/bin/sh -c 'test -e /run/repaired && exec sleep infinity'", "Restart=on-failure", "RestartSec=1h"),
 		"failed.service": service("ExecStart=/bin/sh -c 'test -e /run/repaired && exec sleep infinity'"),
 	})
-	all := []Unit{{Name: "runtime.service"}, {Name: "slow.service"}, {Name: "broken.service"}, {Name: "failed.service"}}
+	all := []services.Unit{{Name: "runtime.service"}, {Name: "slow.service"}, {Name: "broken.service"}, {Name: "failed.service"}}
 
 	began := time.Now()
-	want := Result{Enabled: true, Jobs: []Job{
-		{"runtime.service", "start"}, {"slow.service", "start"}, {"broken.service", "start"}, {"failed.service", "start"}}}
+	want := services.Result{Enabled: true, Jobs: []services.Job{
+		{Unit: "runtime.service", What: "start"}, {Unit: "slow.service", What: "start"}, {Unit: "broken.service", What: "start"}, {Unit: "failed.service", What: "start"}}}
 	if diff := cmp.Diff(want, m.apply(all...)); diff != "" {
 		t.Errorf("the first Apply (-want +got):\n%s", diff)
 	}
@@ -265,13 +334,13 @@ func TestApply(t *testing.T) {
 	m.await("failed.service", "failed/failed")
 
 	// What runs or is tried again is left alone; what failed for good is not.
-	runtime := m.property("runtime.service", "MainPID")
-	if diff := cmp.Diff(Result{Jobs: []Job{{"failed.service", "start"}}}, m.apply(all...)); diff != "" {
+	mainPID := m.property("runtime.service", "MainPID")
+	if diff := cmp.Diff(services.Result{Jobs: []services.Job{{Unit: "failed.service", What: "start"}}}, m.apply(all...)); diff != "" {
 		t.Errorf("Apply again (-want +got):\n%s", diff)
 	}
 	m.await("failed.service", "failed/failed")
-	if now := m.property("runtime.service", "MainPID"); now != runtime {
-		t.Errorf("runtime.service had PID %v, now %v; Apply without a change restarts nothing", runtime, now)
+	if now := m.property("runtime.service", "MainPID"); now != mainPID {
+		t.Errorf("runtime.service had PID %v, now %v; Apply without a change restarts nothing", mainPID, now)
 	}
 
 	// What a unit reads was repaired: at once, not in an hour.
@@ -279,15 +348,15 @@ func TestApply(t *testing.T) {
 	for i := range all {
 		all[i].Restart = true
 	}
-	want = Result{Jobs: []Job{
-		{"runtime.service", "restart"}, {"slow.service", "restart"}, {"broken.service", "restart"}, {"failed.service", "restart"}}}
+	want = services.Result{Jobs: []services.Job{
+		{Unit: "runtime.service", What: "restart"}, {Unit: "slow.service", What: "restart"}, {Unit: "broken.service", What: "restart"}, {Unit: "failed.service", What: "restart"}}}
 	if diff := cmp.Diff(want, m.apply(all...)); diff != "" {
 		t.Errorf("Apply with changes (-want +got):\n%s", diff)
 	}
 	m.await("broken.service", "active/running")
 	m.await("failed.service", "active/running")
 	m.await("runtime.service", "active/running")
-	if now := m.property("runtime.service", "MainPID"); now == runtime {
+	if now := m.property("runtime.service", "MainPID"); now == mainPID {
 		t.Errorf("runtime.service still has PID %v; what it reads has changed", now)
 	}
 
@@ -317,18 +386,10 @@ func TestApplyNamesUnitsThatAreNotThere(t *testing.T) {
 		"bad.service":    "unit bad.service is bad-setting",
 		"masked.service": "unit masked.service is masked",
 	} {
-		_, err := m.manager.Apply(t.Context(), []Unit{{Name: "a.service"}, {Name: unit}})
+		_, err := m.manager.Apply(t.Context(), []services.Unit{{Name: "a.service"}, {Name: unit}})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Apply with %s = %v; want an error with %q", unit, err, want)
 		}
 	}
 	m.await("a.service", "inactive/dead")
-}
-
-func TestDialNamesTheSocket(t *testing.T) {
-	t.Parallel()
-	_, err := dial(t.Context(), "/nonexistent/private")
-	if err == nil || !strings.Contains(err.Error(), "/nonexistent/private") {
-		t.Errorf("dial = %v; want an error that names the socket", err)
-	}
 }

@@ -1,6 +1,10 @@
-//go:build components
+//go:build system
 
-package gomod
+// Package gomod_test builds real components, and finds their modules, with
+// downloads of hundreds of megabytes:
+//
+//	go test -tags system -v -timeout 1h ./test/gomod -components runc,crictl
+package gomod_test
 
 import (
 	"archive/tar"
@@ -10,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,34 +24,22 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 var (
-	componentsFlag = flag.String("components", "", "build these `components`, comma-separated, or \"all\"")
-	versionsFlag   = flag.String("versions", "../../../manifests/versions.yaml", "versions `file` of -components")
+	componentsFlag = flag.String("components", "crictl", "build these `components`, comma-separated, or \"all\"")
+	versionsFlag   = flag.String("versions", "../../manifests/versions.yaml", "versions `file` of -components")
 	storeFlag      = flag.String("store", "", "store `directory` of -components; empty: a new one")
 	archFlag       = flag.String("arch", "amd64", "`architecture` of -components")
 	coldFlag       = flag.Bool("cold", false, "with -components: use an empty build cache")
 )
 
-// TestComponents builds real components, with minutes of work and downloads of
-// hundreds of megabytes, only when asked:
-//
-//	go test -tags components -run Components -v -timeout 1h ./bake/source/gomod -components runc,crictl
+// TestComponents builds each of -components.
 func TestComponents(t *testing.T) {
-	if *componentsFlag == "" {
-		t.Fatal("say which components to build: -components runc,crictl")
-	}
-	data, err := os.ReadFile(*versionsFlag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := manifest.ParseVersions(*versionsFlag, data)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := *storeFlag
 	if dir == "" {
 		dir = t.TempDir()
@@ -60,30 +53,51 @@ func TestComponents(t *testing.T) {
 	if *coldFlag {
 		env = append(env, "GOCACHE="+t.TempDir())
 	}
-	builder, err := New(Config{Packs: packs, Debs: aptDebs{t.TempDir()}, Env: env, Dir: t.TempDir(), Progress: &logSink{t: t}})
+	builder, err := gomod.New(gomod.Config{Packs: packs, Debs: aptDebs{t.TempDir()}, Env: env, Dir: t.TempDir(), Progress: sink(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
+		began := time.Now()
+		pack, built, err := builder.Build(t.Context(), c, manifest.Arch(*archFlag), modfiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s after %v\n%s", c.Name, time.Since(began).Round(time.Second/10), built.Key)
+		for _, e := range pack.Entries {
+			t.Logf("%s %9d %s", e.SHA256, e.Size, e.Path)
+			if *archFlag == "amd64" {
+				showVersion(t, e)
+			}
+		}
+	})
+}
+
+// forComponents runs test for each of -components.
+func forComponents(t *testing.T, test func(t *testing.T, c manifest.Component, modfiles fs.FS)) {
+	data, err := os.ReadFile(*versionsFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := manifest.ParseVersions(*versionsFlag, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, tested := strings.Split(*componentsFlag, ","), 0
 	for _, c := range versions.Components {
-		if c.Module == nil || *componentsFlag != "all" && !slices.Contains(strings.Split(*componentsFlag, ","), c.Name) {
+		if c.Module == nil || *componentsFlag != "all" && !slices.Contains(names, c.Name) {
 			continue
 		}
-		t.Run(c.Name, func(t *testing.T) {
-			began := time.Now()
-			pack, built, err := builder.Build(t.Context(), c, manifest.Arch(*archFlag), os.DirFS(filepath.Dir(*versionsFlag)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%s after %v\n%s", c.Name, time.Since(began).Round(time.Second/10), built.Key)
-			for _, e := range pack.Entries {
-				t.Logf("%s %9d %s", e.SHA256, e.Size, e.Path)
-				if *archFlag == "amd64" {
-					showVersion(t, e)
-				}
-			}
-		})
+		tested++
+		t.Run(c.Name, func(t *testing.T) { test(t, c, os.DirFS(filepath.Dir(*versionsFlag))) })
+	}
+	if *componentsFlag != "all" && tested != len(names) {
+		t.Errorf("%s builds %d of the components %q", *versionsFlag, tested, names)
 	}
 }
+
+// sink shows progress in the test's log.
+func sink(t *testing.T) progress.Sink { return progress.NewPlain(t.Output(), time.Now) }
 
 // showVersion runs the program of e and logs what it says of itself.
 func showVersion(t *testing.T, e tree.Entry) {

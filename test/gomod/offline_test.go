@@ -1,8 +1,10 @@
-//go:build components
+//go:build system
 
-package gomod
+package gomod_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"io"
 	"io/fs"
 	"maps"
@@ -17,15 +19,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// TestComponentSources finds the modules of real components, when asked as
-// TestComponents is, for both architectures:
-//
-//	go test -tags components -run ComponentSources -v -timeout 1h ./bake/source/gomod -components runc,crictl
+// TestComponentSources finds the modules of real components for both
+// architectures.
 func TestComponentSources(t *testing.T) {
-	builder, err := New(Config{Env: os.Environ(), Dir: t.TempDir(), Progress: &logSink{t: t}})
+	builder, err := gomod.New(gomod.Config{Env: os.Environ(), Dir: t.TempDir(), Progress: sink(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func TestComponentSources(t *testing.T) {
 		count := map[string]int{}
 		var size int64
 		err := builder.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, modfiles,
-			func(f File, open func() (io.ReadCloser, error)) error {
+			func(f gomod.File, open func() (io.ReadCloser, error)) error {
 				count[filepath.Ext(f.Path)]++
 				size += f.Size
 				return nil
@@ -46,44 +48,20 @@ func TestComponentSources(t *testing.T) {
 	})
 }
 
-// forComponents runs test for each of -components.
-func forComponents(t *testing.T, test func(t *testing.T, c manifest.Component, modfiles fs.FS)) {
-	if *componentsFlag == "" {
-		t.Fatal("say which components: -components runc,crictl")
-	}
-	data, err := os.ReadFile(*versionsFlag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := manifest.ParseVersions(*versionsFlag, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range versions.Components {
-		if c.Module == nil || *componentsFlag != "all" && !slices.Contains(strings.Split(*componentsFlag, ","), c.Name) {
-			continue
-		}
-		t.Run(c.Name, func(t *testing.T) { test(t, c, os.DirFS(filepath.Dir(*versionsFlag))) })
-	}
-}
-
 // TestComponentsOffline builds real components twice, as usual, and without a
 // network from what Sources and Toolchain found, with an empty module cache: the
 // same programs must come out. A toolchain that is not the host's own must be
-// verified by what was found of the checksum database. Asked for as
-// TestComponents is:
-//
-//	go test -tags components -run ComponentsOffline -v -timeout 1h ./bake/source/gomod -components crictl
+// verified by what was found of the checksum database.
 func TestComponentsOffline(t *testing.T) {
 	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
 		arch := manifest.Arch(*archFlag)
 		env := os.Environ()
-		usual, built, err := newBuilder(t, Config{Env: env, Debs: aptDebs{t.TempDir()}}).Build(t.Context(), c, arch, modfiles)
+		usual, built, err := newBuilder(t, gomod.Config{Env: env, Debs: aptDebs{t.TempDir()}}).Build(t.Context(), c, arch, modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
 		files := proxyFiles{}
-		b := newBuilder(t, Config{Env: env})
+		b := newBuilder(t, gomod.Config{Env: env})
 		if err := b.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{arch}, modfiles, files.add(t)); err != nil {
 			t.Fatal(err)
 		}
@@ -92,12 +70,12 @@ func TestComponentsOffline(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("toolchain after %v", time.Since(began).Round(time.Second/10))
-		offline := func(files proxyFiles) (*tree.Pack, Built, error) {
+		offline := func(files proxyFiles) (*tree.Pack, gomod.Built, error) {
 			offlineEnv := append(slices.Clone(env), "GOMODCACHE="+filepath.Join(t.TempDir(), "mod"), "GOPROXY=https://proxy.invalid")
-			b := newBuilder(t, Config{Env: offlineEnv, Debs: aptDebs{t.TempDir()}, Proxy: files.proxy(t), Offline: true, Go: unshared(t), Progress: &logSink{t: t}})
+			b := newBuilder(t, gomod.Config{Env: offlineEnv, Debs: aptDebs{t.TempDir()}, Proxy: files.proxy, Offline: true, Go: unshared(t), Progress: sink(t)})
 			began := time.Now()
 			if err := b.Preflight(t.Context(), c, arch, modfiles); err != nil {
-				return nil, Built{}, err
+				return nil, gomod.Built{}, err
 			}
 			t.Logf("Preflight after %v", time.Since(began).Round(time.Second/10))
 			defer func() { t.Logf("Build after %v", time.Since(began).Round(time.Second/10)) }()
@@ -139,4 +117,70 @@ func TestComponentsOffline(t *testing.T) {
 			}
 		}
 	})
+}
+
+// newBuilder completes c with a store and a scratch directory.
+func newBuilder(t *testing.T, c gomod.Config) *gomod.Builder {
+	t.Helper()
+	packs, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { packs.Close() })
+	c.Packs, c.Dir = packs, t.TempDir()
+	b, err := gomod.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// proxyFiles are the files of a module proxy by their paths.
+type proxyFiles map[string]string
+
+// add is an argument of Builder.Sources and Builder.Toolchain.
+func (p proxyFiles) add(t *testing.T) func(f gomod.File, open func() (io.ReadCloser, error)) error {
+	return func(f gomod.File, open func() (io.ReadCloser, error)) error {
+		r, err := open()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if sum := manifest.SHA256(sha256.Sum256(data)); sum != f.SHA256 || int64(len(data)) != f.Size {
+			t.Errorf("%s is %s with %d bytes; want %s with %d", f.Path, sum, len(data), f.SHA256, f.Size)
+		}
+		p[f.Path] = string(data)
+		return nil
+	}
+}
+
+// proxy is a Config.Proxy.
+func (p proxyFiles) proxy(_ context.Context, dir string, wants func(path string) bool) error {
+	for name, content := range p {
+		if !wants(name) {
+			continue
+		}
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(content), 0o444); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unshared returns a go command without any network.
+func unshared(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "go")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nexec unshare --map-root-user --net go \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

@@ -1,3 +1,8 @@
+//go:build system
+
+// Package rootfs_test composes the worker's root from real packages, as the
+// host's Debian mirrors have them today, and shows it to Debian's own programs.
+// The tests share bake's cache, so that a package is fetched and unpacked once.
 package rootfs_test
 
 import (
@@ -27,10 +32,6 @@ import (
 	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
 )
-
-// The tests of this file compose the worker's root from real packages, as the
-// host's Debian mirrors have them today, and show it to Debian's own programs.
-// They share bake's cache, so that a package is fetched and unpacked once.
 
 // testEpoch is any time later than that of the packages.
 const testEpoch = 1_800_000_000

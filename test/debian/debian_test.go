@@ -1,4 +1,8 @@
-package debian
+//go:build system
+
+// Package debian_test reads Debian's real archives, through the mirrors of the
+// host's apt configuration.
+package debian_test
 
 import (
 	"bytes"
@@ -23,13 +27,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/debian/repo"
 	"github.com/nodebake/bake/bake/tree"
 )
-
-// The tests of this file read Debian's real archives, through the mirrors of
-// the host's apt configuration.
 
 // workerList is a list as images/worker has it, for the suite trixie.
 func workerList() []manifest.PackageRef {
@@ -38,9 +40,18 @@ func workerList() []manifest.PackageRef {
 		"systemd", "systemd-boot-efi-amd64-signed", "systemd-repart", "systemd-resolved", "systemd-sysv", "udev", "vim-tiny")
 }
 
+func refs(names ...string) []manifest.PackageRef {
+	var list []manifest.PackageRef
+	for _, n := range names {
+		name, suite, _ := strings.Cut(n, "/")
+		list = append(list, manifest.PackageRef{Name: name, Suite: suite})
+	}
+	return list
+}
+
 // hostConfig returns a Config for the host's mirrors. It skips the test where
 // the host has none or they can't be reached, except in CI.
-func hostConfig(t *testing.T) Config {
+func hostConfig(t *testing.T) debian.Config {
 	t.Helper()
 	missing := func(err error) {
 		t.Helper()
@@ -49,7 +60,7 @@ func hostConfig(t *testing.T) Config {
 		}
 		t.Skip(err)
 	}
-	mirrors, err := Mirrors(nil, os.DirFS("/"))
+	mirrors, err := debian.Mirrors(nil, os.DirFS("/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +85,7 @@ func hostConfig(t *testing.T) Config {
 			conn.Close()
 		}
 	}
-	return Config{Suite: "trixie", Arch: manifest.AMD64, Mirrors: mirrors, Getter: plain{&http.Client{Timeout: 5 * time.Minute}}, Now: time.Now()}
+	return debian.Config{Suite: "trixie", Arch: manifest.AMD64, Mirrors: mirrors, Getter: plain{&http.Client{Timeout: 5 * time.Minute}}, Now: time.Now()}
 }
 
 // plain is a Getter without retries.
@@ -141,7 +152,7 @@ func TestArchiveClosure(t *testing.T) {
 			cfg := hostConfig(t)
 			cfg.Suite, cfg.Packages = test.suite, test.list
 			start := time.Now()
-			locked, err := Resolve(t.Context(), cfg)
+			locked, err := debian.Resolve(t.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,18 +178,18 @@ func TestArchivePinned(t *testing.T) {
 	cfg.Suite = "bookworm"
 	cfg.Packages = refs("systemd-sysv", "shim-signed", "systemd-boot-efi-amd64-signed/trixie")
 	cfg.Extra = refs("containerd/bullseye", "runc/bullseye", "libseccomp-dev")
-	locked, err := Resolve(t.Context(), cfg)
+	locked, err := debian.Resolve(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var elsewhere, extra []string
 	for _, p := range locked.Packages {
-		if !SameSuite(p.Suite, "bookworm") {
-			elsewhere = append(elsewhere, p.Name+"/"+baseSuite(p.Suite))
+		if !debian.SameSuite(p.Suite, "bookworm") {
+			elsewhere = append(elsewhere, p.Name+"/"+strings.TrimSuffix(p.Suite, "-security"))
 		}
 	}
 	for _, p := range locked.Extra {
-		extra = append(extra, p.Name+"/"+baseSuite(p.Suite))
+		extra = append(extra, p.Name+"/"+strings.TrimSuffix(p.Suite, "-security"))
 	}
 	if diff := cmp.Diff([]string{"systemd-boot-efi-amd64-signed/trixie"}, elsewhere); diff != "" {
 		t.Errorf("packages from elsewhere (-want +got):\n%s", diff)
@@ -189,7 +200,7 @@ func TestArchivePinned(t *testing.T) {
 	if len(locked.Releases) != 9 {
 		t.Errorf("the lock names %d Release files; want 9", len(locked.Releases))
 	}
-	updates, err := Outdated(t.Context(), cfg, locked)
+	updates, err := debian.Outdated(t.Context(), cfg, locked)
 	if err != nil || len(updates) > 0 {
 		t.Errorf("Outdated of a fresh lock = %v, %v; want none", updates, err)
 	}
@@ -197,7 +208,7 @@ func TestArchivePinned(t *testing.T) {
 
 // simulate asks apt, in a root of its own that trusts the embedded keys, what
 // it would install.
-func simulate(t *testing.T, cfg Config) map[string]string {
+func simulate(t *testing.T, cfg debian.Config) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc", "log"} {
@@ -211,12 +222,12 @@ func simulate(t *testing.T, cfg Config) map[string]string {
 		}
 	}
 	var keys bytes.Buffer
-	files, err := archiveKeys.ReadDir("keys")
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob("../../bake/source/debian/keys/*.asc")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %d of the embedded keys, %v", len(files), err)
 	}
 	for _, f := range files {
-		b, err := archiveKeys.ReadFile("keys/" + f.Name())
+		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,11 +236,10 @@ func simulate(t *testing.T, cfg Config) map[string]string {
 	write("keys.asc", keys.String())
 	write("status", "")
 	var list strings.Builder
-	for _, s := range sources(cfg.Suite) {
-		for _, m := range cfg.Mirrors {
-			if m.Archive == s.archive {
-				fmt.Fprintf(&list, "deb [signed-by=%s/keys.asc] %s %s main\n", dir, m.URL, s.suite)
-			}
+	for _, m := range cfg.Mirrors {
+		suites := map[string][]string{repo.Main: {cfg.Suite, cfg.Suite + "-updates"}, repo.Security: {cfg.Suite + "-security"}}
+		for _, suite := range suites[m.Archive] {
+			fmt.Fprintf(&list, "deb [signed-by=%s/keys.asc] %s %s main\n", dir, m.URL, suite)
 		}
 	}
 	write("etc/sources.list", list.String())
@@ -280,7 +290,7 @@ func TestArchivePackages(t *testing.T) {
 		names = append(names, "linux-image-[0-9].*-cloud-amd64")
 	}
 	cfg.Packages = workerList()
-	locked, err := Resolve(t.Context(), cfg)
+	locked, err := debian.Resolve(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +299,7 @@ func TestArchivePackages(t *testing.T) {
 	if len(packages) != len(names) {
 		t.Fatalf("the closure has %d of %d packages: %v", len(packages), len(names), packages)
 	}
-	requests, err := Requests(cfg.Mirrors, packages, false)
+	requests, err := debian.Requests(cfg.Mirrors, packages, false)
 	if err != nil {
 		t.Fatal(err)
 	}
