@@ -125,9 +125,36 @@ func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) 
 	return report, report.Err()
 }
 
+// ExtractedInputs are the files that ExtractMirror has put below a directory.
+type ExtractedInputs struct {
+	Mirror string             `json:"mirror"`
+	Out    string             `json:"out"`
+	Files  []mirror.Extracted `json:"files"` // by path
+}
+
+// ExtractMirror puts the versions files, locks and module files of the mirror in
+// dir below the directory to, and overwrites nothing. Both are absolute paths.
+func ExtractMirror(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
+	inputs, err := mirror.ReadInputs(ctx, dir)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	files, err := inputs.Write(ctx, to)
+	if differs := (*mirror.DiffersError)(nil); errors.As(err, &differs) {
+		return nil, &InputError{err}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("extracting the inputs of the mirror %s: %w", dir, err)
+	}
+	return &ExtractedInputs{Mirror: dir, Out: to, Files: files}, nil
+}
+
 func (c *MirrorConfig) check() error {
 	names := map[string]string{}
 	for _, s := range c.Sets {
+		if err := mirror.CheckSetName(s.Name); err != nil {
+			return &InputError{fmt.Errorf("%s can't be a set of the mirror: its name %w; rename the file", s.Versions, err)}
+		}
 		if other, twice := names[s.Name]; twice {
 			return &InputError{fmt.Errorf("%s and %s would both be set %s of the mirror: rename one of the files", other, s.Versions, s.Name)}
 		}

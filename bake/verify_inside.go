@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
@@ -58,8 +57,8 @@ func readInside(m *check.Image) (*inside, error) {
 	}
 	sums[versionsName], sums[lockName] = in.record.Inputs.Versions, in.record.Inputs.Lock
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
-		if !filepath.IsLocal(name) || path.Clean(name) != name || strings.Contains(name, `\`) {
-			return nil, fmt.Errorf("reading /%s in %s: %q cannot be a file of the inputs", recordPath, m.Path, name)
+		if err := manifest.CheckLocalPath(name); err != nil {
+			return nil, fmt.Errorf("reading /%s in %s: its module file %w", recordPath, m.Path, err)
 		}
 		if in.files[name], err = read(path.Join(inputsDir, name)); err != nil {
 			return nil, err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"go/token"
 	"go/version"
-	"io/fs"
 	"regexp"
 	"strings"
 
@@ -174,7 +173,7 @@ func CheckToolchain(s string) error {
 // checkModuleDir checks a directory's path relative to the versions file: the
 // slash-separated path of something below that file's directory.
 func checkModuleDir(s string) error {
-	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, `\:`) {
+	if CheckLocalPath(s) != nil || strings.Contains(s, ":") {
 		return fmt.Errorf("%q is not a directory below the one of this file (want a relative path such as modules/runc)", s)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -198,8 +197,8 @@ func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context
 			if e.Kind != mirror.Module && e.Kind != mirror.Toolchain || !wants(e.Path) {
 				continue
 			}
-			if !fs.ValidPath(e.Path) {
-				return fmt.Errorf("reading the mirror's index: %q is no path of a module proxy", e.Path)
+			if err := manifest.CheckLocalPath(e.Path); err != nil {
+				return fmt.Errorf("reading the mirror's index: %w", err)
 			}
 			// Another time or another proxy may have given other bytes. They do as
 			// well: the go command verifies what is in them.

@@ -277,7 +277,7 @@ func (w *world) mirrored(t *testing.T, s *Source) (dir string, paths []string) {
 	for kind, sum := range map[mirror.Kind]*manifest.Sum{mirror.Versions: &set.Versions, mirror.Lock: &set.Lock} {
 		text := string(kind)
 		*sum = manifest.SHA256(sha256.Sum256([]byte(text)))
-		err := add(mirror.Entry{Kind: kind, Name: text, Path: text, SHA256: *sum, Size: int64(len(text))},
+		err := add(mirror.Entry{Kind: kind, Name: text, Path: "world/" + text, SHA256: *sum, Size: int64(len(text))},
 			func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil })
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,7 @@ func newMirror(h *host) *cobra.Command {
 	var in inputs
 	var mc bake.MirrorConfig
 	var versions, arches []string
-	var to, check string
+	var to, check, extract, out string
 	var asJSON, quiet bool
 	c := &cobra.Command{
 		Use:   "mirror --versions FILE --to DIR",
@@ -43,7 +43,10 @@ versions.yaml, as its directory is.
 Where there is no network, bake image takes all from the directory or from the
 server that has it. It believes nothing of what it gets: the lock and the
 versions file say by digest what each file must be. --check reads every byte of
-a mirror, as after carrying it, and names what is missing or altered.
+a mirror, as after carrying it, and names what is missing or altered. --extract
+takes the versions files, with their locks and what pins Go modules, out of a
+mirror, for a site that has them from nowhere else; it overwrites nothing. Read
+them before you bake: a versions file is what decides.
 
 docs/offline.md tells the whole way.`,
 		Example: `  Where there is a network:
@@ -54,17 +57,24 @@ docs/offline.md tells the whole way.`,
 
   Where there is none:
     bake mirror --check mirror
+    bake mirror --extract mirror --out inputs
     bake image --versions versions.yaml --mirror mirror --offline --build-missing
     bake image --versions versions.yaml --mirror https://files.example.com/mirror --offline`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if check != "" {
-				for _, other := range []string{"versions", "to", "drop", "prune", "sources", "arch", "go-host"} {
-					if c.Flags().Changed(other) {
-						return &usageError{fmt.Errorf("--check reads a mirror and changes nothing: --%s is not for it (see `%s --help`)", other, c.CommandPath())}
-					}
+			switch {
+			case check != "":
+				if err := refuseFlags(c, "--check reads a mirror and changes nothing", append(makingFlags(), "extract", "out")); err != nil {
+					return err
 				}
 				return checkMirror(c, h, &in, check, asJSON, quiet)
+			case extract != "":
+				if err := refuseFlags(c, "--extract reads a mirror and does not change it", makingFlags()); err != nil {
+					return err
+				}
+				return extractMirror(c, h, extract, out, asJSON)
+			case out != "":
+				return &usageError{fmt.Errorf("--out is for --extract; a mirror is made in --to (see `%s --help`)", c.CommandPath())}
 			}
 			if err := requireFlag(c, "to", to); err != nil {
 				return err
@@ -118,6 +128,8 @@ docs/offline.md tells the whole way.`,
 	f.StringArrayVar(&mc.Drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
 	f.BoolVar(&mc.Prune, "prune", false, "remove the files that no set needs any more")
 	f.StringVar(&check, "check", "", "change nothing; read every byte of the mirror in `DIR`")
+	f.StringVar(&extract, "extract", "", "put the versions files and locks of the mirror in `DIR` below --out")
+	f.StringVar(&out, "out", "", "with --extract: `DIR` for them, each below the name of its set")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return c
@@ -134,6 +146,21 @@ func setName(file string) (string, error) {
 		return dir, nil
 	}
 	return name, nil
+}
+
+// makingFlags are those for making a mirror.
+func makingFlags() []string {
+	return []string{"versions", "to", "drop", "prune", "sources", "arch", "go-host"}
+}
+
+// refuseFlags is a usage error where a flag was given that has no meaning.
+func refuseFlags(c *cobra.Command, why string, flags []string) error {
+	for _, name := range flags {
+		if c.Flags().Changed(name) {
+			return &usageError{fmt.Errorf("%s: --%s is not for it (see `%s --help`)", why, name, c.CommandPath())}
+		}
+	}
+	return nil
 }
 
 func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON, quiet bool) error {
@@ -157,6 +184,37 @@ func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON, quie
 		_, err = fmt.Fprintf(h.stdout, "%s: %d files that no set needs (--prune removes them)\n", dir, len(report.Extra))
 	}
 	return err
+}
+
+func extractMirror(c *cobra.Command, h *host, dir, out string, asJSON bool) error {
+	if err := requireFlag(c, "out", out); err != nil {
+		return err
+	}
+	from, err := filepath.Abs(dir)
+	if err != nil {
+		return &usageError{fmt.Errorf("--extract %s: %w", dir, err)}
+	}
+	to, err := filepath.Abs(out)
+	if err != nil {
+		return &usageError{fmt.Errorf("--out %s: %w", out, err)}
+	}
+	r, err := bake.ExtractMirror(c.Context(), from, to)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(h.stdout).Encode(r)
+	}
+	for _, f := range r.Files {
+		there := ""
+		if !f.Written {
+			there = " (was there)"
+		}
+		if _, err := fmt.Fprintf(h.stdout, "%s %s%s\n", f.SHA256, filepath.Join(out, filepath.FromSlash(f.Path)), there); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printMirror(h *host, dir string, r *bake.MirrorResult, asJSON bool) error {

@@ -66,12 +66,12 @@ Name: demo
 Version: 1.0: not a key
 Libs: -L${libdir} -ldemo
 Libs.private: -lm ${nothing}
-Cflags: -I${prefix}/include/demo -DDEMO=1
+Cflags: -I${prefix}/include/demo -DDEMO=1 -I/../../demo
 `
 
 func TestParsePC(t *testing.T) {
 	cflags, libs := parsePC(demoPC)
-	if diff := cmp.Diff([]string{"-I/usr/include/demo", "-DDEMO=1"}, cflags); diff != "" {
+	if diff := cmp.Diff([]string{"-I/usr/include/demo", "-DDEMO=1", "-I/../../demo"}, cflags); diff != "" {
 		t.Errorf("parsePC: cflags (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"-L/usr/lib/x86_64-linux-gnu", "-ldemo", "-lm"}, libs); diff != "" {
@@ -107,6 +107,9 @@ func TestSysroot(t *testing.T) {
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libdemo.a", Type: tree.File, Origin: "!<arch>"},
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libdemo.so", Type: tree.Symlink, Link: "libdemo.so.1"},
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libabs.so", Type: tree.Symlink, Link: "/lib/libabs.so.1"},
+			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libout.so", Type: tree.Symlink, Link: "../../../../../../etc/passwd"},
+			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/here", Type: tree.Symlink, Link: "."},
+			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libround.so", Type: tree.Symlink, Link: "here/here/../../../../x"},
 		),
 	}
 	b := newBuilder(t, Config{Debs: debs})
@@ -130,7 +133,7 @@ func TestSysroot(t *testing.T) {
 	}
 	want := []string{
 		"usr/include/other.h", "usr/include/stdio.h",
-		"usr/lib/x86_64-linux-gnu/libdemo.a", "usr/lib/x86_64-linux-gnu/libdemo.so", "usr/lib/x86_64-linux-gnu/pkgconfig/demo.pc",
+		"usr/lib/x86_64-linux-gnu/here", "usr/lib/x86_64-linux-gnu/libdemo.a", "usr/lib/x86_64-linux-gnu/libdemo.so", "usr/lib/x86_64-linux-gnu/pkgconfig/demo.pc",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sysroot (-want +got):\n%s", diff)
@@ -138,7 +141,7 @@ func TestSysroot(t *testing.T) {
 
 	pkgConfig := filepath.Join(dir, "pkg-config", "pkg-config")
 	for flag, want := range map[string]string{
-		"--cflags": "'-I" + dir + "/usr/include/demo' -DDEMO=1\n",
+		"--cflags": "'-I" + dir + "/usr/include/demo' -DDEMO=1 '-I" + dir + "/demo'\n",
 		"--libs":   "'-L" + dir + "/usr/lib/x86_64-linux-gnu' -ldemo -lm\n",
 	} {
 		out, err := exec.Command(pkgConfig, flag, "--", "demo").Output()

@@ -31,6 +31,7 @@ func (b *Builder) unpackSysroot(ctx context.Context, r *recipe, dir string) (*sy
 		return nil, fmt.Errorf("opening the sysroot: %w", err)
 	}
 	defer root.Close()
+	var links []string
 	for _, p := range r.cgo.packages {
 		pack, err := b.Debs.Unpack(ctx, p)
 		if err != nil {
@@ -43,6 +44,18 @@ func (b *Builder) unpackSysroot(ctx context.Context, r *recipe, dir string) (*sy
 			if err := unpackEntry(root, e); err != nil {
 				return nil, fmt.Errorf("unpacking %s of %s for cgo: %w", e.Path, p.Name, err)
 			}
+			if e.Type == tree.Symlink {
+				links = append(links, e.Path)
+			}
+		}
+	}
+	// The compiler, unlike root, would follow what leads to the host's files.
+	for _, name := range links {
+		if _, err := root.Stat(name); err == nil || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := root.Remove(name); err != nil {
+			return nil, fmt.Errorf("removing the link %s, which leads out of the sysroot: %w", name, err)
 		}
 	}
 	if _, err := root.Stat("usr/include/stdio.h"); err != nil {
@@ -144,7 +157,7 @@ func (s *sysroot) relocate(flags []string) string {
 	for _, f := range flags {
 		for _, option := range []string{"-I", "-L"} {
 			if dir, ok := strings.CutPrefix(f, option+"/"); ok {
-				f = option + filepath.Join(s.dir, filepath.FromSlash(dir))
+				f = option + filepath.Join(s.dir, filepath.FromSlash(path.Clean("/"+dir))) // no .. leads out
 			}
 		}
 		out = append(out, goQuote(f))

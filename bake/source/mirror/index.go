@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -54,6 +55,9 @@ func ParseIndex(b []byte) (*Index, error) {
 		return nil, err
 	}
 	if err := x.check(); err != nil {
+		if harm := (*pathError)(nil); errors.As(err, &harm) {
+			err = fmt.Errorf("%w; `bake mirror` writes no such thing: don't use this mirror, get it from where it was made", err)
+		}
 		return nil, err
 	}
 	// This finds what encoding/json forgives: keys that come twice or in
@@ -153,8 +157,8 @@ func (x *Index) check() error {
 	}
 	sets := map[string]bool{}
 	for i, s := range x.Sets {
-		if err := checkText(s.Name); err != nil {
-			return fmt.Errorf("name of set %d: %w", i+1, err)
+		if err := CheckSetName(s.Name); err != nil {
+			return fmt.Errorf("set %d: name %w", i+1, err)
 		}
 		if sets[s.Name] {
 			return fmt.Errorf("set %s: it comes twice", s.Name)
@@ -164,20 +168,22 @@ func (x *Index) check() error {
 	if !slices.IsSortedFunc(x.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) }) {
 		return errors.New("its sets are not sorted")
 	}
-	c := contents{sets: sets, blobs: map[manifest.Sum]Entry{}, has: map[holding]bool{}}
+	c := contents{sets: sets, blobs: map[manifest.Sum]Entry{}, has: map[holding]bool{}, inputs: map[string]bool{}}
 	for i := range x.Entries {
 		e := &x.Entries[i]
 		if err := c.add(e); err != nil {
 			return fmt.Errorf("entry %d (%q): %w", i+1, e.Name, err)
 		}
-		if i == 0 {
-			continue
+		if i > 0 {
+			switch order := compareEntries(x.Entries[i-1], *e); {
+			case order == 0:
+				return fmt.Errorf("entry %d (%q): it comes twice", i+1, e.Name)
+			case order > 0:
+				return fmt.Errorf("entry %d (%q): it is not in order", i+1, e.Name)
+			}
 		}
-		switch order := compareEntries(x.Entries[i-1], *e); {
-		case order == 0:
-			return fmt.Errorf("entry %d (%q): it comes twice", i+1, e.Name)
-		case order > 0:
-			return fmt.Errorf("entry %d (%q): it is not in order", i+1, e.Name)
+		if err := c.addInput(e); err != nil {
+			return fmt.Errorf("entry %d (%q): %w", i+1, e.Name, err)
 		}
 	}
 	for _, s := range x.Sets {
@@ -193,6 +199,8 @@ type contents struct {
 	sets  map[string]bool
 	blobs map[manifest.Sum]Entry
 	has   map[holding]bool
+
+	inputs map[string]bool // their paths
 }
 
 // holding says that a set has a file as a kind.
@@ -206,14 +214,11 @@ func (c *contents) add(e *Entry) error {
 	if !slices.Contains(kinds(), e.Kind) {
 		return fmt.Errorf("kind %q is none of %v", e.Kind, kinds())
 	}
-	if err := checkText(e.Name); err != nil {
-		return fmt.Errorf("name: %w", err)
+	if err := checkLocal(e.Name); err != nil {
+		return fmt.Errorf("name %w", err)
 	}
-	if err := checkText(e.Path); err != nil {
-		return fmt.Errorf("path: %w", err)
-	}
-	if slices.Contains(strings.Split(e.Path, "/"), "..") {
-		return fmt.Errorf("path %q has an element %q", e.Path, "..")
+	if err := checkPath(e); err != nil {
+		return fmt.Errorf("path %w", err)
 	}
 	if err := checkSum(e.SHA256, "sha256"); err != nil {
 		return err
@@ -248,6 +253,43 @@ func (c *contents) add(e *Entry) error {
 		return fmt.Errorf("it has another SHA-512 than %q with the same SHA-256", before.Name)
 	case before.SHA512 == "":
 		c.blobs[e.SHA256] = *e
+	}
+	return nil
+}
+
+// checkPath requires that a path can do no harm, whoever uses it: nothing that
+// a mirror names leads out of the directory that it is put below. Only the path
+// of a release is a URL.
+func checkPath(e *Entry) error {
+	if e.Kind == Release {
+		if err := checkText(e.Path); err != nil {
+			return err
+		}
+		u, err := url.Parse(e.Path)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return &pathError{fmt.Errorf("%q is no http or https URL", e.Path)}
+		}
+		return nil
+	}
+	return checkLocal(e.Path)
+}
+
+// isInput reports whether e is a file of the person who made the set.
+func isInput(e *Entry) bool { return e.Kind == Versions || e.Kind == Lock }
+
+// addInput requires that every such file can be put at its path: see [Inputs].
+func (c *contents) addInput(e *Entry) error {
+	if !isInput(e) {
+		return nil
+	}
+	if c.inputs[e.Path] {
+		return &pathError{fmt.Errorf("path %q is that of two files", e.Path)}
+	}
+	c.inputs[e.Path] = true
+	for _, set := range e.Sets {
+		if !strings.HasPrefix(e.Path, set+"/") {
+			return &pathError{fmt.Errorf("path %q is not below %q, as a file of that set", e.Path, set+"/")}
+		}
 	}
 	return nil
 }
@@ -289,11 +331,40 @@ func checkSum(s manifest.Sum, algorithm string) error {
 	return nil
 }
 
+// pathError says that an index names what could do harm: `bake mirror` never
+// wrote it.
+type pathError struct{ error }
+
+func (e *pathError) Unwrap() error { return e.error }
+
+// CheckSetName says why a set can't have a name, or nil: it is that of a
+// directory as well.
+func CheckSetName(name string) error {
+	if err := checkLocal(name); err != nil {
+		return err
+	}
+	if strings.Contains(name, "/") {
+		return &pathError{fmt.Errorf("%q has a slash", name)}
+	}
+	return nil
+}
+
+// checkLocal refuses what can't be put below a directory.
+func checkLocal(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if err := manifest.CheckLocalPath(s); err != nil {
+		return &pathError{err}
+	}
+	return nil
+}
+
 // checkText refuses what can't be shown on one line.
 func checkText(s string) error {
 	switch {
 	case s == "":
-		return errors.New("it is empty")
+		return errors.New("is empty")
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%q is not UTF-8", s)
 	case strings.ContainsFunc(s, unicode.IsControl):

@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"bytes"
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -75,6 +77,13 @@ func TestParseIndex(t *testing.T) {
 	}
 }
 
+// notLocal is the whole error for a path of the first entry.
+func notLocal(path string) string {
+	return fmt.Sprintf("entry 1 (\"a\"): path %q is no path below a directory (want no / or - at its beginning, no ., .., // or \\ in it); "+harm, path)
+}
+
+const harm = "`bake mirror` writes no such thing: don't use this mirror, get it from where it was made"
+
 func TestParseIndexRefuses(t *testing.T) {
 	t.Parallel()
 	lines := strings.SplitAfter(small, "\n")
@@ -104,11 +113,26 @@ func TestParseIndexRefuses(t *testing.T) {
 		{"negative size", `"size":3`, `"size":-3`, "is negative"},
 		{"huge size", `"size":3`, `"size":9223372036854775808`, "cannot unmarshal"},
 		{"unknown kind", `"kind":"lock"`, `"kind":"key"`, `kind "key" is none of`},
-		{"no name", `"name":"a & its lock"`, `"name":""`, "name: it is empty"},
+		{"no name", `"name":"a & its lock"`, `"name":""`, "name is empty"},
 		{"control character", `a & its lock`, `a\u001b[2J`, "control character"},
-		{"no path", `"path":"a/versions.yaml"`, `"path":""`, "path: it is empty"},
-		{"path upward", `a/versions.yaml`, `../versions.yaml`, `has an element ".."`},
-		{"path upward in the middle", `a/versions.yaml`, `a/../../versions.yaml`, `has an element ".."`},
+		{"no path", `"path":"a/versions.yaml"`, `"path":""`, "path is empty"},
+		{"path upward", `a/versions.yaml`, `../versions.yaml`, notLocal("../versions.yaml")},
+		{"path upward in the middle", `a/versions.yaml`, `a/../../versions.yaml`, notLocal("a/../../versions.yaml")},
+		{"absolute path", `a/versions.yaml`, `/etc/cron.d/versions.yaml`, notLocal("/etc/cron.d/versions.yaml")},
+		{"path that is a flag", `a/versions.yaml`, `-t/versions.yaml`, notLocal("-t/versions.yaml")},
+		{"path with a backslash", `a/versions.yaml`, `a/..\\versions.yaml`, notLocal(`a/..\versions.yaml`)},
+		{"path that is not clean", `a/versions.yaml`, `a//versions.yaml`, notLocal("a//versions.yaml")},
+		{"path of the directory itself", `a/versions.yaml`, `.`, notLocal(".")},
+		{"path of another set", `a/versions.yaml`, `b/versions.yaml`, `path "b/versions.yaml" is not below "a/", as a file of that set; ` + harm},
+		{"path twice", `a/versions.lock.yaml`, `a/versions.yaml`, `path "a/versions.yaml" is that of two files; ` + harm},
+		{"name upward", `a & its lock`, `../lock`, `name "../lock" is no path below a directory`},
+		{"name that is a flag", `a & its lock`, `--help`, `name "--help" is no path below a directory`},
+		{"absolute path of a package", `"kind":"lock","name":"a & its lock","path":"a/versions.lock.yaml"`, `"kind":"package","name":"a","path":"/debian/pool/a.deb"`, `path "/debian/pool/a.deb" is no path below a directory`},
+		{"release without a URL", `"kind":"lock","name":"a & its lock","path":"a/versions.lock.yaml"`, `"kind":"release","name":"a","path":"/etc/passwd"`, `path "/etc/passwd" is no http or https URL; ` + harm},
+		{"release of a file", `"kind":"lock","name":"a & its lock","path":"a/versions.lock.yaml"`, `"kind":"release","name":"a","path":"file:///etc/passwd"`, `path "file:///etc/passwd" is no http or https URL`},
+		{"set upward", `"a"`, `".."`, `set 1: name ".." is no path below a directory`},
+		{"set with a slash", `"a"`, `"a/b"`, `set 1: name "a/b" has a slash; ` + harm},
+		{"set that is a flag", `"a"`, `"-a"`, `set 1: name "-a" is no path below a directory`},
 		{"digest of another kind", `"sha256":"sha256:` + sumL, `"sha256":"sha512:` + sumL + sumL, "is no sha256"},
 		{"digest upward", `"sha256":"sha256:` + sumL, `"sha256":"sha256:../../../etc/passwd`, "no hexadecimal digit"},
 		{"short digest", `"sha256":"sha256:` + sumL, `"sha256":"sha256:bb`, "2 hexadecimal digits"},
@@ -183,6 +207,9 @@ func FuzzParseIndex(f *testing.F) {
 		}
 		dir := t.TempDir()
 		for _, e := range x.Entries {
+			if path := e.Path; e.Kind != Release && (!fs.ValidPath(path) || strings.ContainsAny(path, `\`) || path[0] == '-') {
+				t.Errorf("entry %q has the path %q", e.Name, path)
+			}
 			if path := blobFile(dir, e); filepath.Dir(path) != filepath.Join(dir, "blobs", "sha256") {
 				t.Errorf("entry %q lies at %s", e.Name, path)
 			}
