@@ -48,6 +48,13 @@ type Config struct {
 	NoReboot   bool       // a reboot, also by Reset, ends the machine
 	RTC        time.Time  // what the machine's clock shows at its start; zero: the host's time
 	Console    io.Writer  // a copy of the serial port; may be nil
+
+	// CountInstructions makes the guest's clocks count instructions: 1 ns each,
+	// and real time only while all processors are idle. Such a machine is one of
+	// 1 GIPS, shared by its processors, whatever the host: times that the guest
+	// takes of itself can be compared. It takes TCG, and about nine times as long.
+	// The time stamp counter is the nanoseconds since power on.
+	CountInstructions bool
 }
 
 // Machine is a running virtual machine.

@@ -31,7 +31,15 @@ func TestArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{" -rtc base=2031-02-03T04:05:06", " -no-reboot", " -accel tcg,", "serial=disk0,drive=disk0,bootindex=0"} {
+	for _, want := range []string{" -rtc base=2031-02-03T04:05:06", " -no-reboot", " -accel tcg,thread=multi ", "serial=disk0,drive=disk0,bootindex=0"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("QEMU's arguments are %s; want %q", got, want)
+		}
+	}
+	if got, err = args(Config{Name: "w", Disks: disk, Accel: TCG, CPUs: 2, CountInstructions: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{" -icount shift=0 ", " -accel tcg,thread=single ", " -smp 2 "} {
 		if !strings.Contains(got, want) {
 			t.Errorf("QEMU's arguments are %s; want %q", got, want)
 		}
@@ -39,7 +47,7 @@ func TestArgs(t *testing.T) {
 	if got, err = args(Config{Name: "w", Disks: disk, Accel: KVM, SecureBoot: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, unwanted := range []string{"-rtc", "-no-reboot", "-netdev"} {
+	for _, unwanted := range []string{"-rtc", "-no-reboot", "-netdev", "-icount"} {
 		if strings.Contains(got, unwanted) {
 			t.Errorf("QEMU's arguments are %s; want no %q", got, unwanted)
 		}
@@ -50,6 +58,7 @@ func TestArgs(t *testing.T) {
 	for _, c := range []Config{
 		{Disks: nil, Accel: TCG},
 		{Disks: disk, Accel: "hvf"},
+		{Disks: disk, Accel: KVM, CountInstructions: true},
 		{Disks: []Disk{{Path: "d", Bus: "ide"}}, Accel: TCG},
 	} {
 		if got, err := args(c); err == nil {

@@ -119,12 +119,21 @@ func (m *Machine) args() ([]string, error) {
 		"-qmp", "unix:"+filepath.Join(m.dir, "qmp")+",server=on,wait=off",
 		"-device", "virtio-rng-pci",
 	)
+	threads := "multi"
+	if c.CountInstructions {
+		if c.Accel != TCG {
+			return nil, fmt.Errorf("instructions are counted under %s only, not under %s", TCG, c.Accel)
+		}
+		// Instructions of several threads have no order, and so no clock.
+		threads = "single"
+		args = append(args, "-icount", "shift=0")
+	}
 	switch c.Accel {
 	case KVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	case TCG:
 		// Five-level page tables, which "max" has, cost emulation time and give nothing here.
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
+		args = append(args, "-accel", "tcg,thread="+threads, "-cpu", "max,la57=off")
 	default:
 		return nil, fmt.Errorf("BUG: accelerator %q", c.Accel)
 	}
