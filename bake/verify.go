@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
@@ -24,6 +25,14 @@ import (
 type VerifyConfig struct {
 	Image  string // NAME.tar.gz or a raw disk
 	TmpDir string // for what is unpacked; it must exist
+
+	// Key is the public key (PEM) whose owner must have signed the image's
+	// provenance; nil: nobody. It is verified before anything else. Bundle is the
+	// signature's file; "": NAME.sigstore.json beside the image. Files must have the
+	// names under which they were signed.
+	Key           []byte
+	Bundle        string
+	SignatureOnly bool // make nothing again
 
 	// Config is what it is made with: Definition, Units, Cache, mirrors and so
 	// on. Versions, Lock, Arch, Origin, Origins, Out and Format come from the
@@ -38,6 +47,8 @@ type VerifyResult struct {
 	Size      int64        `json:"size"`      // bytes
 	Rebuilt   bool         `json:"rebuilt"`   // it was made again
 	Identical bool         `json:"identical"` // every byte is what was made
+
+	Signature *Signature `json:"signature,omitempty"` // nil where no key was given
 
 	Difference *Difference  `json:"difference,omitempty"` // the first one; nil where Identical
 	Changes    []bom.Change `json:"changes,omitempty"`    // Old as it was made again, New as the image is; at most maxChanges
@@ -88,19 +99,34 @@ func orNothing(s string) string {
 }
 
 // Verify makes an image again from what it holds about its inputs and compares
-// all of it. That it differs is no error. Inputs that this bake does not have, such
-// as another image definition, are an [InputError].
+// all of it. That it differs, or that its signature is wrong, is no error. An
+// image without the signature that is asked for is not looked at any further.
+// Inputs that this bake does not have, such as another image definition, are an
+// [InputError].
 //
-// Nothing is written but the store and, of an archive, the disk that is in it,
-// to a temporary file.
+// The image's file is opened once: what was hashed and signed is what is
+// compared. Nothing is written but the store and, of an archive, the disk that
+// is in it, to a temporary file.
 func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	if c.Config.Progress == nil {
 		c.Config.Progress = progress.Discard{}
 	}
+	m, err := check.OpenFile(c.Image)
+	if err != nil {
+		return nil, &InputError{err}
+	}
+	defer m.Close()
+	result := &VerifyResult{Image: c.Image}
+	var signed slsa.Inputs
+	if c.Key != nil {
+		result.Signature, signed, err = verifySignature(ctx, m, c)
+		if err != nil || !result.Signature.Valid {
+			return result, err
+		}
+	}
 	progress.Expect(c.Config.Progress, 1)
 	shown := c.Config.Progress.Start("read", filepath.Base(c.Image), 0)
-	m, err := check.OpenDisk(ctx, c.Image, c.TmpDir)
-	if err != nil {
+	if err := m.Unpack(ctx, c.TmpDir); err != nil {
 		shown.End("failed")
 		var notImage *check.NotImageError
 		if errors.As(err, &notImage) {
@@ -108,16 +134,26 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		}
 		return nil, err
 	}
-	defer m.Close()
 	file, err := m.File(ctx)
 	shown.End("done")
 	if err != nil {
 		return nil, err
 	}
-	result := &VerifyResult{Image: c.Image, SHA256: file.SHA256, Size: file.Size}
+	result.SHA256, result.Size = file.SHA256, file.Size
 	in, err := readInside(m)
 	if err != nil {
 		return nil, err
+	}
+	if s := result.Signature; s != nil {
+		if s.hold(signed, in); !s.Valid {
+			return result, nil
+		}
+	}
+	if err := m.Unchanged(); err != nil {
+		return nil, err
+	}
+	if c.SignatureOnly {
+		return result, nil
 	}
 	if in.altered != nil {
 		result.Difference = in.altered
@@ -143,7 +179,10 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		return nil, fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
 	}
 	defer b.Close()
-	return result, b.verify(ctx, m, in.record, result)
+	if err := b.verify(ctx, m, in.record, result); err != nil {
+		return nil, err
+	}
+	return result, m.Unchanged()
 }
 
 // verify makes the image of b again and compares m with it.

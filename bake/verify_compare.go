@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -113,11 +112,7 @@ var errDiffers = errors.New("the archive differs")
 // compareArchive makes the archive of a disk that is the same and compares it
 // with that of m, without keeping it.
 func compareArchive(ctx context.Context, m *check.Image, list *extent.List, options archive.Options) (*Difference, archive.Result, error) {
-	f, err := os.Open(m.Path)
-	if err != nil {
-		return nil, archive.Result{}, err
-	}
-	defer f.Close()
+	f := m.Source
 	w := &comparer{file: f}
 	made, err := archive.WriteTarGz(ctx, w, list, options)
 	if err != nil && !errors.Is(err, errDiffers) {
@@ -147,7 +142,7 @@ func compareArchive(ctx context.Context, m *check.Image, list *extent.List, opti
 
 // comparer is written what a file should hold.
 type comparer struct {
-	file      *os.File
+	file      io.ReaderAt
 	at        int64 // of the first byte that was not compared, or that differs
 	buf       []byte
 	want, got []byte // at most 16 bytes from at on, once they differ

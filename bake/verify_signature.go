@@ -2,6 +2,7 @@ package bake
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,72 +10,103 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nodebake/bake/bake/bom/slsa"
+	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
 )
 
-// Signature says whether an image is the one that was signed.
+// Signature says whether an image is the one whose provenance was signed.
 type Signature struct {
 	Bundle string   `json:"bundle"`          // path
 	Valid  bool     `json:"valid"`           //
 	Error  string   `json:"error,omitempty"` // why it is not
 	Files  []string `json:"files,omitempty"` // names of those that are as they were signed
+
+	// OtherStatement says that the key's owner did sign what is in the bundle, and
+	// that this is no provenance of the image.
+	OtherStatement bool `json:"otherStatement,omitempty"`
 }
 
-// VerifySignature holds the file at image, and what `bake image` writes beside
-// it as far as that is there, against a signature by the owner of publicKey
-// (PEM). bundle is the signature's file; "": NAME.sigstore.json beside the image.
-// That the signature is wrong or missing is no error. Files must have the names
-// under which they were signed.
-func VerifySignature(ctx context.Context, image, bundle string, publicKey []byte) (*Signature, error) {
-	name, ok := strings.CutSuffix(image, "."+string(TarGz))
+// verifySignature holds the file of m, and what `bake image` writes beside it as
+// far as that is there, against a signature by the owner of c.Key. That the
+// signature is wrong or missing is no error. Nothing that m holds is read; what
+// the statement says about its inputs is for [Signature.hold].
+func verifySignature(ctx context.Context, m *check.Image, c VerifyConfig) (*Signature, slsa.Inputs, error) {
+	name, ok := strings.CutSuffix(m.Path, "."+string(TarGz))
 	if !ok {
-		name = strings.TrimSuffix(image, "."+string(Raw))
+		name = strings.TrimSuffix(m.Path, "."+string(Raw))
 	}
+	bundle := c.Bundle
 	if bundle == "" {
 		bundle = name + ".sigstore.json"
 	}
 	s := &Signature{Bundle: bundle}
+	none := slsa.Inputs{}
 	text, err := os.ReadFile(bundle)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.Error = "there is no signature " + bundle + " (--bundle names another file)"
-		return s, nil
+		return s, none, nil
 	}
 	if err != nil {
-		return nil, &InputError{fmt.Errorf("reading the signature: %w", err)}
+		return nil, none, &InputError{fmt.Errorf("reading the signature: %w", err)}
 	}
-	sums := map[string]manifest.Sum{}
-	for _, path := range []string{image, name + ".json", name + ".spdx.json"} {
-		sum, err := sumPath(ctx, path)
-		if errors.Is(err, fs.ErrNotExist) && path != image {
+	file, err := m.File(ctx)
+	if err != nil {
+		return nil, none, fmt.Errorf("reading what was signed: %w", err)
+	}
+	sums := map[string]manifest.Sum{file.Name: file.SHA256}
+	files := []string{file.Name}
+	for _, path := range []string{name + ".json", name + ".spdx.json"} {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, &InputError{fmt.Errorf("reading what was signed: %w", err)}
+			return nil, none, &InputError{fmt.Errorf("reading what was signed: %w", err)}
 		}
-		sums[filepath.Base(path)] = sum
-		s.Files = append(s.Files, filepath.Base(path))
+		sums[filepath.Base(path)] = manifest.SHA256(sha256.Sum256(data))
+		files = append(files, filepath.Base(path))
 	}
-	if _, err := sign.Verify(text, publicKey, sums); err != nil {
-		s.Error, s.Files = err.Error(), nil
-		return s, nil
+	statement, err := sign.Verify(text, c.Key, sums)
+	var in slsa.Inputs
+	if statement != nil {
+		// What it is comes before what it is about.
+		var readErr error
+		if in, readErr = slsa.Read(statement); readErr != nil {
+			s.refuse(readErr)
+			return s, none, nil
+		}
 	}
-	s.Valid = true
-	return s, nil
+	if err != nil {
+		s.Error = err.Error()
+		return s, none, nil
+	}
+	s.Valid, s.Files = true, files
+	return s, in, nil
 }
 
-// sumPath returns the digest of a file.
-func sumPath(ctx context.Context, path string) (manifest.Sum, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
+// hold takes back what was said of a signature whose statement names other
+// inputs than the image holds.
+func (s *Signature) hold(signed slsa.Inputs, in *inside) {
+	for _, input := range []struct {
+		what, name string
+		signed     manifest.Sum
+	}{{"versions file", versionsName, signed.Versions}, {"lock", lockName, signed.Lock}} {
+		if got := manifest.SHA256(sha256.Sum256(in.files[input.name])); got != input.signed {
+			s.refuse(&slsa.OtherError{What: fmt.Sprintf("says that the %s is %s, and the image holds %s", input.what, input.signed, got)})
+			return
+		}
 	}
-	defer f.Close()
-	stop := context.AfterFunc(ctx, func() { f.Close() }) // ends a read that is under way
-	defer stop()
-	sum, err := sumOf(f)
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+}
+
+// refuse says that what was signed is not what a signature of an image is about.
+func (s *Signature) refuse(err error) {
+	s.Valid, s.Files, s.OtherStatement = false, nil, true
+	s.Error = err.Error()
+	var other *slsa.OtherError
+	if errors.As(err, &other) {
+		s.Error = "the signed statement " + other.What
 	}
-	return manifest.SHA256(sum), err
+	s.Error += ": it is not provenance of this image (want what `bake image --sign` writes)"
 }

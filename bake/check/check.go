@@ -39,6 +39,7 @@ const (
 type Image struct {
 	Path   string
 	Format string      // TarGz or Raw
+	Source *os.File    // what was at Path when it was opened, to be read by ReadAt; nil in tests
 	Disk   io.ReaderAt // may be read by several goroutines
 	Size   int64       // of the disk, bytes
 	Arch   manifest.Arch
@@ -50,13 +51,14 @@ type Image struct {
 	Fault error // why it could be read up to a place only; nil: it is whole
 	Have  int64 // bytes of the disk that were there; Size where Fault is behind them or nil
 
-	file   *os.File // what Disk reads; nil in tests
-	remove bool     // whether file has a name that is temporary
+	unpacked *os.File // the temporary disk of an archive
+	remove   bool     // whether it has a name
 
 	fragments *ext4.FS // of the root, opened by Fragment
 
-	sum    *[sha256.Size]byte
-	length int64 // of the file at Path
+	info   os.FileInfo // of Source when it was opened
+	length int64
+	sum    *[sha256.Size]byte // once it is known
 
 	files   *files // of Root
 	esp     esp
@@ -103,37 +105,42 @@ func Open(ctx context.Context, path, tmpDir string) (*Image, error) {
 
 // open opens as much as there is. It fails where there is no image at all.
 func open(ctx context.Context, path, tmpDir string) (*Image, *faults, error) {
+	m, err := OpenFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := m.unpack(ctx, tmpDir); err != nil {
+		m.Close()
+		return nil, nil, err
+	}
+	if m.Fault != nil {
+		return m, &faults{archive: m.Fault}, nil
+	}
+	return m, m.openDisk(), nil
+}
+
+// OpenFile opens the image at path and reads nothing but its first bytes. Until
+// [Image.Unpack] it can be asked for its digest alone, by [Image.File]. The path
+// is never opened again: whoever replaces the file meanwhile changes nothing.
+func OpenFile(path string) (*Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, &NotImageError{path, err}
+		return nil, &NotImageError{path, err}
 	}
+	m := &Image{Path: path, Source: f}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("it is not a regular file")
 	}
-	var format string
 	if err == nil {
-		format, err = sniff(f)
+		m.info, m.length = info, info.Size()
+		m.Format, err = sniff(f)
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, &NotImageError{path, err}
+		return nil, &NotImageError{path, err}
 	}
-	m := &Image{Path: path, Format: format, length: info.Size()}
-	if format == Raw {
-		m.file, m.Disk, m.Size, m.Have = f, f, info.Size(), info.Size()
-		return m, m.openDisk(), nil
-	}
-	defer f.Close()
-	unpacked, err := m.unpack(ctx, f, tmpDir)
-	if err != nil {
-		m.Close()
-		return nil, nil, fmt.Errorf("unpacking %s: %w", path, err)
-	}
-	if unpacked != nil {
-		return m, &faults{archive: unpacked}, nil
-	}
-	return m, m.openDisk(), nil
+	return m, nil
 }
 
 // sniff tells the format of an image by its first bytes: gzip's magic (RFC
@@ -156,19 +163,32 @@ func sniff(r io.ReaderAt) (string, error) {
 	return "", errors.New("it is neither a tar.gz nor a disk with a partition table")
 }
 
-// unpack unpacks the disk of the archive in f and takes the archive's digest on
-// the way. The first error is about the archive, the second about this machine.
-func (m *Image) unpack(ctx context.Context, f *os.File, dir string) (fault, err error) {
+// unpack sets Disk: the file itself, or what is unpacked of an archive. What is
+// wrong with the archive becomes Fault; an error is about this machine.
+func (m *Image) unpack(ctx context.Context, tmpDir string) error {
+	if m.Format == Raw {
+		m.Disk, m.Size, m.Have = m.Source, m.length, m.length
+		return nil
+	}
+	if err := m.unpackArchive(ctx, tmpDir); err != nil {
+		return fmt.Errorf("unpacking %s: %w", m.Path, err)
+	}
+	return nil
+}
+
+// unpackArchive takes the archive's digest on the way, also where only a part of
+// it can be unpacked: what was hashed is what was unpacked.
+func (m *Image) unpackArchive(ctx context.Context, dir string) error {
 	disk, err := os.CreateTemp(dir, "bake-disk-*.raw")
 	if err != nil {
-		return nil, fmt.Errorf("making a temporary disk: %w", err)
+		return fmt.Errorf("making a temporary disk: %w", err)
 	}
-	m.file, m.Disk = disk, disk
+	m.unpacked, m.Disk = disk, disk
 	m.remove = os.Remove(disk.Name()) != nil // refused on Windows while it is open
 	sum := sha256.New()
-	in := &countingReader{r: io.TeeReader(f, sum)}
-	m.Size, fault = archive.Unpack(ctx, in, disk)
-	m.Have = m.Size
+	in := &countingReader{r: io.TeeReader(&ctxReader{ctx, io.NewSectionReader(m.Source, 0, m.length+1)}, sum)}
+	size, fault := archive.Unpack(ctx, in, disk)
+	m.Size, m.Have = size, size
 	var partial *archive.PartialError
 	if errors.As(fault, &partial) {
 		m.Size, m.Have = partial.Size, partial.Have
@@ -176,16 +196,53 @@ func (m *Image) unpack(ctx context.Context, f *os.File, dir string) (fault, err 
 	var pathError *os.PathError
 	switch {
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case errors.As(fault, &pathError): // of the temporary disk, or reading f
-		return nil, fault
-	case fault != nil:
-		return fault, nil
-	case in.n != m.length:
-		return nil, fmt.Errorf("it changed while it was read: %d bytes, then %d", m.length, in.n)
+		return context.Cause(ctx)
+	case errors.As(fault, &pathError): // of the temporary disk, or reading the file
+		return fault
 	}
-	m.sum = (*[sha256.Size]byte)(sum.Sum(nil))
-	return nil, nil
+	m.Fault = fault
+	if fault != nil && m.Size == 0 {
+		return nil // it may be anything, of any size
+	}
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{in}, make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	got := [sha256.Size]byte(sum.Sum(nil))
+	if in.n != m.length || m.sum != nil && *m.sum != got {
+		return errChanged
+	}
+	m.sum = &got
+	return nil
+}
+
+// errChanged says that somebody wrote to the image meanwhile.
+var errChanged = errors.New("it changed while it was read")
+
+// Unchanged fails where the image's file is not what it was when it was opened.
+// Of a raw disk, which is read where it lies, only this says that what was
+// hashed is what was looked at.
+func (m *Image) Unchanged() error {
+	info, err := m.Source.Stat()
+	if err == nil && (info.Size() != m.info.Size() || !info.ModTime().Equal(m.info.ModTime())) {
+		err = errChanged
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", m.Path, err)
+	}
+	return nil
+}
+
+// ctxReader reads until ctx is done.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
 }
 
 type countingReader struct {
@@ -287,34 +344,33 @@ func (m *Image) part(p *gpt.Partition) io.ReaderAt {
 	return io.NewSectionReader(m.Disk, p.Start, p.Length)
 }
 
-// Close drops the temporary disk.
+// Close closes the file and drops the temporary disk.
 func (m *Image) Close() error {
-	if m.file == nil {
-		return nil
+	var err error
+	if m.Source != nil {
+		err = m.Source.Close()
 	}
-	err := m.file.Close()
+	if m.unpacked != nil {
+		err = errors.Join(err, m.unpacked.Close())
+	}
 	if m.remove {
-		err = errors.Join(err, os.Remove(m.file.Name()))
+		err = errors.Join(err, os.Remove(m.unpacked.Name()))
 	}
 	return err
 }
 
-// File describes the file that was opened. The digest of a raw disk is taken
-// now, that of an archive was when it was opened.
+// File describes the file that was opened, whose digest is taken now if it was
+// not before.
 func (m *Image) File(ctx context.Context) (*bom.File, error) {
 	if m.sum == nil {
 		sum := sha256.New()
-		buf := make([]byte, 1<<20)
-		for at := int64(0); at < m.Size; {
-			if err := context.Cause(ctx); err != nil {
-				return nil, err
-			}
-			n, err := m.Disk.ReadAt(buf[:min(int64(len(buf)), m.Size-at)], at)
-			if n == 0 && err != nil {
-				return nil, fmt.Errorf("reading %s: %w", m.Path, err)
-			}
-			sum.Write(buf[:n])
-			at += int64(n)
+		in := &ctxReader{ctx, io.NewSectionReader(m.Source, 0, m.length)}
+		n, err := io.CopyBuffer(sum, struct{ io.Reader }{in}, make([]byte, 1<<20))
+		if err == nil && n != m.length {
+			err = errChanged
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", m.Path, err)
 		}
 		m.sum = (*[sha256.Size]byte)(sum.Sum(nil))
 	}

@@ -2,79 +2,25 @@ package check
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/gpt"
 )
 
-// OpenDisk opens the disk of the image at path and nothing that it holds, for
-// who compares it byte by byte. An archive that is damaged is opened as far as
-// it could be unpacked: Fault says why no further. What else keeps it from being
-// opened is as for [Open].
-func OpenDisk(ctx context.Context, path, tmpDir string) (*Image, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &NotImageError{path, err}
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
-	m := &Image{Path: path}
-	if err == nil {
-		m.Format, err = sniff(f)
-	}
-	if err != nil {
-		f.Close()
-		return nil, &NotImageError{path, err}
-	}
-	m.length = info.Size()
-	if m.Format == Raw {
-		m.file, m.Disk, m.Size, m.Have = f, f, info.Size(), info.Size()
-		return m, nil
-	}
-	defer f.Close()
-	m.Fault, err = m.unpack(ctx, f, tmpDir)
-	if err == nil && m.Fault != nil && m.Size == 0 { // nothing of a disk was found
-		m.Close()
-		return nil, &NotImageError{path, m.Fault}
-	}
-	if err == nil && m.Fault != nil {
-		err = m.sumWhole(ctx, f)
-	}
-	if err != nil {
-		m.Close()
-		return nil, fmt.Errorf("unpacking %s: %w", path, err)
-	}
-	return m, nil
-}
-
-// sumWhole takes the digest of an archive that could not be read to its end.
-func (m *Image) sumWhole(ctx context.Context, f *os.File) error {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+// Unpack reads the disk of an image that [OpenFile] opened, and nothing that it
+// holds, for who compares it byte by byte. An archive that is damaged is
+// unpacked as far as it can be: Fault says why no further. What else keeps it
+// from being unpacked is as for [Open].
+func (m *Image) Unpack(ctx context.Context, tmpDir string) error {
+	if err := m.unpack(ctx, tmpDir); err != nil {
 		return err
 	}
-	sum := sha256.New()
-	buf := make([]byte, 1<<20)
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		n, err := f.Read(buf)
-		sum.Write(buf[:n])
-		if err == io.EOF {
-			m.sum = (*[sha256.Size]byte)(sum.Sum(nil))
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	if m.Fault != nil && m.Size == 0 { // nothing of a disk was found
+		return &NotImageError{m.Path, m.Fault}
 	}
+	return nil
 }
 
 // OpenParts opens what the disk holds, as [Open] does. Afterwards m can be asked

@@ -98,7 +98,7 @@ func Lint(ctx context.Context, path, tmpDir string) (*Report, error) {
 	}
 	defer m.Close()
 	report := lint(&subject{m, faults})
-	if m.sum != nil { // unpacking an archive gives it; to hash a disk would take longer than all rules
+	if m.sum != nil && m.Fault == nil { // unpacking an archive gives it; to hash a disk would take longer than all rules
 		file, err := m.File(ctx)
 		if err != nil {
 			return nil, err

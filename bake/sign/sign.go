@@ -55,7 +55,8 @@ func Sign(ctx context.Context, statement []byte, key *Key) ([]byte, error) {
 // Verify checks that the bundle is signed by the owner of publicKey (PEM) and
 // is about every one of subjects, SHA-256 digests by the names that the
 // statement gives them. It returns the statement's JSON, byte for byte as it
-// was signed. What else the statement says is for the caller to judge.
+// was signed, also with the error where only its subjects are wrong. What else
+// the statement says is for the caller to judge.
 func Verify(signed, publicKey []byte, subjects map[string]manifest.Sum) ([]byte, error) {
 	trusted, err := trust(publicKey)
 	if err != nil {
@@ -89,10 +90,10 @@ func Verify(signed, publicKey []byte, subjects map[string]manifest.Sum) ([]byte,
 	for _, s := range result.Statement.GetSubject() {
 		digest, err := hex.DecodeString(s.GetDigest()["sha256"])
 		if err != nil || len(digest) != 32 {
-			return nil, fmt.Errorf("reading the statement: subject %s has no SHA-256", s.GetName())
+			return statement, fmt.Errorf("reading the statement: subject %q has no SHA-256", s.GetName())
 		}
 		if _, twice := signedSums[s.GetName()]; twice {
-			return nil, fmt.Errorf("reading the statement: subject %s is there twice", s.GetName())
+			return statement, fmt.Errorf("reading the statement: subject %q is there twice", s.GetName())
 		}
 		signedSums[s.GetName()] = manifest.SHA256([32]byte(digest))
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,16 +38,18 @@ or from their publishers as for bake image; a component that was built from
 source is built from source again.
 
 With --key the signature beside the image (NAME.sigstore.json) is verified
-first: that it is by the owner of this public key, and about this image and the
-NAME.json and NAME.spdx.json beside it. A good signature says who vouches for
-the image; the rebuild says that there is nothing in it but what it records.
-Neither replaces the other.
+first: that it is by the owner of this public key, that what he signed is
+provenance such as bake image writes, about this image and the NAME.json and
+NAME.spdx.json beside it, and that it names the versions file and the lock that
+the image holds. A good signature says who vouches for the image; the rebuild
+says that there is nothing in it but what it records. Neither replaces the other.
 
 The disk of an archive is unpacked to the directory for temporary files
 (TMPDIR), without its zeroes. Nothing is written elsewhere but the store.
 
 Exit codes: 0 the same, 1 not the same or the signature is wrong, 2 wrong usage,
-3 the inputs are not those of this bake or are missing.`,
+3 the inputs are not those of this bake or are missing, or something else than
+provenance of this image was signed.`,
 		Example: `  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz
   bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub
   bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub --no-rebuild
@@ -61,17 +62,14 @@ Exit codes: 0 the same, 1 not the same or the signature is wrong, 2 wrong usage,
 	f := c.Flags()
 	f.StringVar(&v.key, "key", "", "`FILE` of the public key (PEM) that must have signed the image")
 	f.StringVar(&v.bundle, "bundle", "", "`FILE` of the signature (default: NAME.sigstore.json beside the image)")
-	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone")
+	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone, and make nothing")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&v.quiet, "quiet", "q", false, "show no progress")
 	return c
 }
 
-// verified is the result of `bake verify` as JSON.
-type verified struct {
-	*bake.VerifyResult
-	Signature *bake.Signature `json:"signature,omitempty"`
-}
+// verified is the result of `bake verify`.
+type verified struct{ *bake.VerifyResult }
 
 func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	switch {
@@ -84,22 +82,20 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	if err != nil {
 		return err
 	}
-	var result verified
+	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Config: config}
 	if v.key != "" {
-		if result.Signature, err = v.signature(c.Context(), image); err != nil {
-			return err
+		if verify.Key, err = os.ReadFile(v.key); err != nil {
+			return &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
 		}
 	}
-	// An image that somebody else signed is not looked at any further.
-	if !v.noRebuild && (result.Signature == nil || result.Signature.Valid) {
-		sink, stop := h.progress(v.quiet)
-		defer stop()
-		config.Progress = sink
-		result.VerifyResult, err = bake.Verify(c.Context(), bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Config: config})
-		stop()
-		if err != nil {
-			return err
-		}
+	sink, stop := h.progress(v.quiet)
+	defer stop()
+	verify.Config.Progress = sink
+	var result verified
+	result.VerifyResult, err = bake.Verify(c.Context(), verify)
+	stop()
+	if err != nil {
+		return err
 	}
 	if v.asJSON {
 		err = json.NewEncoder(h.stdout).Encode(result)
@@ -112,30 +108,21 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	return result.err(image)
 }
 
-func (v *verification) signature(ctx context.Context, image string) (*bake.Signature, error) {
-	key, err := os.ReadFile(v.key)
-	if err != nil {
-		return nil, &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
-	}
-	return bake.VerifySignature(ctx, image, v.bundle, key)
-}
-
 func (r *verified) print(w io.Writer, image string) error {
 	var b strings.Builder
 	if s := r.Signature; s != nil && s.Valid {
 		fmt.Fprintf(&b, "%s: signed: %s\n", s.Bundle, strings.Join(s.Files, ", "))
 	}
-	switch v := r.VerifyResult; {
-	case v == nil:
-	case v.Identical:
-		fmt.Fprintf(&b, "%s %s: made again, and the same\n", v.SHA256, image)
-	default:
-		fmt.Fprintf(&b, "%s %s: differs\n  %s\n", v.SHA256, image, v.Difference)
-		for _, c := range v.Changes {
+	switch {
+	case r.Identical:
+		fmt.Fprintf(&b, "%s %s: made again, and the same\n", r.SHA256, image)
+	case r.Difference != nil:
+		fmt.Fprintf(&b, "%s %s: differs\n  %s\n", r.SHA256, image, r.Difference)
+		for _, c := range r.Changes {
 			fmt.Fprintf(&b, "  %s\n", c)
 		}
-		if v.More > 0 {
-			fmt.Fprintf(&b, "  and %d more\n", v.More)
+		if r.More > 0 {
+			fmt.Fprintf(&b, "  and %d more\n", r.More)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -144,10 +131,12 @@ func (r *verified) print(w io.Writer, image string) error {
 
 // err says what is wrong with an image.
 func (r *verified) err(image string) error {
-	switch {
-	case r.Signature != nil && !r.Signature.Valid:
-		return fmt.Errorf("verifying the signature of %s: %s", image, r.Signature.Error)
-	case r.VerifyResult != nil && !r.Identical:
+	switch s := r.Signature; {
+	case s != nil && s.OtherStatement:
+		return &bake.InputError{Err: fmt.Errorf("verifying the signature of %s: %s: %s", image, s.Bundle, s.Error)}
+	case s != nil && !s.Valid:
+		return fmt.Errorf("verifying the signature of %s: %s", image, s.Error)
+	case r.Difference != nil:
 		return fmt.Errorf("%s is not what the inputs that it records make", image)
 	}
 	return nil

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/sign"
 )
 
 // verify is `bake verify` with what the world needs, and more arguments.
@@ -71,16 +74,20 @@ func TestVerifyCommand(t *testing.T) {
 	want(p.verify(image, "--key", private, "--no-rebuild"), exitFailed, "^$", "public")
 
 	stdout, stderr, code := outcome(t, p.verify(image, "--key", public, "--json", "--quiet"))
-	var result struct {
-		bake.VerifyResult
-		Signature bake.Signature
-	}
+	var result bake.VerifyResult
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != exitDone || stderr != "" {
 		t.Fatalf("bake verify --json exits with %d: %v: %s%s", code, err, stdout, stderr)
 	}
 	if !result.Identical || !result.Rebuilt || !result.Signature.Valid || len(result.Signature.Files) != 3 || result.Size != int64(len(content)) {
 		t.Errorf("result is %+v", result)
 	}
+
+	// The same key signed something else.
+	other := filepath.Join(keys, "review.json")
+	signOther(t, private, other, image, "https://example.com/review/v1\u202e")
+	want(p.verify(image, "--key", public, "--bundle", other), exitBadInput, "^$", "bake: verifying the signature of "+image+": "+other+
+		`: the signed statement is of type "https://example.com/review/v1\u202e": it is not provenance of this image (want what `+"`bake image --sign` writes)\n")
+	want(p.verify(image, "--key", public, "--bundle", other, "--json"), exitBadInput, `"rebuilt":false.*"valid":false.*"otherStatement":true`, "")
 
 	// Another definition is not this bake's.
 	cmd := p.verify(image)
@@ -108,6 +115,31 @@ func TestVerifyCommand(t *testing.T) {
 	want(p.verify(image), exitFailed, `: differs\n  archive: the disk is the same, byte by byte; the archive around it is damaged: .*: differs at \d+: want nothing, it has 00\n$`,
 		"bake: "+image+" is not what the inputs that it records make")
 	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.tar.gz is not the one that was signed: ")
+}
+
+// signOther signs a statement about an image that is of another type.
+func signOther(t *testing.T, private, bundle, image, predicateType string) {
+	t.Helper()
+	text, err := os.ReadFile(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := sign.ParseKey(private, text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := sign.Sign(t.Context(), fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"predicate":{"result":"REJECTED"},"subject":[{"name":%q,"digest":{"sha256":"%x"}}]}`,
+		predicateType, filepath.Base(image), sha256.Sum256(content)), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bundle, signed, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestVerifyInterrupt ends a verification that waits for a mirror.

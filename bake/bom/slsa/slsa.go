@@ -1,5 +1,5 @@
 // Package slsa writes what an image was made from as an in-toto statement with
-// SLSA provenance.
+// SLSA provenance, and reads of such a statement what it says about inputs.
 //
 // The statement says nothing of when, where and by whom an image was made: it is
 // a function of the inputs, as the image is, so that everyone who bakes them
@@ -38,6 +38,12 @@ const (
 	BuilderID     = "https://github.com/nodebake/bake"
 )
 
+// The names of dependencies that [Read] looks for.
+const (
+	versionsFile = "versions file"
+	lock         = "lock"
+)
+
 // Subject is a file that the statement is about.
 type Subject struct {
 	Name   string
@@ -57,7 +63,7 @@ func Statement(b *bom.Bill, subjects []Subject) ([]byte, error) {
 	}
 	asStruct := &structpb.Struct{}
 	if err := convert(predicate, asStruct); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("BUG: %w", err)
 	}
 	s := &intoto.Statement{Type: intoto.StatementTypeUri, PredicateType: PredicateType, Predicate: asStruct}
 	for _, subject := range subjects {
@@ -76,7 +82,7 @@ func convert(from, to proto.Message) error {
 		err = protojson.Unmarshal(text, to)
 	}
 	if err != nil {
-		return fmt.Errorf("BUG: converting a %T: %w", from, err)
+		return fmt.Errorf("converting a %T: %w", from, err)
 	}
 	return nil
 }
@@ -147,8 +153,8 @@ func predicate(b *bom.Bill) (*provenance.Provenance, error) {
 func dependencies(b *bom.Bill) []*intoto.ResourceDescriptor {
 	var l list
 	in := b.Image.Inputs
-	l.add("versions file", "", digests(in.Versions))
-	l.add("lock", "", digests(in.Lock))
+	l.add(versionsFile, "", digests(in.Versions))
+	l.add(lock, "", digests(in.Lock))
 	l.add("image definition", "", digests(in.Definition))
 	l.add("units", "", digests(in.Units))
 	for _, name := range slices.Sorted(maps.Keys(in.Guest)) {

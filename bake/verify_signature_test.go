@@ -1,0 +1,151 @@
+package bake_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/bom/slsa"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/sign"
+)
+
+// signedWorld is an image with its signature.
+func signedWorld(t *testing.T) (c bake.Config, image *bake.Result, key, public []byte) {
+	t.Helper()
+	w, _ := newWorld(t)
+	private, public := newKey(t, "")
+	c = w.Config()
+	c.Sign = private
+	image = w.Image(c)
+	return inspected(w.Config()), image, readFile(t, private), public
+}
+
+// TestVerifyStatements signs other statements with the key of the image's owner.
+func TestVerifyStatements(t *testing.T) {
+	t.Parallel()
+	config, image, private, public := signedWorld(t)
+	key, err := sign.ParseKey("key.pem", private, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(readFile(t, image.Provenance))
+	provenance, err := slsa.Read([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		other  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+		remedy = ": it is not provenance of this image (want what `bake image --sign` writes)"
+	)
+	for _, test := range []struct {
+		name, old, new string
+		want           bake.Signature // but for Bundle
+	}{
+		{"as it was made", "", "", bake.Signature{Valid: true, Files: []string{imageName, recordName, spdxName}}},
+		{"other predicate type", slsa.PredicateType, "https://in-toto.io/attestation/test-result/v0.1",
+			bake.Signature{OtherStatement: true, Error: `the signed statement is of type "https://in-toto.io/attestation/test-result/v0.1"` + remedy}},
+		{"other build type", slsa.BuildType, "https://example.com/ci",
+			bake.Signature{OtherStatement: true, Error: `the signed statement has build type "https://example.com/ci"` + remedy}},
+		{"image without a SHA-256", `{
+   "digest": {
+    "sha256": "` + image.SHA256.Hex() + `"
+   },
+   "name": "` + imageName + `"
+  }`, `{"digest": {"gitCommit": "0123456789abcdef0123456789abcdef01234567"}, "name": "x"}`, bake.Signature{Error: `reading the statement: subject "x" has no SHA-256`}},
+		{"another image", image.SHA256.Hex(), other,
+			bake.Signature{Error: imageName + " is not the one that was signed: digest is " + string(image.SHA256) + "; want sha256:" + other}},
+		{"other lock", provenance.Lock.Hex(), other,
+			bake.Signature{OtherStatement: true, Error: "the signed statement says that the lock is sha256:" + other + ", and the image holds " + string(provenance.Lock) + remedy}},
+		{"other versions file", provenance.Versions.Hex(), other,
+			bake.Signature{OtherStatement: true, Error: "the signed statement says that the versions file is sha256:" + other + ", and the image holds " + string(provenance.Versions) + remedy}},
+	} {
+		text := strings.ReplaceAll(good, test.old, test.new)
+		if test.old == "" {
+			text = good
+		} else if text == good {
+			t.Fatalf("%s: the statement lacks %s", test.name, test.old)
+		}
+		bundle, err := sign.Sign(t.Context(), []byte(text), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.want.Bundle = filepath.Join(t.TempDir(), "other.json")
+		writeFile(t, test.want.Bundle, bundle)
+		tmp := t.TempDir()
+		result, err := bake.Verify(t.Context(), bake.VerifyConfig{
+			Image: image.Path, TmpDir: tmp, Key: public, Bundle: test.want.Bundle, SignatureOnly: true, Config: config,
+		})
+		if err != nil {
+			t.Errorf("%s: Verify = %v", test.name, err)
+			continue
+		}
+		if diff := cmp.Diff(&test.want, result.Signature); diff != "" {
+			t.Errorf("%s: signature (-want +got):\n%s", test.name, diff)
+		}
+		if left := list(t, tmp); len(left) > 0 {
+			t.Errorf("%s: left in the temporary directory: %q", test.name, left)
+		}
+	}
+}
+
+// replacing is a Sink that puts another file in the place of one when the first
+// task begins.
+type replacing struct {
+	progress.Discard
+	t        *testing.T
+	with, at string
+}
+
+func (r *replacing) Start(string, string, int64) progress.Task {
+	if r.with != "" {
+		if err := os.Rename(r.with, r.at); err != nil {
+			r.t.Error(err)
+		}
+		r.with = ""
+	}
+	return progress.Discard{}.Start("", "", 0)
+}
+
+// TestVerifyReplaced replaces the image between the check of its signature and
+// all that follows: what was hashed is what is compared.
+func TestVerifyReplaced(t *testing.T) {
+	t.Parallel()
+	config, image, _, public := signedWorld(t)
+	content := readFile(t, image.Path)
+	for _, before := range []struct {
+		name    string
+		content []byte
+		same    bool
+	}{
+		{"good, then damaged", content, true},
+		{"damaged, then good", append(bytes.Clone(content), 0), false},
+	} {
+		writeFile(t, image.Path, before.content)
+		with := filepath.Join(t.TempDir(), "with")
+		writeFile(t, with, content)
+		if before.same {
+			writeFile(t, with, content[:len(content)/2])
+		}
+		c := bake.VerifyConfig{Image: image.Path, TmpDir: t.TempDir(), Config: config}
+		if before.same {
+			c.Key = public
+		}
+		c.Config.Progress = &replacing{t: t, with: with, at: image.Path}
+		result, err := bake.Verify(t.Context(), c)
+		if err != nil {
+			t.Fatalf("%s: Verify = %v", before.name, err)
+		}
+		if result.Identical != before.same || before.same && (result.SHA256 != image.SHA256 || !result.Signature.Valid) {
+			t.Errorf("%s: result is %+v; want identical: %v, by what was there first", before.name, result, before.same)
+		}
+		if got := readFile(t, image.Path); len(got) == len(before.content) {
+			t.Fatalf("%s: the file was not replaced", before.name)
+		}
+	}
+}
