@@ -60,7 +60,7 @@ type Config struct {
 	Origin       source.Origin  // of every component; "" chooses, see source.Config
 	Origins      source.Origins // of single components and images, whatever Origin says; zero: of none
 	BuildMissing bool           // build components whose release can't be reached
-	Env          []string       // for the go command and the C compiler: os.Environ()
+	Env          []string       // for the go command and the C compiler, which get little of it: os.Environ()
 
 	Sign         string                 // file of the private key that signs what is made; "": nothing is signed
 	SignPassword func() ([]byte, error) // of that key, asked only where it is encrypted; nil: there is none

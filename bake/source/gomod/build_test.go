@@ -424,7 +424,7 @@ func TestCancel(t *testing.T) {
 	stop := errors.New("stopped by the test")
 	// Like go build: it starts a compiler and waits for it.
 	slow := script(t, `case $1 in
-env) if test "$2" = -json; then echo '{}'; else echo `+runtime.Version()+`; fi ;;
+env) if test "$2" = -json; then echo '{"GOVERSION":"`+runtime.Version()+`"}'; else echo `+runtime.Version()+`; fi ;;
 *) sleep 1000 & echo $! >`+pids+`.new; mv `+pids+`.new `+pids+`; wait ;;
 esac`)
 	go func() {

@@ -94,7 +94,7 @@ func (b *Builder) findCC(ctx context.Context, arch manifest.Arch) (cc, machine s
 // firstLine returns the first line of what a command writes.
 func (b *Builder) firstLine(ctx context.Context, path string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(cleanEnv(b.Env), "LC_ALL=C")
+	cmd.Env = append(pick(b.Env, hostVariables()...), "LC_ALL=C")
 	ownGroup(cmd)
 	out, err := cmd.Output()
 	if ctx.Err() != nil {

@@ -67,7 +67,7 @@ func (b *Builder) list(ctx context.Context, g *gocmd, r *recipe) (packages []*go
 			args = append(args, "-tags="+strings.Join(batch.tags, ","))
 		}
 		args = append(args, batch.packages...)
-		out, err := g.run(ctx, nil, args...)
+		out, err := g.run(ctx, args...)
 		if err != nil {
 			return nil, b.explain(g, r, err, args)
 		}
@@ -93,6 +93,10 @@ func result(err error) string {
 }
 
 func (b *Builder) goBuild(ctx context.Context, g *gocmd, r *recipe, packages []*goPackage) (err error) {
+	separate, err := b.separate(ctx, g)
+	if err != nil {
+		return err
+	}
 	meter := newMeter(packages)
 	meter.task = b.Progress.Start("build", r.name(), meter.total)
 	defer func() { meter.task.End(result(err)) }()
@@ -101,7 +105,7 @@ func (b *Builder) goBuild(ctx context.Context, g *gocmd, r *recipe, packages []*
 		args := append([]string{"build", "-v"}, r.flags(batch.tags)...)
 		args = append(args, "-o", filepath.Join(g.dir, "out")+string(filepath.Separator))
 		args = append(args, batch.packages...)
-		if _, err := g.run(ctx, meter.watch, args...); err != nil {
+		if err := g.compile(ctx, separate, meter.watch, args...); err != nil {
 			return b.explain(g, r, err, args)
 		}
 	}

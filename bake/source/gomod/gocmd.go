@@ -19,22 +19,23 @@ import (
 type gocmd struct {
 	path      string   // of the go command
 	toolchain string   // the one that must run: "go1.26.8"
-	env       []string // complete
-	dir       string   // the build's directory: mod/, tmp/, out/
+	env       []string // of every command
+	network   []string // of commands that may fetch modules, beside env
+	dir       string   // the build's directory: mod/, tmp/, out/, home/
 	log       string   // where the whole output of commands goes
 	mirror    string   // offline: URL of the only module proxy; else ""
 
-	settings map[string]string // userSettings as they are used, and hostSettings
+	settings map[string]string // cacheSettings and fetchSettings as they are used, and hostSettings
 }
 
-// userSettings are the go command's settings that say where things are and
-// whom to trust, not what is built. They are taken from the user's environment
-// and `go env -w`; everything else of the go command's is set or unset here.
-func userSettings() []string {
-	return []string{
-		"GOPATH", "GOMODCACHE", "GOCACHE",
-		"GOPROXY", "GOSUMDB", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOVCS",
-	}
+// cacheSettings and fetchSettings are the go command's settings that say where
+// things are and whom to trust, not what is built. They are taken from the user's
+// environment and `go env -w`; everything else of the go command's is set or unset
+// here.
+func cacheSettings() []string { return []string{"GOPATH", "GOMODCACHE", "GOCACHE"} }
+
+func fetchSettings() []string {
+	return []string{"GOPROXY", "GOSUMDB", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOVCS"}
 }
 
 // hostSettings say what go is on the host.
@@ -42,8 +43,8 @@ func hostSettings() []string { return []string{"GOVERSION", "GOHOSTOS", "GOHOSTA
 
 // newGo finds the go command and gives it an environment whose effect does not
 // depend on the host. dir holds everything that it writes, but for the caches.
-// adjust, which may be nil, changes userSettings once they are known, and is told
-// hostSettings beside them.
+// adjust, which may be nil, changes cacheSettings and fetchSettings once they are
+// known, and is told hostSettings beside them.
 func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(ctx context.Context, settings map[string]string) error) (*gocmd, error) {
 	name := b.Go
 	if name == "" {
@@ -54,15 +55,16 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 		return nil, &MissingToolError{Tool: name, Need: "to build from a Go module", Remedy: "install Go 1.21 or newer, see https://go.dev/dl/, or on Debian: apt-get install golang-go"}
 	}
 	g := &gocmd{path: path, toolchain: toolchain, dir: dir, log: filepath.Join(dir, "log")}
-	for _, sub := range []string{"mod", "tmp", "out"} {
+	for _, sub := range []string{"mod", "tmp", "out", "home"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o777); err != nil {
 			return nil, fmt.Errorf("making the build's directory: %w", err)
 		}
 	}
 
 	// GOTOOLCHAIN=local: whatever the host's go is, it can answer this.
-	g.env = append(slices.Clone(b.Env), "GOTOOLCHAIN=local", "GOWORK=off")
-	out, err := g.run(ctx, nil, slices.Concat([]string{"env", "-json"}, userSettings(), hostSettings())...)
+	user := slices.Concat(cacheSettings(), fetchSettings())
+	g.env = append(pick(b.Env, slices.Concat(hostVariables(), fetchVariables(), user, []string{"GOENV"})...), "GOTOOLCHAIN=local", "GOWORK=off")
+	out, err := g.run(ctx, slices.Concat([]string{"env", "-json"}, user, hostSettings())...)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +73,11 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 		return nil, fmt.Errorf("reading the output of go env: %w", err)
 	}
 	g.settings = settings
+	if b.Confined {
+		if err := b.confine(settings); err != nil {
+			return nil, err
+		}
+	}
 	if adjust != nil {
 		if err := adjust(ctx, settings); err != nil {
 			return nil, err
@@ -79,14 +86,18 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 	if b.Offline {
 		g.mirror, _, _ = strings.Cut(settings["GOPROXY"], ",")
 	}
-	g.env = cleanEnv(b.Env)
-	for _, name := range userSettings() {
-		if v := settings[name]; v != "" {
-			g.env = append(g.env, name+"="+v)
+	set := func(names []string) (out []string) {
+		for _, name := range names {
+			if v := settings[name]; v != "" {
+				out = append(out, name+"="+v)
+			}
 		}
+		return out
 	}
+	g.env = append(pick(b.Env, hostVariables()...), set(cacheSettings())...)
+	g.network = append(pick(b.Env, fetchVariables()...), set(fetchSettings())...)
 	g.env = append(g.env,
-		"GOENV=off", // what `go env -w` has set beyond userSettings
+		"GOENV=off", // what `go env -w` has set beyond these
 		"GOTOOLCHAIN="+toolchain,
 		"GOFLAGS=-mod=readonly",
 		"GO111MODULE=on",
@@ -98,27 +109,14 @@ func (b *Builder) newGo(ctx context.Context, toolchain, dir string, adjust func(
 	if toolchain == anyToolchain {
 		return g, nil
 	}
-	return g, g.checkVersion(ctx)
+	return g, g.switchTo(ctx)
 }
 
 // isolate gives g a module cache of its own: what a mirror says of modules
 // reaches no other build of the user's, and what is in it afterwards is what was
-// needed. The toolchain stays in the user's, since unpacking it takes as long as
-// a small build.
-func (g *gocmd) isolate(ctx context.Context) error {
-	if g.toolchain != anyToolchain && g.settings["GOVERSION"] != g.toolchain {
-		root, err := g.run(ctx, nil, "env", "GOROOT")
-		if err != nil {
-			return err
-		}
-		if g.path, err = exec.LookPath(filepath.Join(strings.TrimSpace(string(root)), "bin", "go")); err != nil {
-			return fmt.Errorf("looking for the toolchain %s: %w", g.toolchain, err)
-		}
-		g.env = append(g.env, "GOTOOLCHAIN=local")
-	}
-	g.env = append(g.env, "GOMODCACHE="+g.modules())
-	return nil
-}
+// needed. The toolchain is the user's, since unpacking it takes as long as a
+// small build.
+func (g *gocmd) isolate() { g.env = append(g.env, "GOMODCACHE="+g.modules()) }
 
 // modules is the module cache after isolate.
 func (g *gocmd) modules() string { return filepath.Join(g.dir, "modules") }
@@ -126,40 +124,24 @@ func (g *gocmd) modules() string { return filepath.Join(g.dir, "modules") }
 // anyToolchain stands for the host's, whichever it is.
 const anyToolchain = "local"
 
-// cleanEnv returns env without what could change the result of a build: the
-// settings of the go command and of C compilers (gcc(1), "Environment
-// Variables").
-func cleanEnv(env []string) []string {
-	var out []string
-	for _, kv := range env {
-		name, _, _ := strings.Cut(kv, "=")
-		switch {
-		case strings.HasPrefix(name, "GO") && !strings.HasPrefix(name, "GOOGLE_"), strings.HasPrefix(name, "CGO_"), strings.HasPrefix(name, "PKG_CONFIG"),
-			strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "GCC_"):
-			continue
-		}
-		switch name {
-		case "LANG", "LANGUAGE", "TMPDIR", "SOURCE_DATE_EPOCH",
-			"CC", "CXX", "FC", "AR", "LD", "CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS",
-			"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES",
-			"COMPILER_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "LD_RUN_PATH", "LDEMULATION", "COLLECT_NO_DEMANGLE":
-			continue
-		}
-		out = append(out, kv)
-	}
-	return out
-}
-
-// checkVersion makes sure that the pinned toolchain is the one that runs. The
-// host's go fetches it as a module where it is another.
-func (g *gocmd) checkVersion(ctx context.Context) error {
-	out, err := g.run(ctx, nil, "env", "GOVERSION")
+// switchTo makes sure that the pinned toolchain is the one that runs. The host's
+// go fetches it as a module where it is another, and is not asked again.
+func (g *gocmd) switchTo(ctx context.Context) error {
+	out, err := g.run(ctx, "env", "GOVERSION", "GOROOT")
 	if err != nil {
 		return fmt.Errorf("getting the toolchain %s: %w", g.toolchain, err)
 	}
-	if got := strings.TrimSpace(string(out)); got != g.toolchain {
+	got, root, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if got != g.toolchain {
 		return fmt.Errorf("%s is %s and did not switch to the pinned toolchain %s (Go 1.21 and newer can: see https://go.dev/doc/toolchain)", g.path, got, g.toolchain)
 	}
+	if g.settings["GOVERSION"] == g.toolchain {
+		return nil
+	}
+	if g.path, err = exec.LookPath(filepath.Join(root, "bin", "go")); err != nil {
+		return fmt.Errorf("looking for the toolchain %s: %w", g.toolchain, err)
+	}
+	g.env = append(g.env, "GOTOOLCHAIN=local")
 	return nil
 }
 
@@ -178,11 +160,28 @@ func (g *gocmd) writeFile(name string, data []byte) error {
 	return nil
 }
 
-// run runs one command in the wrapper module and returns its standard output,
+// run runs one command that may fetch modules, as start does.
+func (g *gocmd) run(ctx context.Context, args ...string) ([]byte, error) {
+	return g.start(ctx, slices.Concat(g.env, g.network), nil, nil, args)
+}
+
+// compile runs one command that compiles what run has fetched, as start does.
+// It is told of no proxy, password or agent. With separate its home is an empty
+// directory, too.
+func (g *gocmd) compile(ctx context.Context, separate *separation, watch func(line string) bool, args ...string) error {
+	env := append(slices.Clone(g.env), "GOPROXY=off")
+	if separate != nil {
+		env = append(env, "HOME="+filepath.Join(g.dir, "home"))
+	}
+	_, err := g.start(ctx, env, separate, watch, args)
+	return err
+}
+
+// start runs one command in the wrapper module and returns its standard output,
 // which may hold a reason where the command failed.
 // watch, which may be nil, is given every line of its standard error, and
 // reports whether the line is worth showing when the command fails.
-func (g *gocmd) run(ctx context.Context, watch func(line string) bool, args ...string) ([]byte, error) {
+func (g *gocmd) start(ctx context.Context, env []string, separate *separation, watch func(line string) bool, args []string) ([]byte, error) {
 	log, err := os.OpenFile(g.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build's log: %w", err)
@@ -194,10 +193,11 @@ func (g *gocmd) run(ctx context.Context, watch func(line string) bool, args ...s
 	stderr := &lineWriter{w: log, watch: watch}
 	cmd := exec.CommandContext(ctx, g.path, args...)
 	cmd.Dir = filepath.Join(g.dir, "mod")
-	cmd.Env = g.env
+	cmd.Env = env
 	cmd.Stdout = &stdout
 	cmd.Stderr = stderr
 	ownGroup(cmd)
+	separate.apply(cmd)
 	err = cmd.Run()
 	stderr.flush()
 	switch {

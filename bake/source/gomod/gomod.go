@@ -6,9 +6,9 @@
 // dependency. The go command runs with -mod=readonly, so that a module whose
 // content is not the one in go.sum is refused, and the checksum database is
 // asked only for toolchains (golang.org/ref/mod#authenticating). Builds are
-// made with -trimpath, without VCS stamps and build IDs, and with an
-// environment from which everything that could change the result was taken:
-// the same identity gives the same bytes, in any directory, for any user, from
+// made with -trimpath, without VCS stamps and build IDs, and in an
+// environment that has nothing of the user's but what env.go names: the same
+// identity gives the same bytes, in any directory, for any user, from
 // a cold or a warm build cache. The user's own module and build cache are used,
 // because both are checked by content and save minutes.
 //
@@ -17,6 +17,8 @@
 // back to it. Neither changes what is built. go.sum decides about modules as
 // before; toolchains are verified by the answers of the checksum database,
 // which are among the files.
+//
+// What somebody else chose is built with Config.Confined: see confine.go.
 //
 // What was built is kept as a pack under a key made of that identity.
 //
@@ -59,7 +61,7 @@ type Debs interface {
 type Config struct {
 	Packs Packs    // nil: nothing can be built, only pinned
 	Debs  Debs     // nil: a component with CGO cannot be built
-	Env   []string // as os.Environ gives it: PATH, HOME, proxies, GOPROXY and its like are taken from it
+	Env   []string // as os.Environ gives it; what env.go names is taken from it
 	Dir   string   // scratch, made if it is absent; the log of a failed build stays there as NAME-ARCH.log
 	Go    string   // the go command; empty: "go" in Env's PATH
 	CC    string   // the C compiler; empty: "cc" in Env's PATH, or TRIPLET-gcc for another architecture
@@ -72,6 +74,11 @@ type Config struct {
 	Proxy   func(ctx context.Context, dir string, wants func(path string) bool) error
 	Offline bool // no network is asked, only Proxy
 
+	// Confined is for modules that somebody else chose, who may mean harm. They come
+	// from module proxies and from nowhere that they name themselves, and where the
+	// host has namespaces they are compiled without a network.
+	Confined bool
+
 	Progress progress.Sink // nil: nobody watches
 }
 
@@ -80,6 +87,8 @@ type Config struct {
 type Builder struct {
 	Config
 	turn chan struct{} // holds one token while a build runs
+
+	separation *separation // with Confined, once the first build has found it; kept by who has the turn
 }
 
 // New checks c.
@@ -187,7 +196,7 @@ func (g *gocmd) lookFor(ctx context.Context, r *recipe) error {
 	if err := g.writeModule(r.goMod, r.goSum); err != nil {
 		return err
 	}
-	_, err := g.run(ctx, nil, "list", "-m", r.module.String())
+	_, err := g.run(ctx, "list", "-m", r.module.String())
 	return err
 }
 

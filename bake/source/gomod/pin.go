@@ -64,7 +64,7 @@ func (b *Builder) pin(ctx context.Context, name string, m module.Version, toolch
 		if err := g.writeFile("programs.go", programsFile(packages)); err != nil {
 			return err
 		}
-		if _, err := g.run(ctx, nil, "mod", "tidy"); err != nil {
+		if _, err := g.run(ctx, "mod", "tidy"); err != nil {
 			return err
 		}
 		if out.GoMod, err = os.ReadFile(filepath.Join(dir, "mod", "go.mod")); err != nil {
@@ -93,7 +93,7 @@ func programsFile(packages []string) []byte {
 
 // downloadGoMod returns the go.mod of m.
 func (g *gocmd) downloadGoMod(ctx context.Context, m module.Version) (*modfile.File, error) {
-	out, err := g.run(ctx, nil, "mod", "download", "-json", m.String())
+	out, err := g.run(ctx, "mod", "download", "-json", m.String())
 	var got struct{ GoMod, Error string }
 	if jsonErr := json.Unmarshal(out, &got); jsonErr == nil && got.Error != "" {
 		return nil, errors.New(got.Error)

@@ -169,7 +169,8 @@ func (b *Builder) newGoFor(ctx context.Context, r *recipe, dir string) (*gocmd, 
 	if err != nil {
 		return nil, err
 	}
-	return g, g.isolate(ctx)
+	g.isolate()
+	return g, nil
 }
 
 // fromProxy has Config.Proxy lay out what r needs below dir, and points the go

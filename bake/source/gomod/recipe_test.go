@@ -141,18 +141,6 @@ func hostArch(t *testing.T, elf []byte) manifest.Arch {
 	return ""
 }
 
-func TestCleanEnv(t *testing.T) {
-	got := cleanEnv([]string{
-		"PATH=/bin", "HOME=/h", "HTTPS_PROXY=p", "NETRC=n", "SSH_AUTH_SOCK=s", "GIT_SSH_COMMAND=g", "GOOGLE_X=y",
-		"GOFLAGS=-tags=x", "GOARCH=mips", "GOEXPERIMENT=x", "GODEBUG=x", "CGO_CFLAGS=-O0", "PKG_CONFIG_PATH=/p", "CC=tcc",
-		"CPATH=/i", "LIBRARY_PATH=/l", "LC_ALL=de_DE", "LANG=de_DE", "SOURCE_DATE_EPOCH=1", "TMPDIR=/t",
-	})
-	want := []string{"PATH=/bin", "HOME=/h", "HTTPS_PROXY=p", "NETRC=n", "SSH_AUTH_SOCK=s", "GIT_SSH_COMMAND=g", "GOOGLE_X=y"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("cleanEnv (-want +got):\n%s", diff)
-	}
-}
-
 func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{
 		"-tags=a,b":     "-tags=a,b",

@@ -170,9 +170,7 @@ func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f Fil
 		if err != nil {
 			return err
 		}
-		if err := g.record(ctx); err != nil {
-			return err
-		}
+		g.record()
 		// As Preflight and Build do it.
 		if err := g.lookFor(ctx, first); err != nil {
 			return err
@@ -244,9 +242,7 @@ func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, ad
 		if database == "" {
 			return &UnverifiedError{Toolchain: toolchain}
 		}
-		if err := g.record(ctx); err != nil {
-			return err
-		}
+		g.record()
 		// With the user's GOPATH, what he knows of the database decides which
 		// tiles are asked for.
 		g.env = append(g.env, "GOFLAGS=-mod=mod", "GOPATH="+filepath.Join(dir, "gopath"))
@@ -258,7 +254,7 @@ func (b *Builder) fetchToolchain(ctx context.Context, toolchain, host string, ad
 		task := b.Progress.Start("fetch", "toolchain "+toolchain+" for "+host, 0)
 		defer func() { task.End(result(err)) }()
 		// Why it failed is in its output.
-		out, err := g.run(ctx, nil, "mod", "download", "-json", m.String())
+		out, err := g.run(ctx, "mod", "download", "-json", m.String())
 		var got struct{ Error string }
 		if jsonErr := json.Unmarshal(out, &got); jsonErr == nil && got.Error != "" {
 			return errors.New(got.Error)
@@ -289,9 +285,9 @@ func (b *Builder) inTurn(ctx context.Context, do func() error) error {
 
 // record has g put all that it needs into a module cache of its own. What the
 // user's has is not downloaded again.
-func (g *gocmd) record(ctx context.Context) error {
-	g.env = append(g.env, "GOPROXY="+userProxies(g.settings))
-	return g.isolate(ctx)
+func (g *gocmd) record() {
+	g.network = append(g.network, "GOPROXY="+userProxies(g.settings))
+	g.isolate()
 }
 
 // downloads returns the directory of what was recorded.
