@@ -32,7 +32,7 @@ func (b *Baker) openMirror(ctx context.Context) error {
 		return nil
 	}
 	m, err := mirror.Open(ctx, b.config.Mirror, func(ctx context.Context, url string, limit int64) ([]byte, error) {
-		return b.fetcher.Get(ctx, []string{url}, limit)
+		return b.fetcher.Get(ctx, []string{url}, limit, nil)
 	})
 	if err != nil {
 		return err

@@ -91,10 +91,13 @@ func hostConfig(t *testing.T) debian.Config {
 // plain is a Getter without retries.
 type plain struct{ client *http.Client }
 
-func (p plain) Get(ctx context.Context, urls []string, limit int64) ([]byte, error) {
+func (p plain) Get(ctx context.Context, urls []string, limit int64, accept func(string, []byte) error) ([]byte, error) {
 	var errs []error
 	for _, u := range urls {
 		b, err := p.get(ctx, u, limit)
+		if err == nil && accept != nil {
+			err = accept(u, b)
+		}
 		if err == nil {
 			return b, nil
 		}
@@ -305,7 +308,7 @@ func TestArchivePackages(t *testing.T) {
 	}
 	for i, p := range packages {
 		t.Run(p.Name, func(t *testing.T) {
-			content, err := cfg.Getter.Get(t.Context(), requests[i].URLs, requests[i].Size)
+			content, err := cfg.Getter.Get(t.Context(), requests[i].URLs, requests[i].Size, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -26,13 +26,15 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/bake/source/release"
 )
 
 // Getter fetches small files that no lock pins.
 type Getter interface {
-	// Get returns the content of the first of urls that answers, and an error
-	// where it is longer than limit bytes.
-	Get(ctx context.Context, urls []string, limit int64) ([]byte, error)
+	// Get returns the content of the first of urls that answers with no more
+	// than limit bytes and whose content accept takes; nil takes any. The error
+	// is a [release.UnreachableError] that says what was wrong with each.
+	Get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error)
 }
 
 // Config says what to resolve and where from.
@@ -61,6 +63,8 @@ type UnsolvableError = closure.UnsolvableError
 // ExpiredError is [repo.ExpiredError]: every mirror's Release file is too old,
 // or the clock is wrong.
 type ExpiredError = repo.ExpiredError
+
+var _ Getter = (*release.Fetcher)(nil)
 
 // baseSuite returns the suite that a suite of updates belongs to:
 // "trixie" for "trixie-security", and other names unchanged.

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"testing"
@@ -31,17 +32,28 @@ type web struct {
 	asked []string
 }
 
-func (w *web) Get(_ context.Context, urls []string, limit int64) ([]byte, error) {
+func (w *web) Get(ctx context.Context, urls []string, limit int64, accept func(string, []byte) error) ([]byte, error) {
+	e := &release.UnreachableError{Name: urls[0]}
 	for _, u := range urls {
-		w.asked = append(w.asked, u)
-		if b, ok := w.files[u]; ok {
-			if int64(len(b)) > limit {
-				return nil, fmt.Errorf("%s: longer than %d bytes", u, limit)
-			}
-			return b, nil
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
+		w.asked = append(w.asked, u)
+		b, ok := w.files[u]
+		err := errors.New("404")
+		switch {
+		case ok && int64(len(b)) > limit:
+			err = release.ErrTooLarge
+		case ok && accept == nil:
+			return b, nil
+		case ok:
+			if err = accept(u, b); err == nil {
+				return b, nil
+			}
+		}
+		e.Tried = append(e.Tried, release.Attempt{URL: u, Err: err})
 	}
-	return nil, fmt.Errorf("%s: 404", urls[0])
+	return nil, e
 }
 
 // publisher signs archives as Debian does.
@@ -251,14 +263,14 @@ func TestResolveMirrors(t *testing.T) {
 		{"neither has a Release", func(_ *publisher, w *web) {
 			delete(w.files, release)
 			delete(w.files, strings.Replace(release, a, b, 1))
-		}, b + "/debian/dists/trixie/InRelease: 404"},
+		}, b + "/debian/dists/trixie/InRelease can't be had: 404"},
 		{"neither has the index", func(_ *publisher, w *web) {
 			for u := range w.files {
 				if strings.Contains(u, "/trixie/main/") {
 					delete(w.files, u)
 				}
 			}
-		}, b + "/debian/dists/trixie/main/binary-amd64/Packages.gz: 404"},
+		}, b + "/debian/dists/trixie/main/binary-amd64/Packages.gz can't be had: 404"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -278,6 +290,65 @@ func TestResolveMirrors(t *testing.T) {
 			}
 			if len(got.Packages) != 5 {
 				t.Errorf("Resolve = %d packages; want 5", len(got.Packages))
+			}
+		})
+	}
+}
+
+// TestResolveUpdating has mirrors whose InRelease is new and whose other files
+// are old.
+func TestResolveUpdating(t *testing.T) {
+	const a, b = "http://a.example", "http://b.example"
+	// half replaces trixie's InRelease at base by one that lists other packages.
+	half := func(p *publisher, w *web, base, more string) {
+		whole := maps.Clone(w.files)
+		p.publish(t, w, base, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + more})
+		signed := w.files[base+"/debian/dists/trixie/InRelease"]
+		w.files = whole
+		w.files[base+"/debian/dists/trixie/InRelease"] = signed
+	}
+	updating := func(base string) string {
+		return base + "/debian/dists/trixie/InRelease is of 2026-11-22 12:30 UTC, and main/binary-amd64/Packages.gz is not the one that it lists: " +
+			"the mirror is being updated (try again in a few minutes) or damaged (give another by --debian-mirror)"
+	}
+	for _, test := range []struct {
+		name    string
+		mirrors []string
+		change  func(*publisher, *web)
+		want    string // of the error; "": the whole mirror serves
+	}{
+		{"smaller index", []string{a, b}, func(p *publisher, w *web) { half(p, w, a, "") }, ""},
+		{"larger index", []string{a, b}, func(p *publisher, w *web) {
+			half(p, w, a, strings.Repeat(pkg("x", "1", "")+pkg("y", "2", ""), 3)+pkg("z", "1", ""))
+		}, ""},
+		{"the new index is elsewhere", []string{a, b}, func(p *publisher, w *web) {
+			half(p, w, a, "")
+			p.publish(t, w, b, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + pkg("tzdata", "1", "") + pkg("base-files", "13", "Essential: yes")})
+		}, ""},
+		{"no other mirror", []string{a}, func(p *publisher, w *web) { half(p, w, a, "") }, "loading trixie of debian: " + updating(a)},
+		{"both", []string{a, b}, func(p *publisher, w *web) {
+			half(p, w, a, "")
+			half(p, w, b, "Package: x\n")
+		}, "loading trixie of debian: " + updating(a) + "\n" + updating(b)},
+		{"both with the same InRelease", []string{a, b}, func(p *publisher, w *web) {
+			half(p, w, a, "")
+			w.files[b+"/debian/dists/trixie/InRelease"] = w.files[a+"/debian/dists/trixie/InRelease"]
+		}, "loading trixie of debian: " + updating(a)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, w := newPublisher(t), newWeb()
+			p.trixie(t, w, a)
+			p.trixie(t, w, b)
+			test.change(p, w)
+			cfg := testConfig(t, p, w, test.mirrors...)
+			cfg.Packages, cfg.Now = refs("tzdata"), testNow().Add(time.Hour)
+			_, err := Resolve(t.Context(), cfg)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Resolve: error (-want +got):\n%s", diff)
 			}
 		})
 	}

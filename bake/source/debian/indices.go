@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -86,55 +87,61 @@ func (l *loader) indexPair(ctx context.Context, files Files, r manifest.LockedRe
 		}
 		kept = err // its Packages file is gone
 	}
-	signed, err = l.published(ctx, r)
-	if err != nil {
-		return nil, errors.Join(kept, err)
+	published, err := l.published(ctx, r)
+	errs := []error{kept, err}
+	for _, p := range published {
+		pair, err := l.pair(ctx, files, r, p.signed)
+		if wrong := (*release.DigestError)(nil); errors.As(err, &wrong) {
+			err = &UpdatingError{URL: redact(p.url), Date: p.date, Index: "its Packages file"}
+		}
+		if err == nil && l.cfg.Keep != nil {
+			err = l.cfg.Keep(ctx, p.signed)
+		}
+		if err == nil || ctx.Err() != nil {
+			return pair, err
+		}
+		errs = append(errs, err)
 	}
-	pair, err := l.pair(ctx, files, r, signed)
-	if err != nil {
-		return nil, err
-	}
-	if l.cfg.Keep != nil {
-		err = l.cfg.Keep(ctx, signed)
-	}
-	return pair, err
+	return nil, errors.Join(errs...)
 }
 
-// published returns the InRelease that mirrors have: the locked one, else the
-// newest that is good.
-func (l *loader) published(ctx context.Context, r manifest.LockedRelease) ([]byte, error) {
+// published is an InRelease that a mirror has.
+type published struct {
+	url    string
+	signed []byte
+	date   time.Time
+}
+
+// published returns the InReleases that mirrors have: the locked one alone, else
+// those that are good, the newest first.
+func (l *loader) published(ctx context.Context, r manifest.LockedRelease) ([]published, error) {
 	urls, err := l.cfg.Mirrors.URLs(r.Archive, "dists/"+r.Suite+"/InRelease")
 	if err != nil {
 		return nil, err
 	}
-	var best []byte
-	var newest time.Time
-	var errs []error
-	for _, u := range urls {
-		content, err := l.cfg.Getter.Get(ctx, []string{u}, maxRelease)
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
+	var good []published
+	_, err = l.get(ctx, urls, maxRelease, func(u string, content []byte) error {
 		if manifest.SHA256(sha256.Sum256(content)) == r.SHA256 {
-			return content, nil
+			good = []published{{u, content, r.Date}}
+			return nil
 		}
 		date, err := l.verify(r, content)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", redact(u), err))
-			continue
+			return err
 		}
-		if best == nil || date.After(newest) {
-			best, newest = content, date
+		if !slices.ContainsFunc(good, func(p published) bool { return bytes.Equal(p.signed, content) }) {
+			good = append(good, published{u, content, date})
 		}
+		return fmt.Errorf("it is of %s: %w", date.Format("2006-01-02 15:04 UTC"), release.ErrSettle)
+	})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	if best == nil {
-		return nil, errors.Join(errs...)
+	if len(good) == 0 {
+		return nil, err
 	}
-	return best, nil
+	slices.SortStableFunc(good, func(a, b published) int { return b.date.Compare(a.date) })
+	return good, nil
 }
 
 // verify returns the date of an InRelease that is well signed and of r's suite.
@@ -172,7 +179,7 @@ func (l *loader) pair(ctx context.Context, files Files, r manifest.LockedRelease
 	}
 	p.packages = Index{
 		Suite: r.Suite, Path: dist + x.Path, Size: x.Size, SHA256: manifest.SHA256(x.SHA256), Newer: p.newer, Date: rel.Date,
-		URLs: l.packagesURLs(source{r.Archive, r.Suite}, rel, x),
+		URLs: l.packagesURLs(source{r.Archive, r.Suite}, rel, x, Mirror{}),
 	}
 	request := release.Request{Name: r.Suite + " packages", URLs: p.packages.URLs, Sums: []manifest.Sum{p.packages.SHA256}, Size: x.Size}
 	if !p.newer {

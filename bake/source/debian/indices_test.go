@@ -36,7 +36,7 @@ func (s *shelf) keep(_ context.Context, content []byte) error {
 func (s *shelf) Open(ctx context.Context, req release.Request) (*os.File, error) {
 	content, ok := s.kept[req.Sums[0]]
 	for _, u := range req.URLs {
-		if got, err := s.Get(ctx, []string{u}, 1<<20); !ok && err == nil && manifest.SHA256(sha256.Sum256(got)) == req.Sums[0] {
+		if got, err := s.Get(ctx, []string{u}, 1<<20, nil); !ok && err == nil && manifest.SHA256(sha256.Sum256(got)) == req.Sums[0] {
 			content, ok = got, true
 			s.kept[req.Sums[0]] = got
 		}
@@ -92,6 +92,21 @@ func TestIndices(t *testing.T) {
 	maps.Copy(broken.files, old.files)
 	broken.files[base+"/debian/dists/trixie/InRelease"] = []byte("-----BEGIN PGP SIGNED MESSAGE-----\n")
 
+	// The first mirror has a still newer InRelease and no index of it.
+	half := newWeb()
+	maps.Copy(half.files, now.files)
+	const first = "http://first.example"
+	p.publish(t, half, first, suite{archive: "debian-security", name: "trixie-security", age: -time.Hour, packages: pkg("curl", "9", "")})
+	for u := range half.files {
+		if strings.HasPrefix(u, first) && strings.Contains(u, "Packages") || strings.Contains(u, first) && strings.Contains(u, "by-hash") {
+			delete(half.files, u)
+		}
+	}
+	twoMirrors, err := Mirrors([]string{first, base}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	// Long after Valid-Until: the lock was made while it held.
 	later := func(c *Config) { c.Now = c.Now.AddDate(0, 6, 0) }
 	for _, test := range []struct {
@@ -105,9 +120,10 @@ func TestIndices(t *testing.T) {
 		{"kept, and mirrors have newer ones", kept, func(c *Config) { c.Getter = now }, same, ""},
 		{"not kept, and mirrors still have them", newShelf(t, old), later, same, ""},
 		{"not kept, and mirrors have newer ones", newShelf(t, now), func(c *Config) { c.Getter = now; later(c) }, moved, ""},
+		{"not kept, and the first mirror is being updated", newShelf(t, half), func(c *Config) { c.Getter, c.Mirrors = half, twoMirrors; later(c) }, moved, ""},
 		{"not kept, and no mirror", newShelf(t, old), func(c *Config) { c.Mirrors = nil }, nil,
 			"finding the index of trixie of debian, from which the lock was made: no mirror of archive debian is known"},
-		{"not kept, and nothing is there", newShelf(t, newWeb()), func(c *Config) { c.Getter = newWeb() }, nil, base + "/debian/dists/trixie/InRelease: 404"},
+		{"not kept, and nothing is there", newShelf(t, newWeb()), func(c *Config) { c.Getter = newWeb() }, nil, base + "/debian/dists/trixie/InRelease can't be had: 404"},
 		{"a newer one that is broken", newShelf(t, broken), func(c *Config) { c.Getter = broken }, nil, "clearsigned message is damaged"},
 		{"a newer one of another key", newShelf(t, now), func(c *Config) { c.Getter, c.Keyring = now, newPublisher(t).keyring }, nil, "none of its signatures is good"},
 	} {

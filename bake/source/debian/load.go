@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/bake/source/release"
 )
 
 // maxRelease bounds an InRelease file in bytes. trixie's has 140 KB.
@@ -69,82 +73,149 @@ func (l *loader) group(ctx context.Context, suite string) (closure.Group, error)
 	return g, nil
 }
 
+// index loads one suite. A mirror whose InRelease is well signed and whose other
+// files do not fit it, since it is being updated, is passed over for the next one's
+// InRelease.
 func (l *loader) index(ctx context.Context, s source) (closure.Index, error) {
-	release, locked, err := l.release(ctx, s)
+	mirrors, err := l.cfg.Mirrors.of(s.archive)
 	if err != nil {
 		return closure.Index{}, err
 	}
-	x, err := release.Packages(string(l.cfg.Arch))
-	if err != nil {
-		return closure.Index{}, err
+	var errs []error
+	failed := make(map[manifest.Sum]bool)
+	for len(mirrors) > 0 {
+		found, err := l.release(ctx, s, mirrors)
+		if err != nil {
+			errs = append(errs, err)
+			break
+		}
+		mirrors = slices.DeleteFunc(mirrors, func(m Mirror) bool { return m == found.mirror })
+		if failed[found.locked.SHA256] {
+			continue
+		}
+		packages, err := l.packages(ctx, s, found)
+		if err == nil {
+			l.locked = append(l.locked, found.locked)
+			return closure.Index{Archive: s.archive, Suite: s.suite, Packages: packages}, nil
+		}
+		errs = append(errs, err)
+		failed[found.locked.SHA256] = true
+		if ctx.Err() != nil || !isFetching(err) {
+			break
+		}
+		if len(mirrors) > 0 {
+			l.sink.Note("%s: %v; trying the next mirror", s.suite, err)
+		}
 	}
-	if x.Size > maxIndex || x.Unpacked > maxIndex {
-		return closure.Index{}, fmt.Errorf("%s has %d bytes, more than %d", x.Path, max(x.Size, x.Unpacked), maxIndex)
-	}
-	packages, err := l.packages(ctx, s, release, x)
-	if err != nil {
-		return closure.Index{}, err
-	}
-	l.locked = append(l.locked, locked)
-	return closure.Index{Archive: s.archive, Suite: s.suite, Packages: packages}, nil
+	return closure.Index{}, errors.Join(errs...)
 }
 
-// release returns the first mirror's Release that is good. A mirror that is
-// stale or broken only costs a note.
-func (l *loader) release(ctx context.Context, s source) (*repo.Release, manifest.LockedRelease, error) {
-	urls, err := l.cfg.Mirrors.URLs(s.archive, "dists/"+s.suite+"/InRelease")
-	if err != nil {
-		return nil, manifest.LockedRelease{}, err
-	}
-	var release *repo.Release
-	var sum [sha256.Size]byte
-	var signed []byte
-	err = l.first(ctx, s.suite+" InRelease", 0, urls, maxRelease, func(content []byte) error {
-		text, err := repo.Verify(content, l.keys, l.cfg.Now)
+// isFetching reports whether err is of files that can't be had, and not of what
+// they say.
+func isFetching(err error) bool {
+	updating, unreachable := (*UpdatingError)(nil), (*release.UnreachableError)(nil)
+	return errors.As(err, &updating) || errors.As(err, &unreachable)
+}
+
+// found is a Release that is good, and where it is from.
+type found struct {
+	*repo.Release
+	mirror Mirror
+	signed []byte // its InRelease
+	locked manifest.LockedRelease
+}
+
+// release returns the Release of the first of mirrors that has a good one. A
+// mirror that is stale or broken only costs a note.
+func (l *loader) release(ctx context.Context, s source, mirrors MirrorList) (*found, error) {
+	path := "dists/" + s.suite + "/InRelease"
+	var best *found
+	err := l.first(ctx, s.suite+" InRelease", 0, mirrors.urls(path), maxRelease, func(u string, signed []byte) error {
+		text, err := repo.Verify(signed, l.keys, l.cfg.Now)
 		if err != nil {
 			return err
 		}
-		if release, err = repo.ParseRelease(text); err != nil {
+		release, err := repo.ParseRelease(text)
+		if err != nil {
 			return err
 		}
-		sum, signed = sha256.Sum256(content), content
+		best = &found{Release: release, mirror: mirrors.serving(u, path), signed: signed, locked: manifest.LockedRelease{
+			Archive: s.archive, Suite: s.suite, Date: release.Date, SHA256: manifest.SHA256(sha256.Sum256(signed)),
+		}}
 		return release.Check(s.archive, s.suite, l.cfg.Now)
-	})
-	if err != nil {
-		return nil, manifest.LockedRelease{}, err
-	}
-	l.keep(ctx, s.suite+" InRelease", signed)
-	return release, manifest.LockedRelease{Archive: s.archive, Suite: s.suite, Date: release.Date, SHA256: manifest.SHA256(sum)}, nil
-}
-
-// packages fetches the index x from any mirror: by its digest, which outlives
-// an update of the mirror, then by its name.
-func (l *loader) packages(ctx context.Context, s source, release *repo.Release, x repo.Index) ([]closure.Package, error) {
-	var content []byte
-	err := l.first(ctx, s.suite+" packages", x.Size, l.packagesURLs(s, release, x), x.Size, func(got []byte) error {
-		content = got
-		return x.Verify(got)
 	})
 	if err != nil {
 		return nil, err
 	}
+	return best, nil
+}
+
+// UpdatingError says that a mirror's files do not fit each other.
+type UpdatingError struct {
+	URL   string // of the InRelease, without a password
+	Date  time.Time
+	Index string // "main/binary-amd64/Packages.gz"
+}
+
+func (e *UpdatingError) Error() string {
+	return fmt.Sprintf("%s is of %s, and %s is not the one that it lists: the mirror is being updated (try again in a few minutes) or damaged (give another by --debian-mirror)",
+		e.URL, e.Date.Format("2006-01-02 15:04 UTC"), e.Index)
+}
+
+// packages fetches the Packages file of f from any mirror, f's first: by its
+// digest, which outlives an update of the mirror, then by its name.
+func (l *loader) packages(ctx context.Context, s source, f *found) ([]closure.Package, error) {
+	x, err := f.Packages(string(l.cfg.Arch))
+	if err != nil {
+		return nil, err
+	}
+	if x.Size > maxIndex || x.Unpacked > maxIndex {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", x.Path, max(x.Size, x.Unpacked), maxIndex)
+	}
+	var content []byte
+	own := f.mirror.url("dists/" + s.suite + "/" + x.Path)
+	differs := false
+	err = l.first(ctx, s.suite+" packages", x.Size, l.packagesURLs(s, f.Release, x, f.mirror), x.Size, func(u string, got []byte) error {
+		content = got
+		err := x.Verify(got)
+		differs = differs || err != nil && u == own
+		return err
+	})
+	if err != nil && (differs || tooLarge(err, own)) {
+		return nil, &UpdatingError{URL: redact(f.mirror.url("dists/" + s.suite + "/InRelease")), Date: f.Date, Index: x.Path}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.keep(ctx, s.suite+" InRelease", f.signed)
 	l.keep(ctx, s.suite+" packages", content)
 	return x.Parse(content, string(l.cfg.Arch))
 }
 
+// tooLarge reports whether err says that the file at rawURL is longer than it
+// should be.
+func tooLarge(err error, rawURL string) bool {
+	unreachable := (*release.UnreachableError)(nil)
+	return errors.As(err, &unreachable) && slices.ContainsFunc(unreachable.Tried, func(t release.Attempt) bool {
+		return t.URL == redact(rawURL) && errors.Is(t.Err, release.ErrTooLarge)
+	})
+}
+
 // packagesURLs is where the index x of s may be had, on each mirror by its
-// digest first.
-func (l *loader) packagesURLs(s source, release *repo.Release, x repo.Index) []string {
+// digest first; preferred is the mirror to begin with, if any.
+func (l *loader) packagesURLs(s source, rel *repo.Release, x repo.Index, preferred Mirror) []string {
 	paths := []string{x.Path}
-	if release.ByHash {
+	if rel.ByHash {
 		paths = []string{x.ByHash(), x.Path}
 	}
+	mirrors, _ := l.cfg.Mirrors.of(s.archive)
+	if i := slices.Index(mirrors, preferred); i > 0 {
+		mirrors = slices.Insert(slices.Delete(mirrors, i, i+1), 0, preferred)
+	}
 	var urls []string
-	for _, m := range l.cfg.Mirrors {
+	for _, m := range mirrors {
 		for _, p := range paths {
-			if m.Archive == s.archive {
-				urls = append(urls, m.url("dists/"+s.suite+"/"+p))
-			}
+			urls = append(urls, m.url("dists/"+s.suite+"/"+p))
 		}
 	}
 	return urls
@@ -161,29 +232,50 @@ func (l *loader) keep(ctx context.Context, name string, content []byte) {
 	}
 }
 
-// first gets one URL after the other until accept takes the content. The error
-// joins what was wrong with each.
-func (l *loader) first(ctx context.Context, name string, size int64, urls []string, limit int64, accept func([]byte) error) error {
+// first is get with a display of it.
+func (l *loader) first(ctx context.Context, name string, size int64, urls []string, limit int64, accept func(url string, content []byte) error) error {
 	task := l.sink.Start("fetch", name, size)
-	var errs []error
-	for _, u := range urls {
-		if err := ctx.Err(); err != nil {
-			errs = append(errs, err)
-			break
-		}
-		content, err := l.cfg.Getter.Get(ctx, []string{u}, limit)
-		if err == nil {
-			err = accept(content)
-			if err == nil {
-				task.Add(int64(len(content)))
-				task.End("done")
-				return nil
-			}
-			err = fmt.Errorf("%s: %w", redact(u), err)
-		}
-		// A Getter's own error names the URL.
-		errs = append(errs, err)
+	content, err := l.get(ctx, urls, limit, accept)
+	if err != nil {
+		task.End("failed")
+		return err
 	}
-	task.End("failed")
-	return errors.Join(errs...)
+	task.Add(int64(len(content)))
+	task.End("done")
+	return nil
 }
+
+// get gets the first of urls whose content accept takes. The error says what
+// was wrong with each.
+func (l *loader) get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error) {
+	rejected := make(map[string]bool)
+	content, err := l.cfg.Getter.Get(ctx, urls, limit, func(u string, content []byte) error {
+		err := accept(u, content)
+		rejected[redact(u)] = err != nil
+		return err
+	})
+	if unreachable := (*release.UnreachableError)(nil); errors.As(err, &unreachable) {
+		err = &noneError{unreachable, rejected}
+	}
+	return content, err
+}
+
+// noneError says what was wrong with each URL, in a line of its own.
+type noneError struct {
+	*release.UnreachableError
+	rejected map[string]bool // URLs that have a file, which will not do
+}
+
+func (e *noneError) Error() string {
+	lines := make([]string, len(e.Tried))
+	for i, t := range e.Tried {
+		if e.rejected[t.URL] {
+			lines[i] = fmt.Sprintf("%s: %v", t.URL, t.Err)
+		} else {
+			lines[i] = fmt.Sprintf("%s can't be had: %v", t.URL, t.Err)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (e *noneError) Unwrap() error { return e.UnreachableError }

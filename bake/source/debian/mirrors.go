@@ -149,16 +149,41 @@ func (m Mirror) url(path string) string {
 // URLs returns where path of archive can be had, the preferred first. The
 // error says how to give a mirror where there is none.
 func (l MirrorList) URLs(archive, path string) ([]string, error) {
-	var urls []string
+	mirrors, err := l.of(archive)
+	return mirrors.urls(path), err
+}
+
+// of returns the mirrors of archive.
+func (l MirrorList) of(archive string) (MirrorList, error) {
+	var list MirrorList
 	for _, m := range l {
 		if m.Archive == archive {
-			urls = append(urls, m.url(path))
+			list = append(list, m)
 		}
 	}
-	if len(urls) == 0 {
+	if len(list) == 0 {
 		return nil, &NoMirrorError{Archive: archive}
 	}
-	return urls, nil
+	return list, nil
+}
+
+// urls returns where path is on each mirror, which are of one archive.
+func (l MirrorList) urls(path string) []string {
+	var urls []string
+	for _, m := range l {
+		urls = append(urls, m.url(path))
+	}
+	return urls
+}
+
+// serving returns the mirror that has path at rawURL.
+func (l MirrorList) serving(rawURL, path string) Mirror {
+	for _, m := range l {
+		if m.url(path) == rawURL {
+			return m
+		}
+	}
+	panic("BUG: no mirror has " + path + " at " + redact(rawURL))
 }
 
 // NoMirrorError says that no mirror of an archive is known.

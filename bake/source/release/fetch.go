@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -180,27 +181,27 @@ var errRange = errors.New("the server can't resume the download")
 
 // try downloads from one URL. What was resumed and proves wrong is fetched
 // once more from its beginning, because the bytes of before may be to blame.
-func (t *transfer) try(ctx context.Context, url string) error {
-	resumed, err := t.get(ctx, url)
+func (t *transfer) try(ctx context.Context, url string, patience time.Duration) error {
+	resumed, err := t.get(ctx, url, patience)
 	wrong := (*DigestError)(nil)
 	if resumed && (errors.As(err, &wrong) || errors.Is(err, errRange)) {
 		t.config.Progress.Note("%s: %v; starting again from its beginning", t.req.Name, err)
 		if err := t.d.Reset("", ""); err != nil {
 			return &storeError{err}
 		}
-		_, err = t.get(ctx, url)
+		_, err = t.get(ctx, url, patience)
 	}
 	return err
 }
 
 // get downloads what is missing from one URL and commits the file. It reports
 // whether the file began with bytes that were there before.
-func (t *transfer) get(ctx context.Context, url string) (resumed bool, err error) {
+func (t *transfer) get(ctx context.Context, url string, patience time.Duration) (resumed bool, err error) {
 	have := t.d.Size()
 	if have > 0 && have == t.req.Size {
 		return true, t.commit(url) // interrupted just before its end
 	}
-	resp, err := t.request(ctx, http.MethodGet, url, t.rangeHeader(url), t.config.Stall)
+	resp, err := t.request(ctx, http.MethodGet, url, t.rangeHeader(url), patience)
 	if err != nil {
 		return false, err
 	}

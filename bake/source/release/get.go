@@ -6,20 +6,32 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
-var errTooLarge = errors.New("the file is too large")
+// ErrTooLarge is the error of a URL whose file is longer than Get was to take.
+var ErrTooLarge = errors.New("the file is too large")
+
+// ErrSettle is what an accept of Get returns for content that would do where
+// nobody has better: other URLs are asked, and none is waited for.
+var ErrSettle = errors.New("not what is looked for")
+
+// rejectedError says why a file will not do.
+type rejectedError struct{ err error }
+
+func (e *rejectedError) Error() string { return e.err.Error() }
+func (e *rejectedError) Unwrap() error { return e.err }
 
 // Get returns a small file that no digest pins, such as a signed index, from
-// the first URL that has it. More than limit bytes are an error. The caller
-// must verify what it gets in another way.
-func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64) ([]byte, error) {
+// the first URL whose content accept takes; nil takes any. More than limit bytes
+// are an error. The error is an UnreachableError unless ctx has ended.
+func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error) {
 	if len(urls) == 0 {
 		return nil, &UnreachableError{Name: "a file"}
 	}
 	var content []byte
-	err := f.tryAll(ctx, redact(urls[0]), urls, func(ctx context.Context, url string) error {
-		resp, err := f.request(ctx, http.MethodGet, url, nil, f.config.Stall)
+	err := f.tryAll(ctx, redact(urls[0]), urls, func(ctx context.Context, url string, patience time.Duration) error {
+		resp, err := f.request(ctx, http.MethodGet, url, nil, patience)
 		if err != nil {
 			return err
 		}
@@ -28,14 +40,19 @@ func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64) ([]byte, 
 			return statusError(resp)
 		}
 		if resp.ContentLength > limit {
-			return fmt.Errorf("%w: %d bytes, at most %d are expected", errTooLarge, resp.ContentLength, limit)
+			return fmt.Errorf("%w: %d bytes, at most %d are expected", ErrTooLarge, resp.ContentLength, limit)
 		}
 		content, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
 		if err != nil {
 			return err
 		}
 		if int64(len(content)) > limit {
-			return fmt.Errorf("%w: more than the %d bytes that are expected", errTooLarge, limit)
+			return fmt.Errorf("%w: more than the %d bytes that are expected", ErrTooLarge, limit)
+		}
+		if accept != nil {
+			if err := accept(url, content); err != nil {
+				return &rejectedError{err}
+			}
 		}
 		return nil
 	})

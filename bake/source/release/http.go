@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,9 @@ import (
 // maxRetryAfter bounds what a server may ask us to wait.
 const maxRetryAfter = time.Minute
 
-// request sends one request and returns the response with its head read. Its
-// body fails once no byte came for the patience given.
+// request sends one request and returns the response with its head read, which
+// is awaited for as long as patience says. Its body fails once no byte came for
+// Config.Stall.
 func (f *Fetcher) request(ctx context.Context, method, rawURL string, header http.Header, patience time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watched{cancel: cancel, cause: func() error { return context.Cause(ctx) }, patience: patience}
@@ -52,7 +54,7 @@ func (f *Fetcher) request(ctx context.Context, method, rawURL string, header htt
 		w.Close()
 		return nil, err
 	}
-	w.body, resp.Body = resp.Body, w
+	w.body, resp.Body, w.patience = resp.Body, w, f.config.Stall
 	return resp, nil
 }
 
@@ -157,7 +159,10 @@ func permanent(err error) bool {
 	if redirect := (*redirectError)(nil); errors.As(err, &redirect) {
 		return true
 	}
-	return errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
+	if rejected := (*rejectedError)(nil); errors.As(err, &rejected) {
+		return true
+	}
+	return errors.Is(err, errRedirects) || errors.Is(err, ErrTooLarge)
 }
 
 // fatal reports whether no URL can help: the disk is full or the store fails.
@@ -173,19 +178,29 @@ type storeError struct{ err error }
 func (e *storeError) Error() string { return e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
 
-// tryAll calls try with each URL until one succeeds. URLs whose failure may
-// pass are tried again after a pause, up to Retries times.
-func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try func(ctx context.Context, url string) error) error {
+// tryAll calls try with each URL until one succeeds, and with how long an answer
+// is to be awaited. URLs whose failure may pass are tried again after a pause, up
+// to Retries times. A server that does not answer is left for the next URL's
+// after Turn, asked last from then on, and given all patience where no other has
+// the file; once in a run, then it is as good as gone.
+func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try func(ctx context.Context, url string, patience time.Duration) error) error {
+	urls = f.downLast(urls)
 	last := make([]error, len(urls))
+	settled := false
 	for round := 0; ; round++ {
 		hope, pause := false, time.Duration(0)
 		for i, url := range urls {
 			if last[i] != nil && permanent(last[i]) {
 				continue
 			}
-			err := try(ctx, url)
+			_, spent := f.isDown(url)
+			// Alone, it is asked as if nothing had been.
+			spent = spent && slices.ContainsFunc(urls, func(other string) bool { return hostOf(other) != hostOf(url) })
+			hurry := settled || spent || round < f.config.Retries && f.turnsTo(url, hopeful(urls[i+1:], last[i+1:]))
+			err := try(ctx, url, f.patience(f.config.Stall, hurry))
 			switch {
 			case err == nil:
+				f.answered(url)
 				return nil
 			case ctx.Err() != nil:
 				return fmt.Errorf("fetching %s: %w", name, context.Cause(ctx))
@@ -193,8 +208,13 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 				return fmt.Errorf("fetching %s: %w", name, err)
 			}
 			last[i] = err
-			f.blame(url, err)
-			if !permanent(err) {
+			if unanswered(err) {
+				f.blame(url, err, !hurry && stalled(err) || round == f.config.Retries)
+			} else {
+				f.answered(url)
+			}
+			settled = settled || errors.Is(err, ErrSettle)
+			if !permanent(err) && !spent {
 				hope = true
 				if status := (*StatusError)(nil); errors.As(err, &status) {
 					pause = max(pause, status.RetryAfter)
@@ -204,6 +224,7 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 				f.config.Progress.Note("%s: %s: %v; trying the next URL", name, redact(url), err)
 			}
 		}
+		hope = hope && !settled
 		if !hope || round == f.config.Retries {
 			return f.failure(name, urls, last)
 		}
@@ -215,6 +236,16 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 			return fmt.Errorf("fetching %s: %w", name, err)
 		}
 	}
+}
+
+// hopeful returns those of urls whose last error is none, or may pass.
+func hopeful(urls []string, last []error) (list []string) {
+	for i, url := range urls {
+		if last[i] == nil || !permanent(last[i]) {
+			list = append(list, url)
+		}
+	}
+	return list
 }
 
 // failure returns what the caller is told after every URL failed. A digest

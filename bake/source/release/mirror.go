@@ -3,10 +3,8 @@ package release
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -47,20 +45,7 @@ func (f *Fetcher) urls(req Request) ([]string, error) {
 	case !ok:
 		return req.URLs, nil
 	}
-	if f.mirrorDown.Load() {
-		return append(slices.Clone(req.URLs), first), nil
-	}
 	return append([]string{first}, req.URLs...), nil
-}
-
-// blame notes that the server of the mirror does not answer, so that it is not
-// waited for once more for each of 300 files that can be had from elsewhere.
-func (f *Fetcher) blame(rawURL string, err error) {
-	dial, stall := (*net.OpError)(nil), (*stallError)(nil)
-	down := errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &stall)
-	if down && !f.config.Offline && f.mirrorOf(rawURL) != "" && !f.mirrorDown.Swap(true) {
-		f.config.Progress.Note("the mirror %s does not answer (%v); it is asked last from here on", f.config.Mirror, err)
-	}
 }
 
 // attempt returns what the caller is told of a URL.

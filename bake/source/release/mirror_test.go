@@ -261,7 +261,7 @@ func TestFileURLs(t *testing.T) {
 		for what, err := range map[string]error{
 			"Fetch":     f.Fetch(t.Context(), []Request{request(content, test.url)}),
 			"Preflight": f.Preflight(t.Context(), []Request{request(content, test.url)}),
-			"Get":       second(f.Get(t.Context(), []string{test.url}, 5000)),
+			"Get":       second(f.Get(t.Context(), []string{test.url}, 5000, nil)),
 		} {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s of %s = %v; want an error with %q", what, test.url, err, test.want)
@@ -295,13 +295,13 @@ func TestGetFromMirror(t *testing.T) {
 	_, local := directory(t, content)
 	for _, base := range []string{local, serve(t, content, nil).URL + "/"} {
 		f := newFetcher(t, mirroring(base, true))
-		if got, err := f.Get(t.Context(), []string{base + "blob"}, 100); err != nil || string(got) != string(content) {
+		if got, err := f.Get(t.Context(), []string{base + "blob"}, 100, nil); err != nil || string(got) != string(content) {
 			t.Errorf("Get from %s = %q, %v", base, got, err)
 		}
-		if _, err := f.Get(t.Context(), []string{base + "blob"}, 2); err == nil || !strings.Contains(err.Error(), "at most 2") {
+		if _, err := f.Get(t.Context(), []string{base + "blob"}, 2, nil); err == nil || !strings.Contains(err.Error(), "at most 2") {
 			t.Errorf("Get from %s with a limit = %v; want an error", base, err)
 		}
-		_, err := f.Get(t.Context(), []string{origin.URL + "/blob"}, 100)
+		_, err := f.Get(t.Context(), []string{origin.URL + "/blob"}, 100, nil)
 		if err == nil || !strings.Contains(err.Error(), "--offline") {
 			t.Errorf("Get from elsewhere, offline = %v; want an error", err)
 		}
@@ -365,7 +365,7 @@ func TestPasswords(t *testing.T) {
 			for what, err := range map[string]error{
 				"Fetch":     f.Fetch(t.Context(), []Request{request(content, secret+"origin")}),
 				"Preflight": f.Preflight(t.Context(), []Request{request(payload(7), secret+"origin")}),
-				"Get":       second(f.Get(t.Context(), []string{secret + "x", "http://user:hunter2@exa mple.com/"}, 1)),
+				"Get":       second(f.Get(t.Context(), []string{secret + "x", "http://user:hunter2@exa mple.com/"}, 1, nil)),
 			} {
 				if err == nil || strings.Contains(err.Error(), "hunter2") {
 					t.Errorf("%s = %v; want an error without the password", what, err)

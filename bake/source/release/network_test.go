@@ -354,25 +354,25 @@ func TestGet(t *testing.T) {
 		return true
 	})
 	f := newFetcher(t)
-	got, err := f.Get(t.Context(), []string{s.URL + "/flaky"}, 100)
+	got, err := f.Get(t.Context(), []string{s.URL + "/flaky"}, 100, nil)
 	if err != nil || string(got) != "Origin: Debian\n" {
 		t.Errorf("Get after a 503 = %q, %v", got, err)
 	}
-	got, err = f.Get(t.Context(), []string{s.URL + "/missing", s.URL + "/InRelease"}, 100)
+	got, err = f.Get(t.Context(), []string{s.URL + "/missing", s.URL + "/InRelease"}, 100, nil)
 	if err != nil || string(got) != "Origin: Debian\n" {
 		t.Errorf("Get from the second URL = %q, %v", got, err)
 	}
 	for path, want := range map[string]string{"/missing": "404 Not Found", "/large": "more than the 100 bytes"} {
 		unreachable := (*UnreachableError)(nil)
-		if got, err := f.Get(t.Context(), []string{s.URL + path}, 100); !errors.As(err, &unreachable) || !strings.Contains(err.Error(), want) {
+		if got, err := f.Get(t.Context(), []string{s.URL + path}, 100, nil); !errors.As(err, &unreachable) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Get of %s = %q, %v; want an UnreachableError with %q", path, got, err, want)
 		}
 	}
-	if _, err := f.Get(t.Context(), []string{s.URL + "/InRelease"}, 5); err == nil || !strings.Contains(err.Error(), "15 bytes, at most 5") {
+	if _, err := f.Get(t.Context(), []string{s.URL + "/InRelease"}, 5, nil); err == nil || !strings.Contains(err.Error(), "15 bytes, at most 5") {
 		t.Errorf("Get with a limit below the length = %v", err)
 	}
 	status := (*StatusError)(nil)
-	if _, err := f.Get(t.Context(), []string{s.URL + "/missing"}, 100); !errors.As(err, &status) || status.Code != 404 {
+	if _, err := f.Get(t.Context(), []string{s.URL + "/missing"}, 100, nil); !errors.As(err, &status) || status.Code != 404 {
 		t.Errorf("Get of a missing file = %v; want a StatusError in it", err)
 	}
 }

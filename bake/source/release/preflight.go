@@ -87,7 +87,20 @@ func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
 	if errors.As(err, &e) {
 		return e
 	}
-	for _, u := range urls {
+	urls = p.downLast(urls)
+	var left []string // not waited for, since others could be asked
+	for i, u := range urls {
+		err, hurried := p.askInTurn(ctx, req, u, urls[i+1:])
+		switch {
+		case err == nil:
+			return nil
+		case hurried:
+			left = append(left, u)
+		default:
+			e.Tried = append(e.Tried, p.attempt(u, err))
+		}
+	}
+	for _, u := range left {
 		err := p.askURL(ctx, req, u)
 		if err == nil {
 			return nil
@@ -95,6 +108,23 @@ func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
 		e.Tried = append(e.Tried, p.attempt(u, err))
 	}
 	return e
+}
+
+// askInTurn is askURL that does not wait for long where others can be asked,
+// and says whether that is why there is an error.
+func (p *preflight) askInTurn(ctx context.Context, req Request, rawURL string, others []string) (_ error, hurried bool) {
+	if !p.turnsTo(rawURL, others) || p.config.Turn >= p.config.Answer {
+		return p.askURL(ctx, req, rawURL), false
+	}
+	turn := &stallError{after: p.config.Turn}
+	short, stop := context.WithTimeoutCause(ctx, p.config.Turn, turn)
+	defer stop()
+	err := p.askURL(short, req, rawURL)
+	if err == nil || short.Err() == nil || ctx.Err() != nil {
+		return err, false
+	}
+	p.blame(rawURL, turn, false)
+	return turn, true
 }
 
 func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) error {
@@ -130,7 +160,7 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 		p.alive[host] = true
 	} else if !p.alive[host] {
 		p.dead[host] = err
-		p.blame(rawURL, err)
+		p.blame(rawURL, err, false)
 	}
 	if status != nil && status.Code == http.StatusTooManyRequests {
 		// The server is there and does not deny the file: Fetch, which is

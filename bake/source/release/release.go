@@ -31,7 +31,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -56,6 +55,7 @@ type Config struct {
 	Connect time.Duration // to reach a server, TLS included: 10 s
 	Stall   time.Duration // without a byte, before a request is given up: 30 s
 	Answer  time.Duration // for an answer to Preflight: 5 s
+	Turn    time.Duration // for an answer, where another server can be turned to first: 2 s
 
 	// Mirror is asked for every file before its own URLs; nil: there is none.
 	Mirror  Mirror
@@ -90,10 +90,10 @@ func (r *Request) artifact() string {
 
 // Fetcher downloads files. Its methods may be called from several goroutines.
 type Fetcher struct {
-	config     Config
-	client     *http.Client
-	mirrorDown *atomic.Bool // its server did not answer: it is asked last
-	announcer  *announcer
+	config    Config
+	client    *http.Client
+	hosts     *hosts
+	announcer *announcer
 }
 
 // The defaults of Config.
@@ -104,6 +104,7 @@ const (
 	defaultConnect  = 10 * time.Second
 	defaultStall    = 30 * time.Second
 	defaultAnswer   = 5 * time.Second
+	defaultTurn     = 2 * time.Second
 )
 
 // maxRedirects bounds how often a server may send us on. Releases need two.
@@ -126,6 +127,7 @@ func New(c Config) (*Fetcher, error) {
 	orDefault(&c.Connect, defaultConnect)
 	orDefault(&c.Stall, defaultStall)
 	orDefault(&c.Answer, defaultAnswer)
+	orDefault(&c.Turn, defaultTurn)
 	if c.Jitter == nil {
 		c.Jitter = rand.Float64
 	}
@@ -148,7 +150,7 @@ func New(c Config) (*Fetcher, error) {
 		files.base = c.Mirror.Base()
 	}
 	transport.RegisterProtocol("file", files)
-	f := &Fetcher{config: c, mirrorDown: &atomic.Bool{}, announcer: newAnnouncer(c.Progress)}
+	f := &Fetcher{config: c, hosts: newHosts(), announcer: newAnnouncer(c.Progress)}
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.checkRedirect}
 	return f, nil
 }
