@@ -57,6 +57,8 @@ type Config struct {
 	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
 	Keyring []byte   // armored keys that sign the mirrors' indices, for archives other than Debian's own; nil: Debian's
 
+	AllowOlder bool // take indices that are older than those of the lock that is there
+
 	Origin       source.Origin  // of every component; "" chooses, see source.Config
 	Origins      source.Origins // of single components and images, whatever Origin says; zero: of none
 	BuildMissing bool           // build components whose release can't be reached

@@ -6,6 +6,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -34,6 +37,32 @@ func (b *Baker) packages(arch manifest.Arch) ([]manifest.PackageRef, error) {
 	}
 	versions, err := b.versions.OS.PackagesFor(arch)
 	return slices.Concat(definition, versions), err
+}
+
+// known returns the Releases that the locks in files were made from, those that
+// are there, unless older ones are allowed. A lock that can't be read is no
+// reason to make no better one.
+func (b *Baker) known(files ...string) []debian.Known {
+	var known []debian.Known
+	if b.config.AllowOlder {
+		return nil
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		lock, err := readLockFile(file)
+		if err != nil {
+			b.config.Progress.Note("the indices are not compared with those of a lock that can't be read: %v", err)
+			continue
+		}
+		for _, arch := range slices.Sorted(maps.Keys(lock.Archs)) {
+			for _, r := range lock.Archs[arch].Releases {
+				known = append(known, debian.Known{LockedRelease: r, Lock: file})
+			}
+		}
+	}
+	return known
 }
 
 // resolveConfig says what package debian resolves for arch.
@@ -86,7 +115,9 @@ func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.Package
 }
 
 // Lock resolves the OS packages for each of arches and writes the lock.
-// now is what signatures and validity dates are checked against.
+// now is what signatures and validity dates are checked against. Indices that
+// are older than those of the lock that is there, or of the versions file's own,
+// are refused.
 func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch) (*Result, error) {
 	if len(arches) == 0 {
 		return nil, &InputError{errors.New("a lock is for at least one architecture, and none was given")}
@@ -95,11 +126,13 @@ func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch)
 		File: b.config.Lock, Versions: b.versions.Sum, Definition: b.definition.Sum,
 		Archs: map[manifest.Arch]*manifest.LockedArch{},
 	}
+	known := b.known(slices.Compact([]string{b.config.Lock, manifest.LockFile(b.config.Versions)})...)
 	for _, arch := range arches {
 		config, err := b.resolveConfig(arch, now)
 		if err != nil {
 			return nil, err
 		}
+		config.Known = known
 		if lock.Archs[arch], err = debian.Resolve(ctx, config); err != nil {
 			return nil, err
 		}
@@ -168,6 +201,7 @@ func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, erro
 	if err != nil {
 		return nil, err
 	}
+	config.Known = b.known(b.config.Lock)
 	updates, err := debian.Outdated(ctx, config, locked)
 	switch {
 	case err != nil && stale != nil:

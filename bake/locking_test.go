@@ -168,6 +168,47 @@ func TestLockExpired(t *testing.T) {
 	w.Image(w.Config())
 }
 
+// TestLockOlder has the archive step back behind the lock.
+func TestLockOlder(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	before := read(t, w.LockFile())
+	now := w.Now
+	w.Now = now.Add(-time.Hour)
+	w.Publish()
+	want := "loading trixie of debian: " + w.URL + "/debian/dists/trixie/InRelease: the Release file of trixie is of 2026-11-21 23:00:00 UTC, " +
+		"older than that of 2026-11-22 00:00:00 UTC in " + w.LockFile() +
+		": the mirror is behind (wait, or give another by --debian-mirror) or hides updates; --allow-older takes it"
+	elsewhere := filepath.Join(t.TempDir(), "new.lock")
+	for _, output := range []string{"", elsewhere} {
+		c := w.Config()
+		c.Lock = output
+		if _, err := newBaker(t, c).Lock(t.Context(), now, amd64()); err == nil || err.Error() != want {
+			t.Errorf("Lock to %q = %v; want %s", output, err, want)
+		}
+	}
+	if _, err := newBaker(t, w.Config()).CheckLock(t.Context(), now); err == nil || err.Error() != want {
+		t.Errorf("CheckLock() = %v; want %s", err, want)
+	}
+	if !bytes.Equal(read(t, w.LockFile()), before) {
+		t.Error("the lock that was there has changed")
+	}
+	c := w.Config()
+	c.AllowOlder = true
+	if _, err := newBaker(t, c).CheckLock(t.Context(), now); err != nil {
+		t.Errorf("CheckLock with AllowOlder = %v", err)
+	}
+	if _, err := newBaker(t, c).Lock(t.Context(), now, amd64()); err != nil {
+		t.Errorf("Lock with AllowOlder = %v", err)
+	}
+	// A lock that can't be read compares with nothing, and is made anew.
+	if err := os.WriteFile(w.LockFile(), []byte("<<<<<<< HEAD\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.Lock()
+}
+
 func TestLockCancelled(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)

@@ -14,7 +14,7 @@ import (
 func newLock(h *host) *cobra.Command {
 	var in inputs
 	var output, diff string
-	var check, asJSON, quiet bool
+	var check, allowOlder, asJSON, quiet bool
 	var names []string
 	c := &cobra.Command{
 		Use:   "lock --versions FILE",
@@ -26,7 +26,10 @@ from there and resolves nothing itself.
 
 With --check nothing is written: exit code 4 says that the lock is stale
 (the versions file or the image definition has changed since), or that
-security updates are missing in it.`,
+security updates are missing in it.
+
+Indices that are older than those the lock was made from are refused, since
+they hide updates.`,
 		Example: `  bake lock --versions manifests/versions.yaml
   bake lock --versions manifests/versions.yaml --check
   bake lock --versions manifests/versions.yaml --output new.lock --diff manifests/versions.lock`,
@@ -36,7 +39,7 @@ security updates are missing in it.`,
 			if err != nil {
 				return err
 			}
-			config.Lock = output
+			config.Lock, config.AllowOlder = output, allowOlder
 			if diff != "" {
 				changes, err := bake.DiffLocks(diff, cmp.Or(output, manifest.LockFile(in.versions)), config.Arch)
 				if err != nil {
@@ -86,6 +89,7 @@ security updates are missing in it.`,
 	f.StringVar(&output, "output", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringSliceVar(&names, "arches", []string{"amd64", "arm64"}, "architectures to lock")
 	f.BoolVar(&check, "check", false, "write nothing; say whether the lock is stale or misses security updates")
+	f.BoolVar(&allowOlder, "allow-older", false, "take indices that are older than those of the lock that is there")
 	f.StringVar(&diff, "diff", "", "write nothing; print the packages in which the lock differs from the `FILE` given")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")

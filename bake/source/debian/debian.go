@@ -19,6 +19,7 @@ package debian
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ type Config struct {
 	Getter   Getter
 	Now      time.Time     // against which signatures and Valid-Until are checked
 	Keyring  []byte        // ASCII-armored public keys; nil: those of Debian's archives
+	Known    []Known       // Releases that were locked before: older ones are refused; nil: any will do
 	Progress progress.Sink // nil: progress.Discard
 
 	// Keep is given every index file that was used, for Indices to find it by
@@ -59,6 +61,48 @@ type Config struct {
 // UnsolvableError is [closure.UnsolvableError]: what is wanted cannot be had
 // together.
 type UnsolvableError = closure.UnsolvableError
+
+// Known is a Release that a lock was made from.
+type Known struct {
+	manifest.LockedRelease
+	Lock string // the lock's file
+}
+
+// OlderError says that a mirror's Release is older than one that was locked: it
+// hides what came since, security updates among it.
+type OlderError struct {
+	Suite string
+	Date  time.Time
+	Known Known
+}
+
+func (e *OlderError) Error() string {
+	const layout = "2006-01-02 15:04:05 UTC"
+	return fmt.Sprintf("the Release file of %s is of %s, older than that of %s in %s: the mirror is behind (wait, or give another by --debian-mirror) or hides updates; --allow-older takes it",
+		e.Suite, e.Date.UTC().Format(layout), e.Known.Date.UTC().Format(layout), e.Known.Lock)
+}
+
+// checkOlder refuses a Release that is older than what is known of its suite.
+func (c *Config) checkOlder(s source, date time.Time) error {
+	for _, k := range c.Known {
+		if k.Archive == s.archive && k.Suite == s.suite && date.Before(k.Date) {
+			return &OlderError{Suite: s.suite, Date: date, Known: k}
+		}
+	}
+	return nil
+}
+
+// oldRelease is the age at which a Release that does not expire is worth a
+// word. Debian's point releases come every two months or so.
+const oldRelease = 100 * 24 * time.Hour
+
+// noteOld says where a Release is old and does not say for how long it holds.
+func (l *loader) noteOld(s source, f *found) {
+	if age := l.cfg.Now.Sub(f.Date); f.ValidUntil.IsZero() && age > oldRelease {
+		l.sink.Note("%s is of %s, %d days ago, and does not say how long it holds: Debian publishes %s anew every two months or so; compare with another mirror (--debian-mirror)",
+			redact(f.mirror.url("dists/"+s.suite+"/InRelease")), f.Date.Format(time.DateOnly), int(age.Hours()/24), s.suite)
+	}
+}
 
 // ExpiredError is [repo.ExpiredError]: every mirror's Release file is too old,
 // or the clock is wrong.

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/release"
 )
 
@@ -88,6 +89,7 @@ func newPublisher(t *testing.T) *publisher {
 type suite struct {
 	archive, name, label, codename string
 	age                            time.Duration
+	forever                        bool   // without Valid-Until
 	packages                       string // stanzas
 }
 
@@ -118,8 +120,12 @@ func (p *publisher) publish(t *testing.T, w *web, base string, s suite) {
 	plain, packed := sha256.Sum256([]byte(s.packages)), sha256.Sum256(gz.Bytes())
 	const index = "main/binary-amd64/Packages"
 	date := testNow().Add(-s.age)
-	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: some-alias\nCodename: %s\nDate: %s\nValid-Until: %s\nAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n %x %d %s\n %x %d %s.gz\n",
-		s.label, s.codename, date.Format("Mon, 02 Jan 2006 15:04:05 UTC"), date.AddDate(0, 0, 7).Format("Mon, 02 Jan 2006 15:04:05 UTC"),
+	until := "Valid-Until: " + date.AddDate(0, 0, 7).Format("Mon, 02 Jan 2006 15:04:05 UTC") + "\n"
+	if s.forever {
+		until = ""
+	}
+	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: some-alias\nCodename: %s\nDate: %s\n%sAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n %x %d %s\n %x %d %s.gz\n",
+		s.label, s.codename, date.Format("Mon, 02 Jan 2006 15:04:05 UTC"), until,
 		plain, len(s.packages), index, packed, gz.Len(), index)
 	var signed bytes.Buffer
 	c, err := clearsign.Encode(&signed, p.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
@@ -349,6 +355,73 @@ func TestResolveUpdating(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Resolve: error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// noted keeps notes.
+type noted struct {
+	progress.Discard
+	notes []string
+}
+
+func (n *noted) Note(format string, args ...any) {
+	n.notes = append(n.notes, fmt.Sprintf(format, args...))
+}
+
+// TestResolveOlder has mirrors whose Release is older than one that was locked,
+// or just old.
+func TestResolveOlder(t *testing.T) {
+	const a, b = "http://a.example", "http://b.example"
+	const release = a + "/debian/dists/trixie/InRelease"
+	known := func(archive, suite string, age time.Duration) []Known {
+		return []Known{{manifest.LockedRelease{Archive: archive, Suite: suite, Date: testNow().Add(-age)}, "worker.lock"}}
+	}
+	old := func(days int) func(p *publisher, w *web) {
+		return func(p *publisher, w *web) {
+			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: time.Duration(days) * 24 * time.Hour, forever: true, packages: pkg("tzdata", "1", "")})
+		}
+	}
+	refusal := release + ": the Release file of trixie is of 2026-11-22 11:00:00 UTC, older than that of 2026-11-22 12:00:00 UTC in worker.lock: " +
+		"the mirror is behind (wait, or give another by --debian-mirror) or hides updates; --allow-older takes it"
+	for _, test := range []struct {
+		name    string
+		mirrors []string
+		change  func(*publisher, *web)
+		known   []Known
+		err     string
+		notes   []string
+	}{
+		{"same age", []string{a}, nil, known("debian", "trixie", time.Hour), "", nil},
+		{"older", []string{a}, nil, known("debian", "trixie", 0), "loading trixie of debian: " + refusal, nil},
+		{"older, of another suite", []string{a}, nil, known("debian", "trixie-updates", 0), "", nil},
+		{"older, of another archive", []string{a}, nil, known("debian-security", "trixie", 0), "", nil},
+		{"older, and the second mirror is not", []string{a, b}, func(p *publisher, w *web) { p.trixie(t, w, b) }, known("debian", "trixie", 0), "", nil},
+		{"100 days", []string{a}, old(100), nil, "", nil},
+		{"101 days", []string{a}, old(101), nil, "", []string{
+			release + " is of 2026-08-13, 101 days ago, and does not say how long it holds: Debian publishes trixie anew every two months or so; compare with another mirror (--debian-mirror)"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, w := newPublisher(t), newWeb()
+			p.trixie(t, w, a)
+			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: time.Hour, packages: pkg("tzdata", "1", "")})
+			if test.change != nil {
+				test.change(p, w)
+			}
+			cfg := testConfig(t, p, w, test.mirrors...)
+			sink := &noted{}
+			cfg.Packages, cfg.Known, cfg.Progress = refs("tzdata"), test.known, sink
+			_, err := Resolve(t.Context(), cfg)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != test.err {
+				t.Errorf("Resolve: error is %q; want %q", got, test.err)
+			}
+			if diff := cmp.Diff(test.notes, sink.notes); diff != "" {
+				t.Errorf("notes (-want +got):\n%s", diff)
 			}
 		})
 	}

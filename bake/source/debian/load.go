@@ -95,6 +95,7 @@ func (l *loader) index(ctx context.Context, s source) (closure.Index, error) {
 		}
 		packages, err := l.packages(ctx, s, found)
 		if err == nil {
+			l.noteOld(s, found)
 			l.locked = append(l.locked, found.locked)
 			return closure.Index{Archive: s.archive, Suite: s.suite, Packages: packages}, nil
 		}
@@ -142,7 +143,10 @@ func (l *loader) release(ctx context.Context, s source, mirrors MirrorList) (*fo
 		best = &found{Release: release, mirror: mirrors.serving(u, path), signed: signed, locked: manifest.LockedRelease{
 			Archive: s.archive, Suite: s.suite, Date: release.Date, SHA256: manifest.SHA256(sha256.Sum256(signed)),
 		}}
-		return release.Check(s.archive, s.suite, l.cfg.Now)
+		if err := release.Check(s.archive, s.suite, l.cfg.Now); err != nil {
+			return err
+		}
+		return l.cfg.checkOlder(s, release.Date)
 	})
 	if err != nil {
 		return nil, err
