@@ -491,8 +491,19 @@ func TestResolveErrors(t *testing.T) {
 	t.Run("syntax", func(t *testing.T) {
 		cfg := testConfig(t, p, w, base)
 		cfg.Suite, cfg.Packages = "bad-syntax", refs("a")
-		if _, err := Resolve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `package "b" at line 8`) {
-			t.Errorf("error is %v", err)
+		sink := &noted{}
+		cfg.Progress = sink
+		if _, err := Resolve(t.Context(), cfg); err != nil {
+			t.Errorf("a malformed package that nobody wants: error is %v", err)
+		}
+		if diff := cmp.Diff([]string{`bad-syntax: package b 1 is malformed and left out: line 8: field Architecture: "" in an index of amd64`}, sink.notes); diff != "" {
+			t.Errorf("notes (-want +got):\n%s", diff)
+		}
+		cfg.Packages = refs("a", "b")
+		_, err := Resolve(t.Context(), cfg)
+		if want := "resolving packages of bad-syntax for amd64: worker list: package b 1 is malformed in the index of bad-syntax: " +
+			`line 8: field Architecture: "" in an index of amd64 (take the package off the list, or another mirror, until its archive mends it)`; err == nil || err.Error() != want {
+			t.Errorf("a malformed package that is wanted: error is %v; want %s", err, want)
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
@@ -535,6 +546,12 @@ func TestOutdated(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Outdated (-want +got):\n%s", diff)
+	}
+	malformed := newWeb()
+	p.trixie(t, malformed, base)
+	p.publish(t, malformed, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("x", "1", "Provides: y (>= 1)") + pkg("curl", "3", "Provides: y (>= 1)")})
+	if _, err := Outdated(t.Context(), testConfig(t, p, malformed, base), lock); err == nil || !strings.Contains(err.Error(), "updates of package curl: version 3 is malformed in the index of trixie-security: line 9: field Provides") {
+		t.Errorf("Outdated with a malformed update: error is %v", err)
 	}
 	lock.Packages[0].Version = "not a version"
 	if _, err := Outdated(t.Context(), testConfig(t, p, w, base), lock); err == nil || !strings.Contains(err.Error(), "locked package behind") {

@@ -193,7 +193,25 @@ func (l *loader) packages(ctx context.Context, s source, f *found) ([]closure.Pa
 	}
 	l.keep(ctx, s.suite+" InRelease", f.signed)
 	l.keep(ctx, s.suite+" packages", content)
-	return x.Parse(content, string(l.cfg.Arch))
+	packages, err := x.Parse(content, string(l.cfg.Arch))
+	l.noteMalformed(s, packages)
+	return packages, err
+}
+
+// noteMalformed says which packages of an index are left out.
+func (l *loader) noteMalformed(s source, packages []closure.Package) {
+	const most = 3
+	n := 0
+	for i := range packages {
+		if p := &packages[i]; p.Malformed != nil {
+			if n++; n <= most {
+				l.sink.Note("%s: package %s %s is malformed and left out: %v", s.suite, p.Name, p.Version, p.Malformed)
+			}
+		}
+	}
+	if n > most {
+		l.sink.Note("%s: %d more packages are malformed and left out", s.suite, n-most)
+	}
 }
 
 // tooLarge reports whether err says that the file at rawURL is longer than it

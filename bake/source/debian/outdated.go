@@ -45,7 +45,9 @@ func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]U
 			if err != nil {
 				return nil, err
 			}
-			offers[suite] = offersOf(g, names)
+			if offers[suite], err = offersOf(g, names); err != nil {
+				return nil, err
+			}
 		}
 		if u, newer := newest(p, offers[suite][p.Name]); newer {
 			updates = append(updates, u)
@@ -55,17 +57,20 @@ func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]U
 }
 
 // offersOf lists every version of the packages called names.
-func offersOf(g closure.Group, names map[string]bool) map[string][]Update {
+func offersOf(g closure.Group, names map[string]bool) (map[string][]Update, error) {
 	offers := make(map[string][]Update, len(names))
 	for _, x := range g.Indices {
 		for i := range x.Packages {
 			p := &x.Packages[i]
+			if names[p.Name] && p.Malformed != nil {
+				return nil, fmt.Errorf("looking for updates of package %s: version %s is malformed in the index of %s: %w", p.Name, p.Version, x.Suite, p.Malformed)
+			}
 			if names[p.Name] {
 				offers[p.Name] = append(offers[p.Name], Update{Version: p.Version, Archive: x.Archive, Suite: x.Suite})
 			}
 		}
 	}
-	return offers
+	return offers, nil
 }
 
 // newest picks the highest of offers that is newer than p. Between equals the

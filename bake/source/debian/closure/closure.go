@@ -17,6 +17,7 @@
 package closure
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/nodebake/bake/bake/tree"
@@ -37,6 +38,35 @@ type Package struct {
 	Path   string // below the archive
 	Size   int64  // bytes
 	SHA256 tree.Digest
+
+	// Malformed says what is wrong with it in the index; nil: nothing. Such a
+	// package is chosen by nobody, and is an error where it is wanted or needed.
+	Malformed error
+}
+
+// Check says what is wrong with the fields of p that decide what others get.
+func (p *Package) Check() error {
+	if err := ValidVersion(p.Version); err != nil {
+		return fmt.Errorf("field Version: %w", err)
+	}
+	_, err := p.provides()
+	return err
+}
+
+// provides parses Provides: names with at most one exact version.
+func (p *Package) provides() ([]Relation, error) {
+	clauses, err := ParseRelations(p.Provides)
+	if err != nil {
+		return nil, fmt.Errorf("field Provides: %w", err)
+	}
+	var list []Relation
+	for _, clause := range clauses {
+		if len(clause) != 1 || clause[0].Op != "" && clause[0].Op != "=" {
+			return nil, fmt.Errorf("field Provides: %q is no name with at most one exact version", clause)
+		}
+		list = append(list, clause[0])
+	}
+	return list, nil
 }
 
 // Index is the packages of one suite of one archive.

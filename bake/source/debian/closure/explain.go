@@ -56,6 +56,15 @@ func (s *state) lacking(d demand) string {
 	for _, r := range d.Clause {
 		var have []string
 		for _, g := range s.lookIn(r.Name, d.from) {
+			if text := s.u.groups[g].broken[r.Name]; text != "" {
+				have = append(have, text)
+			}
+		}
+		if len(have) > 0 {
+			texts = append(texts, strings.Join(have, " and "))
+			continue
+		}
+		for _, g := range s.lookIn(r.Name, d.from) {
 			if c := s.u.groups[g].byName[r.Name]; c != nil {
 				text := c.Version + " in " + c.suite
 				if !s.u.archSatisfies(c, r.Arch) {

@@ -95,6 +95,9 @@ func (u *universe) roots(wants []Want) (pins map[string]int, roots []root, err e
 		}
 		roots = append(roots, root{c, w.From})
 	}
+	for _, name := range u.groups[0].essential {
+		return nil, nil, &UnsolvableError{Chain: []string{"essential"}, Problem: u.groups[0].broken[name]}
+	}
 	for _, c := range u.groups[0].byName {
 		if _, twice := asked[c.Name]; c.Essential && !twice {
 			roots = append(roots, root{c, "essential"})
@@ -106,6 +109,9 @@ func (u *universe) roots(wants []Want) (pins map[string]int, roots []root, err e
 
 // missing says that g has no package name, and what comes close.
 func (g *groupIndex) missing(name string) string {
+	if text := g.broken[name]; text != "" {
+		return text
+	}
 	text := fmt.Sprintf("there is no package %s in %s", name, g.suites())
 	if list := g.provider[name]; len(list) > 0 {
 		names := make([]string, len(list))
@@ -336,13 +342,18 @@ func (s *state) choose(c *candidate, why link) error {
 	for _, f := range []struct{ name, text string }{{"Pre-Depends", c.PreDepends}, {"Depends", c.Depends}} {
 		clauses, err := ParseRelations(f.text)
 		if err != nil {
-			return c.fieldError(f.name, err)
+			return s.fieldError(c, f.name, err)
 		}
 		for _, clause := range clauses {
 			s.open = append(s.open, demand{c, f.name, clause})
 		}
 	}
 	return s.refuse(c)
+}
+
+// fieldError says that c, just chosen, has a field that can't be read.
+func (s *state) fieldError(c *candidate, field string, err error) error {
+	return &UnsolvableError{Chain: s.chain(c), Problem: fmt.Sprintf("package %s is malformed in the index of %s: field %s: %v", c, c.suite, field, err)}
 }
 
 // refuse checks Conflicts and Breaks between c, just chosen, and the others, in
@@ -362,11 +373,11 @@ func (s *state) refuse(c *candidate) error {
 	for _, f := range []struct{ name, text string }{{"Conflicts", c.Conflicts}, {"Breaks", c.Breaks}} {
 		clauses, err := ParseRelations(f.text)
 		if err != nil {
-			return c.fieldError(f.name, err)
+			return s.fieldError(c, f.name, err)
 		}
 		for _, clause := range clauses {
 			if len(clause) != 1 {
-				return c.fieldError(f.name, fmt.Errorf("%q has alternatives", clause))
+				return s.fieldError(c, f.name, fmt.Errorf("%q has alternatives", clause))
 			}
 			r := refusal{c, f.name, clause[0]}
 			s.refusals[r.Name] = append(slices.Clip(s.refusals[r.Name]), r)

@@ -170,8 +170,7 @@ func TestResolveErrors(t *testing.T) {
 		{"essential", base("a 1; Essential; Depends: b"), nil, "essential -> a -> b: Depends of a 1"},
 		{"pinned to two", pinned, want("lib", "lib/forky"), "lib is wanted from forky, and by worker list from trixie"},
 		{"replaced below another", pinned, want("tool/forky", "user"), "lib"},
-		{"syntax", base("a 1; Depends: b c"), want("a"), "package a 1 of trixie: field Depends"},
-		{"syntax of Provides", base("a 1; Provides: b (>= 1)"), want("a"), "package a 1 of trixie: field Provides"},
+		{"syntax", base("a 1; Depends: b c"), want("a"), `worker list -> a: package a 1 is malformed in the index of trixie: field Depends: "b c" does not start with a package name`},
 		{"alternatives in Conflicts", base("a 1; Conflicts: b | c"), want("a"), "field Conflicts"},
 	}
 	for _, test := range tests {
@@ -184,8 +183,52 @@ func TestResolveErrors(t *testing.T) {
 				t.Errorf("error is\n%v\nwant\n%s", err, test.want)
 			}
 			var unsolvable *UnsolvableError
-			if syntax := strings.Contains(test.want, "field "); errors.As(err, &unsolvable) == syntax {
-				t.Errorf("error is a %T; UnsolvableError is expected: %v", err, !syntax)
+			if !errors.As(err, &unsolvable) {
+				t.Errorf("error is a %T; want an UnsolvableError", err)
+			}
+		})
+	}
+}
+
+// TestResolveMalformed has packages that are malformed in an index, or have a
+// field that is, wanted, needed or neither.
+func TestResolveMalformed(t *testing.T) {
+	const why = `is malformed in the index of trixie: line 1: field Size is missing (take the package off the list, or another mirror, until its archive mends it)`
+	for _, test := range []struct {
+		name      string
+		lines     []string
+		malformed string // "NAME VERSION"
+		want      string // the choices, or
+		err       string
+	}{
+		{"nobody wants it", []string{"a 1", "x 1"}, "x 1", "a", ""},
+		{"wanted", []string{"a 1", "x 1"}, "a 1", "", "worker list: package a 1 " + why},
+		{"needed", []string{"a 1; Depends: x (>= 1)", "x 1"}, "x 1", "", "worker list -> a -> x (>= 1): Depends of a 1: package x 1 " + why},
+		{"essential", []string{"a 1", "x 1; Essential:"}, "x 1", "", "essential: package x 1 " + why},
+		{"there is another alternative", []string{"a 1; Depends: x | y", "x 1", "y 1"}, "x 1", "a y", ""},
+		{"another provides it", []string{"a 1; Depends: x", "x 1", "y 1; Provides: x"}, "x 1", "a y", ""},
+		{"a field of an alternative", []string{"a 1; Depends: x | y", "x 1; Depends: (", "y 1"}, "", "a y", ""},
+		{"a lower version", []string{"a 2", "a 1"}, "a 1", "a", ""},
+		{"a higher version", []string{"a 2", "a 1"}, "a 2", "", "worker list: package a 2 " + why},
+		{"a version that is none", []string{"a 2", "a x"}, "a x", "", "worker list: package a x " + why},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			groups := base(test.lines...)
+			for i := range groups[0].Indices[0].Packages {
+				if p := &groups[0].Indices[0].Packages[i]; p.Name+" "+p.Version == test.malformed {
+					p.Malformed = errors.New("line 1: field Size is missing")
+				}
+			}
+			choices, err := Resolve(t.Context(), "amd64", groups, want("a"))
+			text := ""
+			if err != nil {
+				text = err.Error()
+			}
+			if names(choices) != test.want || text != test.err {
+				t.Errorf("Resolve = %q, %s; want %q, %s", names(choices), text, test.want, test.err)
+			}
+			if _, err := Find(groups[0], Want{Name: "a", From: "worker list"}); strings.HasPrefix(test.err, "worker list: ") != (err != nil) {
+				t.Errorf("Find = %v; want an error where it is malformed", err)
 			}
 		})
 	}

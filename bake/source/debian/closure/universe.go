@@ -27,8 +27,10 @@ type universe struct {
 
 type groupIndex struct {
 	*Group
-	byName   map[string]*candidate
-	provider map[string][]*candidate // by the name that they provide; the best first
+	byName    map[string]*candidate
+	broken    map[string]string       // by name: what is malformed and might be the version to take
+	essential []string                // of those
+	provider  map[string][]*candidate // by the name that they provide; the best first
 }
 
 func newUniverse(arch string, groups []Group) (*universe, error) {
@@ -44,7 +46,12 @@ func newUniverse(arch string, groups []Group) (*universe, error) {
 }
 
 func indexGroup(group *Group, number int) (groupIndex, error) {
-	g := groupIndex{Group: group, provider: make(map[string][]*candidate)}
+	g := groupIndex{Group: group, broken: make(map[string]string), provider: make(map[string][]*candidate)}
+	type where struct {
+		*Package
+		index *Index
+	}
+	var malformed []where
 	n := 0
 	for _, x := range group.Indices {
 		n = max(n, len(x.Packages))
@@ -54,8 +61,12 @@ func indexGroup(group *Group, number int) (groupIndex, error) {
 		x := &group.Indices[i]
 		for j := range x.Packages {
 			p := &x.Packages[j]
+			if p.Malformed != nil {
+				malformed = append(malformed, where{p, x})
+				continue
+			}
 			if err := ValidVersion(p.Version); err != nil {
-				return g, fmt.Errorf("package %s of %s: %w", p.Name, x.Suite, err)
+				return g, fmt.Errorf("BUG: package %s of %s was not checked: %w", p.Name, x.Suite, err)
 			}
 			c := &candidate{Package: p, version: mustVersion(p.Version), group: number, archive: x.Archive, suite: x.Suite}
 			if old := g.byName[p.Name]; old == nil || c.version.compare(old.version) > 0 {
@@ -63,19 +74,26 @@ func indexGroup(group *Group, number int) (groupIndex, error) {
 			}
 		}
 	}
+	// A version that is lower than a good one would not be taken anyway.
+	for _, m := range malformed {
+		best := g.byName[m.Name]
+		if best != nil && ValidVersion(m.Version) == nil && mustVersion(m.Version).compare(best.version) < 0 {
+			continue
+		}
+		if m.Essential || best != nil && best.Essential {
+			g.essential = append(g.essential, m.Name)
+		}
+		delete(g.byName, m.Name)
+		g.broken[m.Name] = fmt.Sprintf("package %s %s is malformed in the index of %s: %v (take the package off the list, or another mirror, until its archive mends it)",
+			m.Name, m.Version, m.index.Suite, m.Malformed)
+	}
 	for _, c := range g.byName {
 		if c.Provides == "" {
 			continue
 		}
-		clauses, err := ParseRelations(c.Provides)
-		if err != nil {
-			return g, c.fieldError("Provides", err)
-		}
-		for _, clause := range clauses {
-			if len(clause) != 1 || clause[0].Op != "" && clause[0].Op != "=" {
-				return g, c.fieldError("Provides", fmt.Errorf("%q is no name with at most one exact version", clause))
-			}
-			c.provides = append(c.provides, clause[0])
+		var err error
+		if c.provides, err = c.Package.provides(); err != nil {
+			return g, fmt.Errorf("BUG: package %s of %s was not checked: %w", c, c.suite, err)
 		}
 		for _, r := range c.provides {
 			if list := g.provider[r.Name]; len(list) == 0 || list[len(list)-1] != c {
@@ -99,10 +117,6 @@ func priority(p string) int {
 		return i
 	}
 	return 4
-}
-
-func (c *candidate) fieldError(field string, err error) error {
-	return fmt.Errorf("package %s of %s: field %s: %w", c, c.suite, field, err)
 }
 
 // satisfies reports whether c fulfils r, by its own name or one it provides.

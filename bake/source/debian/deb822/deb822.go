@@ -89,8 +89,24 @@ func NewReader(r io.Reader, names ...string) *Reader {
 	return d
 }
 
+// Skip reads on to the end of a stanza in which [Reader.Next] found an error.
+func (d *Reader) Skip() error {
+	for {
+		line, err := d.readLine()
+		if syntax := (*SyntaxError)(nil); err != nil && !errors.As(err, &syntax) {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		if err == nil && len(line) == 0 {
+			return nil
+		}
+	}
+}
+
 // Next returns the next stanza, or [io.EOF]. Errors in the text are a
-// [SyntaxError].
+// [SyntaxError], with what was read of the stanza until then.
 func (d *Reader) Next() (Stanza, error) {
 	var s Stanza
 	var value *[]byte // of the field being read; nil: it is skipped
@@ -111,7 +127,8 @@ func (d *Reader) Next() (Stanza, error) {
 			return s, nil
 		}
 		if err != nil {
-			return Stanza{}, err
+			end()
+			return s, err
 		}
 		switch {
 		case len(line) == 0:
@@ -125,9 +142,10 @@ func (d *Reader) Next() (Stanza, error) {
 			rest := bytes.Trim(line, " \t")
 			switch {
 			case len(rest) == 0:
-				return Stanza{}, d.errorf("a line of blanks only")
+				end()
+				return s, d.errorf("a line of blanks only")
 			case s.Line == 0:
-				return Stanza{}, d.errorf("a continuation line before any field")
+				return s, d.errorf("a continuation line before any field")
 			}
 			if value != nil {
 				text = append(append(text, '\n'), rest...)
@@ -136,7 +154,7 @@ func (d *Reader) Next() (Stanza, error) {
 			end()
 			name, rest, err := d.field(line)
 			if err != nil {
-				return Stanza{}, err
+				return s, err
 			}
 			if s.Line == 0 {
 				s.Line = d.line
@@ -145,7 +163,7 @@ func (d *Reader) Next() (Stanza, error) {
 				continue
 			}
 			if _, twice := s.Lookup(string(name)); twice {
-				return Stanza{}, d.errorf("field %s twice in the stanza of line %d", name, s.Line)
+				return s, d.errorf("field %s twice in the stanza of line %d", name, s.Line)
 			}
 			s.Fields = append(s.Fields, Field{Name: string(name)})
 			text = append(text[:0], bytes.Trim(rest, " \t")...)

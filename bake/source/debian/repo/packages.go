@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"errors"
@@ -54,7 +55,9 @@ func (x Index) Parse(content []byte, arch string) ([]closure.Package, error) {
 	return packages, nil
 }
 
-// ParsePackages parses a Packages index, keeping what closure needs.
+// ParsePackages parses a Packages index, keeping what closure needs. As apt does,
+// it goes on where a stanza is malformed: the package says so, and is an error to
+// whoever wants it. A stanza without the name of a package is an error.
 func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 	reader := deb822.NewReader(r, "Package", "Version", "Architecture", "Multi-Arch", "Priority", "Essential",
 		"Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides", "Filename", "Size", "SHA256")
@@ -64,12 +67,22 @@ func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 		if err == io.EOF {
 			return packages, nil
 		}
-		if err != nil {
+		syntax := (*deb822.SyntaxError)(nil)
+		if err != nil && !errors.As(err, &syntax) {
 			return nil, err
 		}
-		p, err := parsePackage(&s, arch)
+		p, wrong := parsePackage(&s, arch)
 		if err != nil {
-			return nil, fmt.Errorf("package %q at line %d: %w", s.Get("Package"), s.Line, err)
+			wrong = err
+			if err := reader.Skip(); err != nil {
+				return nil, err
+			}
+		}
+		if wrong != nil {
+			if !closure.ValidName(p.Name) {
+				return nil, fmt.Errorf("package %q at line %d: %w", s.Get("Package"), s.Line, wrong)
+			}
+			p.Malformed = fmt.Errorf("line %d: %w", s.Line, wrong)
 		}
 		packages = append(packages, p)
 	}
@@ -77,6 +90,7 @@ func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 
 func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 	var p closure.Package
+	var wrong error // the first thing; the name and version are wanted all the same
 	for _, f := range s.Fields {
 		switch strings.ToLower(f.Name) {
 		case "package":
@@ -107,16 +121,18 @@ func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 		case "size":
 			size, err := strconv.ParseUint(f.Value, 10, 63)
 			if err != nil || size == 0 {
-				return p, fmt.Errorf("field Size: %q is no size", f.Value)
+				wrong = cmp.Or(wrong, fmt.Errorf("field Size: %q is no size", f.Value))
 			}
 			p.Size = int64(size)
 		case "sha256":
 			if err := p.SHA256.UnmarshalText([]byte(f.Value)); err != nil {
-				return p, fmt.Errorf("field SHA256: %w", err)
+				wrong = cmp.Or(wrong, fmt.Errorf("field SHA256: %w", err))
 			}
 		}
 	}
 	switch {
+	case wrong != nil:
+		return p, wrong
 	case !closure.ValidName(p.Name):
 		return p, errors.New("field Package: missing, or not the name of a package")
 	case p.Arch != arch && p.Arch != "all":
@@ -128,11 +144,8 @@ func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 	case !strings.HasSuffix(p.Path, ".deb"):
 		return p, fmt.Errorf("field Filename: %q is not the path of a .deb", p.Path)
 	}
-	if err := closure.ValidVersion(p.Version); err != nil {
-		return p, fmt.Errorf("field Version: %w", err)
-	}
 	if err := validPath(p.Path); err != nil {
 		return p, fmt.Errorf("field Filename: %w", err)
 	}
-	return p, nil
+	return p, p.Check()
 }

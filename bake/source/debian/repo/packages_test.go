@@ -64,11 +64,12 @@ func TestParsePackages(t *testing.T) {
 	}
 }
 
-func TestParsePackagesErrors(t *testing.T) {
+// TestParsePackagesMalformed breaks one of two packages, which says so.
+func TestParsePackagesMalformed(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
-		{"no name", "Package: libc6\n", "", `package "" at line 1: field Package`},
-		{"bad name", "Package: libc6", "Package: Libc6", "field Package"},
-		{"no version", "Version: 2.41-12\n", "", `package "libc6" at line 1: field Version: version is empty`},
+		{"no version", "Version: 2.41-12\n", "", `line 1: field Version: version is empty`},
+		{"23 digits", "Version: 2.41-12", "Version: 2.12345678901234567890123", `line 1: field Version: version "2.12345678901234567890123" has more than 18 digits in a row`},
+		{"provides", "Provides: libc6-2.41", "Provides: numpy (>= 1.0)", `line 1: field Provides: "numpy (>= 1.0)" is no name with at most one exact version`},
 		{"bad version", "Version: 2.41-12", "Version: x.41", "field Version"},
 		{"other architecture", "Architecture: amd64", "Architecture: arm64", `field Architecture: "arm64" in an index of amd64`},
 		{"no path", "Filename: pool/main/g/glibc/libc6_2.41-12_amd64.deb\n", "", "field Filename"},
@@ -80,7 +81,7 @@ func TestParsePackagesErrors(t *testing.T) {
 		{"size 0", "Size: 2846580", "Size: 0", "field Size"},
 		{"negative size", "Size: 2846580", "Size: -5", "field Size"},
 		{"no digest", "SHA256: " + sumA + "\n", "", "field SHA256 is missing"},
-		{"short digest", sumB, sumB[1:], `package "base-files" at line 19: field SHA256`},
+		{"short digest", sumB, sumB[1:], `line 19: field SHA256`},
 		{"syntax", "Source: glibc", "Source glibc", `line 2: "Source glibc" has no colon`},
 		{"twice", "Source: glibc", "Size: 1", "twice"},
 	}
@@ -90,10 +91,27 @@ func TestParsePackagesErrors(t *testing.T) {
 				t.Fatalf("BUG: %q is not in the text", test.old)
 			}
 			text := strings.Replace(packagesText, test.old, test.new, 1)
-			if _, err := ParsePackages(strings.NewReader(text), "amd64"); err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error is %v; want %q", err, test.want)
+			list, err := ParsePackages(strings.NewReader(text), "amd64")
+			if err != nil || len(list) != 2 || list[0].Name != "libc6" || list[1].Name != "base-files" {
+				t.Fatalf("ParsePackages = %+v, %v; want both packages", list, err)
+			}
+			broken, whole := list[0], list[1]
+			if broken.Malformed == nil {
+				broken, whole = whole, broken
+			}
+			if broken.Malformed == nil || !strings.Contains(broken.Malformed.Error(), test.want) || whole.Malformed != nil {
+				t.Errorf("malformed: %v and %v; want %q of one", broken.Malformed, whole.Malformed, test.want)
 			}
 		})
+	}
+	for _, test := range []struct{ name, old, new, want string }{
+		{"no name", "Package: libc6\n", "", `package "" at line 1: field Package`},
+		{"bad name", "Package: libc6", "Package: Libc6", "field Package"},
+	} {
+		text := strings.Replace(packagesText, test.old, test.new, 1)
+		if _, err := ParsePackages(strings.NewReader(text), "amd64"); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error is %v; want %q", test.name, err, test.want)
+		}
 	}
 }
 
@@ -165,6 +183,9 @@ func FuzzParsePackages(f *testing.F) {
 			return
 		}
 		for _, p := range packages {
+			if p.Malformed != nil && closure.ValidName(p.Name) {
+				continue
+			}
 			if !closure.ValidName(p.Name) || closure.ValidVersion(p.Version) != nil || validPath(p.Path) != nil || p.Size <= 0 {
 				t.Errorf("a package is let through: %+v", p)
 			}
