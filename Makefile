@@ -8,7 +8,9 @@ SHELL := /bin/bash
 # image's digest. Go fetches it as a module where the host has another.
 TOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 export GOTOOLCHAIN := $(TOOLCHAIN)
+# Programs, go vet and tests are compiled with the same settings, and so only once.
 export GOFLAGS := -trimpath -buildvcs=false
+export CGO_ENABLED := 0
 
 OUT      ?= out
 VERSIONS ?= manifests/versions.yaml
@@ -22,13 +24,18 @@ EMBEDDED := $(shell find images units bake/source/debian -type f -not -name '*.g
 all: bin/bake bin/firstboot ## build bin/bake and bin/firstboot
 
 bin/bake: $(SOURCES) $(EMBEDDED) $(GUESTS)
-	CGO_ENABLED=0 go build -o $@ ./cmd/bake
+	go build -o $@ ./cmd/bake
 
-bin/firstboot: bake/guest/bin/$(shell go env GOHOSTARCH)/firstboot
-	mkdir -p bin && cp $< $@
+bin/firstboot: $(GUESTS)
+	mkdir -p bin && cp bake/guest/bin/$$(go env GOHOSTARCH)/firstboot $@
 
-bake/guest/bin/%: $(SOURCES)
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(word 1,$(subst /, ,$*)) \
+# Every program is made by Go, which is installed where it is missing or too old.
+.PHONY: go
+go:
+	@scripts/install-tools go
+
+bake/guest/bin/%: $(SOURCES) | go
+	GOOS=linux GOARCH=$(word 1,$(subst /, ,$*)) \
 	  go build -ldflags '-s -w -buildid=' -o $@ ./cmd/$(notdir $*)
 
 .PHONY: image
@@ -40,22 +47,21 @@ test: bin/bake bin/firstboot ## unit tests, outside checkers and the short VM te
 	scripts/test short
 
 .PHONY: test-qemu
-test-qemu: bin/bake bin/firstboot ## every VM test
-	scripts/test qemu
+test-qemu: bin/bake bin/firstboot ## every VM test, or those of SUITE="boot faults ..." (test/suites)
+	scripts/test-qemu $(SUITE)
 
 .PHONY: bench
 bench: bin/bake ## the figures of docs/performance.md, measured here
 	test/bench/run.sh
 
 .PHONY: lint
-lint: $(GUESTS) ## gofmt and go vet
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
-	go vet ./...
+lint: $(GUESTS) ## gofmt, go vet, shellcheck, govulncheck
+	scripts/lint
 
 .PHONY: cross
 cross: $(GUESTS) ## show that bake builds for the other systems it is used on
 	for target in darwin/arm64 windows/amd64 linux/arm64; do \
-	  CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null ./cmd/bake; \
+	  GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null ./cmd/bake; \
 	  echo "built bake for $$target"; \
 	done
 

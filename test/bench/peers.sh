@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # The same image by the usual tools: mmdebstrap, mke2fs -d, sgdisk, GNU tar and
 # pigz, from the same .deb files and binaries, all cached. It is what bake's
 # time stands beside in docs/performance.md.
@@ -11,19 +11,14 @@
 # Environment: BENCH_CACHE, the store that the image was baked from (default:
 # bake in the user's cache directory); BENCH_RUNS (default 1).
 #
-# Debian packages: mmdebstrap, dpkg-dev, e2fsprogs, dosfstools, mtools, gdisk,
-# pigz, hyperfine, jq.
-set -euo pipefail
+# It needs what `scripts/install-tools bench` installs.
+set -Eeuo pipefail
+shopt -s inherit_errexit
+trap 'echo "$0:$LINENO: this ended with $?: $BASH_COMMAND" >&2' ERR
 
 image=$1
 record=${image%.tar.gz}.json
 store=${BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bake}
-for tool in mmdebstrap dpkg-scanpackages mke2fs mkfs.vfat sgdisk pigz hyperfine jq; do
-	command -v "$tool" >/dev/null || {
-		echo "$0: $tool is missing: apt-get install mmdebstrap dpkg-dev e2fsprogs dosfstools gdisk pigz hyperfine jq" >&2
-		exit 1
-	}
-done
 [ "$(id -u)" = 0 ] || { echo "$0: mmdebstrap needs root here" >&2; exit 1; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Measures bake against what bounds it, and fails where it is slower than it
 # should be. What it prints are medians of one run on one machine; the ratios
 # are what is judged, the seconds beside them tell the machine.
@@ -33,20 +33,18 @@
 # directory), whose compressed ranges are dropped and made again; BENCH_RUNS
 # (default 5); BENCH_NO_PEERS, to leave the usual tools out; BENCH_FLAGS, further flags of bake image.
 #
-# Debian packages: hyperfine, jq, time.
-set -euo pipefail
+# scripts/install-tools installs what it calls, or names it, before anything is measured.
+set -Eeuo pipefail
+shopt -s inherit_errexit
+trap 'echo "$0:$LINENO: this ended with $?: $BASH_COMMAND" >&2' ERR
 
 versions=${1:-manifests/versions.yaml}
 variants=(kubelet package)
 runs=${BENCH_RUNS:-5}
 bake=$PWD/bin/bake
 
-for tool in hyperfine jq /usr/bin/time; do
-	command -v "$tool" >/dev/null || {
-		echo "$0: $tool is missing: apt-get install hyperfine jq time" >&2
-		exit 1
-	}
-done
+# All that is missing is named now, and not after an hour of measuring.
+scripts/install-tools bench
 [ -x "$bake" ] || {
 	echo "$0: bin/bake is missing: run make in the repository's root, then this from there" >&2
 	exit 1
@@ -134,10 +132,10 @@ judge again "$(median again)" s 1
 judge present "$(median present)" s 0.5
 judge memory "$(ratio "$memory" 1024)" MiB 256
 
-if [ -z "${BENCH_NO_PEERS:-}" ] && [ "$(id -u)" = 0 ] && command -v mmdebstrap pigz dpkg-scanpackages >/dev/null; then
+if [ -z "${BENCH_NO_PEERS:-}" ] && [ "$(id -u)" = 0 ]; then
 	eval "$(image "$versions" "$dir/out")" >/dev/null
 	BENCH_CACHE=$store test/bench/peers.sh "$(find "$dir/out" -name '*.tar.gz')"
 else
-	echo "the mmdebstrap pipeline is not measured: it needs root, mmdebstrap, pigz and dpkg-dev, and no BENCH_NO_PEERS"
+	echo "the mmdebstrap pipeline is not measured: it needs root, and no BENCH_NO_PEERS"
 fi
 exit $failed

@@ -1,10 +1,12 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Hooks of mmdebstrap: `debian.sh before ROOT` once the essential packages are
 # there, `debian.sh after ROOT` when all are. What is set here is what Debian's
 # builder of cloud images (debian-cloud-images, config_space/13) sets for its
 # image for Compute Engine; the path in a comment is the file's there.
 # ROOT_PARTUUID, ROOT_UUID and ESP_PARTUUID come from the caller.
-set -eu
+set -Eeuo pipefail
+shopt -s inherit_errexit
+trap 'echo "$0:$LINENO: this ended with $?: $BASH_COMMAND" >&2' ERR
 stage=$1 root=$2
 
 write() { # write MODE PATH <content
@@ -71,6 +73,7 @@ after() {
 grub() {
   # files/etc/default/grub.d
   printf 'GRUB_DISABLE_LINUX_UUID=true\nGRUB_DISABLE_LINUX_PARTUUID=\n' | write 644 /etc/default/grub.d/10_cloud.cfg
+  # shellcheck disable=SC2016 # GRUB expands it
   echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=off"' | write 644 /etc/default/grub.d/10_cloud_gce_intel_iommu.cfg
   echo 'GRUB_TIMEOUT=0' | write 644 /etc/default/grub.d/15_timeout.cfg
   # What grub-install puts there.

@@ -1,9 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # disk.sh TAR DOWNLOADS DISK: unpacks the root file system, has guide.sh work on
 # it, and puts it on a disk laid out as Debian's builder lays one out (see
 # hooks/partition.AMD64 there), with the boot loader where grub-install puts it.
 # It needs the right to make files of other owners.
-set -eu
+set -Eeuo pipefail
+shopt -s inherit_errexit
+trap 'echo "$0:$LINENO: this ended with $?: $BASH_COMMAND" >&2' ERR
 here=$(dirname "$0") tar=$1 downloads=$2 disk=$3
 PATH=$PATH:/usr/sbin:/sbin
 scratch=$downloads/scratch
@@ -38,6 +40,7 @@ mcopy -i "$esp" "$scratch/grub.cfg" ::EFI/debian/grub.cfg
 dd if="$esp" of="$disk" bs=1M seek=4 conv=notrunc,sparse status=none
 rm "$esp"
 
+# shellcheck disable=SC2017 # whole blocks of 4 KiB, in KiB
 mke2fs -q -t ext4 -F -U "$ROOT_UUID" -d "$root" \
   -O none,sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr,has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize,orphan_file \
   -E offset=$((262144 * 512)) "$disk" $(((SIZE / 512 - 262144 - 33) / 8 * 4))k

@@ -1,9 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # What the guide's "Bootstrapping the Kubernetes Worker Nodes" has a person type,
 # on the file system below ROOT: guide.sh ROOT DOWNLOADS. DOWNLOADS has the
 # unpacked releases below programs/ and, below node/, what the guide has a person
 # copy to the worker. WORKER is the worker's name, POD_CIDR its pods' range.
-set -eu
+set -Eeuo pipefail
+shopt -s inherit_errexit
+trap 'echo "$0:$LINENO: this ended with $?: $BASH_COMMAND" >&2' ERR
 root=$1 downloads=$2
 
 # Provisioning Compute Resources: the host's name.
