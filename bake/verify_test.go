@@ -75,13 +75,13 @@ func newDisk(t *testing.T, path string, record *bom.Image) *disk {
 	return d
 }
 
-// copied is another file with the same content.
-func (d *disk) copied() *disk {
-	d.t.Helper()
+// copied is another file with the same content, for a test of its own.
+func (d *disk) copied(t *testing.T) *disk {
+	t.Helper()
 	c := *d
-	c.path = filepath.Join(d.t.TempDir(), filepath.Base(d.path))
+	c.t, c.path = t, filepath.Join(t.TempDir(), filepath.Base(d.path))
 	if out, err := exec.Command("cp", "--sparse=always", d.path, c.path).CombinedOutput(); err != nil {
-		d.t.Fatalf("cp: %v: %s", err, out)
+		t.Fatalf("cp: %v: %s", err, out)
 	}
 	return &c
 }
@@ -91,7 +91,10 @@ func (d *disk) debugfs(args ...string) string {
 	d.t.Helper()
 	path, err := exec.LookPath("debugfs")
 	if err != nil {
-		d.t.Fatal("debugfs is not installed (package e2fsprogs; scripts/install-tools test installs it)")
+		if os.Getenv("CI") != "" {
+			d.t.Fatal("debugfs is missing: apt-get install e2fsprogs")
+		}
+		d.t.Skip("debugfs is missing: apt-get install e2fsprogs")
 	}
 	cmd := exec.Command(path, append(args, fmt.Sprintf("%s?offset=%d", d.path, d.start["root"]))...)
 	out, err := cmd.CombinedOutput()
@@ -274,7 +277,7 @@ func TestVerify(t *testing.T) {
 			bake.Difference{Partition: "root", Path: "/usr/lib/bake/inputs/versions.yaml", Offset: -1, DiskOffset: -1, What: "the file has sha256:"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := raw.copied()
+			d := raw.copied(t)
 			test.damage(d)
 			result, err := verify(t, c, d.path)
 			if err != nil {
@@ -321,7 +324,7 @@ func TestVerify(t *testing.T) {
 			"input", []string{"it is neither a tar.gz nor a disk with a partition table"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := raw.copied()
+			d := raw.copied(t)
 			test.damage(d)
 			result, err := verify(t, c, d.path)
 			wantError(t, err, test.kind, test.want...)

@@ -71,9 +71,9 @@ func TestMetadataGuard(t *testing.T) {
 		t.Skip(why)
 	}
 	path := "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
-	for _, program := range []string{"nft", "ip", "unshare"} {
+	for program, pkg := range map[string]string{"nft": "nftables", "ip": "iproute2", "unshare": "util-linux"} {
 		if err := exec.CommandContext(t.Context(), "env", path, "sh", "-c", "command -v "+program).Run(); err != nil {
-			missing("there is no " + program)
+			missing(program + " is missing: apt-get install " + pkg)
 		}
 	}
 	self, err := os.Executable()

@@ -154,7 +154,7 @@ func needOpenSSL(t *testing.T) string {
 	t.Helper()
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("there is no openssl: install the package openssl")
+		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	return openssl
 }

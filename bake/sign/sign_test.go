@@ -38,7 +38,10 @@ func openssl(t *testing.T, args ...string) []byte {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Fatal("openssl is not installed (scripts/install-tools test installs it)")
+		if os.Getenv("CI") != "" {
+			t.Fatal("openssl is missing: apt-get install openssl")
+		}
+		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), path, args...)

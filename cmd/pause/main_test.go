@@ -42,7 +42,11 @@ func start(t *testing.T, program ...string) *exec.Cmd {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting %q in a PID namespace (as root, or where users may make namespaces): %v", program, err)
+		why := fmt.Sprintf("starting %q in a PID namespace (as root, or where users may make namespaces): %v", program, err)
+		if os.Getenv("CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill() // all of the namespace goes with its PID 1

@@ -20,7 +20,7 @@ func TestOpenSSLAgrees(t *testing.T) {
 	t.Parallel()
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("there is no openssl")
+		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	ca := newCA(t, "Kubernetes", nil)
 	same := newCA(t, "Kubernetes", nil)
@@ -111,7 +111,7 @@ func TestOpenSSLKeys(t *testing.T) {
 	t.Parallel()
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("there is no openssl")
+		t.Skip("openssl is missing: apt-get install openssl")
 	}
 	for _, test := range []struct {
 		name string
