@@ -29,11 +29,19 @@ func build(t *testing.T) string {
 }
 
 // start runs program as PID 1 of a PID namespace of its own, where it gets an
-// orphan that ends after a moment: the shell's subshell starts it and ends, and
-// then the shell becomes the program.
-func start(t *testing.T, program ...string) *exec.Cmd {
+// orphan that ends when release is called: the shell's subshell starts it and
+// ends, and then the shell becomes the program.
+func start(t *testing.T, program ...string) (cmd *exec.Cmd, release func()) {
 	t.Helper()
-	cmd := exec.Command("sh", append([]string{"-c", `(sleep 0.7 & exit) ; exec "$@"`, "sh"}, program...)...)
+	hear, say, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hear.Close()
+	release = func() { say.Close() }
+	t.Cleanup(release)
+	cmd = exec.Command("sh", append([]string{"-c", `(cat <&3 & exit) ; exec 3<&- "$@"`, "sh"}, program...)...)
+	cmd.ExtraFiles = []*os.File{hear}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -55,7 +63,7 @@ func start(t *testing.T, program ...string) *exec.Cmd {
 			t.Errorf("%q printed:\n%s", program, out.String())
 		}
 	})
-	return cmd
+	return cmd, release
 }
 
 // child is a process's parent and state as proc_pid_stat(5) has them.
@@ -113,10 +121,11 @@ func exited(t *testing.T, cmd *exec.Cmd) error {
 }
 
 // waitReaped waits until pause has reaped its orphan, and so handles signals.
-func waitReaped(t *testing.T, cmd *exec.Cmd) {
+func waitReaped(t *testing.T, cmd *exec.Cmd, release func()) {
 	t.Helper()
 	pid := cmd.Process.Pid
 	waitFor(t, "pause never had the orphan", func() bool { return isPause(pid) && len(children(t, pid)) == 1 })
+	release()
 	waitFor(t, "the orphan ended and was not reaped", func() bool { return len(children(t, pid)) == 0 })
 }
 
@@ -127,8 +136,8 @@ func isPause(pid int) bool {
 
 func TestReapsOrphans(t *testing.T) {
 	t.Parallel()
-	cmd := start(t, build(t))
-	waitReaped(t, cmd)
+	cmd, release := start(t, build(t))
+	waitReaped(t, cmd, release)
 	if !isPause(cmd.Process.Pid) {
 		t.Error("pause ended with its child")
 	}
@@ -140,8 +149,8 @@ func TestSignals(t *testing.T) {
 	t.Parallel()
 	program := build(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		cmd := start(t, program)
-		waitReaped(t, cmd)
+		cmd, release := start(t, program)
+		waitReaped(t, cmd, release)
 		if err := cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +164,8 @@ func TestSignals(t *testing.T) {
 // nothing.
 func TestChecksSee(t *testing.T) {
 	t.Parallel()
-	cmd := start(t, "sleep", "60")
+	cmd, release := start(t, "sleep", "60")
+	release()
 	pid := cmd.Process.Pid
 	waitFor(t, "no zombie is seen below a process that reaps none", func() bool {
 		c := children(t, pid)
@@ -196,8 +206,8 @@ func TestSmall(t *testing.T) {
 	} else if strings.Contains(string(out), "\nfmt\n") || strings.Contains(string(out), "\nnet\n") {
 		t.Error("it links fmt or net")
 	}
-	cmd := start(t, program)
-	waitReaped(t, cmd)
+	cmd, release := start(t, program)
+	waitReaped(t, cmd, release)
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
