@@ -4,26 +4,20 @@ package qemu
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/bake/vm"
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodebake/bake/test/cluster"
 	"github.com/nodebake/bake/test/handmade"
 )
@@ -31,13 +25,14 @@ import (
 // readyRuns says how often TestBootToReady boots each worker; 1 where unset.
 const readyRuns = "BAKE_READY_RUNS"
 
-// maxReadyRatio is how long our worker may take to be Ready, of what a worker
-// takes that was set up by hand.
-const maxReadyRatio = 0.6
-
 // TestBootToReady measures how long a worker takes from power on to Ready, ours
-// and one set up by hand on Debian as the guide says (see package handmade), in
-// turns, each with a control plane of its own.
+// and one set up by hand on Debian as the guide says (see package handmade), each
+// with a control plane of its own.
+//
+// It is the guest's time, by a clock that counts the guest's instructions: what
+// else the host does, and how fast it is, hardly matters, so both boot at the
+// same time. What remains of the host is how long its control plane and its disk
+// take to answer while the guest has nothing else to do.
 func TestBootToReady(t *testing.T) {
 	ours := theHost(t)
 	runs := 1
@@ -48,27 +43,36 @@ func TestBootToReady(t *testing.T) {
 		}
 	}
 	columns := map[string][]milestones{}
-	for i := range runs {
-		t.Run(fmt.Sprintf("ours %d", i+1), func(t *testing.T) {
-			s := newSite(t, cluster.Current)
-			bootToReady(s, columns, "ours", options{network: s.network, diskSize: handmade.Size, attributes: s.guideAttributes()})
-		})
-		t.Run(fmt.Sprintf("by hand %d", i+1), func(t *testing.T) {
-			s := newSite(t, cluster.Current)
-			bootToReady(s, columns, "by hand", options{network: s.network, host: handmadeHost(s, ours)})
-		})
+	var adding sync.Mutex
+	add := func(name string, m milestones) {
+		adding.Lock()
+		defer adding.Unlock()
+		columns[name] = append(columns[name], m)
 	}
+	t.Run("boots", func(t *testing.T) {
+		for i := range runs {
+			t.Run(fmt.Sprintf("ours %d", i+1), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, cluster.Current)
+				bootToReady(s, add, "ours", options{network: s.network, diskSize: handmade.Size, attributes: s.guideAttributes()})
+			})
+			t.Run(fmt.Sprintf("by hand %d", i+1), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, cluster.Current)
+				bootToReady(s, add, "by hand", options{network: s.network, host: handmadeHost(s, ours)})
+			})
+		}
+	})
 	for _, name := range columnNames() {
 		if len(columns[name]) != runs {
 			t.Fatalf("%s: %d of %d starts became Ready", name, len(columns[name]), runs)
 		}
 	}
 	text := table(columns)
-	t.Logf("seconds since power on (median of %d, QEMU with %s):\n%s", runs, ours.accel, text)
+	t.Logf("the guest's seconds since power on (median of %d, QEMU %s counting instructions):\n%s", runs, ours.tools.Version, text)
 	save(t, "txt", text)
-	a, b := median(columns["ours"], "Ready"), median(columns["by hand"], "Ready")
-	if a > maxReadyRatio*b {
-		t.Errorf("our worker is Ready after %.1f s, one set up by hand after %.1f s: %.2f of it; want at most %.2f", a, b, a/b, maxReadyRatio)
+	for _, failure := range tooLate(columns, readyLimits()) {
+		t.Error(failure)
 	}
 }
 
@@ -98,31 +102,19 @@ func handmadeHost(s *site, ours *host) *host {
 	return &host{tools: ours.tools, accel: ours.accel, disk: disk}
 }
 
-// milestones are seconds from power on, by name. A worker that was set up by
-// hand has no firstboot.
-type milestones map[string]float64
-
-// milestoneNames are in the order in which they are reached; containerd's may
-// come between firstboot's.
-func milestoneNames() []string {
-	return []string{"kernel", "/init", "systemd", "network", "firstboot", "firstboot done", "containerd started", "containerd answers", "kubelet started", "registered", "Ready"}
-}
-
 // columnNames are the four starts that are compared.
 func columnNames() []string { return []string{"ours", "by hand", "ours, again", "by hand, again"} }
 
 // bootToReady starts a new worker, and the same one again, and adds when they
-// got where to the columns NAME and "NAME, again".
+// got where, to the columns NAME and "NAME, again".
 //
 // All boot without Secure Boot, as the guide's machines do: it is off where
 // nobody asks for it.
-func bootToReady(s *site, columns map[string][]milestones, name string, o options) {
+func bootToReady(s *site, add func(string, milestones), name string, o options) {
 	s.t.Helper()
-	o.plainUEFI = true
-	waitForIdle(s.t)
-	nodes := s.watchNode()
+	o.plainUEFI, o.countInstructions = true, true
 	w := boot(s.t, o)
-	columns[name] = append(columns[name], w.toReady(s, nodes, name))
+	add(name, w.toReady(s, name))
 	// GRUB waits ten seconds for a key after an error of its own.
 	if strings.Contains(w.Console.String(), "Press any key") {
 		s.t.Errorf("%s: GRUB found an error in its configuration", name)
@@ -130,41 +122,34 @@ func bootToReady(s *site, columns map[string][]milestones, name string, o option
 	w.shutDown()
 
 	s.kubectl("delete", "node", "worker-0")
-	waitForIdle(s.t)
-	nodes = s.watchNode()
 	w.startAgain()
 	name += ", again"
-	columns[name] = append(columns[name], w.toReady(s, nodes, name))
+	add(name, w.toReady(s, name))
 	w.shutDown()
 }
 
 // toReady waits until a worker that was started is Ready and returns when it got
 // where.
-func (w *worker) toReady(s *site, nodes <-chan nodeEvent, name string) milestones {
+func (w *worker) toReady(s *site, name string) milestones {
 	s.t.Helper()
-	m := milestones{}
-	timeout := time.After(8 * time.Minute)
-	for m["Ready"] == 0 {
-		select {
-		case e := <-nodes:
-			at := e.at.Sub(w.Started).Seconds()
-			if m["registered"] == 0 {
-				m["registered"] = at
-			}
-			if e.ready {
-				m["Ready"] = at
-			}
-		case <-timeout:
-			s.t.Fatal("worker-0 is not Ready within 8 minutes")
-		}
+	// Not longer than the machine runs.
+	ctx, cancel := context.WithTimeout(s.t.Context(), w.patience(8*time.Minute))
+	defer cancel()
+	go func() {
+		<-w.Done()
+		cancel()
+	}()
+	if _, err := s.WaitNode(ctx, "worker-0", func(n cluster.Node) bool { return n.Ready }); err != nil {
+		s.t.Fatalf("worker-0 is not Ready: %v", err)
 	}
-	s.t.Logf("%s: registered at %.1f s, Ready at %.1f s", name, m["registered"], m["Ready"])
+	real := time.Since(w.Started)
 	w.login(3 * time.Minute)
-	w.timeStamps(m)
-	file := strings.ReplaceAll(strings.ReplaceAll(name, ", ", "-"), " ", "-")
-	if _, ok := m["firstboot"]; ok {
-		save(s.t, file+".json", w.waitFor(`(?m)^firstboot: ready (\{.*\})$`, time.Minute)[1])
+	if strings.HasPrefix(name, "ours") {
+		w.waitFor(firstbootReady, 2*time.Minute)
 	}
+	m := w.milestones()
+	s.t.Logf("%s: registered at %.2f s, Ready at %.2f s of the guest's time, which took %.0f s", name, m["registered"], m["Ready"], real.Seconds())
+	file := strings.ReplaceAll(strings.ReplaceAll(name, ", ", "-"), " ", "-")
 	state, _ := w.try("systemctl is-system-running --wait")
 	s.t.Logf("the system is %s; failed units: %q; kubelet was started again %s times", state,
 		w.run("systemctl --failed --no-legend --no-pager"), w.run("systemctl show -P NRestarts kubelet"))
@@ -173,220 +158,6 @@ func (w *worker) toReady(s *site, nodes <-chan nodeEvent, name string) milestone
 	save(s.t, file+".critical-chain", w.run("systemd-analyze critical-chain --no-pager kubelet.service multi-user.target"))
 	save(s.t, file+".journal", w.run("journalctl -b -o short-monotonic --no-pager"))
 	return m
-}
-
-// timeStamps adds what the console and the machine itself know. The machine
-// counts from its kernel's start.
-func (w *worker) timeStamps(m milestones) {
-	w.t.Helper()
-	lines := w.Console.Lines()
-	m["kernel"] = kernelStart(lines)
-	for _, l := range lines {
-		if stamp := kernelStamp.FindStringSubmatch(l.Text); stamp != nil && strings.Contains(l.Text, "Run /init as init process") {
-			m["/init"] = m["kernel"] + number(w.t, stamp[1])
-		}
-	}
-	const show = "systemctl show -P "
-	for name, command := range map[string]string{
-		"systemd":            show + "UserspaceTimestampMonotonic",
-		"network":            show + "ActiveEnterTimestampMonotonic network.target",
-		"firstboot":          show + "ExecMainStartTimestampMonotonic firstboot.service",
-		"firstboot done":     show + "ExecMainExitTimestampMonotonic firstboot.service",
-		"containerd started": show + "ExecMainStartTimestampMonotonic containerd.service",
-		"kubelet started":    show + "ExecMainStartTimestampMonotonic kubelet.service",
-		"containerd answers": `journalctl -b -u containerd -o json --output-fields=MESSAGE --no-pager | grep 'containerd successfully booted' | tail -n 1 | sed -E 's/.*"__MONOTONIC_TIMESTAMP":"([0-9]+)".*/\1/'`,
-	} {
-		if us := number(w.t, w.run(command)); us > 0 {
-			m[name] = m["kernel"] + us/1e6
-		}
-	}
-}
-
-// kernelStamp matches the time that the kernel puts before its messages.
-var kernelStamp = regexp.MustCompile(`^\[ *(\d+\.\d+)\] `)
-
-// kernelStart returns when the kernel began to count. A line reaches the console
-// some time after its stamp, the first ones only when there is a console: the
-// line that came soonest tells.
-func kernelStart(lines []vm.Line) float64 {
-	start := math.Inf(1)
-	for _, l := range lines {
-		if m := kernelStamp.FindStringSubmatch(l.Text); m != nil {
-			stamp, _ := strconv.ParseFloat(m[1], 64)
-			start = min(start, l.At.Seconds()-stamp)
-		}
-	}
-	return start
-}
-
-func TestKernelStart(t *testing.T) {
-	lines := []vm.Line{
-		{At: 10 * time.Second, Text: "BdsDxe: starting Boot0001"},
-		{At: 15 * time.Second, Text: "[    0.000000] Linux version 6.12"},
-		{At: 15 * time.Second, Text: "[    2.500000] printk: console [ttyS0] enabled"},
-		{At: 18 * time.Second, Text: "[    4.000000] Run /init as init process"},
-	}
-	if got := kernelStart(lines); got != 12.5 {
-		t.Errorf("kernelStart = %v; want 12.5, from the line that came soonest", got)
-	}
-}
-
-func number(t *testing.T, text string) float64 {
-	t.Helper()
-	if text == "" {
-		return 0
-	}
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		t.Error(err)
-	}
-	return v
-}
-
-// nodeEvent is a change of worker-0 as the API server tells it.
-type nodeEvent struct {
-	at    time.Time // here
-	ready bool
-}
-
-// watchNode tells of every change of a node until the test ends. It asks once
-// and leaves the processors to the machine; where the answer ends it asks again.
-func (s *site) watchNode() <-chan nodeEvent {
-	s.t.Helper()
-	cert, key, err := s.ca.Issue(node.IssueConfig{CommonName: "admin", Organizations: []string{"system:masters"}, Client: true, Now: time.Now()})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(s.ca.Certificate())
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}
-	local := strings.Replace(s.URL(), cluster.Address, "127.0.0.1", 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	events, done := make(chan nodeEvent, 1000), make(chan struct{})
-	s.t.Cleanup(func() {
-		cancel()
-		transport.CloseIdleConnections()
-		<-done
-	})
-	client := &http.Client{Transport: transport}
-	version, err := nodesVersion(ctx, client, local)
-	if err != nil {
-		s.t.Fatalf("listing nodes: %v", err)
-	}
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			err := watch(ctx, client, local+"/api/v1/nodes?watch=true&timeoutSeconds=1200&resourceVersion="+version, events)
-			if ctx.Err() == nil {
-				s.t.Logf("watching nodes: %v", err)
-				time.Sleep(100 * time.Millisecond)
-			}
-		}
-	}()
-	return events
-}
-
-// nodesVersion returns the version of the list of nodes, from which to watch.
-// Asked without one, an API server on Debian 12's etcd (3.4) answered with an
-// error every few seconds.
-func nodesVersion(ctx context.Context, client *http.Client, base string) (string, error) {
-	body, err := get(ctx, client, base+"/api/v1/nodes")
-	if err != nil {
-		return "", err
-	}
-	defer body.Close()
-	var list struct {
-		Metadata struct{ ResourceVersion string }
-	}
-	err = json.NewDecoder(body).Decode(&list)
-	return list.Metadata.ResourceVersion, err
-}
-
-func get(ctx context.Context, client *http.Client, url string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		response.Body.Close()
-		return nil, errors.New(response.Status)
-	}
-	return response.Body, nil
-}
-
-// watch sends an event for each change that url answers with.
-func watch(ctx context.Context, client *http.Client, url string, events chan<- nodeEvent) error {
-	body, err := get(ctx, client, url)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	for decoder := json.NewDecoder(body); ; {
-		var e struct {
-			Type   string
-			Object json.RawMessage
-		}
-		if err := decoder.Decode(&e); err != nil {
-			return err
-		}
-		var n cluster.Node
-		switch e.Type {
-		case "ADDED", "MODIFIED":
-			if n, err = cluster.ParseNode(e.Object); err != nil {
-				return err
-			}
-		case "ERROR":
-			return errors.New(string(e.Object))
-		default:
-			continue
-		}
-		select {
-		case events <- nodeEvent{time.Now(), n.Ready}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// waitForIdle waits until the host's processors have nothing much to do, for at
-// most a minute.
-func waitForIdle(t *testing.T) {
-	t.Helper()
-	started := time.Now()
-	for time.Since(started) < time.Minute {
-		before := busy(t)
-		time.Sleep(3 * time.Second)
-		if (busy(t)-before)/3 < 0.5 {
-			return
-		}
-	}
-	t.Logf("the host is still busy after %.0f s: the figures are of a busy host", time.Since(started).Seconds())
-}
-
-// busy returns how many seconds the host's processors have worked (proc_stat(5)).
-func busy(t *testing.T) float64 {
-	t.Helper()
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(stat), "\n")
-	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal
-	sum := 0.0
-	for i, f := range fields {
-		if i > 0 && i != 4 && i != 5 {
-			sum += number(t, f)
-		}
-	}
-	return sum / 100
 }
 
 // median returns the median of a milestone over runs, 0 where none has it.
@@ -422,16 +193,68 @@ func table(columns map[string][]milestones) string {
 				fmt.Fprintf(&b, " %17s", "-")
 				continue
 			}
-			fmt.Fprintf(&b, " %8.1f (%+6.1f)", at, at-before[name])
+			fmt.Fprintf(&b, " %8.2f (%+6.2f)", at, at-before[name])
 			before[name] = at
 		}
 		fmt.Fprintln(&b)
 	}
-	ratio := func(suffix string) float64 {
-		return median(columns["ours"+suffix], "Ready") / median(columns["by hand"+suffix], "Ready")
+	fmt.Fprintf(&b, "ours is Ready in %.3f of the time, started again in %.3f\n", ratio(columns, ""), ratio(columns, ", again"))
+	for _, name := range columnNames() {
+		fmt.Fprintf(&b, "Ready, %s:", name)
+		for _, m := range columns[name] {
+			fmt.Fprintf(&b, " %.2f", m["Ready"])
+		}
+		fmt.Fprintln(&b)
 	}
-	fmt.Fprintf(&b, "ours is Ready in %.2f of the time, started again in %.2f\n", ratio(""), ratio(", again"))
 	return b.String()
+}
+
+// ratio is ours to by hand of when workers are Ready.
+func ratio(columns map[string][]milestones, suffix string) float64 {
+	return median(columns["ours"+suffix], "Ready") / median(columns["by hand"+suffix], "Ready")
+}
+
+// readyLimit is when a start of our worker must be Ready.
+type readyLimit struct {
+	suffix  string  // of the column
+	seconds float64 // of the guest's time, since power on
+	ratio   float64 // to a worker set up by hand
+}
+
+// readyLimits are what docs/performance.md has, and 5%.
+func readyLimits() []readyLimit {
+	return []readyLimit{{"", 18.34, 0.493}, {", again", 17.98, 0.611}}
+}
+
+// tooLate names what is over its limit.
+func tooLate(columns map[string][]milestones, limits []readyLimit) []string {
+	var failures []string
+	for _, limit := range limits {
+		if got := median(columns["ours"+limit.suffix], "Ready"); got > limit.seconds {
+			failures = append(failures, fmt.Sprintf("ours%s is Ready after %.2f s of the guest's time; want at most %.2f", limit.suffix, got, limit.seconds))
+		}
+		if got := ratio(columns, limit.suffix); got > limit.ratio {
+			failures = append(failures, fmt.Sprintf("ours%s is Ready in %.3f of the time that a worker set up by hand takes; want at most %.3f", limit.suffix, got, limit.ratio))
+		}
+	}
+	return failures
+}
+
+func TestTooLate(t *testing.T) {
+	columns := map[string][]milestones{
+		"ours": {{"Ready": 10}}, "by hand": {{"Ready": 20}},
+		"ours, again": {{"Ready": 9}}, "by hand, again": {{"Ready": 10}},
+	}
+	if got := tooLate(columns, []readyLimit{{"", 10, 0.5}, {", again", 9, 0.9}}); got != nil {
+		t.Errorf("tooLate at the limits = %q; want none", got)
+	}
+	want := []string{
+		"ours is Ready after 10.00 s of the guest's time; want at most 9.50",
+		"ours, again is Ready in 0.900 of the time that a worker set up by hand takes; want at most 0.800",
+	}
+	if diff := cmp.Diff(want, tooLate(columns, []readyLimit{{"", 9.5, 0.5}, {", again", 9, 0.8}})); diff != "" {
+		t.Errorf("tooLate differs (-want +got):\n%s", diff)
+	}
 }
 
 func TestMedian(t *testing.T) {

@@ -56,6 +56,8 @@ type options struct {
 	smbios     []string
 	clock      time.Time // zero: the host's
 	host       *host     // nil: of the image that make image made
+
+	countInstructions bool // under TCG, whatever the host has; see vm.Config
 }
 
 // workerAddress and workerName are the first worker's of the guide.
@@ -124,6 +126,9 @@ func boot(t *testing.T, o options) *worker {
 		Name: "worker-0", Disks: disks, Accel: o.host.accel, SecureBoot: !o.plainUEFI,
 		Network: w.network, Address: w.address, SMBIOS: o.smbios, NoReboot: true, RTC: o.clock,
 	}
+	if o.countInstructions {
+		w.config.Accel, w.config.CountInstructions = vm.TCG, true
+	}
 	w.start()
 	t.Cleanup(func() {
 		w.Kill()
@@ -143,11 +148,21 @@ func (w *worker) answerMetadata() { w.network.ServeMetadata(w.address, w.metadat
 // such a start is repeated, and reported.
 const timerPanic = "IO-APIC + timer doesn't work"
 
+// patience is how long to wait for what usually takes at most d: a machine that
+// counts its instructions takes nine times as long, on a host with nothing else
+// to do.
+func (w *worker) patience(d time.Duration) time.Duration {
+	if w.config.CountInstructions {
+		return 10 * d
+	}
+	return d
+}
+
 // start starts the machine from its disks as they are. It ends ten minutes
 // later at the latest.
 func (w *worker) start() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience(10*time.Minute))
 	w.t.Cleanup(cancel)
 	w.client = nil
 	for try := 1; ; try++ {
@@ -206,7 +221,7 @@ func newSigner(t *testing.T) ssh.Signer {
 // waitFor waits for a line on the console.
 func (w *worker) waitFor(pattern string, timeout time.Duration) []string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience(timeout))
 	defer cancel()
 	m, err := w.Console.Wait(ctx, regexp.MustCompile(pattern))
 	if err != nil {
@@ -220,7 +235,7 @@ func (w *worker) waitFor(pattern string, timeout time.Duration) []string {
 // the guest agent has made her account.
 func (w *worker) login(timeout time.Duration) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience(timeout))
 	defer cancel()
 	config := &ssh.ClientConfig{
 		User: "alice", Auth: []ssh.AuthMethod{ssh.PublicKeys(w.signer)},
@@ -233,7 +248,7 @@ func (w *worker) login(timeout time.Duration) {
 		if err != nil {
 			w.t.Fatalf("%v (before: %v)", err, last)
 		}
-		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		conn.SetDeadline(time.Now().Add(w.patience(30 * time.Second)))
 		c, channels, requests, err := ssh.NewClientConn(conn, w.address.String(), config)
 		if err == nil {
 			conn.SetDeadline(time.Time{})
@@ -281,7 +296,7 @@ func (w *worker) expect(command, want string) {
 // shutDown powers the machine off and requires its clean end.
 func (w *worker) shutDown() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), w.patience(2*time.Minute))
 	defer cancel()
 	if err := w.PowerDown(ctx); err != nil {
 		w.t.Error(err)
