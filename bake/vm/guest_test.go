@@ -34,7 +34,7 @@ func newGuest(t *testing.T, n *Network, addr netip.Addr) *guest {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ours, theirs := net.Pipe()
-	go n.attach(ctx, theirs)
+	go n.attach(ctx, theirs, addr)
 
 	mac, err := net.ParseMAC(MAC(addr))
 	if err != nil {

@@ -108,7 +108,7 @@ func (m *Machine) start(ctx context.Context) error {
 			conn, err := listener.Accept()
 			listener.Close()
 			if err == nil {
-				m.config.Network.attach(netCtx, conn)
+				m.config.Network.attach(netCtx, conn, m.config.Address)
 			}
 		}()
 		context.AfterFunc(netCtx, func() { listener.Close() })

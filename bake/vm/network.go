@@ -20,10 +20,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containers/gvisor-tap-vsock/pkg/tap"
-	"github.com/containers/gvisor-tap-vsock/pkg/types"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -37,8 +36,10 @@ const Gateway = "10.240.0.1"
 
 const (
 	subnet     = "10.240.0.0/24" // the guide's network
-	gatewayMAC = "42:01:0a:f0:00:01"
-	defaultMTU = 1460 // Compute Engine's
+	defaultMTU = 1460            // Compute Engine's
+
+	// gatewayLink is what MAC returns for the gateway.
+	gatewayLink = tcpip.LinkAddress("\x42\x01\x0a\xf0\x00\x01")
 
 	// names are given addresses from here (TEST-NET-1, RFC 5737).
 	virtualSubnet = "192.0.2.0/24"
@@ -59,22 +60,30 @@ type NetworkConfig struct {
 
 	// Isolated refuses what would leave the network: connections elsewhere,
 	// and names that it does not know. Without it such connections are made
-	// from the host, with the host's rights: machines reach what the host
-	// reaches, the addresses of its own interfaces but loopback included.
+	// from the host, with the host's rights: machines reach the internet.
 	Isolated bool
+
+	// LAN lets machines reach more than the internet: private addresses, and
+	// the networks that the host is on with its own addresses there, but not
+	// its loopback.
+	LAN bool
 }
 
 // Network is a private network with a gateway, DHCP, DNS and metadata servers,
 // laid out as Compute Engine does it: a machine has its address as a /32 and
 // reaches the others by the gateway. The host reaches machines by [Network.Dial].
 type Network struct {
-	config   NetworkConfig
-	stack    *stack.Stack
-	link     *tap.Switch
-	closers  []func() error
-	machines map[netip.Addr]string // full names
+	config    NetworkConfig
+	stack     *stack.Stack
+	endpoint  *channel.Endpoint // the gateway's
+	closers   []func() error
+	machines  map[netip.Addr]string // full names
+	hostAddrs func() ([]net.Addr, error)
+	dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	flows     chan struct{} // holds one for each connection that leaves the network
 
 	mu       sync.Mutex
+	ports    map[netip.Addr]*port    // of machines that run
 	metadata map[string]http.Handler // by the machine's address
 	names    map[string]netip.Addr   // lower case, without the last dot
 	virtual  netip.Addr              // the next name's address
@@ -89,8 +98,13 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 		return nil, fmt.Errorf("a network's MTU is 576 to 65535, not %d", config.MTU)
 	}
 	n := &Network{
-		config:   config,
-		machines: map[netip.Addr]string{},
+		config:    config,
+		machines:  map[netip.Addr]string{},
+		hostAddrs: net.InterfaceAddrs,
+		dial:      new(net.Dialer).DialContext,
+		flows:     make(chan struct{}, maxFlows),
+
+		ports:    map[netip.Addr]*port{},
 		metadata: map[string]http.Handler{},
 		names:    map[string]netip.Addr{"metadata.google.internal": netip.MustParseAddr(MetadataAddress), "metadata": netip.MustParseAddr(MetadataAddress)},
 		virtual:  netip.MustParsePrefix(virtualSubnet).Addr(),
@@ -241,9 +255,4 @@ func (n *Network) listen(addr netip.Addr, port int) (net.Listener, error) {
 
 func fullAddress(addr netip.Addr, port int) tcpip.FullAddress {
 	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(addr.As4()), Port: uint16(port)}
-}
-
-// attach serves the link of one machine until conn ends.
-func (n *Network) attach(ctx context.Context, conn net.Conn) error {
-	return n.link.Accept(ctx, conn, types.QemuProtocol)
 }

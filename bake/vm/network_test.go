@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,21 +191,165 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 
 func TestOutside(t *testing.T) {
 	t.Parallel()
+	_, office, _ := net.ParseCIDR("203.0.113.0/28") // a LAN without private addresses
+	hostAddrs := func() ([]net.Addr, error) {
+		return []net.Addr{&net.IPNet{IP: net.IPv4(203, 0, 113, 5), Mask: office.Mask}, &net.IPNet{IP: net.IPv4(198, 51, 100, 9), Mask: net.CIDRMask(0, 32)}, &net.UnixAddr{}}, nil
+	}
 	for _, test := range []struct {
-		to       string
-		isolated bool
-		want     bool
+		to                 string
+		internet, lan, off bool // by default, with LAN, isolated
 	}{
-		{"198.51.100.1", false, true},
-		{"198.51.100.1", true, false},
-		{"224.0.0.251", false, false},
-		{"255.255.255.255", false, false},
-		{"169.254.1.1", false, false},
+		{"198.51.100.1", true, true, false},
+		{"8.8.8.8", true, true, false},
+		{"203.0.113.16", true, true, false},
+		{"203.0.113.15", false, true, false},
+		{"203.0.113.5", false, true, false},  // the host
+		{"198.51.100.9", false, true, false}, // the host, and its network says nothing
+		{"10.0.0.1", false, true, false},
+		{"172.16.0.1", false, true, false},
+		{"172.31.255.255", false, true, false},
+		{"172.32.0.1", true, true, false},
+		{"192.168.1.1", false, true, false},
+		{"100.64.0.1", false, true, false},
+		{"100.127.255.255", false, true, false},
+		{"100.128.0.1", true, true, false},
+		{"198.18.0.1", false, true, false},
+		{"240.0.0.1", false, true, false},
+		{"169.254.1.1", false, false, false},
+		{MetadataAddress, false, false, false}, // not that of a cloud that the host is in
+		{"127.0.0.2", false, false, false},
+		{"0.0.0.0", false, false, false},
+		{"0.0.0.1", false, false, false},
+		{"224.0.0.251", false, false, false},
+		{"255.255.255.255", false, false, false},
+		{"10.240.0.77", false, false, false},
+		{"192.0.2.9", false, false, false},
+		{Gateway, false, false, false},
 	} {
-		n := &Network{config: NetworkConfig{Isolated: test.isolated}}
-		if _, got := n.outside(fullAddress(netip.MustParseAddr(test.to), 0).Addr); got != test.want {
-			t.Errorf("outside(%s) where isolated is %v = %v; want %v", test.to, test.isolated, got, test.want)
+		ask := func(c NetworkConfig) bool {
+			_, ok := (&Network{config: c, hostAddrs: hostAddrs}).outside(fullAddress(netip.MustParseAddr(test.to), 0).Addr)
+			return ok
 		}
+		got := [3]bool{ask(NetworkConfig{}), ask(NetworkConfig{LAN: true}), ask(NetworkConfig{Isolated: true, LAN: true})}
+		if want := [3]bool{test.internet, test.lan, test.off}; got != want {
+			t.Errorf("outside(%s) by default, with LAN and isolated = %v; want %v", test.to, got, want)
+		}
+	}
+	n := &Network{hostAddrs: func() ([]net.Addr, error) { return nil, errors.New("no") }}
+	if _, ok := n.outside(fullAddress(netip.MustParseAddr("8.8.8.8"), 0).Addr); ok {
+		t.Error("outside(8.8.8.8) is allowed where the host's own addresses are unknown")
+	}
+	for addr, want := range map[string]bool{"fd20:ce::254": true, "fe80::1": true, "::1": true, "2001:4860:4860::8888": false} {
+		if got := isPrivate(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("isPrivate(%s) = %v; want %v", addr, got, want)
+		}
+	}
+}
+
+// TestLANIsReachedOnlyWhenAsked: a server of this host stands for those that a
+// machine connects to, which are reached or not by their addresses.
+func TestLANIsReachedOnlyWhenAsked(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "hello")
+			conn.Close()
+		}
+	}()
+	packets, err := net.ListenPacket("udp4", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { packets.Close() })
+	go func() {
+		buf := make([]byte, 2000)
+		for {
+			n, from, err := packets.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			packets.WriteTo(buf[:n], from)
+		}
+	}()
+	worker, _, machines := twoMachines()
+	for _, test := range []struct {
+		name    string
+		config  NetworkConfig
+		to      string
+		reached bool
+	}{
+		{"internet", NetworkConfig{}, "198.51.100.7:80", true},
+		{"LAN", NetworkConfig{}, "192.168.7.9:80", false},
+		{"LAN when asked", NetworkConfig{LAN: true}, "192.168.7.9:80", true},
+		{"internet when isolated", NetworkConfig{Isolated: true}, "198.51.100.7:80", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.config.Machines = machines
+			n := newNetwork(t, test.config)
+			var asked sync.Map
+			n.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				asked.Store(network+" "+address, true)
+				return new(net.Dialer).DialContext(ctx, network, listener.Addr().String())
+			}
+			g := newGuest(t, n, worker)
+			var greeting []byte
+			conn, err := g.dial(t.Context(), "tcp", test.to)
+			if err == nil {
+				greeting, err = io.ReadAll(conn)
+				conn.Close()
+			}
+			if (err == nil && string(greeting) == "hello") != test.reached {
+				t.Errorf("connecting: %q, %v; want success: %v", greeting, err, test.reached)
+			}
+			udp, err := g.dial(t.Context(), "udp", test.to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer udp.Close()
+			for _, text := range []string{"one", "two"} {
+				wait := 10 * time.Second
+				if !test.reached {
+					wait = 200 * time.Millisecond
+				}
+				udp.SetDeadline(time.Now().Add(wait))
+				io.WriteString(udp, text)
+				buf := make([]byte, 100)
+				size, err := udp.Read(buf)
+				if got := string(buf[:size]); (err == nil && got == text) != test.reached {
+					t.Errorf("the answer to %q = %q, %v; want it back: %v", text, got, err, test.reached)
+				}
+			}
+			for _, network := range []string{"tcp4 ", "udp4 "} {
+				if _, ok := asked.Load(network + test.to); ok != test.reached {
+					t.Errorf("the host was asked for %s%s: %v; want %v", network, test.to, ok, test.reached)
+				}
+			}
+			// What the network serves itself is reached either way.
+			if got, err := g.lookup(t, "udp", "metadata.google.internal"); err != nil || got[0].String() != MetadataAddress {
+				t.Errorf("the metadata server's name is %v, %v; want %s", got, err, MetadataAddress)
+			}
+		})
+	}
+}
+
+func TestFlowsAreBounded(t *testing.T) {
+	t.Parallel()
+	n := &Network{flows: make(chan struct{}, 2)}
+	if !n.takeFlow() || !n.takeFlow() || n.takeFlow() {
+		t.Error("not two flows were allowed of two")
+	}
+	if n.endFlow(); !n.takeFlow() {
+		t.Error("a flow that ended left no room")
 	}
 }
 
@@ -228,10 +373,6 @@ func TestMachinesReachEachOther(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	// The switch learns where a machine is from its first packet.
-	if _, err := to.lookup(t, "udp", "worker-0"); err != nil {
-		t.Fatal(err)
-	}
 	conn, err := from.dial(t.Context(), "tcp", "10.240.0.21:10250")
 	if err != nil {
 		t.Fatal(err)

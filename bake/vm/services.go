@@ -1,14 +1,11 @@
 package vm
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
 
-	"github.com/containers/gvisor-tap-vsock/pkg/services/dns"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/insomniacslk/dhcp/rfc1035label"
@@ -90,55 +87,3 @@ func (n *Network) answerDHCP(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	}
 	return nil
 }
-
-// serveDNS starts a DNS server, UDP and TCP, at an address.
-func (n *Network) serveDNS(address string) error {
-	at := fullAddress(netip.MustParseAddr(address), 53)
-	conn, err := gonet.DialUDP(n.stack, &at, nil, ipv4.ProtocolNumber)
-	if err != nil {
-		return err
-	}
-	n.closers = append(n.closers, conn.Close)
-	listener, err := gonet.ListenTCP(n.stack, at, ipv4.ProtocolNumber)
-	if err != nil {
-		return err
-	}
-	n.closers = append(n.closers, listener.Close)
-	upstream := &net.Resolver{}
-	if n.config.Isolated {
-		upstream = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errIsolated }}
-	}
-	server, err := dns.NewWithUpstreamResolver(conn, listener, nil, &resolver{Resolver: upstream, network: n})
-	if err != nil {
-		return err
-	}
-	go server.Serve()
-	go server.ServeTCP()
-	return nil
-}
-
-var errIsolated = errors.New("the network is isolated")
-
-// resolver knows the network's names and asks the host for others.
-type resolver struct {
-	*net.Resolver
-	network *Network
-}
-
-// LookupIPAddr is what A records are answered from.
-func (r *resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	name := canonical(host)
-	r.network.mu.Lock()
-	addr, ok := r.network.names[name]
-	r.network.mu.Unlock()
-	switch {
-	case ok:
-		return []net.IPAddr{{IP: addr.AsSlice()}}, nil
-	case r.network.config.Isolated || strings.HasSuffix(name, ".internal") || !strings.Contains(name, "."):
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	return r.Resolver.LookupIPAddr(ctx, host)
-}
-
-// canonical is how names are compared.
-func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

@@ -3,20 +3,17 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/containers/gvisor-tap-vsock/pkg/services/forwarder"
-	"github.com/containers/gvisor-tap-vsock/pkg/tap"
-	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
+	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -33,27 +30,34 @@ const (
 	// maxDials how many are under way: one that hangs must not hold up others.
 	dialTime = 30 * time.Second
 	maxDials = 512
+
+	// maxFlows bounds the connections of all machines that leave the network:
+	// each has a socket and buffers of the host. Datagrams between two ports
+	// are one until none came for idleTime.
+	maxFlows = 1024
+	idleTime = 90 * time.Second
 )
 
 // makeStack makes the gateway's network stack. It accepts packets for whatever
 // address and, where nothing of ours listens, forwards connections by sockets
-// of the host. gvisor-tap-vsock's own (pkg/virtualnetwork) serves DNS at the
-// gateway only and can't be told what not to forward; its parts are used here.
+// of the host.
+//
+// The stack is gVisor's, which is made for machines that mean harm; what lies
+// between it and QEMU is ours. github.com/containers/gvisor-tap-vsock has a
+// switch, forwarders and a DNS server as well, which were used once: a machine
+// could end this process by a frame of less than 14 bytes, or by frames to
+// itself before its link ended, and use any number of sockets.
 func (n *Network) makeStack() error {
-	endpoint, err := tap.NewLinkEndpoint(false, uint32(n.config.MTU), gatewayMAC, Gateway, []string{MetadataAddress})
-	if err != nil {
-		return err
-	}
-	n.link = tap.NewSwitch(false)
-	endpoint.Connect(n.link)
-	n.link.Connect(&router{LinkEndpoint: endpoint, network: n})
+	// Its own checksums cost time, and nothing changes a frame on the way.
+	n.endpoint = channel.New(maxQueued, uint32(n.config.MTU+header.EthernetMinimumSize), gatewayLink)
+	n.endpoint.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
 
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
 	n.stack = s
-	if err := s.CreateNIC(nic, endpoint); err != nil {
+	if err := s.CreateNIC(nic, ethernet.New(n.endpoint)); err != nil {
 		return errors.New(err.String())
 	}
 	address := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(netip.MustParseAddr(Gateway).As4()).WithPrefix()}
@@ -68,6 +72,11 @@ func (n *Network) makeStack() error {
 		return err
 	}
 	s.SetRouteTable([]tcpip.Route{{Destination: destination, NIC: nic}})
+	for addr := range n.machines { // nobody has to ask, nor may answer for another
+		if err := s.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(addr.As4()), linkAddress(addr)); err != nil {
+			return errors.New(err.String())
+		}
+	}
 
 	// What the handlers refuse is answered with a reset or by ICMP.
 	out := tcp.NewForwarder(s, 0, maxDials, n.forwardTCP)
@@ -75,20 +84,20 @@ func (n *Network) makeStack() error {
 		_, ok := n.outside(id.LocalAddress)
 		return ok && out.HandlePacket(id, p)
 	})
-	translation := map[tcpip.Address]tcpip.Address{}
-	if n.config.HostLoopback {
-		translation[address.AddressWithPrefix.Address] = tcpip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	outUDP := forwarder.UDP(s, translation, new(sync.Mutex), false)
+	outUDP := udp.NewForwarder(s, n.forwardUDP)
 	s.SetTransportProtocolHandler(udp.ProtocolNumber, func(id stack.TransportEndpointID, p *stack.PacketBuffer) bool {
 		_, ok := n.outside(id.LocalAddress)
 		return ok && outUDP.HandlePacket(id, p)
 	})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.closers = append(n.closers, func() error { cancel(); return nil })
+	go n.deliver(ctx)
 	return nil
 }
 
 // outside returns the host's name for the address that a machine wants to
-// reach, and whether it may.
+// reach, and whether it may. It is asked about each connection, so whatever
+// names a machine has looked up, it reaches what it may.
 func (n *Network) outside(to tcpip.Address) (netip.Addr, bool) {
 	if to.Len() != 4 {
 		return netip.Addr{}, false
@@ -98,26 +107,59 @@ func (n *Network) outside(to tcpip.Address) (netip.Addr, bool) {
 	case addr.String() == Gateway:
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.config.HostLoopback
 	case n.config.Isolated,
-		addr.IsUnspecified(), addr.IsLoopback(), // both would be the host's
+		netip.MustParsePrefix("0.0.0.0/8").Contains(addr), addr.IsLoopback(), // both would be the host's
 		addr.IsLinkLocalUnicast(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
 		netip.MustParsePrefix(subnet).Contains(addr),
 		netip.MustParsePrefix(virtualSubnet).Contains(addr):
 		return addr, false
 	}
-	return addr, true
+	return addr, n.config.LAN || !n.isLocal(addr)
+}
+
+// isLocal reports whether an address is not the internet's: a private one, or
+// in a network that the host is on, its own addresses included.
+func (n *Network) isLocal(addr netip.Addr) bool {
+	if isPrivate(addr) {
+		return true
+	}
+	addrs, err := n.hostAddrs()
+	if err != nil {
+		return true // we can't know
+	}
+	for _, a := range addrs {
+		// A network of all addresses says nothing; of its host, the address does.
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && (prefix.Addr() == addr || prefix.Bits() > 0 && prefix.Contains(addr)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPrivate reports whether an address is one that several networks have, by
+// the registry of RFC 6890: those of RFC 1918 and of carriers (RFC 6598), and
+// what is for protocols, measurements (RFC 2544) or for later.
+func isPrivate(addr netip.Addr) bool {
+	for _, prefix := range []string{"100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4"} {
+		if netip.MustParsePrefix(prefix).Contains(addr) {
+			return true
+		}
+	}
+	return addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
 }
 
 // forwardTCP runs for each connection that leaves the network.
 func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 	addr, ok := n.outside(r.ID().LocalAddress)
-	if !ok {
+	if !ok || !n.takeFlow() {
 		r.Complete(true)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
 	defer cancel()
-	out, err := new(net.Dialer).DialContext(ctx, "tcp4", net.JoinHostPort(addr.String(), strconv.Itoa(int(r.ID().LocalPort))))
+	out, err := n.dial(ctx, "tcp4", hostPort(addr, r.ID().LocalPort))
 	if err != nil {
+		n.endFlow()
 		r.Complete(true)
 		return
 	}
@@ -125,10 +167,81 @@ func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 	ep, tcpErr := r.CreateEndpoint(&queue)
 	r.Complete(false)
 	if tcpErr != nil {
+		n.endFlow()
 		out.Close()
 		return
 	}
-	go join(gonet.NewTCPConn(&queue, ep), out)
+	go func() {
+		defer n.endFlow()
+		join(gonet.NewTCPConn(&queue, ep), out)
+	}()
+}
+
+// forwardUDP runs for the first datagram from a port of a machine to one elsewhere.
+func (n *Network) forwardUDP(r *udp.ForwarderRequest) bool {
+	addr, ok := n.outside(r.ID().LocalAddress)
+	if !ok {
+		return false
+	}
+	if !n.takeFlow() {
+		return true // lost, as datagrams may be
+	}
+	out, err := n.dial(context.Background(), "udp4", hostPort(addr, r.ID().LocalPort)) // asks nobody
+	if err != nil {
+		n.endFlow()
+		return false
+	}
+	var queue waiter.Queue
+	ep, udpErr := r.CreateEndpoint(&queue)
+	if udpErr != nil {
+		n.endFlow()
+		out.Close()
+		return true
+	}
+	go func() {
+		defer n.endFlow()
+		exchange(gonet.NewUDPConn(&queue, ep), out)
+	}()
+	return true
+}
+
+func hostPort(addr netip.Addr, port uint16) string {
+	return netip.AddrPortFrom(addr, port).String()
+}
+
+// takeFlow reports whether one more connection may leave the network.
+func (n *Network) takeFlow() bool {
+	select {
+	case n.flows <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *Network) endFlow() { <-n.flows }
+
+// exchange passes datagrams on both ways until none came for idleTime.
+func exchange(a, b net.Conn) {
+	var wg sync.WaitGroup
+	one := func(to, from net.Conn) {
+		defer a.Close()
+		defer b.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			until := time.Now().Add(idleTime)
+			a.SetReadDeadline(until)
+			b.SetReadDeadline(until)
+			size, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			to.Write(buf[:size]) // one that is lost is no end
+		}
+	}
+	wg.Go(func() { one(a, b) })
+	wg.Go(func() { one(b, a) })
+	wg.Wait()
 }
 
 // join copies both ways until both have ended, then closes both.
@@ -146,41 +259,4 @@ func join(a, b net.Conn) {
 	wg.Wait()
 	a.Close()
 	b.Close()
-}
-
-// router is the gateway as the switch sees it: packets for another machine go
-// to that machine, since everybody has a /32; the rest is for the stack.
-type router struct {
-	*tap.LinkEndpoint
-	network *Network
-}
-
-// DeliverNetworkPacket implements tap.VirtualDevice.
-func (r *router) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *stack.PacketBuffer) {
-	if protocol == header.IPv4ProtocolNumber {
-		view := pkt.ToView()
-		defer view.Release()
-		packet := header.IPv4(view.AsSlice())
-		if len(packet) >= header.IPv4MinimumSize {
-			to := netip.AddrFrom4(packet.DestinationAddress().As4())
-			if _, ok := r.network.machines[to]; ok {
-				r.forward(to, packet)
-				return
-			}
-		}
-	}
-	r.LinkEndpoint.DeliverNetworkPacket(protocol, pkt)
-}
-
-func (r *router) forward(to netip.Addr, packet []byte) {
-	mac, err := net.ParseMAC(MAC(to))
-	if err != nil {
-		panic(fmt.Sprintf("BUG: %v", err)) // we made it
-	}
-	frame := make([]byte, header.EthernetMinimumSize+len(packet))
-	header.Ethernet(frame).Encode(&header.EthernetFields{Type: header.IPv4ProtocolNumber, SrcAddr: r.LinkAddress(), DstAddr: tcpip.LinkAddress(mac)})
-	copy(frame[header.EthernetMinimumSize:], packet)
-	out := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
-	defer out.DecRef()
-	r.network.link.DeliverNetworkPacket(header.IPv4ProtocolNumber, out)
 }

@@ -35,6 +35,7 @@ type runner struct {
 	forwards      []string
 	sshPort       int
 	hostLoopback  bool
+	lan           bool
 	isolated      bool
 	until         string
 	timeout       time.Duration
@@ -70,7 +71,8 @@ a second Ctrl-] cuts its power. Elsewhere Ctrl-C does that. Without --until
 the command ends when the machine powers off, and its exit code is 0.
 
 What the machine writes to its disk is dropped at the end unless --disk names a
-file to keep. The machine reaches what this host reaches, but its loopback.`,
+file to keep. The machine reaches the internet from this host's address, and
+nothing of the local network or of this host unless --lan, --host-loopback say so.`,
 		Example: `  bake run out/k8s-worker-v1-36-3-amd64.tar.gz --name worker-0 --metadata worker-0/
   bake run worker.tar.gz --metadata worker-0/ --until '^firstboot: ready' --timeout 10m
   bake run worker.tar.gz --metadata-value pod-cidr=10.200.0.0/24 --ssh-port 2222
@@ -102,6 +104,7 @@ file to keep. The machine reaches what this host reaches, but its loopback.`,
 	f.IntVar(&r.sshPort, "ssh-port", 0, "short for --forward `PORT`:22")
 	f.StringArrayVar(&r.forwards, "forward", nil, "connect 127.0.0.1:HOST with the machine's port GUEST\n(`HOST:GUEST`, may be repeated)")
 	f.BoolVar(&r.hostLoopback, "host-loopback", false, "let the machine reach this host's loopback at "+vm.Gateway)
+	f.BoolVar(&r.lan, "lan", false, "let the machine reach private addresses, and the networks that this host\nis on with its own addresses there")
 	f.BoolVar(&r.isolated, "isolated", false, "refuse connections and names beyond the machine's network")
 	f.StringVar(&r.until, "until", "", "end with exit code 0 once a line of the console matches `REGEX`")
 	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, and end with exit code 1")
@@ -149,6 +152,9 @@ func (r *runner) checkUsage() error {
 	if r.cpus < 1 || r.cpus > 64 {
 		return fmt.Errorf("--cpus %d: want 1 to 64", r.cpus)
 	}
+	if r.lan && r.isolated {
+		return errors.New("--lan and --isolated contradict each other: want one of them")
+	}
 	if r.timeout < 0 {
 		return fmt.Errorf("--timeout %v can't be negative", r.timeout)
 	}
@@ -185,6 +191,7 @@ func (r *runner) newNetwork() (*vm.Network, error) {
 		Machines:     map[string]netip.Addr{fmt.Sprintf("%s.%s.c.%s.internal", r.name, r.zone, r.project): r.address},
 		HostLoopback: r.hostLoopback,
 		Isolated:     r.isolated,
+		LAN:          r.lan,
 	})
 }
 

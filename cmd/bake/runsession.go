@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/term"
+	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/nodebake/bake/bake/vm"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
@@ -77,8 +77,10 @@ type endedError struct{ what string }
 func (e *endedError) Error() string { return e.what }
 
 func (s *session) run(ctx context.Context) error {
-	// The network library logs every machine that ends as an error.
-	logrus.SetOutput(io.Discard)
+	// The stack of the network logs what it thinks of packets; some of its
+	// loggers have taken their target already.
+	log.SetLevel(log.Warning)
+	log.SetTarget(&log.Writer{Next: io.Discard})
 	// A signal asks the machine to end, and only then ends us. Writing to a pipe
 	// that is closed shall fail, instead of ending us at once.
 	signals, pipes := make(chan os.Signal, 4), make(chan os.Signal, 1)

@@ -1,0 +1,217 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+)
+
+// frame makes an Ethernet frame.
+func frame(from, to tcpip.LinkAddress, kind tcpip.NetworkProtocolNumber, payload []byte) []byte {
+	f := make([]byte, header.EthernetMinimumSize, header.EthernetMinimumSize+len(payload))
+	header.Ethernet(f).Encode(&header.EthernetFields{SrcAddr: from, DstAddr: to, Type: kind})
+	return append(f, payload...)
+}
+
+// packet makes an IPv4 packet.
+func packet(from, to string, protocol tcpip.TransportProtocolNumber, payload []byte) []byte {
+	p := header.IPv4(make([]byte, header.IPv4MinimumSize, header.IPv4MinimumSize+len(payload)))
+	p.Encode(&header.IPv4Fields{
+		TotalLength: uint16(header.IPv4MinimumSize + len(payload)), TTL: 64, Protocol: uint8(protocol),
+		SrcAddr: fullAddress(netip.MustParseAddr(from), 0).Addr, DstAddr: fullAddress(netip.MustParseAddr(to), 0).Addr,
+	})
+	p.SetChecksum(^p.CalculateChecksum())
+	return append(p, payload...)
+}
+
+func ping() []byte {
+	p := header.ICMPv4(make([]byte, header.ICMPv4MinimumSize+8))
+	p.SetType(header.ICMPv4Echo)
+	p.SetChecksum(^checksum.Checksum(p, 0))
+	return p
+}
+
+func datagram(to uint16, payload []byte) []byte {
+	p := header.UDP(make([]byte, header.UDPMinimumSize, header.UDPMinimumSize+len(payload)))
+	p.Encode(&header.UDPFields{SrcPort: 40000, DstPort: to, Length: uint16(header.UDPMinimumSize + len(payload))})
+	return append(p, payload...)
+}
+
+// hostileFrames are what the machine at 10.240.0.20 should not send.
+func hostileFrames() [][]byte {
+	const self, other = "10.240.0.20", "10.240.0.21"
+	me := linkAddress(netip.MustParseAddr(self))
+	ip := header.IPv4ProtocolNumber
+	frames := [][]byte{
+		{}, {0}, make([]byte, 13), make([]byte, 14), make([]byte, maxFrame),
+		frame(me, me, ip, packet(self, self, header.UDPProtocolNumber, datagram(9, []byte("self")))),
+		frame(gatewayLink, gatewayLink, ip, packet(Gateway, Gateway, header.ICMPv4ProtocolNumber, ping())),
+		frame(gatewayLink, me, ip, packet(Gateway, self, header.ICMPv4ProtocolNumber, ping())),
+		frame(me, header.EthernetBroadcastAddress, ip, packet(self, "255.255.255.255", header.UDPProtocolNumber, datagram(67, []byte("no DHCP")))),
+		frame(me, header.EthernetBroadcastAddress, header.ARPProtocolNumber, []byte{0, 1, 8, 0, 6, 4}),
+		frame(me, gatewayLink, 0x86dd, make([]byte, 40)),
+		frame(me, gatewayLink, 0x0003, nil),
+		frame(me, gatewayLink, ip, packet(self, MetadataAddress, header.UDPProtocolNumber, datagram(53, []byte("no DNS")))),
+		frame(me, gatewayLink, ip, packet(Gateway, Gateway, header.TCPProtocolNumber, make([]byte, 20))),
+	}
+	for _, to := range []string{self, other, Gateway, MetadataAddress, "0.0.0.0", "127.0.0.1", "224.0.0.1"} {
+		frames = append(frames,
+			frame(me, gatewayLink, ip, packet(self, to, header.ICMPv4ProtocolNumber, ping())),
+			frame(me, gatewayLink, ip, packet(self, to, header.UDPProtocolNumber, datagram(9, []byte("to "+to)))),
+			frame(me, gatewayLink, ip, packet(self, to, header.TCPProtocolNumber, []byte{1, 2, 3})),
+		)
+	}
+	whole := frame(me, gatewayLink, ip, packet(self, Gateway, header.ICMPv4ProtocolNumber, ping()))
+	for n := range whole { // cut off anywhere
+		frames = append(frames, whole[:n])
+	}
+	return frames
+}
+
+func writeFrame(w io.Writer, frame []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
+	return err
+}
+
+// TestHostileMachine sends frames over the socket that QEMU would use, and cuts
+// the link while answers are on their way. The network goes on for another.
+func TestHostileMachine(t *testing.T) {
+	t.Parallel()
+	worker, other, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "net"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for range 20 {
+		ended := make(chan error, 1)
+		go func() {
+			conn, err := listener.Accept()
+			if err == nil {
+				err = n.attach(context.Background(), conn, worker)
+			}
+			ended <- err
+		}()
+		conn, err := net.Dial("unix", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range hostileFrames() {
+			if err := writeFrame(conn, f); err != nil {
+				t.Fatalf("the link ended at a frame of %d bytes: %v", len(f), err)
+			}
+		}
+		conn.Close()
+		select {
+		case err := <-ended:
+			// Closing what has answers unread resets the link.
+			if opError := (*net.OpError)(nil); err != nil && !errors.As(err, &opError) {
+				t.Fatalf("attach = %v; want that the link ended", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("attach does not return after the end of its link")
+		}
+	}
+	n.mu.Lock()
+	left := len(n.ports)
+	n.mu.Unlock()
+	if left != 0 {
+		t.Errorf("%d links are left; want none", left)
+	}
+	if got, err := newGuest(t, n, other).lookup(t, "udp", "worker-0"); err != nil || got[0] != worker {
+		t.Errorf("the other machine is told %v, %v; want %v", got, err, worker)
+	}
+}
+
+func TestLinkRefusesLongFrames(t *testing.T) {
+	t.Parallel()
+	worker, _, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	ours, theirs := net.Pipe()
+	go ours.Write([]byte{0xff, 0xff, 0xff, 0xff})
+	err := n.attach(t.Context(), theirs, worker)
+	if want := "reading a frame of the machine at 10.240.0.20: it says to have 4294967295 bytes; at most 69632 are possible"; err == nil || err.Error() != want {
+		t.Errorf("attach = %v; want %s", err, want)
+	}
+}
+
+// TestLinkTellsMachinesApart: a machine is who its link says, whatever its frames say.
+func TestLinkTellsMachinesApart(t *testing.T) {
+	t.Parallel()
+	worker, other, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	from, to := &port{addr: worker, mac: linkAddress(worker)}, &port{addr: other, mac: linkAddress(other), out: make(chan []byte, 1)}
+	n.ports[other] = to
+	for _, test := range []struct {
+		mac  tcpip.LinkAddress
+		ip   string
+		want bool
+	}{
+		{from.mac, "10.240.0.20", true},
+		{from.mac, "10.200.0.5", true}, // a pod's
+		{from.mac, "10.240.0.21", false},
+		{from.mac, Gateway, false},
+		{from.mac, MetadataAddress, false},
+		{to.mac, "10.240.0.20", false},
+		{gatewayLink, "10.240.0.20", false},
+	} {
+		n.receive(from, frame(test.mac, gatewayLink, header.IPv4ProtocolNumber, packet(test.ip, other.String(), header.UDPProtocolNumber, datagram(9, nil))))
+		select {
+		case got := <-to.out:
+			if e := header.Ethernet(got); !test.want || e.SourceAddress() != gatewayLink || e.DestinationAddress() != to.mac {
+				t.Errorf("a packet of %s by %s came from %s to %s; want it from the gateway: %v", test.ip, test.mac, e.SourceAddress(), e.DestinationAddress(), test.want)
+			}
+		default:
+			if test.want {
+				t.Errorf("a packet of %s by %s did not arrive", test.ip, test.mac)
+			}
+		}
+	}
+}
+
+// FuzzLink reads what a machine sends as QEMU passes it on.
+func FuzzLink(f *testing.F) {
+	var all bytes.Buffer
+	for _, frame := range hostileFrames() {
+		if len(frame) < 2000 {
+			var one bytes.Buffer
+			writeFrame(&one, frame)
+			f.Add(one.Bytes())
+			writeFrame(&all, frame)
+		}
+	}
+	f.Add(all.Bytes())
+	worker, _, machines := twoMachines()
+	n, err := NewNetwork(NetworkConfig{Machines: machines, Isolated: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer n.Close()
+	p := &port{addr: worker, mac: linkAddress(worker), out: make(chan []byte, 1)}
+	n.ports[worker] = p
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		r := bytes.NewReader(stream)
+		for {
+			frame, err := readFrame(r)
+			if err != nil {
+				return
+			}
+			if len(frame) >= header.EthernetMinimumSize { // else most are somebody else's
+				copy(frame[6:], p.mac)
+			}
+			n.receive(p, frame)
+		}
+	})
+}
