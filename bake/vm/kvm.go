@@ -31,12 +31,12 @@ func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
 		return fmt.Errorf("opening KVM: %w", err)
 	}
 	device.Close()
-	dir, err := os.MkdirTemp("", "bake-kvm-")
+	dir, err := MakeTempDir()
 	if err != nil {
 		return fmt.Errorf("making a directory for the probe: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	overlay, err := t.Overlay(ctx, filepath.Join(dir, "probe.qcow2"), disk, 0)
+	defer dir.Remove()
+	overlay, err := t.Overlay(ctx, filepath.Join(dir.Path, "probe.qcow2"), disk, 0)
 	if err != nil {
 		return err
 	}

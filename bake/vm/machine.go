@@ -29,7 +29,8 @@ const (
 // each machine an overlay of its own (see [Tools.Overlay]).
 type Disk struct {
 	Path   string
-	Format string // "raw" or "qcow2"
+	File   *os.File // if not nil, what QEMU is given for Path, which may be another file by then
+	Format string   // "raw" or "qcow2"
 	Bus    Bus
 	Boot   bool // the firmware tries this one first
 }
@@ -64,7 +65,9 @@ type Machine struct {
 
 	config Config
 	tools  Tools
-	dir    string // sockets and firmware variables; removed at the end
+	temp   *TempDir
+	dir    string     // its path: sockets and firmware variables; removed at the end
+	files  []*os.File // that QEMU inherits, from descriptor 3 on
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	done   chan struct{} // closed when QEMU has ended
@@ -80,13 +83,13 @@ func (t Tools) Start(ctx context.Context, config Config) (*Machine, error) {
 	if config.MemoryMiB == 0 {
 		config.MemoryMiB = 2048
 	}
-	dir, err := os.MkdirTemp("", "bake-vm-")
+	temp, err := MakeTempDir()
 	if err != nil {
 		return nil, fmt.Errorf("making the machine's directory: %w", err)
 	}
-	m := &Machine{config: config, tools: t, dir: dir, done: make(chan struct{}), Console: newConsole(time.Now, config.Console)}
+	m := &Machine{config: config, tools: t, temp: temp, dir: temp.Path, done: make(chan struct{}), Console: newConsole(time.Now, config.Console)}
 	if err := m.start(ctx); err != nil {
-		os.RemoveAll(dir)
+		temp.Remove()
 		return nil, fmt.Errorf("starting machine %s: %w", config.Name, err)
 	}
 	return m, nil
@@ -114,6 +117,7 @@ func (m *Machine) start(ctx context.Context) error {
 		context.AfterFunc(netCtx, func() { listener.Close() })
 	}
 	m.cmd = exec.CommandContext(ctx, m.tools.QEMU, args...)
+	m.cmd.ExtraFiles = m.files
 	m.cmd.Stdout = m.Console
 	m.cmd.Stderr = &m.stderr
 	m.cmd.WaitDelay = 10 * time.Second // for the console's copy, where nobody reads it
@@ -131,7 +135,7 @@ func (m *Machine) start(ctx context.Context) error {
 		m.err = m.cmd.Wait()
 		stopNet()
 		m.Console.end()
-		os.RemoveAll(m.dir)
+		m.temp.Remove()
 		close(m.done)
 	}()
 	return nil
@@ -282,14 +286,6 @@ func (t Tools) Overlay(ctx context.Context, path, base string, size int64) (Disk
 		return Disk{}, fmt.Errorf("making an overlay of %s: %w: %s", base, err, out)
 	}
 	return Disk{Path: path, Format: "qcow2"}, nil
-}
-
-// Copy writes a copy of a raw disk image to path, without its zeroes.
-func (t Tools) Copy(ctx context.Context, path, image string) error {
-	if out, err := exec.CommandContext(ctx, t.QEMUImg, "convert", "-q", "-f", "raw", "-O", "raw", image, path).CombinedOutput(); err != nil {
-		return fmt.Errorf("copying %s: %w: %s", image, err, out)
-	}
-	return nil
 }
 
 func copyFile(to, from string) error {

@@ -47,7 +47,7 @@ func TestArgs(t *testing.T) {
 	if got, err = args(Config{Name: "w", Disks: disk, Accel: KVM, SecureBoot: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, unwanted := range []string{"-rtc", "-no-reboot", "-netdev", "-icount"} {
+	for _, unwanted := range []string{"-rtc", "-no-reboot", "-netdev", "-icount", "-sandbox"} {
 		if strings.Contains(got, unwanted) {
 			t.Errorf("QEMU's arguments are %s; want no %q", got, unwanted)
 		}
@@ -64,6 +64,36 @@ func TestArgs(t *testing.T) {
 		if got, err := args(c); err == nil {
 			t.Errorf("%+v gives the arguments %s; want an error", c, got)
 		}
+	}
+}
+
+func TestArgsOfAConfinedMachine(t *testing.T) {
+	t.Parallel()
+	firmware := t.TempDir()
+	if err := os.WriteFile(filepath.Join(firmware, varsPlain), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(filepath.Join(firmware, varsPlain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	m := &Machine{
+		config: Config{Name: "w", Accel: TCG, Disks: []Disk{{Path: "a", Format: "qcow2", Bus: NVMe}, {Path: "b", File: file, Format: "raw", Bus: SCSI}}},
+		dir:    t.TempDir(), tools: Tools{Firmware: firmware, Sandbox: sandbox},
+	}
+	list, err := m.args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(list, " ")
+	for _, want := range []string{" -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", ",file=a ", ",file=/proc/self/fd/3 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("QEMU's arguments are %s; want %q", got, want)
+		}
+	}
+	if len(m.files) != 1 || m.files[0] != file {
+		t.Errorf("QEMU inherits %v; want the second disk's file", m.files)
 	}
 }
 

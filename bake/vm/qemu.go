@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -24,7 +26,16 @@ type Tools struct {
 	QEMUImg  string // qemu-img
 	Version  string // of QEMU
 	Firmware string // directory of the OVMF images
+
+	// Sandbox is QEMU's -sandbox argument, and Unconfined the reason why there
+	// is none.
+	Sandbox, Unconfined string
 }
+
+// sandbox has QEMU give up, by seccomp, the system calls that it needs for
+// nothing here: a machine that breaks out of its emulation can't start programs
+// or change who it is. libvirt starts QEMU with the same.
+const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 // MissingError says which Debian package to install.
 type MissingError struct {
@@ -64,6 +75,12 @@ func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) 
 	if major, _ := strconv.Atoi(string(m[2])); major < minQEMU {
 		return t, fmt.Errorf("QEMU %s is too old: before %d its TCG corrupts processor flags and guests crash at random; on Debian 12 install qemu-system-x86 from bookworm-backports", t.Version, minQEMU)
 	}
+	if t.Unconfined = probeSandbox(ctx, t.QEMU); t.Unconfined == "" {
+		t.Sandbox = sandbox
+	}
+	if ctx.Err() != nil {
+		return t, ctx.Err()
+	}
 	for _, dir := range firmwareDirs {
 		if _, err := os.Stat(filepath.Join(dir, codeSecure)); err == nil {
 			t.Firmware = dir
@@ -71,6 +88,26 @@ func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) 
 		}
 	}
 	return t, &MissingError{codeSecure, "ovmf"}
+}
+
+// probeSandbox starts QEMU without a machine and returns why it can't be
+// confined: it may be built without seccomp, or the kernel may refuse it.
+func probeSandbox(ctx context.Context, qemu string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, qemu, "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none", "-monitor", "stdio", "-sandbox", sandbox)
+	cmd.Stdin = strings.NewReader("quit\n")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	if err == nil {
+		return ""
+	}
+	reason, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+	if reason == "" {
+		reason = err.Error()
+	}
+	return reason
 }
 
 // FirmwareDirs is where distributions put OVMF.
@@ -128,6 +165,9 @@ func (m *Machine) args() ([]string, error) {
 		threads = "single"
 		args = append(args, "-icount", "shift=0")
 	}
+	if m.tools.Sandbox != "" {
+		args = append(args, "-sandbox", m.tools.Sandbox)
+	}
 	switch c.Accel {
 	case KVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
@@ -164,7 +204,12 @@ func (m *Machine) diskArgs() ([]string, error) {
 	scsi := false
 	for i, d := range m.config.Disks {
 		id := "disk" + strconv.Itoa(i)
-		args = append(args, "-drive", fmt.Sprintf("if=none,id=%s,format=%s,discard=unmap,cache=unsafe,file=%s", id, d.Format, d.Path))
+		path := d.Path
+		if d.File != nil {
+			path = "/proc/self/fd/" + strconv.Itoa(3+len(m.files)) // the file itself, whatever has its name
+			m.files = append(m.files, d.File)
+		}
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=%s,format=%s,discard=unmap,cache=unsafe,file=%s", id, d.Format, path))
 		boot := ""
 		if d.Boot {
 			boot = ",bootindex=0"

@@ -136,12 +136,13 @@ func TestMAC(t *testing.T) {
 	}
 }
 
-// fakeQEMU puts programs on the search path that only know --version.
-func fakeQEMU(t *testing.T, version string) {
+// fakeQEMU puts programs on the search path that only know --version; before are
+// lines of their scripts.
+func fakeQEMU(t *testing.T, version, before string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"qemu-system-x86_64", "qemu-img"} {
-		script := "#!/bin/sh\necho 'QEMU emulator version " + version + " (Debian)'\n"
+		script := "#!/bin/sh\n" + before + "echo 'QEMU emulator version " + version + " (Debian)'\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -155,20 +156,27 @@ func TestFindToolsNamesWhatToInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("old", func(t *testing.T) {
-		fakeQEMU(t, "7.2.22")
+		fakeQEMU(t, "7.2.22", "")
 		if _, err := FindTools(t.Context(), manifest.AMD64, firmware); err == nil || !strings.Contains(err.Error(), "QEMU 7.2.22 is too old") {
 			t.Errorf("FindTools = %v; want it to refuse QEMU 7.2", err)
 		}
 	})
 	t.Run("good", func(t *testing.T) {
-		fakeQEMU(t, "10.0.2")
+		fakeQEMU(t, "10.0.2", "")
 		tools, err := FindTools(t.Context(), manifest.AMD64, "/nowhere", firmware)
-		if err != nil || tools.Firmware != firmware || tools.Version != "10.0.2" {
-			t.Errorf("FindTools = %+v, %v; want version 10.0.2 and the firmware's directory", tools, err)
+		if err != nil || tools.Firmware != firmware || tools.Version != "10.0.2" || tools.Sandbox != sandbox || tools.Unconfined != "" {
+			t.Errorf("FindTools = %+v, %v; want version 10.0.2, the firmware's directory and a sandbox", tools, err)
+		}
+	})
+	t.Run("without seccomp", func(t *testing.T) {
+		fakeQEMU(t, "10.0.2", `case "$*" in *-sandbox*) echo "qemu: -sandbox support is not enabled" >&2; echo more >&2; exit 1; esac`+"\n")
+		tools, err := FindTools(t.Context(), manifest.AMD64, firmware)
+		if want := "qemu: -sandbox support is not enabled"; err != nil || tools.Sandbox != "" || tools.Unconfined != want {
+			t.Errorf("FindTools = %+v, %v; want no sandbox, because %s", tools, err, want)
 		}
 	})
 	t.Run("no firmware", func(t *testing.T) {
-		fakeQEMU(t, "10.0.2")
+		fakeQEMU(t, "10.0.2", "")
 		if _, err := FindTools(t.Context(), manifest.AMD64, "/nowhere"); err == nil || !strings.Contains(err.Error(), "install the package ovmf") {
 			t.Errorf("FindTools without firmware = %v; want the package's name", err)
 		}

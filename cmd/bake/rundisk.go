@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
 		return fmt.Errorf("looking for QEMU: %w", err)
 	}
-	if s.dir, err = os.MkdirTemp("", "bake-run-"); err != nil {
+	if s.dir, err = vm.MakeTempDir(); err != nil {
 		return fmt.Errorf("making a directory for the machine: %w", err)
 	}
 	if s.diskFile != "" {
@@ -47,6 +48,10 @@ func isPacked(path string) (bool, error) {
 		return false, errors.Unwrap(err)
 	}
 	defer f.Close()
+	return packedFile(f)
+}
+
+func packedFile(f *os.File) (bool, error) {
 	if info, err := f.Stat(); err != nil {
 		return false, err
 	} else if !info.Mode().IsRegular() {
@@ -70,70 +75,146 @@ func isPacked(path string) (bool, error) {
 func (s *session) droppedDisk(ctx context.Context, packed bool) error {
 	s.base = s.image
 	if packed {
-		s.base = filepath.Join(s.dir, "disk.raw")
-		if err := s.unpack(ctx, s.base); err != nil {
-			return err
-		}
-	}
-	if err := s.checkSize(s.base); err != nil {
-		return err
-	}
-	var err error
-	s.disk, err = s.tools.Overlay(ctx, filepath.Join(s.dir, "disk.qcow2"), s.base, s.size)
-	return err
-}
-
-// keptDisk makes the disk that stays, or takes the one that stayed.
-func (s *session) keptDisk(ctx context.Context, packed bool) error {
-	s.base, s.disk = s.diskFile, vm.Disk{Path: s.diskFile, Format: "raw"}
-	isOther, err := isPacked(s.diskFile)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		partial := s.diskFile + ".partial"
-		defer os.Remove(partial)
-		if packed {
-			err = s.unpack(ctx, partial)
-		} else {
-			err = s.tools.Copy(ctx, partial, s.image)
-		}
-		if err == nil {
-			err = os.Rename(partial, s.diskFile)
-		}
+		s.base = filepath.Join(s.dir.Path, "disk.raw")
+		out, err := os.OpenFile(s.base, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return err
 		}
-	case err == nil && isOther:
-		err = errors.New("it is a tar.gz; want a disk that an earlier run has made")
-		fallthrough
+		if err := errors.Join(s.unpack(ctx, out), out.Close()); err != nil {
+			return err
+		}
+	}
+	info, err := os.Stat(s.base)
+	if err != nil {
+		return fmt.Errorf("asking the size of the disk: %w", err)
+	}
+	if err := s.checkSize(info.Size()); err != nil {
+		return err
+	}
+	s.disk, err = s.tools.Overlay(ctx, filepath.Join(s.dir.Path, "disk.qcow2"), s.base, s.size)
+	return err
+}
+
+// keptDisk makes the disk that stays, or takes the one that stayed. QEMU gets
+// the file that was judged here, whatever has its name by then.
+func (s *session) keptDisk(ctx context.Context, packed bool) error {
+	file, err := openDisk(s.diskFile)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if file, err = s.makeDisk(ctx, packed); err != nil {
+			return err
+		}
 	case err != nil:
 		return &bake.InputError{Err: fmt.Errorf("--disk %s: %w", s.diskFile, err)}
 	default:
 		s.note("starting %s as it is; %s is not used", s.diskFile, s.image)
 	}
-	if err := s.checkSize(s.diskFile); err != nil {
+	s.closers = append(s.closers, func() { file.Close() })
+	s.base, s.disk = s.diskFile, vm.Disk{Path: s.diskFile, File: file, Format: "raw"}
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("asking the size of the disk: %w", err)
+	}
+	if err := s.checkSize(info.Size()); err != nil {
 		return err
 	}
 	if s.size > 0 {
-		if err := os.Truncate(s.diskFile, s.size); err != nil {
+		if err := file.Truncate(s.size); err != nil {
 			return fmt.Errorf("growing the disk: %w", err)
 		}
 	}
 	return nil
 }
 
-func (s *session) checkSize(base string) error {
-	info, err := os.Stat(base)
+// openDisk opens a disk that an earlier run has made. A link is none: whoever
+// can write to the directory could have the machine write elsewhere.
+func openDisk(path string) (*os.File, error) {
+	f, err := openNoFollow(path)
 	if err != nil {
-		return fmt.Errorf("asking the size of the disk: %w", err)
+		return nil, err
 	}
-	if s.size > 0 && s.size < info.Size() {
-		return &usageError{fmt.Errorf("--disk-size %s is less than the %s that the disk has", s.diskSize, binaryBytes(info.Size()))}
+	packed, err := packedFile(f)
+	if err == nil && packed {
+		err = errors.New("it is a tar.gz; want a disk that an earlier run has made")
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+var errLink = errors.New("it is a symbolic link; want the file itself")
+
+// makeDisk makes the disk from the image. It has its name once it is whole,
+// and its owner alone may read it: it has the secrets of the machine's metadata.
+func (s *session) makeDisk(ctx context.Context, packed bool) (*os.File, error) {
+	dir, name := filepath.Split(s.diskFile)
+	if dir == "" {
+		dir = "." // not where temporary files are
+	}
+	file, err := os.CreateTemp(dir, "."+name+"-*.partial")
+	if err != nil {
+		return nil, fmt.Errorf("making the disk: %w", err)
+	}
+	if packed {
+		err = s.unpack(ctx, file)
+	} else {
+		err = s.copyImage(ctx, file)
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), s.diskFile)
+	}
+	if err != nil {
+		file.Close()
+		os.Remove(file.Name())
+		return nil, err
+	}
+	return file, nil
+}
+
+// checkSize judges --disk-size by the size that the disk has.
+func (s *session) checkSize(has int64) error {
+	if s.size > 0 && s.size < has {
+		return &usageError{fmt.Errorf("--disk-size %s is less than the %s that the disk has", s.diskSize, binaryBytes(has))}
+	}
+	return nil
+}
+
+// copyImage writes a raw image's bytes to a new file, without its zeroes.
+func (s *session) copyImage(ctx context.Context, out *os.File) error {
+	in, err := os.Open(s.image)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	buf, zeroes := make([]byte, 1<<20), make([]byte, 1<<20)
+	var at int64
+	for {
+		n, err := io.ReadFull(in, buf)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !bytes.Equal(buf[:n], zeroes[:n]) {
+			if _, err := out.WriteAt(buf[:n], at); err != nil {
+				return fmt.Errorf("copying %s: %w", s.image, err)
+			}
+		}
+		at += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		} else if err != nil {
+			return fmt.Errorf("copying %s: %w", s.image, err)
+		}
+	}
+	if err := out.Truncate(at); err != nil {
+		return fmt.Errorf("copying %s: %w", s.image, err)
 	}
 	return nil
 }
 
 // unpack writes the image's disk to a new file.
-func (s *session) unpack(ctx context.Context, to string) error {
+func (s *session) unpack(ctx context.Context, out *os.File) error {
 	in, err := os.Open(s.image)
 	if err != nil {
 		return err
@@ -143,19 +224,10 @@ func (s *session) unpack(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
 	sink, stop := s.host.progress(s.quiet)
 	defer stop()
 	task := sink.Start("unpack", filepath.Base(s.image), info.Size())
-	_, err = archive.Unpack(ctx, &meter{in, task}, out)
-	if err == nil {
-		err = out.Close()
-	}
-	if err != nil {
+	if _, err := archive.Unpack(ctx, &meter{in, task}, out); err != nil {
 		task.End("failed")
 		err = fmt.Errorf("unpacking %s: %w", s.image, err)
 		var pathError *os.PathError // of this machine's
@@ -194,6 +266,9 @@ func (s *session) chooseAccel(ctx context.Context) error {
 			}
 			s.chosen, why = vm.TCG, err.Error()
 		}
+	}
+	if s.tools.Unconfined != "" {
+		s.note("QEMU runs without its sandbox (%s)", s.tools.Unconfined)
 	}
 	s.note("QEMU %s with %s (%s)", s.tools.Version, map[vm.Accel]string{vm.KVM: "KVM", vm.TCG: "TCG"}[s.chosen], why)
 	return nil

@@ -35,7 +35,7 @@ const (
 type session struct {
 	*runner
 	tools   vm.Tools
-	dir     string // temporary
+	dir     *vm.TempDir
 	base    string // the disk as it was before the machine
 	disk    vm.Disk
 	chosen  vm.Accel
@@ -54,8 +54,8 @@ func (s *session) close() {
 	if s.network != nil {
 		s.network.Close()
 	}
-	if s.dir != "" {
-		os.RemoveAll(s.dir)
+	if s.dir != nil {
+		s.dir.Remove()
 	}
 }
 
