@@ -64,6 +64,8 @@ type Config struct {
 	BuildMissing bool           // build components whose release can't be reached
 	Env          []string       // for the go command and the C compiler, which get little of it: os.Environ()
 
+	Confined bool // the inputs came out of an image: see gomod.Config
+
 	Sign         string                 // file of the private key that signs what is made; "": nothing is signed
 	SignPassword func() ([]byte, error) // of that key, asked only where it is encrypted; nil: there is none
 
@@ -245,7 +247,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 	config := gomod.Config{
 		Packs: s.Packs(), Debs: s.Debs(locked), Env: b.config.Env,
 		Dir: filepath.Join(b.store.Dir(), "build"), Progress: b.config.Progress,
-		Offline: b.config.Offline,
+		Offline: b.config.Offline, Confined: b.config.Confined,
 	}
 	if b.mirror != nil {
 		config.Proxy = s.ModuleProxy(b.mirror.Index(), b.config.Offline)

@@ -34,6 +34,13 @@ type VerifyConfig struct {
 	Bundle        string
 	SignatureOnly bool // make nothing again
 
+	// Without a signature, what the image was made from is fetched and built again
+	// only if the user vouches for it. Versions is a versions file of his, "" for
+	// none: it, and the lock and the modules beside it as far as they are there, must
+	// be the image's. TrustInputs takes the image's as they are.
+	Versions    string
+	TrustInputs bool
+
 	// Config is what it is made with: Definition, Units, Cache, mirrors and so
 	// on. Versions, Lock, Arch, Origin, Origins, Out and Format come from the
 	// image; Sign is not used.
@@ -47,6 +54,11 @@ type VerifyResult struct {
 	Size      int64        `json:"size"`      // bytes
 	Rebuilt   bool         `json:"rebuilt"`   // it was made again
 	Identical bool         `json:"identical"` // every byte is what was made
+
+	// NotVouched says why the image was not made again, and Contradictions in what
+	// it is not as it says of itself. Both are empty where it was made again.
+	NotVouched     string   `json:"notVouched,omitempty"`
+	Contradictions []string `json:"contradictions,omitempty"`
 
 	Signature *Signature `json:"signature,omitempty"` // nil where no key was given
 
@@ -99,9 +111,10 @@ func orNothing(s string) string {
 }
 
 // Verify makes an image again from what it holds about its inputs and compares
-// all of it. That it differs, or that its signature is wrong, is no error. An
-// image without the signature that is asked for is not looked at any further.
-// Inputs that this bake does not have, such as another image definition, are an
+// all of it, if somebody vouches for these (see verify_trust.go); else it is held
+// against its record. That it differs, or that its signature is wrong, is no
+// error. An image without the signature that is asked for is not looked at any
+// further. Inputs that this bake does not have, such as another image definition, are an
 // [InputError].
 //
 // The image's file is opened once: what was hashed and signed is what is
@@ -162,27 +175,43 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	if err := in.known(c.Config.Definition, c.Config.Units); err != nil {
 		return nil, err
 	}
+	v, err := c.vouchers(result.Signature, in)
+	if err != nil {
+		return nil, err
+	}
+	if why := v.vouch(in.sums()); why != nil {
+		result.NotVouched = why.Error()
+		err = result.look(ctx, m, in, &c.Config)
+	} else {
+		err = result.rebuild(ctx, m, in, &c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result, m.Unchanged()
+}
+
+// rebuild makes the image m again from in and compares.
+func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, c *VerifyConfig) error {
 	dir, err := os.MkdirTemp(c.TmpDir, "bake-verify-")
 	if err != nil {
-		return nil, fmt.Errorf("making a directory for the image's inputs: %w", err)
+		return fmt.Errorf("making a directory for the image's inputs: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	if err := in.write(dir); err != nil {
-		return nil, fmt.Errorf("writing the image's inputs: %w", err)
+		return fmt.Errorf("writing the image's inputs: %w", err)
 	}
 	config := c.Config
 	config.Versions, config.Lock = filepath.Join(dir, versionsName), filepath.Join(dir, lockName)
 	config.Arch, config.Format = in.record.Arch, Format(m.Format)
 	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
+	config.Confined = true
 	b, err := New(config)
 	if err != nil {
-		return nil, fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
+		return fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
 	}
 	defer b.Close()
-	if err := b.verify(ctx, m, in.record, result); err != nil {
-		return nil, err
-	}
-	return result, m.Unchanged()
+	return b.verify(ctx, m, in.record, r)
 }
 
 // verify makes the image of b again and compares m with it.

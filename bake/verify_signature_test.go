@@ -132,7 +132,7 @@ func TestVerifyReplaced(t *testing.T) {
 		if before.same {
 			writeFile(t, with, content[:len(content)/2])
 		}
-		c := bake.VerifyConfig{Image: image.Path, TmpDir: t.TempDir(), Config: config}
+		c := bake.VerifyConfig{Image: image.Path, TmpDir: t.TempDir(), TrustInputs: true, Config: config}
 		if before.same {
 			c.Key = public
 		}

@@ -28,7 +28,7 @@ import (
 func verify(t *testing.T, c bake.Config, image string) (*bake.VerifyResult, error) {
 	t.Helper()
 	tmp := t.TempDir()
-	result, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: image, TmpDir: tmp, Config: c})
+	result, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: image, TmpDir: tmp, TrustInputs: true, Config: c})
 	if left := list(t, tmp); len(left) > 0 {
 		t.Errorf("left in the temporary directory: %q", left)
 	}
@@ -507,7 +507,7 @@ func TestVerifyCancel(t *testing.T) {
 			}
 		}}
 		tmp := t.TempDir()
-		_, err := bake.Verify(ctx, bake.VerifyConfig{Image: image, TmpDir: tmp, Config: c})
+		_, err := bake.Verify(ctx, bake.VerifyConfig{Image: image, TmpDir: tmp, TrustInputs: true, Config: c})
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at event %d: Verify() = %v; want that it was cancelled", at, err)
 		}

@@ -16,9 +16,9 @@ import (
 // verification is what the flags of `bake verify` ask for.
 type verification struct {
 	inputs
-	key, bundle   string
-	noRebuild     bool
-	asJSON, quiet bool
+	key, bundle            string
+	trustInputs, noRebuild bool
+	asJSON, quiet          bool
 }
 
 func newVerify(h *host) *cobra.Command {
@@ -31,11 +31,20 @@ records, and say whether it is the same, byte by byte. Where it is not, the
 first difference is named by partition, file and offset.
 
 The image holds its versions file, its lock, and the go.mod and go.sum of what
-was built from source, in /usr/lib/bake/inputs. What a bake brings itself is
-compared by digest: the image definition, units, firstboot and init must be
-those of the bake that made the image. Parts come from the store, from mirrors
-or from their publishers as for bake image; a component that was built from
-source is built from source again.
+was built from source, in /usr/lib/bake/inputs. A versions file is code: it says
+what is fetched and compiled on this machine. So an image is made again only if
+you vouch for its inputs: they are what you trust the owner of --key to have
+signed, or those of --versions FILE (the lock and the modules beside it, as far
+as they are there, must be the image's too), or you say --trust-inputs.
+Otherwise the image is held against its record and against what this bake
+brings, nothing is fetched or built, and the exit code is 3.
+
+What a bake brings itself is compared by digest: the image definition, units,
+firstboot and init must be those of the bake that made the image. Parts come from
+the store, from mirrors or from their publishers as for bake image; a component
+that was built from source is built from source again, out of the user's module
+proxies alone (GOPROXY without direct), without version control systems, and on
+Linux with compilers that have no network, where the host lets us.
 
 With --key the signature beside the image (NAME.sigstore.json) is verified
 first: that it is by the owner of this public key, that what he signed is
@@ -48,12 +57,12 @@ The disk of an archive is unpacked to the directory for temporary files
 (TMPDIR), without its zeroes. Nothing is written elsewhere but the store.
 
 Exit codes: 0 the same, 1 not the same or the signature is wrong, 2 wrong usage,
-3 the inputs are not those of this bake or are missing, or something else than
-provenance of this image was signed.`,
-		Example: `  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz
+3 the inputs are not those of this bake or are missing, or nobody vouches for
+them, or something else than provenance of this image was signed.`,
+		Example: `  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --versions manifests/versions.yaml
   bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub
   bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub --no-rebuild
-  bake verify disk.raw --json | jq .difference`,
+  bake verify disk.raw --trust-inputs --json | jq .difference`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return v.run(c, h, args[0]) },
 	}
@@ -62,6 +71,8 @@ provenance of this image was signed.`,
 	f := c.Flags()
 	f.StringVar(&v.key, "key", "", "`FILE` of the public key (PEM) that must have signed the image")
 	f.StringVar(&v.bundle, "bundle", "", "`FILE` of the signature (default: NAME.sigstore.json beside the image)")
+	f.StringVar(&v.versions, "versions", "", "versions `FILE` of yours that the image must have been made from")
+	f.BoolVar(&v.trustInputs, "trust-inputs", false, "fetch and build whatever the image says that it was made from")
 	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone, and make nothing")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&v.quiet, "quiet", "q", false, "show no progress")
@@ -82,7 +93,7 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	if err != nil {
 		return err
 	}
-	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Config: config}
+	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs, Config: config}
 	if v.key != "" {
 		if verify.Key, err = os.ReadFile(v.key); err != nil {
 			return &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
@@ -124,6 +135,11 @@ func (r *verified) print(w io.Writer, image string) error {
 		if r.More > 0 {
 			fmt.Fprintf(&b, "  and %d more\n", r.More)
 		}
+	case r.NotVouched != "":
+		fmt.Fprintf(&b, "%s %s: not verified: inputs not vouched for\n", r.SHA256, image)
+		for _, c := range r.Contradictions {
+			fmt.Fprintf(&b, "  %s\n", c)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -138,6 +154,10 @@ func (r *verified) err(image string) error {
 		return fmt.Errorf("verifying the signature of %s: %s", image, s.Error)
 	case r.Difference != nil:
 		return fmt.Errorf("%s is not what the inputs that it records make", image)
+	case len(r.Contradictions) > 0:
+		return fmt.Errorf("%s is not what it says of itself; inputs not vouched for: %s", image, r.NotVouched)
+	case r.NotVouched != "":
+		return &bake.InputError{Err: fmt.Errorf("%s is not verified: inputs not vouched for: %s", image, r.NotVouched)}
 	}
 	return nil
 }

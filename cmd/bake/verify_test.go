@@ -73,7 +73,12 @@ func TestVerifyCommand(t *testing.T) {
 	}
 	same := `sha256:[0-9a-f]{64} ` + regexp.QuoteMeta(image) + `: made again, and the same\n$`
 	signed := regexp.QuoteMeta(bundle) + `: signed: tiny-v1-30-0-amd64.tar.gz, tiny-v1-30-0-amd64.json, tiny-v1-30-0-amd64.spdx.json\n`
-	want(p.verify(image, "--quiet"), exitDone, "^"+same, "")
+	want(p.verify(image, "--quiet"), exitBadInput, `^sha256:[0-9a-f]{64} `+regexp.QuoteMeta(image)+`: not verified: inputs not vouched for\n$`,
+		"bake: "+image+" is not verified: inputs not vouched for: nothing says that they are harmless (give --key that signed them, --versions that you know, or --trust-inputs)\n")
+	want(p.verify(image, "--json"), exitBadInput, `"rebuilt":false,"identical":false,"notVouched":"nothing says that they are harmless `, "not vouched for")
+	want(p.verify(image, "--trust-inputs", "--quiet"), exitDone, "^"+same, "")
+	want(p.verify(image, "--versions", p.Versions, "--quiet"), exitDone, "^"+same, "")
+	want(p.verify(image, "--versions", "missing.yaml"), exitBadInput, "^$", "reading what vouches for the image's inputs: open missing.yaml: ")
 	want(p.verify(image, "--key", public, "--quiet"), exitDone, "^"+signed+same, "")
 	want(p.verify(image, "--key", public, "--no-rebuild"), exitDone, "^"+signed+"$", "")
 	want(p.verify(image, "--key", stranger), exitFailed, "^$", "bake: verifying the signature of "+image+": checking the signature: ")
@@ -118,7 +123,7 @@ func TestVerifyCommand(t *testing.T) {
 	if err := os.WriteFile(image, append(content, 0), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	want(p.verify(image), exitFailed, `: differs\n  archive: the disk is the same, byte by byte; the archive around it is damaged: .*: differs at \d+: want nothing, it has 00\n$`,
+	want(p.verify(image, "--trust-inputs"), exitFailed, `: differs\n  archive: the disk is the same, byte by byte; the archive around it is damaged: .*: differs at \d+: want nothing, it has 00\n$`,
 		"bake: "+image+" is not what the inputs that it records make")
 	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.tar.gz is not the one that was signed: ")
 }
@@ -158,7 +163,7 @@ func TestVerifyInterrupt(t *testing.T) {
 	begun := p.stall(t, p.Package("tool").Pool())
 	p.cache = filepath.Join(t.TempDir(), "cache")
 	tmp := t.TempDir()
-	cmd := p.verify(filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz"))
+	cmd := p.verify(filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz"), "--trust-inputs")
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
