@@ -50,18 +50,18 @@ func rules() []rule {
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
 		{"bake/source/debian/closure", []string{"bake/tree"}, "it computes"},
-		{"bake/source/debian/*", []string{"bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/tree"}, "they read formats, and fetch nothing"},
+		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
-		{"bake/source/release", []string{"bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
+		{"bake/source/release", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
 		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
-		{"bake/source/oci", []string{"bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
+		{"bake/source/oci", []string{"bake/decompress", "bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", nil, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},
-		{"bake/image/rootfs/**", []string{"bake/image/rootfs/*", "bake/manifest", "bake/tree"}, "a tree in the end, whatever becomes of it"},
-		{"bake/image/boot", []string{"bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
+		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/manifest", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent"}, "partitions are lists of extents"},
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/tree"}, "it writes lists of extents"},
 		// Formats know trees and extents, never plans, hosts or each other.
@@ -86,6 +86,7 @@ func rules() []rule {
 		// What everything stands on.
 		{"bake/manifest", []string{"bake/tree"}, "what is wanted"},
 		{"bake/tree", nil, "files and their content"},
+		{"bake/decompress", nil, "streams"},
 		{"bake/progress", nil, "it knows not who works"},
 
 		{"test/**", []string{"**"}, "tests may use everything"},

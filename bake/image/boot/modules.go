@@ -10,8 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ulikunitz/xz"
-
+	"github.com/nodebake/bake/bake/decompress"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -147,10 +146,11 @@ func readModule(e *tree.Entry) ([]byte, error) {
 	case ".ko":
 		return readLimited(e.Content(), maxModule)
 	case ".xz":
-		r, err := xz.NewReader(e.Content())
+		r, err := decompress.NewReader(e.Content(), decompress.XZ, decompress.Limits{Bytes: maxModule})
 		if err != nil {
 			return nil, err
 		}
+		defer r.Close()
 		return readLimited(r, maxModule)
 	}
 	return nil, fmt.Errorf("compression %s is not supported (.ko and .ko.xz are)", path.Ext(e.Path))

@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodebake/bake/bake/decompress"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 )
@@ -91,15 +90,16 @@ func (f writerFunc) Write(b []byte) (int, error) {
 // the configuration has for it. A node where they differ refuses the image when
 // the first pod asks for it, which is late.
 func checkUnpacked(layer io.Reader, d Descriptor, want manifest.Sum) error {
-	content := layer
 	limit := int64(maxLayer)
+	format := decompress.None
 	if zipped(d.MediaType) {
-		z, err := gzip.NewReader(bufio.NewReaderSize(layer, 128<<10))
-		if err != nil {
-			return fmt.Errorf("unpacking it: %w", err)
-		}
-		content = z
+		format = decompress.Gzip
 	}
+	content, err := decompress.NewReader(layer, format, decompress.Limits{Bytes: limit + 1})
+	if err != nil {
+		return fmt.Errorf("unpacking it: %w", err)
+	}
+	defer content.Close()
 	h := sha256.New()
 	n, err := io.Copy(h, io.LimitReader(content, limit+1))
 	if err != nil {

@@ -147,11 +147,11 @@ func regular(dest string, f manifest.File, size int64) tree.Entry {
 // addMembers walks a tar archive of size bytes.
 func (u *unpacker) addMembers(ctx context.Context, archive io.Reader, size int64) error {
 	u.used = make([]bool, len(u.patterns))
-	d, err := decompress(ctx, archive)
+	d, err := newDecompressed(ctx, archive)
 	if err != nil {
 		return err
 	}
-	defer d.close()
+	defer d.Close()
 	tr := tar.NewReader(d)
 	for count := 0; ; count++ {
 		header, err := tr.Next()
@@ -203,11 +203,11 @@ func drain(d *decompressed) error {
 	if d.zeroes < trailer {
 		return errors.New("it is cut off: its end is not marked")
 	}
-	before, zeroes := d.out, d.zeroes
+	before, zeroes := d.Out(), d.zeroes
 	if _, err := io.Copy(io.Discard, d); err != nil {
 		return err
 	}
-	if d.zeroes != zeroes+d.out-before {
+	if d.zeroes != zeroes+d.Out()-before {
 		return errors.New("something follows its end")
 	}
 	return nil
@@ -241,7 +241,7 @@ func (u *unpacker) addMember(content io.Reader, h *tar.Header, archiveSize int64
 	// A sparse member can be large without taking room in the archive.
 	u.size += h.Size
 	if u.size > maxUnpacked || u.size > freeOutput && u.size/maxRatio > archiveSize {
-		return fmt.Errorf("%w: %q brings it to %d bytes, from %d", errBomb, member, u.size, archiveSize)
+		return fmt.Errorf("%q brings what is taken out of it to %d bytes, far more than a release has in %d", member, u.size, archiveSize)
 	}
 	dest, err := u.claim(member, f, path.Base(member))
 	if err != nil {

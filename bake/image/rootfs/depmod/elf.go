@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ulikunitz/xz"
+	"github.com/nodebake/bake/bake/decompress"
 )
 
 // maxModule bounds a module's uncompressed size in bytes. The largest of
@@ -53,13 +53,15 @@ func (m *module) read(source Module) error {
 }
 
 func readImage(source Module) ([]byte, error) {
-	var r io.Reader = source.Open()
+	format := decompress.None
 	if strings.HasSuffix(source.Path, ".xz") {
-		var err error
-		if r, err = xz.NewReader(r); err != nil {
-			return nil, err
-		}
+		format = decompress.XZ
 	}
+	r, err := decompress.NewReader(source.Open(), format, decompress.Limits{Bytes: maxModule + 1})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
 	image, err := io.ReadAll(io.LimitReader(r, maxModule+1))
 	if err != nil {
 		return nil, err

@@ -123,22 +123,15 @@ func member(archive *ar.Reader, name string, limit int64, use func(io.Reader) er
 	if !ok {
 		return fmt.Errorf("member %s where %s is due", h.Name, name)
 	}
-	d, err := decompress(archive, suffix, limit)
+	d, err := newDecompressed(archive, suffix, limit)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", h.Name, err)
 	}
-	defer d.close()
+	defer d.Close()
 	if err := use(d); err != nil {
 		return fmt.Errorf("reading %s: %w", h.Name, err)
 	}
 	if err := drainZeroes(d); err != nil {
-		return fmt.Errorf("reading the end of %s: %w", h.Name, err)
-	}
-	// Not every decompressor reads on to the end of what it is given.
-	if _, err := d.buf.Peek(1); err != io.EOF {
-		if err == nil {
-			err = errors.New("there is more after the compressed content")
-		}
 		return fmt.Errorf("reading the end of %s: %w", h.Name, err)
 	}
 	return nil

@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/md5"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -80,7 +82,8 @@ func TestUnpackHostileMembers(t *testing.T) {
 	sum := fmt.Sprintf("%x", md5.Sum([]byte("content")))
 	bomb := func(tar []byte) []byte { return compress(t, ".gz", append(tar, make([]byte, 2<<20)...)) }
 	bigDictionary := bytes.Clone(xzData)
-	bigDictionary[16] = 40 // 4 GiB - 1; the header's checksum is wrong now, but looked at later
+	bigDictionary[16] = 40 // 4 GiB - 1
+	binary.LittleEndian.PutUint32(bigDictionary[20:], crc32.ChecksumIEEE(bigDictionary[12:20]))
 	tests := []struct {
 		name string
 		deb  []byte
@@ -117,7 +120,7 @@ func TestUnpackHostileMembers(t *testing.T) {
 		{"flipped byte in xz", makeAr(format, control, part{"data.tar.xz", flip(xzData, len(xzData)/2)}), "data.tar.xz"},
 		{"bomb in data", makeAr(format, control, part{"data.tar.gz", bomb(data.content)}), "more than 1000000 bytes"},
 		{"bomb in control", makeAr(format, part{"control.tar.gz", bomb(control.content)}, data), "more than 1000000 bytes"},
-		{"large dictionary", makeAr(format, control, part{"data.tar.xz", bigDictionary}), "dictionary of 4294967296 bytes"},
+		{"large dictionary", makeAr(format, control, part{"data.tar.xz", bigDictionary}), "dictionary of 4096 MiB"},
 		{"no control file", makeAr(format, part{"control.tar", makeTar(t, dir("./"), file("./md5sums", ""))}, data), "no file control"},
 		{"control twice in the tar", makeAr(format, with(file("./control", controlText)), data), "control is there twice"},
 		{"control file above", makeAr(format, with(file("../evil", "")), data), "leaves the root"},

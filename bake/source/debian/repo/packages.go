@@ -3,7 +3,6 @@ package repo
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,8 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ulikunitz/xz"
-
+	"github.com/nodebake/bake/bake/decompress"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/deb822"
 	"github.com/nodebake/bake/bake/tree"
@@ -32,17 +30,18 @@ func (x Index) Verify(content []byte) error {
 // Parse decompresses and parses the content of the index, which must have been
 // verified.
 func (x Index) Parse(content []byte, arch string) ([]closure.Package, error) {
-	var r io.Reader = bytes.NewReader(content)
-	var err error
+	format := decompress.None
 	switch {
 	case strings.HasSuffix(x.Path, ".gz"):
-		r, err = gzip.NewReader(r)
+		format = decompress.Gzip
 	case strings.HasSuffix(x.Path, ".xz"):
-		r, err = xz.NewReader(r)
+		format = decompress.XZ
 	}
+	r, err := decompress.NewReader(bytes.NewReader(content), format, decompress.Limits{Bytes: x.Unpacked + 1})
 	if err != nil {
 		return nil, fmt.Errorf("decompressing %s: %w", x.Path, err)
 	}
+	defer r.Close()
 	// One byte more than there may be tells a longer file from its end.
 	limited := &io.LimitedReader{R: r, N: x.Unpacked + 1}
 	packages, err := ParsePackages(limited, arch)
