@@ -6,13 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
 )
 
 const gib = 1 << 30
-
-// maxImage is the largest disk in bytes that Compute Engine imports.
-const maxImage = 2048_000_000_000
 
 func diskRules() []Rule {
 	return []Rule{{
@@ -36,7 +34,7 @@ func diskRules() []Rule {
 			switch {
 			case s.Size%gib != 0:
 				return []string{fmt.Sprintf("the disk has %d bytes, which is no whole number of GiB", s.Size)}
-			case s.Size > maxImage:
+			case s.Size > extent.MaxDisk:
 				return []string{fmt.Sprintf("the disk has %d GiB", s.Size/gib)}
 			}
 			return nil

@@ -80,7 +80,7 @@ func TestSameTarAsGNUTar(t *testing.T) {
 
 func TestSameHeaderAsGNUTar(t *testing.T) {
 	path := filepath.Join(t.TempDir(), DiskName)
-	for _, size := range []int64{0, 1, 10 << 30, 1<<33 - 1, 1 << 33, 1<<33 + 1, maxDisk} {
+	for _, size := range []int64{0, 1, 10 << 30, 1<<33 - 1, 1 << 33, 1<<33 + 1, extent.MaxDisk} {
 		f, err := os.Create(path)
 		if err != nil {
 			t.Fatal(err)

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+
+	"github.com/nodebake/bake/bake/image/extent"
 )
 
 const (
-	// maxDisk is the largest disk that Compute Engine imports: 2048 GB.
-	maxDisk = 2048 << 30
-
 	// maxPadding is how many zero bytes may follow the two zero blocks. GNU tar
 	// pads to its record size, which is 10 KiB unless asked otherwise.
 	maxPadding = 1 << 20
@@ -22,19 +22,36 @@ const (
 // and nothing else. It keeps less than 1 MiB in memory whatever the input
 // claims.
 type Reader struct {
-	src  *bufio.Reader
+	in   counter
+	src  *bufio.Reader // of in
 	gzip *gzip.Reader
 	size int64 // of the disk
 	left int64 // bytes of the disk not yet read
 	err  error // what Read returns once left is 0
+
+	head    []byte // that peek has read and Read has not
+	headErr error  // that ended it
+}
+
+// counter counts what is read. Another goroutine may ask how much that is.
+type counter struct {
+	r io.Reader
+	n atomic.Int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // NewReader reads the headers of the tar.gz in r.
 func NewReader(r io.Reader) (*Reader, error) {
 	// gzip reads no further than its member's end where it is given an
 	// io.ByteReader.
-	src := bufio.NewReaderSize(r, 256<<10)
-	gz, err := gzip.NewReader(src)
+	d := &Reader{in: counter{r: r}}
+	d.src = bufio.NewReaderSize(&d.in, 256<<10)
+	gz, err := gzip.NewReader(d.src)
 	if err != nil {
 		return nil, fmt.Errorf("reading the gzip header: %w", noEOF(err))
 	}
@@ -47,10 +64,25 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > maxDisk {
-		return nil, fmt.Errorf("%s claims to have %d bytes; Compute Engine imports at most %d", DiskName, size, int64(maxDisk))
+	if size > extent.MaxDisk {
+		return nil, fmt.Errorf("%s claims to have %d bytes; Compute Engine imports at most %d", DiskName, size, int64(extent.MaxDisk))
 	}
-	return &Reader{src: src, gzip: gz, size: size, left: size}, nil
+	d.gzip, d.size, d.left = gz, size, size
+	return d, nil
+}
+
+// peek returns the first n bytes of the disk, before Read was called: fewer where
+// there are no more or reading fails, which Read will say.
+func (r *Reader) peek(n int) []byte {
+	head := make([]byte, n)
+	var at int
+	for at < n && r.left > 0 && r.headErr == nil {
+		var m int
+		m, r.headErr = r.read(head[at:])
+		at += m
+	}
+	r.head = head[:at]
+	return r.head
 }
 
 // Size returns the length of the disk in bytes, as the tar header states it.
@@ -60,6 +92,18 @@ func (r *Reader) Size() int64 { return r.size }
 // the disk was checked as well: the padding, the end of the tar archive,
 // gzip's CRC-32 and length, and that nothing follows.
 func (r *Reader) Read(p []byte) (int, error) {
+	switch {
+	case len(r.head) > 0:
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	case r.headErr != nil:
+		return 0, r.headErr
+	}
+	return r.read(p)
+}
+
+func (r *Reader) read(p []byte) (int, error) {
 	if r.left == 0 {
 		if r.err == nil {
 			r.err = r.finish()

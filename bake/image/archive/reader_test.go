@@ -41,6 +41,7 @@ func diskHeader(t testing.TB, size int64, change func(b []byte)) []byte {
 
 func TestReaderRefuses(t *testing.T) {
 	data, end := text(5, 1000), make([]byte, 24+1024)
+	data[510], data[511] = 0x55, 0xaa
 	good := tarGz(diskHeader(t, 1000, nil), data, end)
 	with := func(change func(b []byte)) []byte { return tarGz(diskHeader(t, 1000, change), data, end) }
 	flipped := bytes.Clone(good)
@@ -74,7 +75,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"size in no base", with(func(b []byte) { copy(b[sizeAt:], "0000000009x") }), "is not an octal number"},
 		{"negative size", with(func(b []byte) { copy(b[sizeAt:], bytes.Repeat([]byte{0xff}, sizeLen)) }), "is a negative number"},
 		{"huge size", with(func(b []byte) { copy(b[sizeAt:], "\x80\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") }), "more than 63 bits"},
-		{"larger than imported", tarGz(diskHeader(t, maxDisk+1, nil)), "claims to have 2199023255553 bytes"},
+		{"larger than imported", tarGz(diskHeader(t, extent.MaxDisk+1, nil)), "claims to have 2048000000001 bytes; Compute Engine imports at most 2048000000000"},
 
 		{"disk too short", tarGz(diskHeader(t, 2000, nil), data), "reading disk.raw at 1000 of 2000 bytes: unexpected EOF"},
 		{"no padding", tarGz(diskHeader(t, 1000, nil), data), "reading the padding of disk.raw: unexpected EOF"},
@@ -167,17 +168,67 @@ func TestOpenTarGzLeavesNothingBehind(t *testing.T) {
 
 func TestUnpackRefusesABomb(t *testing.T) {
 	// A thousand times its size, none of it zero.
-	bomb := tarGz(diskHeader(t, 64<<20, nil), bytes.Repeat([]byte{1}, 64<<20), make([]byte, 1024))
-	r, err := NewReader(bytes.NewReader(bomb))
-	if err != nil {
-		t.Fatal(err)
+	const size = 64 << 20
+	bomb := tarGz(diskHeader(t, size, nil), bytes.Repeat([]byte{1}, size), make([]byte, 1024))
+	empty := tarGz(diskHeader(t, size, nil), make([]byte, size), make([]byte, 1024))
+	for _, test := range []struct {
+		name   string
+		in     []byte
+		limits limits
+		want   string // in the error; empty: none
+	}{
+		{"much", bomb, limits{data: 10 << 20, free: size, ratio: 200}, "more than 10485760 bytes of disk.raw are not zero"},
+		{"much for its size", bomb, limits{data: size, free: 10 << 20, ratio: 200}, "of the archive, more than 200 times as many: refusing to unpack the rest"},
+		{"less than that", bomb, limits{data: size, free: 10 << 20, ratio: 2000}, ""},
+		{"zeroes", empty, limits{data: 10 << 20, free: 10 << 20, ratio: 200}, ""},
+	} {
+		r, err := NewReader(bytes.NewReader(test.in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := create(t)
+		err = unpack(t.Context(), r, f, test.limits)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: unpack = %v; want an error with %q", test.name, err, test.want)
+		}
+		if info, err := f.Stat(); err != nil || test.want != "" && info.Size() > 15<<20 {
+			t.Errorf("%s: wrote %v, %v; want it to stop at the limit", test.name, info.Size(), err)
+		}
 	}
-	f := create(t)
-	if err := unpack(t.Context(), r, f, 10<<20); err == nil || !strings.Contains(err.Error(), "more than 10485760 bytes of disk.raw are not zero") {
-		t.Errorf("unpack of 64 MiB with a limit of 10 MiB: %v", err)
+}
+
+// TestUnpackLooksFirst gives Unpack what is no disk: nothing is written.
+func TestUnpackLooksFirst(t *testing.T) {
+	const size = 40 * 512
+	disk := func(change func(b []byte)) []byte {
+		b := text(7, size)
+		b[510], b[511] = 0, 0
+		change(b)
+		return tarGz(diskHeader(t, size, nil), b, make([]byte, 1024))
 	}
-	if info, err := f.Stat(); err != nil || info.Size() > 12<<20 {
-		t.Errorf("wrote %v, %v; want it to stop at the limit", info.Size(), err)
+	for _, test := range []struct {
+		name string
+		in   []byte
+		good bool
+	}{
+		{"neither", disk(func(b []byte) {}), false},
+		{"zeroes", tarGz(diskHeader(t, size, nil), make([]byte, size+1024)), false},
+		{"a file of a few bytes", tarGz(diskHeader(t, 3, nil), make([]byte, 512+1024)), false},
+		{"boot record", disk(func(b []byte) { b[510], b[511] = 0x55, 0xaa }), true},
+		{"partition table", disk(func(b []byte) { copy(b[512:], "EFI PART") }), true},
+	} {
+		f := create(t)
+		_, err := Unpack(t.Context(), bytes.NewReader(test.in), f)
+		if test.good && err != nil {
+			t.Errorf("%s: Unpack = %v", test.name, err)
+		}
+		const want = "disk.raw is no disk: there is neither a boot record nor a partition table at its beginning"
+		if !test.good && (err == nil || err.Error() != want) {
+			t.Errorf("%s: Unpack = %v; want %s", test.name, err, want)
+		}
+		if info, err := f.Stat(); err != nil || (info.Size() == 0) == test.good {
+			t.Errorf("%s: the file has %d bytes, %v", test.name, info.Size(), err)
+		}
 	}
 }
 
@@ -211,7 +262,7 @@ func FuzzReader(f *testing.F) {
 
 // FuzzHeader holds what the header's parser accepts against what it means.
 func FuzzHeader(f *testing.F) {
-	for _, size := range []int64{0, 1000, 1<<33 - 1, 1 << 33, maxDisk} {
+	for _, size := range []int64{0, 1000, 1<<33 - 1, 1 << 33, extent.MaxDisk} {
 		f.Add(diskHeader(f, size, nil))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

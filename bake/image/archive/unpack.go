@@ -11,9 +11,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxData bounds what a tar.gz can make us write to a disk: deflate expands up
-// to 1032 times. An image of ours has less than 2 GiB that is not zero.
-const maxData = 32 << 30
+// limits bound what a tar.gz can make us write to a disk. Zeroes do not count,
+// since they are not written: a disk that is mostly empty compresses at deflate's
+// 1032 to 1.
+type limits struct {
+	data  int64 // bytes that are not zero
+	free  int64 // of them, before ratio counts
+	ratio int64 // the most for each byte of the archive
+}
+
+// defaults leave room: an image of ours has less than 2 GiB that is not zero, and
+// between a half and a third of that in its archive.
+func defaults() limits { return limits{data: 32 << 30, free: 1 << 30, ratio: 200} }
+
+// headSize is what is looked at of a disk before anything is written: the boot
+// record, the partition table's header and its entries, 34 sectors.
+const headSize = 34 * 512 // bytes
+
+// isDisk reports whether a disk begins with head: with the signature of a boot
+// record or of a partition table's header (UEFI 2.10, tables 5.1 and 5.5), one of
+// which a damaged disk has as well.
+func isDisk(head []byte) bool {
+	return len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa || len(head) >= 520 && string(head[512:520]) == "EFI PART"
+}
 
 // Disk is the disk of a tar.gz with random access, in a sparse temporary file.
 //
@@ -29,7 +49,7 @@ type Disk struct {
 }
 
 // OpenTarGz checks the tar.gz at path from beginning to end and unpacks its
-// disk to a temporary file in dir, which must exist. It is removed at once
+// disk, whatever is on it, to a temporary file in dir, which must exist. It is removed at once
 // where an open file can be, else by Close.
 func OpenTarGz(ctx context.Context, path, dir string) (*Disk, error) {
 	in, err := os.Open(path)
@@ -46,7 +66,11 @@ func OpenTarGz(ctx context.Context, path, dir string) (*Disk, error) {
 	}
 	_ = os.Remove(f.Name()) // refused on Windows; Close does it there
 	d := &Disk{f: f}
-	if d.size, err = Unpack(ctx, in, f); err != nil {
+	r, err := NewReader(in)
+	if err == nil {
+		d.size, err = fill(ctx, r, f)
+	}
+	if err != nil {
 		d.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -82,26 +106,35 @@ func (e *PartialError) Unwrap() error { return e.Err }
 
 // Unpack writes the disk in the tar.gz that r holds to f, from offset 0,
 // leaving out what is zero, and returns its size. f must be empty. It accepts
-// what [NewReader] accepts, and at most 32 GiB that are not zero. A fault behind
-// the headers is a [PartialError].
+// what [NewReader] accepts, if it begins as disks do, which it sees before it
+// writes; at most 32 GiB that are not zero; and beyond 1 GiB of these no more than
+// 200 times what was read of the archive. A fault behind the headers is a
+// [PartialError].
 func Unpack(ctx context.Context, r io.Reader, f *os.File) (int64, error) {
 	in, err := NewReader(r)
 	if err != nil {
 		return 0, err
 	}
+	if head := in.peek(headSize); in.headErr == nil && !isDisk(head) {
+		return 0, fmt.Errorf("%s is no disk: there is neither a boot record nor a partition table at its beginning", DiskName)
+	}
+	return fill(ctx, in, f)
+}
+
+// fill writes the disk that in has to f.
+func fill(ctx context.Context, in *Reader, f *os.File) (int64, error) {
 	if err := f.Truncate(in.Size()); err != nil {
 		return 0, fmt.Errorf("setting the size of %s: %w", f.Name(), err)
 	}
-	if err := unpack(ctx, in, f, maxData); err != nil {
+	if err := unpack(ctx, in, f, defaults()); err != nil {
 		return 0, err
 	}
 	return in.Size(), nil
 }
 
-// unpack copies in to out but for zeroes, of which at most limit bytes may not
-// be. Inflating, which is the slow half, overlaps with looking for zeroes and
+// unpack copies in to out but for zeroes, within max. Inflating, which is the slow half, overlaps with looking for zeroes and
 // writing. Where reading fails, all that was read before is written.
-func unpack(ctx context.Context, in *Reader, out io.WriterAt, limit int64) error {
+func unpack(ctx context.Context, in *Reader, out io.WriterAt, max limits) error {
 	const blocks = 3 // one being filled, one being written, one between
 	full, empty := make(chan []byte, blocks), make(chan []byte, blocks)
 	for range blocks {
@@ -140,8 +173,12 @@ func unpack(ctx context.Context, in *Reader, out io.WriterAt, limit int64) error
 			if err != nil {
 				return fmt.Errorf("writing the temporary disk: %w", err)
 			}
-			if written += n; written > limit {
-				return fmt.Errorf("more than %d bytes of %s are not zero: refusing to unpack them", limit, DiskName)
+			written += n
+			switch read := in.in.n.Load(); {
+			case written > max.data:
+				return fmt.Errorf("more than %d bytes of %s are not zero: refusing to unpack them", max.data, DiskName)
+			case written > max.free && written/max.ratio > read:
+				return fmt.Errorf("%d bytes of %s that are not zero came from %d of the archive, more than %d times as many: refusing to unpack the rest", written, DiskName, read, max.ratio)
 			}
 			at += int64(len(buf))
 			empty <- buf[:cap(buf)]

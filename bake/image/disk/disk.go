@@ -31,9 +31,8 @@ const (
 	// unused part costs nothing in the archive.
 	espSize = 256 * mib
 
-	// maxSize is the largest image that Compute Engine takes, 2048 GB, in
-	// whole GiB.
-	maxSize = 2048_000_000_000 / gib * gib
+	// maxSize is the largest image that Compute Engine takes in whole GiB.
+	maxSize = extent.MaxDisk / gib * gib
 )
 
 // Range is a part of the disk in bytes.
