@@ -115,7 +115,7 @@ func TestVerifyHostile(t *testing.T) {
 		{"a linker flag", `cgo: {ldflags: ["-wrapper,touch,` + ran + `"]}`, `cgo.ldflags[0]: "-wrapper,touch,` + ran + `" is not allowed (want -static or -static-pie, nothing else)`},
 		{"a tag", `tags: ["x -toolexec=` + ran + `"]`, ` is not a build tag (letters, digits, _ and .)`},
 	} {
-		d := raw.copied()
+		d := raw.copied(t)
 		line := fmt.Sprintf("      %-*s\n", len(room)-7, test.line)
 		replaceInside(d, w.Versions, w.LockFile(), room, line)
 		for _, trust := range []bool{false, true} {
