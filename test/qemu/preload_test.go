@@ -136,7 +136,7 @@ func firstPod(t *testing.T, s *site, o options, imported bool) milestones {
 	m := w.milestones()
 	w.addPod(m)
 	text := m.describe(slices.Concat(milestoneNames(), podMilestones()))
-	t.Logf("the guest's seconds since its kernel began to count, or since power on where the kernel has a line; image %s from %s:\n%s", coredns.Reference, coredns.Origin, text)
+	t.Logf("the guest's seconds since its kernel began to count, image %s from %s:\n%s", coredns.Reference, coredns.Origin, text)
 	save(t, "txt", text)
 	save(t, "journal", w.run("journalctl -b -o short-monotonic --no-pager"))
 	w.shutDown()
@@ -243,7 +243,7 @@ func TestFirstPod(t *testing.T) {
 	}
 	for _, name := range []string{"prepared", "imported"} {
 		o := ways[name]
-		o.plainUEFI, o.countInstructions = true, true // as TestBootToReady
+		o.plainUEFI = true // as TestBootToReady
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, cluster.Current)
 			columns[name] = firstPod(t, s, o, name == "imported")
@@ -253,7 +253,7 @@ func TestFirstPod(t *testing.T) {
 	for _, name := range []string{"containerd started", "containerd answers", "kubelet started", "Ready", "sandbox wanted", "container made", "pod Ready"} {
 		fmt.Fprintf(&b, "%-20s prepared %7.1f   imported %7.1f\n", name, columns["prepared"][name], columns["imported"][name])
 	}
-	t.Logf("the guest's seconds since power on, by counting instructions:\n%s", &b)
+	t.Logf("the guest's seconds since its kernel began to count:\n%s", &b)
 	save(t, "txt", b.String())
 	if prepared, imported := columns["prepared"]["pod Ready"], columns["imported"]["pod Ready"]; prepared >= imported {
 		t.Errorf("the first pod was Ready after %.1f s with the prepared store and after %.1f s with an import; want the former to be faster, which is why images have it", prepared, imported)
