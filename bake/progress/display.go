@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/nodebake/bake/bake/printable"
 )
 
 // Display is a Sink that people watch. Close ends it, also where tasks are
@@ -44,6 +48,18 @@ func NewDisplay(w io.Writer, terminal bool, now func() time.Time) Display {
 
 // IsTerminal reports whether f is a terminal.
 func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// oneLine is a line of a display. The errors in it may be several, a line each,
+// and what they quote may be anybody's text.
+func oneLine(format string, args ...any) string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if err, ok := a.(error); ok {
+			args[i] = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+	}
+	return printable.String(fmt.Sprintf(format, args...)) + "\n"
+}
 
 // tally numbers the tasks of a display as they end.
 type tally struct {

@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -261,3 +262,15 @@ func TestDiscardAndFailingWriter(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestQuotes notes what a server said, and shows what an image is called.
+func TestQuotes(t *testing.T) {
+	var b bytes.Buffer
+	p := newPlain(&b, func() time.Time { return time.Time{} })
+	p.Note("%s: %v", "a\x1b[2J\nb", errors.Join(errors.New("one\u202e"), errors.New("two")))
+	p.Start("read", "w\x1b]0;x\a", 0).End("done")
+	want := `a\x1b[2J\nb: one\u202e; two` + "\n" + `[1] read w\x1b]0;x\x07 done in 0.0s` + "\n"
+	if got := b.String(); got != want {
+		t.Errorf("lines are %q; want %q", got, want)
+	}
+}

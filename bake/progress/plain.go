@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -82,7 +81,7 @@ func (p *Plain) pulse() {
 // line writes one line. An error of the log must not stop the work.
 func (p *Plain) line(format string, args ...any) {
 	if !p.closed {
-		_, _ = fmt.Fprintf(p.w, format+"\n", args...)
+		_, _ = io.WriteString(p.w, oneLine(format, args...))
 	}
 }
 

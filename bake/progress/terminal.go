@@ -1,13 +1,14 @@
 package progress
 
 import (
-	"fmt"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/nodebake/bake/bake/printable"
 )
 
 // refresh is the time between two pictures, barWidth the columns of a bar.
@@ -62,7 +63,8 @@ func (t *Terminal) Start(verb, name string, total int64) Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	task := &terminalTask{task: task{verb: verb, name: name, total: total, began: t.now()}, terminal: t}
-	label := func(decor.Statistics) string { return verb + " " + name }
+	shown := printable.String(verb + " " + name)
+	label := func(decor.Statistics) string { return shown }
 	amount := func(decor.Statistics) string { return task.amount() }
 	options := []mpb.BarOption{
 		mpb.BarRemoveOnComplete(),
@@ -114,7 +116,7 @@ func (t *task) rate(now func() time.Time) func(decor.Statistics) string {
 // Note implements Sink.
 func (t *Terminal) Note(format string, args ...any) {
 	// Where the display is closed there is nobody to tell.
-	_, _ = fmt.Fprintf(t.bars, format+"\n", args...)
+	_, _ = io.WriteString(t.bars, oneLine(format, args...))
 }
 
 // Close implements Display.

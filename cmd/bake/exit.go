@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
 
 	"github.com/nodebake/bake/bake"
@@ -42,13 +40,4 @@ func exitCode(ctx context.Context, err error) int {
 		return exitBadInput
 	}
 	return exitFailed
-}
-
-// report prints err, which may be several joined, each on lines of its own.
-func report(w io.Writer, err error) {
-	for line := range strings.Lines(err.Error()) {
-		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintf(w, "bake: %s\n", line)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -39,8 +40,52 @@ func TestExitCode(t *testing.T) {
 func TestReportGivesEachProblemALine(t *testing.T) {
 	var b bytes.Buffer
 	report(&b, errors.Join(errors.New("one\n\n\ttwo"), errors.New("three")))
-	if got, want := b.String(), "bake: one\nbake: two\nbake: three\n"; got != want {
+	if got, want := b.String(), "bake: one\nbake:   two\nbake: three\n"; got != want {
 		t.Errorf("report = %q; want %q", got, want)
+	}
+}
+
+// TestReportQuotes gives errors that quote what others wrote.
+func TestReportQuotes(t *testing.T) {
+	none := errors.New("dial: refused")
+	for _, test := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"escape", fmt.Errorf("reading %s: %w", "a\x1b[2J\u202eb", none), `bake: reading a\x1b[2J\u202eb: dial: refused` + "\n"},
+		{"line break", fmt.Errorf("reading %s: %w", "a\nbake: all is well", none), "bake: reading a\nbake:   bake: all is well: dial: refused\n"},
+		{"problem", errors.Join(problem("a\nbake: all is well"), none), `bake: a\nbake: all is well` + "\nbake: dial: refused\n"},
+		{"joined, and wrapped", fmt.Errorf("baking: %w", errors.Join(none, none)), "bake: baking: dial: refused\nbake: dial: refused\n"},
+		{"text behind an error", fmt.Errorf("%w\nthe mirror has no more", none), "bake: dial: refused\nbake: the mirror has no more\n"},
+		{"text and list", &usageError{fmt.Errorf("%w\nmissing:\n\ta\n\tb", none)}, "bake: dial: refused\nbake: missing:\nbake:   a\nbake:   b\n"},
+		{"empty", fmt.Errorf("x%w", errors.New("")), "bake: x\n"},
+	} {
+		var b bytes.Buffer
+		report(&b, test.err)
+		if got := b.String(); got != test.want {
+			t.Errorf("%s: report(%q) = %q; want %q", test.name, test.err, got, test.want)
+		}
+	}
+}
+
+// TestVerifiedQuotes prints changes that an image's names are in.
+func TestVerifiedQuotes(t *testing.T) {
+	var b bytes.Buffer
+	r := verified{VerifyResult: &bake.VerifyResult{
+		SHA256:     "sha256:00",
+		Difference: &bake.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: made again, and the same", Offset: -1, DiskOffset: -1, What: "content"},
+		Changes:    []bom.Change{{Kind: "file", Name: "/\u202e\r\x9b", New: "symlink -> \x1b[1A"}},
+	}}
+	if err := r.print(&b, "x"); err != nil {
+		t.Fatal(err)
+	}
+	want := `sha256:00 x: differs
+  root\x1b[2J: /a\nsha256:00 x: made again, and the same: content
+  + file /\u202e\r\x9b symlink -> \x1b[1A
+`
+	if got := b.String(); got != want {
+		t.Errorf("print = %q; want %q", got, want)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/progress"
 )
 
@@ -57,7 +58,11 @@ without its zeroes.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case in.cat != "":
-				return imageError(catFile(c.Context(), h.stdout, args[0], in.cat))
+				out := h.stdout
+				if isTerminal(out) {
+					out = printable.NewConsole(out)
+				}
+				return imageError(catFile(c.Context(), out, args[0], in.cat))
 			case len(args) == 2 && !in.files:
 				return imageError(in.compare(c.Context(), h.stdout, args[0], args[1]))
 			}
@@ -133,7 +138,7 @@ func readRecord(ctx context.Context, image string) (r *bom.Image, beside string,
 	if beside, err = m.CheckBeside(ctx); err != nil {
 		wrong = append(wrong, fmt.Sprintf("%s does not describe %s: %v", beside, image, err))
 	}
-	return r, beside, wrong, nil
+	return r, beside, wrong, m.Unchanged()
 }
 
 func (in *inspection) show(ctx context.Context, w io.Writer, image string, patterns []string) error {
@@ -162,7 +167,11 @@ func contradicted(wrong []string) error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	return errors.New(strings.Join(wrong, "\n"))
+	var errs []error
+	for _, w := range wrong {
+		errs = append(errs, problem(w))
+	}
+	return errors.Join(errs...)
 }
 
 func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newImage string) error {
@@ -205,25 +214,24 @@ func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newIma
 }
 
 func printChanges(w io.Writer, changes []bom.Change, sameFile bool) error {
-	var b strings.Builder
+	var l lines
 	for _, c := range changes {
-		fmt.Fprintln(&b, c)
+		l.add("%s", c)
 	}
 	switch {
 	case len(changes) > 0:
 	case sameFile:
-		fmt.Fprintln(&b, "no difference: the files have the same digest")
+		l.add("no difference: the files have the same digest")
 	default:
-		fmt.Fprintln(&b, "no difference in what the images hold; the files have different digests")
+		l.add("no difference in what the images hold; the files have different digests")
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return l.print(w)
 }
 
 func printPackages(w io.Writer, packages []bom.Package) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, p := range packages {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Arch, p.Suite)
+		row(t, p.Name, p.Version, p.Arch, p.Suite)
 	}
 	return t.Flush()
 }
@@ -234,7 +242,7 @@ func printFiles(w io.Writer, files []bom.Entry, patterns []string) error {
 			return &usageError{fmt.Errorf("pattern %q: %w", p, err)}
 		}
 	}
-	var b strings.Builder
+	var l lines
 	found := 0
 	for _, e := range files {
 		if len(patterns) > 0 && !matchesAny(patterns, e.Path) {
@@ -248,13 +256,12 @@ func printFiles(w io.Writer, files []bom.Entry, patterns []string) error {
 		if e.SHA256 != "" {
 			what = e.SHA256[:16]
 		}
-		fmt.Fprintf(&b, "%-8s %s %5d:%-5d %10d  %-16s  %s\n", e.Type, e.Mode, e.UID, e.GID, e.Size, what, name)
+		l.add("%-8s %s %5d:%-5d %10d  %-16s  %s", e.Type, e.Mode, e.UID, e.GID, e.Size, what, name)
 	}
 	if found == 0 {
 		return fmt.Errorf("no file matches %s", strings.Join(patterns, " "))
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return l.print(w)
 }
 
 // matchesAny holds an absolute path against patterns.
@@ -273,31 +280,31 @@ func matchesAny(patterns []string, file string) bool {
 
 func printSummary(w io.Writer, r *bom.Image, beside string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "name\t%s\n", r.Name)
-	fmt.Fprintf(t, "arch\t%s\n", r.Arch)
-	fmt.Fprintf(t, "file\t%s, %s\n", r.File.Name, progress.Bytes(r.File.Size))
+	row(t, "name", r.Name)
+	row(t, "arch", string(r.Arch))
+	row(t, "file", r.File.Name+", "+progress.Bytes(r.File.Size))
 	digest := string(r.File.SHA256)
 	if beside != "" {
 		digest += " (as " + filepath.Base(beside) + " says)"
 	}
-	fmt.Fprintf(t, "digest\t%s\n", digest)
-	fmt.Fprintf(t, "kernel\t%s\n", strings.Join(r.KernelArguments, " "))
+	row(t, "digest", digest)
+	row(t, "kernel", strings.Join(r.KernelArguments, " "))
 	if r.Node != (bom.Node{}) {
-		fmt.Fprintf(t, "node\truntime type %s, cgroup driver %s", r.Node.RuntimeType, r.Node.CgroupDriver)
+		node := fmt.Sprintf("runtime type %s, cgroup driver %s", r.Node.RuntimeType, r.Node.CgroupDriver)
 		if r.Node.SandboxImage != "" {
-			fmt.Fprintf(t, ", sandbox image %s", r.Node.SandboxImage)
+			node += ", sandbox image " + r.Node.SandboxImage
 		}
-		fmt.Fprintln(t)
+		row(t, "node", node)
 	}
 	fmt.Fprintf(t, "packages\t%d (--packages lists them)\n", len(r.Packages))
 	fmt.Fprintf(t, "files\t%d (--files lists them)\n", len(r.Files))
 	fmt.Fprintf(t, "\ndisk\t%s\n", binaryBytes(r.Disk.Size))
 	for _, p := range r.Disk.Partitions {
-		fmt.Fprintf(t, "  %s\t%s at %s\t%s\n", p.Name, binaryBytes(p.Size), binaryBytes(p.Start), p.GUID)
+		row(t, "  "+p.Name, binaryBytes(p.Size)+" at "+binaryBytes(p.Start), p.GUID)
 	}
 	fmt.Fprintln(t, "\nmade from")
 	for _, input := range inputsOf(r) {
-		fmt.Fprintf(t, "  %s\t%s\n", input.name, input.sum)
+		row(t, "  "+input.name, string(input.sum))
 	}
 	fmt.Fprintln(t, "\ncomponents")
 	for _, c := range r.Components {
@@ -305,7 +312,7 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 		if compiler, _, _ := strings.Cut(c.Toolchain, ","); compiler != "" { // runc's C compiler is for --json
 			how += ", " + compiler
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.Version, how, c.From)
+		row(t, "  "+c.Name, c.Version, how, c.From)
 	}
 	if len(r.Images) > 0 {
 		fmt.Fprintln(t, "\ncontainer images")
@@ -315,7 +322,7 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 		if c.Toolchain != "" {
 			how += ", " + c.Toolchain
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", c.Name, c.Reference, how, c.From)
+		row(t, "  "+c.Name, c.Reference, how, c.From)
 	}
 	return t.Flush()
 }

@@ -109,24 +109,23 @@ func printRules(w io.Writer, asJSON bool) error {
 }
 
 func printReport(w io.Writer, r *check.Report) error {
-	var b strings.Builder
+	var l lines
 	for _, v := range r.Violations {
-		fmt.Fprintf(&b, "FAIL %s\n", v)
+		l.add("FAIL %s", v)
 	}
 	if len(r.Unchecked) > 0 {
-		fmt.Fprintf(&b, "not checked, since what they are about could not be read: %s\n", strings.Join(r.Unchecked, " "))
+		l.add("not checked, since what they are about could not be read: %s", strings.Join(r.Unchecked, " "))
 	}
-	fmt.Fprintf(&b, "%s: %d of %s hold\n", r.Path, r.Checked-len(r.Violations), plural(r.Checked+len(r.Unchecked), "rule"))
+	l.add("%s: %d of %s hold", r.Path, r.Checked-len(r.Violations), plural(r.Checked+len(r.Unchecked), "rule"))
 	if len(r.Features) > 0 {
-		printFeatures(&b, r)
+		printFeatures(&l, r)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return l.print(w)
 }
 
 // printFeatures shows the command that creates the image with every feature
 // that it may have.
-func printFeatures(w io.Writer, r *check.Report) {
+func printFeatures(l *lines, r *check.Report) {
 	var names, reasons []string
 	missing := map[string][]string{} // by reason
 	for _, f := range r.Features {
@@ -140,7 +139,7 @@ func printFeatures(w io.Writer, r *check.Report) {
 		missing[f.Missing] = append(missing[f.Missing], f.Name)
 	}
 	for _, reason := range reasons {
-		fmt.Fprintf(w, "not for this image: %s (%s)\n", strings.Join(missing[reason], ", "), reason)
+		l.add("not for this image: %s (%s)", strings.Join(missing[reason], ", "), reason)
 	}
 	base := filepath.Base(r.Path)
 	name, ok := strings.CutSuffix(base, ".tar.gz")
@@ -148,6 +147,7 @@ func printFeatures(w io.Writer, r *check.Report) {
 		return // Compute Engine takes archives
 	}
 	architecture := map[manifest.Arch]string{manifest.AMD64: "X86_64", manifest.ARM64: "ARM64"}[r.Arch]
-	fmt.Fprintf(w, "\ngcloud compute images create %s --source-uri gs://BUCKET/%s \\\n  --architecture %s --guest-os-features %s\n",
-		name, base, architecture, strings.Join(names, ","))
+	l.add("")
+	l.add("gcloud compute images create %s --source-uri gs://BUCKET/%s \\", name, base)
+	l.add("  --architecture %s --guest-os-features %s", architecture, strings.Join(names, ","))
 }

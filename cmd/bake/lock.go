@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -45,10 +44,11 @@ they hide updates.`,
 				if err != nil {
 					return err
 				}
-				for _, line := range changes {
-					fmt.Fprintln(h.stdout, line)
+				var l lines
+				for _, change := range changes {
+					l.add("%s", change)
 				}
-				return nil
+				return l.print(h.stdout)
 			}
 			sink, stop := h.progress(quiet)
 			defer stop()

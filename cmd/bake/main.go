@@ -74,8 +74,9 @@ func (h *host) print(r *bake.Result, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(r)
 	}
-	_, err := fmt.Fprintf(h.stdout, "%s %s\n", r.SHA256, r.Path)
-	return err
+	var l lines
+	l.add("%s %s", r.SHA256, r.Path)
+	return l.print(h.stdout)
 }
 
 // run executes one command line.

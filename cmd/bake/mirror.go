@@ -205,22 +205,22 @@ func extractMirror(c *cobra.Command, h *host, dir, out string, asJSON bool) erro
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(r)
 	}
+	var l lines
 	for _, f := range r.Files {
 		there := ""
 		if !f.Written {
 			there = " (was there)"
 		}
-		if _, err := fmt.Fprintf(h.stdout, "%s %s%s\n", f.SHA256, filepath.Join(out, filepath.FromSlash(f.Path)), there); err != nil {
-			return err
-		}
+		l.add("%s %s%s", f.SHA256, filepath.Join(out, filepath.FromSlash(f.Path)), there)
 	}
-	return nil
+	return l.print(h.stdout)
 }
 
 func printMirror(h *host, dir string, r *bake.MirrorResult, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(r)
 	}
+	var l lines
 	for _, s := range r.Sets {
 		var archs []string
 		for _, arch := range s.Archs {
@@ -230,14 +230,14 @@ func printMirror(h *host, dir string, r *bake.MirrorResult, asJSON bool) error {
 		if s.Sources {
 			with = ", with sources"
 		}
-		fmt.Fprintf(h.stdout, "%s: set %s for %s%s: %d entries, %s\n", dir, s.Name, strings.Join(archs, " and "), with, s.Entries, progress.Bytes(s.Bytes))
+		l.add("%s: set %s for %s%s: %d entries, %s", dir, s.Name, strings.Join(archs, " and "), with, s.Entries, progress.Bytes(s.Bytes))
 	}
 	if n := len(r.Missing); n > 0 {
-		fmt.Fprintf(h.stdout, "%s: %d releases and container images can't be had here; sites make them from source (bake image --build-missing)\n", dir, n)
+		l.add("%s: %d releases and container images can't be had here; sites make them from source (bake image --build-missing)", dir, n)
 	}
-	_, err := fmt.Fprintf(h.stdout, "%s: %s in %d files, %s; added %s, removed %s\n",
+	l.add("%s: %s in %d files, %s; added %s, removed %s",
 		dir, countSets(len(r.Sets)), r.Files, progress.Bytes(r.Bytes), amount(r.Added), amount(r.Removed))
-	return err
+	return l.print(h.stdout)
 }
 
 func countSets(n int) string {

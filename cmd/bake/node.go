@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/bake/printable"
 )
 
 // nodeFlags are the flags of bake node as they are given.
@@ -330,7 +331,9 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 
 // notes says on stderr what else there is to know.
 func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time) {
-	note := func(format string, args ...any) { fmt.Fprintf(h.stderr, "note: "+format+"\n", args...) }
+	note := func(format string, args ...any) {
+		fmt.Fprintf(h.stderr, "note: %s\n", printable.String(fmt.Sprintf(format, args...)))
+	}
 	if made {
 		note("a new CA was made in %s: the API server must trust it (--client-ca-file) and be signed by it; for more workers give --ca-dir %s", caDir, caDir)
 	}

@@ -66,9 +66,11 @@ Every file in --metadata is one key of the instance's metadata and its content,
 byte by byte, the value: what bake node --out writes. Directories and names that
 begin with a dot are passed over.
 
-On a terminal, what is typed goes to the machine. Ctrl-] presses its power button,
-a second Ctrl-] cuts its power. Elsewhere Ctrl-C does that. Without --until
-the command ends when the machine powers off, and its exit code is 0.
+On a terminal, what is typed goes to the machine, and of what it prints come
+text and sequences that stay in their line: colours, not the clearing of screens.
+Ctrl-] presses its power button, a second Ctrl-] cuts its power. Elsewhere Ctrl-C
+does that. Without --until the command ends when the machine powers off, and its
+exit code is 0.
 
 What the machine writes to its disk is dropped at the end unless --disk names a
 file to keep. The machine reaches the internet from this host's address, and

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -127,12 +126,11 @@ func printGuestAttributes(w io.Writer, server http.Handler) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var l lines
 	for _, namespace := range slices.Sorted(maps.Keys(all)) {
 		for _, key := range slices.Sorted(maps.Keys(all[namespace])) {
-			_, err := fmt.Fprintf(w, "guest attribute %s/%s: %s\n", namespace, key, all[namespace][key])
-			errs = append(errs, err)
+			l.add("guest attribute %s/%s: %s", namespace, key, all[namespace][key])
 		}
 	}
-	return errors.Join(errs...)
+	return l.print(w)
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 	"gvisor.dev/gvisor/pkg/log"
 
+	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/vm"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
 )
@@ -68,7 +69,7 @@ func (s *session) note(format string, args ...any) {
 	if s.terminal != nil {
 		end = "\r\n"
 	}
-	fmt.Fprintf(s.host.stderr, "bake: "+format+end, args...)
+	fmt.Fprintf(s.host.stderr, "bake: %s%s", printable.String(fmt.Sprintf(format, args...)), end)
 }
 
 // endedError says how a machine ended that was to do something else.
@@ -299,12 +300,14 @@ func (s *session) console() (*consoleWriter, <-chan struct{}) {
 		}
 	case !isTerminal(s.host.stdout):
 		w.line = func(text string) []byte { return []byte(text + "\n") }
+	default:
+		w.out = printable.NewConsole(w.out)
 	}
 	return w, w.failed
 }
 
-// consoleWriter passes on what a machine prints: as it is, or line by line
-// without terminal escapes.
+// consoleWriter passes on what a machine prints: to a terminal as it comes, else
+// line by line without terminal escapes.
 type consoleWriter struct {
 	out    io.Writer
 	line   func(string) []byte // nil: as it is

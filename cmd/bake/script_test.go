@@ -106,6 +106,14 @@ func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 		m.LoaderEntry("root=PARTUUID=" + checktest.RootGUID().String() + " console=ttyS0,38400n8d audit=0 quiet")
 	case "lies": // its record says something else
 		m.Tamper = func(r *bom.Image) { r.Packages = r.Packages[1:] }
+	case "hostile": // names and a record that write to the terminal
+		m.Text("etc/\x1b[2J\u202e\nsha256:00 worker.tar.gz: made again, and the same", "x")
+		m.Link("etc/link", "\x1b]0;title\a\xff")
+		m.Text("etc/ssh/ssh_host_\x1b[2J\nbake: 51 of 51 rules hold_key", "x")
+		m.Tamper = func(r *bom.Image) {
+			r.Components[0].From = "https://example.com/\x1b[1A\u009b2K\nall is well"
+			r.Packages[0].Name = "base\x1b[2J\nbake: all is well"
+		}
 	case "no-root":
 		m.Parts = m.Parts[:1]
 	case "recorded": // with NAME.json beside it

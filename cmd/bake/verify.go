@@ -120,29 +120,29 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 }
 
 func (r *verified) print(w io.Writer, image string) error {
-	var b strings.Builder
+	var l lines
 	if s := r.Signature; s != nil && s.Valid {
-		fmt.Fprintf(&b, "%s: signed: %s\n", s.Bundle, strings.Join(s.Files, ", "))
+		l.add("%s: signed: %s", s.Bundle, strings.Join(s.Files, ", "))
 	}
 	switch {
 	case r.Identical:
-		fmt.Fprintf(&b, "%s %s: made again, and the same\n", r.SHA256, image)
+		l.add("%s %s: made again, and the same", r.SHA256, image)
 	case r.Difference != nil:
-		fmt.Fprintf(&b, "%s %s: differs\n  %s\n", r.SHA256, image, r.Difference)
+		l.add("%s %s: differs", r.SHA256, image)
+		l.add("  %s", r.Difference)
 		for _, c := range r.Changes {
-			fmt.Fprintf(&b, "  %s\n", c)
+			l.add("  %s", c)
 		}
 		if r.More > 0 {
-			fmt.Fprintf(&b, "  and %d more\n", r.More)
+			l.add("  and %d more", r.More)
 		}
 	case r.NotVouched != "":
-		fmt.Fprintf(&b, "%s %s: not verified: inputs not vouched for\n", r.SHA256, image)
+		l.add("%s %s: not verified: inputs not vouched for", r.SHA256, image)
 		for _, c := range r.Contradictions {
-			fmt.Fprintf(&b, "  %s\n", c)
+			l.add("  %s", c)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return l.print(w)
 }
 
 // err says what is wrong with an image.

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/nodebake/bake/bake/printable"
+)
+
+// lines collects the lines of a result. What stands in a line may come from an
+// image, a mirror or a server: it stays in its line, and is readable.
+type lines struct{ text strings.Builder }
+
+func (l *lines) add(format string, args ...any) {
+	l.text.WriteString(printable.String(fmt.Sprintf(format, args...)))
+	l.text.WriteByte('\n')
+}
+
+func (l *lines) print(w io.Writer) error {
+	_, err := io.WriteString(w, l.text.String())
+	return err
+}
+
+// row writes a line of a table: cells for a tabwriter.
+func row(w io.Writer, cells ...string) {
+	for i, c := range cells {
+		cells[i] = printable.String(c)
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// problem is an error of one line, whatever it quotes.
+type problem string
+
+func (p problem) Error() string { return string(p) }
+
+// report prints err, which may be several joined, each on lines of its own.
+// Only an error of ours begins a line with "bake: "; what else has a line break
+// goes on below it, further in.
+func report(w io.Writer, err error) {
+	for _, m := range messages(err) {
+		begin := "bake: "
+		for _, line := range m.lines() {
+			if line = strings.TrimSpace(line); line != "" {
+				fmt.Fprintf(w, "%s%s\n", begin, printable.String(line))
+				begin = "bake:   "
+			}
+		}
+	}
+}
+
+// message is the text of one error.
+type message struct {
+	text string
+	one  bool // it is one line: what looks like the end of a line is quoted
+}
+
+func (m message) lines() []string {
+	if m.one {
+		return []string{m.text}
+	}
+	return strings.Split(m.text, "\n")
+}
+
+// messages takes an error apart into those that were joined: by errors.Join, or
+// by a text that goes on in a new line behind another error.
+func messages(err error) []message {
+	text := err.Error()
+	if _, ok := err.(problem); ok {
+		return []message{{text, true}}
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() []error }:
+		if errors.Join(u.Unwrap()...).Error() != text {
+			break
+		}
+		var all []message
+		for _, e := range u.Unwrap() {
+			all = append(all, messages(e)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		inner := u.Unwrap()
+		if inner == nil || inner.Error() == "" {
+			break
+		}
+		all := messages(inner)
+		if rest, ok := strings.CutPrefix(text, inner.Error()+"\n"); ok {
+			return append(all, message{text: rest})
+		}
+		if before, ok := strings.CutSuffix(text, inner.Error()); ok {
+			all[0].text = before + all[0].text
+			return all
+		}
+	}
+	return []message{{text: text}}
+}
