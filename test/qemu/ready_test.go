@@ -32,7 +32,8 @@ const readyRuns = "BAKE_READY_RUNS"
 // It is the guest's time, by a clock that counts the guest's instructions: what
 // else the host does, and how fast it is, hardly matters, so both boot at the
 // same time. What remains of the host is how long its control plane and its disk
-// take to answer while the guest has nothing else to do.
+// take to answer while the guest has nothing else to do: give each machine a
+// processor.
 func TestBootToReady(t *testing.T) {
 	ours := theHost(t)
 	runs := 1
@@ -221,9 +222,11 @@ type readyLimit struct {
 	ratio   float64 // to a worker set up by hand
 }
 
-// readyLimits are what docs/performance.md has, and 5%.
+// readyLimits are what docs/performance.md has, and 5%. By hand, kubelet gives up
+// at some first starts and is started again 5 s later; the ratio is that of the
+// others.
 func readyLimits() []readyLimit {
-	return []readyLimit{{"", 18.34, 0.493}, {", again", 17.98, 0.611}}
+	return []readyLimit{{"", 18.34, 0.574}, {", again", 17.98, 0.611}}
 }
 
 // tooLate names what is over its limit.
