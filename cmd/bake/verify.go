@@ -149,7 +149,7 @@ func (r *verified) print(w io.Writer, image string) error {
 func (r *verified) err(image string) error {
 	switch s := r.Signature; {
 	case s != nil && s.OtherStatement:
-		return &bake.InputError{Err: fmt.Errorf("verifying the signature of %s: %s: %s", image, s.Bundle, s.Error)}
+		return &bake.InputError{Err: problem(fmt.Sprintf("verifying the signature of %s: %s: %s", image, s.Bundle, s.Error))}
 	case s != nil && !s.Valid:
 		return fmt.Errorf("verifying the signature of %s: %s", image, s.Error)
 	case r.Difference != nil:

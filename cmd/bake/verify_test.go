@@ -95,9 +95,9 @@ func TestVerifyCommand(t *testing.T) {
 
 	// The same key signed something else.
 	other := filepath.Join(keys, "review.json")
-	signOther(t, private, other, image, "https://example.com/review/v1\u202e")
+	signOther(t, private, other, image, "https://example.com/review/v1\u202e\nbake: all is well")
 	want(p.verify(image, "--key", public, "--bundle", other), exitBadInput, "^$", "bake: verifying the signature of "+image+": "+other+
-		`: the signed statement is of type "https://example.com/review/v1\u202e": it is not provenance of this image (want what `+"`bake image --sign` writes)\n")
+		`: the signed statement is of type "https://example.com/review/v1\u202e\nbake: all is well": it is not provenance of this image (want what `+"`bake image --sign` writes)\n")
 	want(p.verify(image, "--key", public, "--bundle", other, "--json"), exitBadInput, `"rebuilt":false.*"valid":false.*"otherStatement":true`, "")
 
 	// Another definition is not this bake's.

@@ -13,7 +13,8 @@ import (
 // Inputs are what an image was made from, as far as a person edits it.
 type Inputs struct{ Versions, Lock manifest.Sum }
 
-// OtherError says that a statement is not one that [Statement] writes.
+// OtherError says that a statement is not one that [Statement] writes. It
+// quotes the statement as it is.
 type OtherError struct{ What string } // "is of type \"x\""
 
 func (e *OtherError) Error() string { return "the statement " + e.What }
@@ -27,13 +28,13 @@ func Read(statement []byte) (Inputs, error) {
 		return Inputs{}, fmt.Errorf("reading the statement: %w", err)
 	}
 	if s.GetType() != intoto.StatementTypeUri || s.GetPredicateType() != PredicateType {
-		return Inputs{}, &OtherError{fmt.Sprintf("is of type %q", s.GetPredicateType())}
+		return Inputs{}, &OtherError{`is of type "` + s.GetPredicateType() + `"`}
 	}
 	// What another build type states need not be a predicate that this library
 	// knows in full.
 	definition := s.GetPredicate().GetFields()["buildDefinition"].GetStructValue().GetFields()
 	if got := definition["buildType"].GetStringValue(); got != BuildType {
-		return Inputs{}, &OtherError{fmt.Sprintf("has build type %q", got)}
+		return Inputs{}, &OtherError{`has build type "` + got + `"`}
 	}
 	var p provenance.Provenance
 	if err := convert(s.GetPredicate(), &p); err != nil {

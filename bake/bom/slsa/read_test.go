@@ -29,7 +29,7 @@ func TestReadRefuses(t *testing.T) {
 		{"older predicate", slsa.PredicateType, "https://slsa.dev/provenance/v0.2", `the statement is of type "https://slsa.dev/provenance/v0.2"`},
 		{"no predicate type", slsa.PredicateType, "", `the statement is of type ""`},
 		{"other type of statement", "https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1", `the statement is of type "https://slsa.dev/provenance/v1"`},
-		{"other build type", slsa.BuildType, "https://example.com/ci\\u001b[2J", `the statement has build type "https://example.com/ci\x1b[2J"`},
+		{"other build type", slsa.BuildType, "https://example.com/ci\\u001b[2J", "the statement has build type \"https://example.com/ci\x1b[2J\""},
 		{"no build type", `"buildType"`, `"buildtype"`, `the statement has build type ""`},
 		{"no lock", dependency("lock"), dependency("lick"), "reading the statement: no dependency is called lock"},
 		{"two locks", dependency("units"), dependency("lock"), "reading the statement: two dependencies are called lock"},
