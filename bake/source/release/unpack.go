@@ -241,7 +241,7 @@ func (u *unpacker) addMember(content io.Reader, h *tar.Header, archiveSize int64
 	// A sparse member can be large without taking room in the archive.
 	u.size += h.Size
 	if u.size > maxUnpacked || u.size > freeOutput && u.size/maxRatio > archiveSize {
-		return fmt.Errorf("%q brings what is taken out of it to %d bytes, far more than a release has in %d", member, u.size, archiveSize)
+		return fmt.Errorf("%q brings what is taken out of it to %d bytes, far more than a release of %d bytes has", member, u.size, archiveSize)
 	}
 	dest, err := u.claim(member, f, path.Base(member))
 	if err != nil {
