@@ -103,7 +103,7 @@ func TestLockMarshalSorts(t *testing.T) {
 func TestParseLockErrors(t *testing.T) {
 	const again = "(run bake lock again)"
 	release, packages := "amd64.releases", "amd64.packages"
-	pathRule := " is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ % - only)"
+	pathRule := " is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ : % - only)"
 	for _, test := range []struct {
 		name     string
 		old, new string
