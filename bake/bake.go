@@ -24,6 +24,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -61,7 +63,8 @@ type Config struct {
 
 	Origin       source.Origin  // of every component; "" chooses, see source.Config
 	Origins      source.Origins // of single components and images, whatever Origin says; zero: of none
-	BuildMissing bool           // build components whose release can't be reached
+	BuildMissing bool           // build components and images that can't be had
+	BuildNamed   []string       // with BuildMissing: these alone, by their names in the versions file; empty: all
 	Env          []string       // for the go command and the C compiler, which get little of it: os.Environ()
 
 	Confined bool // the inputs came out of an image: see gomod.Config
@@ -116,6 +119,9 @@ func (e *InputError) Unwrap() error { return e.Err }
 
 // SupersededError says that the lock names packages that no mirror has.
 type SupersededError = source.SupersededError
+
+// Missing is a part that can't be had, and what was made in its place.
+type Missing = source.Missing
 
 // Baker makes images and locks from one configuration.
 type Baker struct {
@@ -192,6 +198,23 @@ func (b *Baker) readInputs() error {
 	return err
 }
 
+// checkNamed requires that there is what BuildNamed names.
+func (b *Baker) checkNamed() error {
+	var have []string
+	for _, c := range b.versions.Components {
+		have = append(have, c.Name)
+	}
+	for _, i := range b.versions.Images {
+		have = append(have, i.Name)
+	}
+	for _, name := range b.config.BuildNamed {
+		if !slices.Contains(have, name) {
+			return &InputError{fmt.Errorf("%s has no component and no image %q to build where it is missing (it has: %s)", b.config.Versions, name, strings.Join(have, ", "))}
+		}
+	}
+	return nil
+}
+
 // readLock reads the lock and requires that it fits the inputs.
 func (b *Baker) readLock() (*manifest.Lock, *manifest.LockedArch, error) {
 	lock, data, err := readLockBytes(b.config.Lock)
@@ -239,6 +262,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		Origin:       b.config.Origin,
 		Origins:      b.config.Origins,
 		BuildMissing: b.config.BuildMissing,
+		BuildNamed:   b.config.BuildNamed,
 		Keychain:     b.config.Keychain,
 		Program:      guest.Program,
 		Jobs:         b.config.Jobs,
@@ -272,6 +296,9 @@ func epoch(locked *manifest.LockedArch) int64 {
 
 // Image makes the image and its record.
 func (b *Baker) Image(ctx context.Context) (*Result, error) {
+	if err := b.checkNamed(); err != nil {
+		return nil, err
+	}
 	lock, locked, err := b.readLock()
 	if err != nil {
 		return nil, err
@@ -325,5 +352,10 @@ func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *mani
 	if err != nil {
 		return nil, b.explainMirror(err, lock)
 	}
-	return b.compose(ctx, sources, parts, lock, locked, name)
+	c, err := b.compose(ctx, sources, parts, lock, locked, name)
+	if err != nil {
+		return nil, err
+	}
+	c.missing = parts.Missing
+	return c, nil
 }

@@ -29,8 +29,9 @@ const (
 // composed is a disk and its record, not yet written.
 type composed struct {
 	*image.Image
-	record *bom.Image
-	bill   *bom.Bill
+	record  *bom.Image
+	bill    *bom.Bill
+	missing []Missing
 }
 
 // compose lays out the disk of parts.
@@ -103,7 +104,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	record.Files = bom.Entries(made.Root)
-	return &composed{made, record, bill}, nil
+	return &composed{made, record, bill, nil}, nil
 }
 
 // file is an entry with content that is in memory.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/guest"
@@ -124,6 +125,18 @@ func TestContainerImages(t *testing.T) {
 	c.Origin = ""
 	result = w.Image(c)
 	wantImage(t, c, result, result.SHA256)
+	for i, want := range []bake.Missing{
+		{Name: "image pause " + host + "/pause:3.10", Else: "bake's program pause"},
+		{Name: "image dns " + host + "/library/dns:v1", Else: "example.com/kubelet v1.30.0"},
+	} {
+		got := result.Missing[i]
+		if reason := "manifest or index can't be had from http://" + host + "/v2/"; !strings.HasPrefix(got.Reason, reason) {
+			t.Errorf("the reason is %q; want it to begin with %q", got.Reason, reason)
+		}
+		if got.Reason = ""; got != want {
+			t.Errorf("missing is %+v; want %+v", got, want)
+		}
+	}
 	record = readRecord(t, c)
 	wantBlobs(t, record)
 	if diff := cmp.Diff([]string{

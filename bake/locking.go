@@ -26,6 +26,8 @@ type Result struct {
 	SPDX       string `json:"spdx,omitempty"`       // NAME.spdx.json, likewise
 	Provenance string `json:"provenance,omitempty"` // NAME.provenance.json
 	Bundle     string `json:"bundle,omitempty"`     // NAME.sigstore.json, where it was signed
+
+	Missing []Missing `json:"missing,omitempty"` // parts of an image that something else was made in place of
 }
 
 // packages returns the OS packages that are asked for, those that they need not

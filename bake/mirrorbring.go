@@ -141,6 +141,8 @@ func (m *mirroring) without(w *wanted, what, name, instead string, reason error)
 		reason = fmt.Errorf("%s: %w", what, reason)
 	}
 	switch {
+	case !release.Gone(reason):
+		return fmt.Errorf("%w; this does not say that it is gone, so nothing is taken in its place", reason)
 	case instead == "":
 		return fmt.Errorf("%w; nothing does in its place", reason)
 	case !m.config.Sources:

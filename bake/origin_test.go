@@ -1,11 +1,15 @@
 package bake_test
 
 import (
+	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,6 +97,88 @@ func TestOrigin(t *testing.T) {
 		}
 		wantImage(t, c, result, digests["source"])
 	})
+}
+
+// TestDoubt answers for kubelet's release, and then for a package, in ways that
+// do not say whether it is gone. Only what is gone is built.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	restore := w.Snapshot()
+	built := bake.Missing{
+		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
+	}
+	status := func(code int) http.HandlerFunc {
+		return func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) }
+	}
+	onHead := func(code int, file []byte) http.HandlerFunc {
+		return func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				rw.WriteHeader(code)
+				return
+			}
+			http.ServeContent(rw, r, "", time.Time{}, bytes.NewReader(file))
+		}
+	}
+	var asked atomic.Int64
+	pool := w.Package("tool").Pool()
+	for _, test := range []struct {
+		name   string
+		path   string
+		answer http.HandlerFunc
+		named  []string
+		want   []string       // of the error; nil: there is none
+		built  []bake.Missing // in the result
+	}{
+		{"404, named", baketest.KubeletRelease, status(404), []string{"containerd", "kubelet"}, nil, []bake.Missing{built}},
+		{"404, others named", baketest.KubeletRelease, status(404), []string{"containerd"}, []string{"404 Not Found; --build-missing=kubelet would build it from example.com/kubelet v1.30.0"}, nil},
+		{"nothing of that name", baketest.KubeletRelease, nil, []string{"kublet"}, []string{w.Versions + ` has no component and no image "kublet" to build where it is missing (it has: kubelet, containerd, kube-proxy)`}, nil},
+		{"403", baketest.KubeletRelease, status(403), nil, []string{"403 Forbidden; this does not say that it is gone, so nothing is built in its place"}, nil},
+		{"500", baketest.KubeletRelease, status(500), nil, []string{"500 Internal Server Error; this does not say that it is gone, so nothing is built in its place"}, nil},
+		{"HEAD 404", baketest.KubeletRelease, onHead(404, w.Kubelet), nil, nil, nil},
+		{"busy for two seconds", baketest.KubeletRelease, func(rw http.ResponseWriter, r *http.Request) {
+			if asked.Add(1) < 4 { // HEAD, and GET twice
+				rw.Header().Set("Retry-After", "1")
+				rw.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			http.ServeContent(rw, r, "", time.Time{}, bytes.NewReader(w.Kubelet))
+		}, nil, nil, nil},
+		{"HEAD 403 of a package", pool, onHead(403, w.File(pool)), nil, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			if test.answer != nil {
+				w.Fault(test.path, test.answer)
+			}
+			c := w.Config()
+			c.BuildMissing, c.BuildNamed = true, test.named
+			result, err := baketest.Image(t.Context(), c)
+			if test.want != nil {
+				kind := "failed"
+				if test.answer == nil {
+					kind = "input"
+				}
+				wantError(t, err, kind, test.want...)
+				wantNothing(t, c)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.built, result.Missing); diff != "" {
+				t.Errorf("missing (-want +got):\n%s", diff)
+			}
+			want := "release"
+			if test.built != nil {
+				want = "source"
+			}
+			if got := readRecord(t, c).Components[0].Origin; got != want {
+				t.Errorf("kubelet is from %s; want %s", got, want)
+			}
+		})
+	}
 }
 
 // TestOriginForced forces an origin that not every component has.

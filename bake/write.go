@@ -59,7 +59,7 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 	}
 	result := &Result{
 		SHA256: written.SHA256, Path: out.image, Size: written.Size,
-		Record: out.record, SPDX: out.spdx, Provenance: out.provenance,
+		Record: out.record, SPDX: out.spdx, Provenance: out.provenance, Missing: c.missing,
 	}
 	if b.key != nil {
 		result.Bundle = out.bundle

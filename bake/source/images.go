@@ -39,6 +39,7 @@ type plannedImage struct {
 	origin   Origin
 	resolved *oci.Resolved    // FromRelease
 	module   plannedComponent // FromSource: the module as a component, if it has one
+	missing  *Missing         // why it is assembled, where the registry was asked first
 }
 
 // puller brings images from registries, or the mirror that the fetcher has.
@@ -74,18 +75,23 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 	}
 	var err error
 	planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
-	missing := (*release.UnreachableError)(nil)
+	could := image.Module != nil || image.Program != ""
+	unreachable := (*release.UnreachableError)(nil)
 	switch {
 	case err == nil, ctx.Err() != nil, forced == FromRelease:
 		return planned, err
-	case !errors.As(err, &missing):
+	case !errors.As(err, &unreachable):
 		return planned, err // it is there, and wrong: nothing to work around quietly
-	case image.Module == nil && image.Program == "":
+	case !release.Gone(err):
+		return planned, fmt.Errorf("%w%s", err, s.doubt(image.Name, could))
+	case !could:
 		return planned, fmt.Errorf("%w; there is no module and no program to assemble it from (%s)", err, image.Pos)
-	case !s.BuildMissing:
-		return planned, fmt.Errorf("%w; --build-missing would assemble it from %s", err, assembledFrom(image))
+	case !s.builds(image.Name):
+		return planned, fmt.Errorf("%w; %s would assemble it from %s", err, s.buildFlag(image.Name), assembledFrom(image))
 	}
-	s.Progress.Note("%s; assembling it from %s instead", whyMissing(err), assembledFrom(image))
+	who := "image " + image.Name + " " + image.Reference
+	planned.missing = &Missing{Name: who, Reason: strings.TrimPrefix(whyMissing(err), who+": "), Else: assembledFrom(image)}
+	s.Progress.Note("%s; assembling it from %s instead", whyMissing(err), planned.missing.Else)
 	if buildErr := s.planAssembly(ctx, &planned, locked); buildErr != nil {
 		return planned, fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr)
 	}

@@ -104,8 +104,8 @@ func (s *Source) releaseNeed(c manifest.Component) (Need, error) {
 
 // Unreachable asks for those of releases and packages that the store lacks,
 // without downloading any. It returns why each release can't be had that can't,
-// by its path. That a package can't be had is an error, a SupersededError where
-// mirrors have dropped it.
+// by its path; see release.Gone. That a package can't be had is an error, a
+// SupersededError where mirrors have dropped it.
 func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (map[string]error, error) {
 	requests := make([]release.Request, len(packages))
 	for i, n := range packages {
@@ -148,12 +148,7 @@ func (s *Source) unreachableReleases(ctx context.Context, releases []Need) (map[
 	}
 	for _, unreachable := range failed.Requests {
 		i := slices.IndexFunc(releases, func(n Need) bool { return n.Request.Name == unreachable.Name })
-		n := releases[i]
-		out[n.Path] = unreachable
-		if len(unreachable.Tried) == 1 {
-			// Its own text takes a line for each of several URLs.
-			out[n.Path] = fmt.Errorf("its release can't be had from %s: %w", n.URLs[0], unreachable.Tried[0].Err)
-		}
+		out[releases[i].Path] = releaseError(releases[i].URLs[0], unreachable)
 	}
 	return out, nil
 }

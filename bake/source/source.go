@@ -54,7 +54,8 @@ type Config struct {
 	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
 	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
 	Origins      Origins
-	BuildMissing bool                                                  // components and images that can't be reached are built
+	BuildMissing bool                                                  // components and images that can't be had are built
+	BuildNamed   []string                                              // with BuildMissing: these alone, by their names; empty: all
 	Keychain     authn.Keychain                                        // who we are at registries; nil: nobody
 	Program      func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
 	Jobs         int                                                   // how many packages are unpacked at once
@@ -101,11 +102,20 @@ type Component struct {
 	Deb   *manifest.LockedPackage // FromPackage
 }
 
+// Missing is a component or container image that can't be had as the versions
+// file says, so that something else is made in its place.
+type Missing struct {
+	Name   string `json:"name"`   // "component kubelet v1.36.3"
+	Reason string `json:"reason"` // "its release can't be had from https://...: 404 Not Found"
+	Else   string `json:"else"`   // what is made in its place: "k8s.io/kubernetes v1.36.3"
+}
+
 // Parts is everything that an image consists of and that came from elsewhere.
 type Parts struct {
 	Packages   []Package   // in the lock's order
 	Components []Component // in the versions file's order
 	Images     []Image     // likewise
+	Missing    []Missing   // components, then images, that are not what was asked for first
 }
 
 // Plan is the decision where each part comes from.
@@ -114,6 +124,7 @@ type Plan struct {
 	components []plannedComponent
 	images     []plannedImage
 	requests   []release.Request // what is not in the store
+	missing    []Missing
 }
 
 type plannedComponent struct {
@@ -122,6 +133,7 @@ type plannedComponent struct {
 	request release.Request          // FromRelease
 	deb     manifest.LockedPackage   // FromPackage
 	cgo     []manifest.LockedPackage // FromSource: what it is compiled against, where it must be built
+	missing *Missing                 // why it is built, where its release was asked for first
 }
 
 // SupersededError says that no mirror has some packages of a lock any more.
@@ -194,9 +206,15 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	var cgo []manifest.LockedPackage
 	for _, c := range p.components {
 		cgo = append(cgo, c.cgo...)
+		if c.missing != nil {
+			p.missing = append(p.missing, *c.missing)
+		}
 	}
 	for _, i := range p.images {
 		cgo = append(cgo, i.module.cgo...)
+		if i.missing != nil {
+			p.missing = append(p.missing, *i.missing)
+		}
 	}
 	cgo = slices.DeleteFunc(cgo, func(p manifest.LockedPackage) bool {
 		return slices.ContainsFunc(needed, func(n manifest.LockedPackage) bool { return n.SHA256 == p.SHA256 })
@@ -305,6 +323,8 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 		return planned, err
 	}
 	err := s.planRelease(ctx, &planned)
+	var noArch *manifest.MissingArchError
+	who := "component " + c.Name + " " + c.Version
 	switch {
 	case err == nil:
 		planned.origin = FromRelease
@@ -312,17 +332,41 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	case ctx.Err() != nil:
 		return planned, err
 	case forced == FromRelease:
-		return planned, fmt.Errorf("component %s %s: %w", c.Name, c.Version, err)
+		return planned, fmt.Errorf("%s: %w", who, err)
+	case !release.Gone(err) && !errors.Is(err, errNoRelease) && !errors.As(err, &noArch):
+		return planned, fmt.Errorf("%s: %w%s", who, err, s.doubt(c.Name, c.Module != nil))
 	case c.Module == nil:
-		return planned, fmt.Errorf("component %s %s: %w; there is no module to build it from (%s)", c.Name, c.Version, err, c.Pos)
-	case !s.BuildMissing:
-		return planned, fmt.Errorf("component %s %s: %w; --build-missing would build it from %s %s", c.Name, c.Version, err, c.Module.Path, c.Module.Version)
+		return planned, fmt.Errorf("%s: %w; there is no module to build it from (%s)", who, err, c.Pos)
+	case !s.builds(c.Name):
+		return planned, fmt.Errorf("%s: %w; %s would build it from %s %s", who, err, s.buildFlag(c.Name), c.Module.Path, c.Module.Version)
 	}
-	s.Progress.Note("component %s %s: %s; building it from %s %s instead", c.Name, c.Version, whyMissing(err), c.Module.Path, c.Module.Version)
+	planned.missing = &Missing{Name: who, Reason: whyMissing(err), Else: c.Module.Path + " " + c.Module.Version}
+	s.Progress.Note("%s: %s; building it from %s instead", who, planned.missing.Reason, planned.missing.Else)
 	if buildErr := s.planSource(ctx, &planned, locked); buildErr != nil {
-		return planned, fmt.Errorf("component %s %s: %w; nor can it be built: %w", c.Name, c.Version, err, buildErr)
+		return planned, fmt.Errorf("%s: %w; nor can it be built: %w", who, err, buildErr)
 	}
 	return planned, nil
+}
+
+// builds reports whether a component or image is built where it can't be had.
+func (s *Source) builds(name string) bool {
+	return s.BuildMissing && (len(s.BuildNamed) == 0 || slices.Contains(s.BuildNamed, name))
+}
+
+// buildFlag is what has bake image build the component or image called name.
+func (s *Source) buildFlag(name string) string {
+	if s.BuildMissing {
+		return "--build-missing=" + name
+	}
+	return "--build-missing"
+}
+
+// doubt is what an error adds where something is not built that could be.
+func (s *Source) doubt(name string, could bool) string {
+	if !could || !s.builds(name) {
+		return ""
+	}
+	return "; this does not say that it is gone, so nothing is built in its place"
 }
 
 // planSource proves that a component was built from its module, or can be, and
@@ -355,7 +399,7 @@ func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *ma
 // is in the store or can be had.
 func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	if c.Release == nil {
-		return fmt.Errorf("it has no release")
+		return errNoRelease
 	}
 	url, sums, err := c.Release.For(s.Arch)
 	if err != nil {
@@ -367,12 +411,32 @@ func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	}
 	err = s.Fetcher.Preflight(ctx, []release.Request{c.request})
 	var unreachable *release.UnreachableError
-	if errors.As(err, &unreachable) && len(unreachable.Tried) == 1 {
-		// Its own text takes a line for each of several URLs.
-		return fmt.Errorf("its release can't be had from %s: %w", url, unreachable.Tried[0].Err)
+	if errors.As(err, &unreachable) {
+		return releaseError(url, unreachable)
 	}
 	return err
 }
+
+// errNoRelease says that there is no file to ask for.
+var errNoRelease = errors.New("it has no release")
+
+// releaseError says that a release can't be had, in one line where it was asked
+// for at one URL.
+func releaseError(url string, err *release.UnreachableError) error {
+	if len(err.Tried) != 1 {
+		return err
+	}
+	return &unreachableError{fmt.Sprintf("its release can't be had from %s: %v", url, err.Tried[0].Err), err}
+}
+
+// unreachableError is a release.UnreachableError in other words.
+type unreachableError struct {
+	text string
+	err  error
+}
+
+func (e *unreachableError) Error() string { return e.text }
+func (e *unreachableError) Unwrap() error { return e.err }
 
 // releaseKey identifies the files of a release in the store.
 func releaseKey(c plannedComponent) string {
@@ -384,6 +448,7 @@ func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
 	parts := &Parts{
 		Packages:   make([]Package, len(p.packages)),
 		Components: make([]Component, len(p.components)),
+		Missing:    p.missing,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +15,8 @@ import (
 func newImage(h *host) *cobra.Command {
 	var in inputs
 	var out, format, origin, key string
-	var buildMissing, asJSON, quiet bool
+	var missing buildMissing
+	var asJSON, quiet bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
 		Short: "Compose an image",
@@ -25,12 +28,18 @@ its record (packages, components, every file's digest) to OUT/NAME.json, its
 bill of materials to OUT/NAME.spdx.json and what it was made from to
 OUT/NAME.provenance.json. All appear complete or not at all.
 
+With --build-missing, what is gone is built: there is no such host, it can't be
+reached, or it answers 404 or 410. Any other failure is an error, because the
+image would depend on it. What was built in place of something else is said at
+the end, also with --quiet, and in "missing" of --json.
+
 One line goes to standard output: the image's digest and path. The digest is a
 function of the versions file, the lock, the image definition and the origin
 (release or source) of each component and container image, and of this bake's
 own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
+  bake image --versions manifests/versions.yaml --build-missing=runc,pause
   bake image --versions versions.yaml --json | jq -r .sha256
   bake image --versions versions.yaml --mirror /srv/mirror --offline --build-missing
 
@@ -45,7 +54,7 @@ own units and programs.`,
 				return err
 			}
 			config.Out = out
-			config.BuildMissing = buildMissing
+			config.BuildMissing, config.BuildNamed = missing.on, missing.names
 			if config.Format, err = bake.ParseFormat(format); err != nil {
 				return &usageError{err}
 			}
@@ -66,7 +75,10 @@ own units and programs.`,
 			if err != nil {
 				return err
 			}
-			return h.print(result, asJSON)
+			if err := h.print(result, asJSON); err != nil {
+				return err
+			}
+			return h.sayMissing(result.Missing, quiet)
 		},
 	}
 	in.addFlags(c)
@@ -75,12 +87,67 @@ own units and programs.`,
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
 	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
-	f.BoolVar(&buildMissing, "build-missing", false, "build components whose release can't be reached from their Go modules\n(needs go, and cc for runc)")
+	f.Var(&missing, "build-missing", "build components and images that are gone from their Go modules (needs\ngo, and cc for runc); with `[=KEY,...]` only those that the versions file\nhas under these names")
+	f.Lookup("build-missing").NoOptDefVal = "true"
 	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
-	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its password,\nwhere it is encrypted, is in BAKE_SIGN_PASSWORD or COSIGN_PASSWORD); the\nsignature, a sigstore bundle, goes to OUT/NAME.sigstore.json")
+	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its\npassword, where it is encrypted, is in BAKE_SIGN_PASSWORD or\nCOSIGN_PASSWORD); the signature, a sigstore bundle, goes to\nOUT/NAME.sigstore.json")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return c
+}
+
+// buildMissing is the value of --build-missing: a flag, or names.
+type buildMissing struct {
+	on    bool
+	names []string // empty: all
+}
+
+// Set implements pflag.Value.
+func (b *buildMissing) Set(text string) error {
+	switch text {
+	case "true":
+		*b = buildMissing{on: true}
+	case "false":
+		*b = buildMissing{}
+	default:
+		names := strings.Split(text, ",")
+		if slices.Contains(names, "") {
+			return errors.New("want names of components and images, with commas between them")
+		}
+		*b = buildMissing{on: true, names: append(b.names, names...)}
+	}
+	return nil
+}
+
+// String implements pflag.Value.
+func (b *buildMissing) String() string {
+	if len(b.names) > 0 {
+		return strings.Join(b.names, ",")
+	}
+	return strconv.FormatBool(b.on)
+}
+
+// Type implements pflag.Value. Of a bool, help shows no value that is meant where
+// none is given.
+func (b *buildMissing) Type() string { return "bool" }
+
+// sayMissing ends a run with what is not from where the versions file says. Who
+// saw no notes is told the reasons.
+func (h *host) sayMissing(missing []bake.Missing, reasons bool) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	names := make([]string, len(missing))
+	for i, m := range missing {
+		names[i] = m.Name
+		if reasons {
+			if _, err := fmt.Fprintf(h.stderr, "bake: %s: %s; made from %s instead\n", m.Name, m.Reason, m.Else); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprintf(h.stderr, "bake: made here, since they can't be had, which gives another image: %s\n", strings.Join(names, ", "))
+	return err
 }
 
 // signPassword returns the password of the key that signs. An empty one is one.

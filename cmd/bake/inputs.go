@@ -48,9 +48,9 @@ func (in *inputs) addFlags(c *cobra.Command) {
 func (in *inputs) addBaseFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
-	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/ and\n"+
-		"debian-security/ below it, or as debian=URL or debian-security=URL (a snapshot\n"+
-		"archive); may be repeated (environment: "+mirrorVariable+")")
+	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/\n"+
+		"and debian-security/ below it, or as debian=URL or debian-security=URL (a\n"+
+		"snapshot archive); may be repeated (environment: "+mirrorVariable+")")
 	in.addCacheFlag(c)
 	f.IntVar(&in.jobs, "jobs", 0, "how many things to do at once; 0: as many as there are processors")
 }

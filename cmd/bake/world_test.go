@@ -125,6 +125,38 @@ func TestImageCommand(t *testing.T) {
 	}
 }
 
+// TestBuildMissing takes a release away and wants to be told what is made in its
+// place, however little bake is to say.
+func TestBuildMissing(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.Remove(baketest.KubeletRelease)
+	why := "component kubelet v1.30.0: its release can't be had from " + p.URL + baketest.KubeletRelease + ": 404 Not Found"
+	instead := "example.com/kubelet v1.30.0"
+	summary := "bake: made here, since they can't be had, which gives another image: component kubelet v1.30.0\n"
+
+	_, stderr, code := outcome(t, p.command("--build-missing=containerd"))
+	if want := "bake: " + why + "; --build-missing=kubelet would build it from " + instead + "\n"; code != exitFailed || stderr != want {
+		t.Errorf("bake image exits with %d; want %d and %q:\n%s", code, exitFailed, want, stderr)
+	}
+	_, stderr, code = outcome(t, p.command("--build-missing"))
+	if code != exitDone || !strings.Contains(stderr, why+"; building it from "+instead+" instead\n") || !strings.HasSuffix(stderr, summary) {
+		t.Errorf("bake image --build-missing exits with %d:\n%s", code, stderr)
+	}
+	stdout, stderr, code := outcome(t, p.command("--build-missing=kubelet", "--quiet", "--json"))
+	if want := "bake: " + why + "; made from " + instead + " instead\n" + summary; code != exitDone || stderr != want {
+		t.Errorf("bake image --quiet exits with %d; want %q:\n%s", code, want, stderr)
+	}
+	var got bake.Result
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := []bake.Missing{{Name: "component kubelet v1.30.0", Reason: strings.TrimPrefix(why, "component kubelet v1.30.0: "), Else: instead}}
+	if diff := cmp.Diff(want, got.Missing); diff != "" {
+		t.Errorf("missing (-want +got):\n%s", diff)
+	}
+}
+
 // TestImageCommandFails holds exit codes to what scripts make of them.
 func TestImageCommandFails(t *testing.T) {
 	t.Parallel()

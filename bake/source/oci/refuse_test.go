@@ -244,6 +244,27 @@ func TestBrokenRegistry(t *testing.T) {
 	}
 }
 
+// TestHead shows registries that have what they deny when they are asked by HEAD.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	r := ocitest.New(t)
+	layer := ocitest.Layer(types.OCILayer, "/program", "program")
+	layerDigest, _ := layer.Digest()
+	digest := r.Push("thing", "v1", ocitest.Image("amd64", layer))
+	for _, code := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusInternalServerError} {
+		for _, path := range []string{ocitest.Manifest("thing", digest), ocitest.Blob("thing", layerDigest)} {
+			r.Fault(path, func(w http.ResponseWriter, req *http.Request) {
+				if req.Method == http.MethodHead {
+					w.WriteHeader(code)
+					return
+				}
+				r.Pass(w, req)
+			})
+		}
+		newBench(t, nil).wantPull(t, r.Host+"/thing:v1", digest, "amd64")
+	}
+}
+
 // TestResume ends the connection inside a layer, once.
 func TestResume(t *testing.T) {
 	t.Parallel()

@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nodebake/bake/bake/source/store"
@@ -26,6 +28,9 @@ const maxRetryAfter = time.Minute
 func (f *Fetcher) request(ctx context.Context, method, rawURL string, header http.Header, patience time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watched{cancel: cancel, cause: func() error { return context.Cause(ctx) }, patience: patience}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { w.connected.Store(true) },
+	})
 	w.timer = time.AfterFunc(patience, w.expire)
 	req, err := http.NewRequestWithContext(ctx, method, rawURL, nil)
 	if err != nil {
@@ -64,7 +69,10 @@ type invalidURLError struct{ err error }
 func (e *invalidURLError) Error() string { return e.err.Error() }
 
 // stallError says that a server went silent.
-type stallError struct{ after time.Duration }
+type stallError struct {
+	after     time.Duration
+	connected bool // else nobody was there to be silent
+}
 
 func (e *stallError) Error() string { return fmt.Sprintf("not a byte came for %v", e.after) }
 
@@ -76,9 +84,11 @@ type watched struct {
 	cause    func() error // why the request was ended, if it was
 	timer    *time.Timer
 	patience time.Duration
+
+	connected atomic.Bool
 }
 
-func (w *watched) expire() { w.cancel(&stallError{w.patience}) }
+func (w *watched) expire() { w.cancel(&stallError{w.patience, w.connected.Load()}) }
 
 func (w *watched) Read(b []byte) (int, error) {
 	w.timer.Reset(w.patience)
@@ -137,6 +147,9 @@ func permanent(err error) bool {
 			return false
 		}
 		return true
+	}
+	if refused := (*proxyError)(nil); errors.As(err, &refused) {
+		return refused.code < http.StatusInternalServerError
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		return dns.IsNotFound
@@ -283,4 +296,19 @@ func validator(resp *http.Response) string {
 		return tag
 	}
 	return resp.Header.Get("Last-Modified")
+}
+
+// proxyError is a proxy's answer to CONNECT where it does not connect.
+type proxyError struct{ code int }
+
+func (e *proxyError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("the proxy does not connect to it: %d %s", e.code, http.StatusText(e.code)))
+}
+
+// onConnect reads the answer of a proxy (http.Transport.OnProxyConnectResponse).
+func onConnect(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return &proxyError{resp.StatusCode}
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -187,17 +188,21 @@ func TestPreflight(t *testing.T) {
 		switch {
 		case r.URL.Path == "/missing":
 			http.NotFound(w, r)
+		case strings.HasPrefix(r.URL.Path, "/head-") && head:
+			code, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/head-"))
+			w.WriteHeader(code)
 		case r.URL.Path == "/no-head" && head:
-			w.WriteHeader(http.StatusMethodNotAllowed)
-		case r.URL.Path == "/head-not-implemented" && head:
-			w.WriteHeader(http.StatusNotImplemented)
-		case r.URL.Path == "/signed" && head, r.URL.Path == "/forbidden":
+			panic(http.ErrAbortHandler)
+		case r.URL.Path == "/forbidden":
 			w.WriteHeader(http.StatusForbidden)
+		case r.URL.Path == "/busy":
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case r.URL.Path == "/limited":
 			w.WriteHeader(http.StatusTooManyRequests)
 		case r.URL.Path == "/broken":
 			w.WriteHeader(http.StatusBadGateway)
-		case r.URL.Path == "/other-size":
+		case r.URL.Path == "/other-size", r.URL.Path == "/other-size-by-head" && head:
 			w.Header().Set("Content-Length", "17")
 		case r.URL.Path == "/zero-size" && head:
 			w.Header().Set("Content-Length", "0")
@@ -225,7 +230,10 @@ func TestPreflight(t *testing.T) {
 		// No two requests may have one digest, or the store would serve both.
 		*to = append(*to, Request{Name: fmt.Sprint("file ", paths), URLs: urls, Sums: request([]byte(urls[0])).Sums, Size: int64(len(content))})
 	}
-	for _, path := range []string{"/file", "/no-head", "/head-not-implemented", "/signed", "/limited", "/zero-size", "/redirected"} {
+	for _, code := range []int{400, 401, 403, 404, 405, 410, 416, 500, 501, 502, 503} {
+		add(&good, fmt.Sprint("/head-", code))
+	}
+	for _, path := range []string{"/file", "/no-head", "/limited", "/busy", "/zero-size", "/other-size-by-head", "/redirected"} {
 		add(&good, path)
 	}
 	add(&good, "/missing", dead, "/file2")

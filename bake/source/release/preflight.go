@@ -142,13 +142,7 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 	if err != nil {
 		return err
 	}
-	err = p.head(ctx, req, rawURL)
-	if err != nil && !permanent(err) && !stalled(err) && ctx.Err() == nil {
-		if err := sleep(ctx, p.config.Backoff); err != nil {
-			return err
-		}
-		err = p.head(ctx, req, rawURL)
-	}
+	err = p.probe(ctx, req, rawURL)
 	if ctx.Err() != nil {
 		return err
 	}
@@ -162,7 +156,7 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 		p.dead[host] = err
 		p.blame(rawURL, err, false)
 	}
-	if status != nil && status.Code == http.StatusTooManyRequests {
+	if busy(err) {
 		// The server is there and does not deny the file: Fetch, which is
 		// patient, will see.
 		return nil
@@ -170,27 +164,55 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 	return err
 }
 
+// busy reports whether a server asks us to come again.
+func busy(err error) bool {
+	status := (*StatusError)(nil)
+	return errors.As(err, &status) &&
+		(status.Code == http.StatusTooManyRequests || status.Code == http.StatusServiceUnavailable && status.RetryAfter > 0)
+}
+
 func stalled(err error) bool {
 	stall := (*stallError)(nil)
 	return errors.As(err, &stall)
 }
 
-// head asks for the head of a file, with GET where the server does not like
-// HEAD: 405 and 501 say so, and URLs signed for GET answer 403.
-func (p *preflight) head(ctx context.Context, req Request, url string) error {
-	resp, err := p.request(ctx, http.MethodHead, url, nil, p.config.Answer)
+// probe asks for a file by HEAD, of which only a yes is believed. Servers that
+// have a file answer HEAD with 400, 401, 403, 404, 405 and 500: proxies that
+// fetch a file when somebody wants it, stores whose URLs are signed for GET, and
+// such as nobody ever tried. What counts is GET, of one byte.
+func (p *preflight) probe(ctx context.Context, req Request, url string) error {
+	method, paused := http.MethodHead, false
+	for {
+		err := p.askBy(ctx, method, req, url)
+		status, digest := (*StatusError)(nil), (*DigestError)(nil)
+		answered := errors.As(err, &status) || errors.As(err, &digest)
+		switch {
+		case err == nil, ctx.Err() != nil, stalled(err), busy(err):
+			return err
+		case method == http.MethodHead && answered:
+		case permanent(err), paused:
+			return err
+		default:
+			if err := sleep(ctx, p.config.Backoff); err != nil {
+				return err
+			}
+			paused = true
+		}
+		method = http.MethodGet
+	}
+}
+
+// askBy asks for a file by one method and reads nothing of it.
+func (p *preflight) askBy(ctx context.Context, method string, req Request, url string) error {
+	var header http.Header
+	if method == http.MethodGet {
+		header = http.Header{"Range": {"bytes=0-0"}}
+	}
+	resp, err := p.request(ctx, method, url, header, p.config.Answer)
 	if err != nil {
 		return err
 	}
 	resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusForbidden:
-		resp, err = p.request(ctx, http.MethodGet, url, http.Header{"Range": {"bytes=0-0"}}, p.config.Answer)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-	}
 	size := int64(-1)
 	switch resp.StatusCode {
 	case http.StatusOK:

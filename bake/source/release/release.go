@@ -135,13 +135,14 @@ func New(c Config) (*Fetcher, error) {
 		c.Progress = progress.Discard{}
 	}
 	transport := &http.Transport{
-		Proxy:               c.Proxy,
-		DialContext:         (&net.Dialer{Timeout: c.Connect}).DialContext,
-		TLSHandshakeTimeout: c.Connect,
-		TLSClientConfig:     &tls.Config{RootCAs: c.RootCAs},
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: max(c.Parallel, preflightParallel),
-		IdleConnTimeout:     time.Minute,
+		Proxy:                  c.Proxy,
+		OnProxyConnectResponse: onConnect,
+		DialContext:            (&net.Dialer{Timeout: c.Connect}).DialContext,
+		TLSHandshakeTimeout:    c.Connect,
+		TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs},
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    max(c.Parallel, preflightParallel),
+		IdleConnTimeout:        time.Minute,
 		// A .tar.gz must arrive as it was published.
 		DisableCompression: true,
 	}
