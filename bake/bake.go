@@ -75,7 +75,13 @@ type Config struct {
 	Out    string // directory that the image goes to
 	Format Format // TarGz where empty
 
-	Keychain  authn.Keychain                        // who we are at registries of container images; nil: nobody
+	Keychain authn.Keychain // who we are at registries of container images; nil: nobody
+	// InsecureRegistries may speak http, "HOST" or "HOST:PORT"; they are told no
+	// password then. Those of this machine may in any case.
+	InsecureRegistries []string
+
+	PublicOnly bool // URLs of the versions file lead to public addresses alone: see release.Config
+
 	Proxy     func(*http.Request) (*url.URL, error) // nil: none
 	UserAgent string
 	Jobs      int // how many things are done at once; 1 where 0
@@ -264,6 +270,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		BuildMissing: b.config.BuildMissing,
 		BuildNamed:   b.config.BuildNamed,
 		Keychain:     b.config.Keychain,
+		Insecure:     b.config.InsecureRegistries,
 		Program:      guest.Program,
 		Jobs:         b.config.Jobs,
 		Progress:     b.config.Progress,

@@ -17,6 +17,7 @@ import (
 func (b *Baker) newFetcher(m *mirror.Mirror) (*release.Fetcher, error) {
 	config := release.Config{
 		Store: b.store, Proxy: b.config.Proxy, UserAgent: b.config.UserAgent, Progress: b.config.Progress,
+		PublicOnly: b.config.PublicOnly,
 	}
 	if m != nil {
 		config.Mirror, config.Offline = m, b.config.Offline

@@ -44,7 +44,7 @@ type plannedImage struct {
 
 // puller brings images from registries, or the mirror that the fetcher has.
 func (s *Source) puller() *oci.Puller {
-	return oci.New(oci.Config{Packs: s.packs, Fetcher: s.Fetcher, Keychain: s.Keychain, Progress: s.Progress})
+	return oci.New(oci.Config{Packs: s.packs, Fetcher: s.Fetcher, Keychain: s.Keychain, Insecure: s.Insecure, Progress: s.Progress})
 }
 
 // planImages decides where each image comes from. Like components, images that

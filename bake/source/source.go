@@ -57,6 +57,7 @@ type Config struct {
 	BuildMissing bool                                                  // components and images that can't be had are built
 	BuildNamed   []string                                              // with BuildMissing: these alone, by their names; empty: all
 	Keychain     authn.Keychain                                        // who we are at registries; nil: nobody
+	Insecure     []string                                              // registries that may speak http: see oci.Config
 	Program      func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
 	Jobs         int                                                   // how many packages are unpacked at once
 	Progress     progress.Sink

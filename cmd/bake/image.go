@@ -83,6 +83,7 @@ own units and programs.`,
 	}
 	in.addFlags(c)
 	in.addMirrorFlags(c)
+	in.addRegistryFlags(c)
 	f := c.Flags()
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")

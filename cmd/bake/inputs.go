@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
@@ -34,6 +35,7 @@ type inputs struct {
 	mirrors    []string
 	mirror     string
 	offline    bool
+	insecure   []string
 	jobs       int
 }
 
@@ -61,6 +63,24 @@ func (in *inputs) addMirrorFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.mirror, "mirror", "", "`DIR|URL` that bake mirror made, asked before everything else\n(environment: "+offlineVariable+"; see docs/offline.md)")
 	f.BoolVar(&in.offline, "offline", false, "ask nothing but the mirror")
+}
+
+// addRegistryFlags adds the flags of commands that fetch container images.
+func (in *inputs) addRegistryFlags(c *cobra.Command) {
+	c.Flags().StringArrayVar(&in.insecure, "insecure-registry", nil, "registry `HOST` (or HOST:PORT) that may speak http, without passwords; may be\nrepeated (one of this machine may in any case)")
+}
+
+// insecureRegistries returns the hosts of --insecure-registry.
+func (in *inputs) insecureRegistries() ([]string, error) {
+	var hosts []string
+	for _, given := range in.insecure {
+		registry, err := name.NewRegistry(given)
+		if given == "" || err != nil {
+			return nil, &usageError{fmt.Errorf("--insecure-registry %q: want HOST or HOST:PORT", given)}
+		}
+		hosts = append(hosts, registry.RegistryStr())
+	}
+	return hosts, nil
 }
 
 // mirrorLocation returns the mirror to fetch from: a URL, an absolute directory,
@@ -112,6 +132,13 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 	if err != nil {
 		return bake.Config{}, err
 	}
+	insecure, err := in.insecureRegistries()
+	if err != nil {
+		return bake.Config{}, err
+	}
+	if err := checkProxies(h.getenv); err != nil {
+		return bake.Config{}, err
+	}
 	mirrors := in.mirrors
 	if len(mirrors) == 0 {
 		mirrors = strings.Fields(h.getenv(mirrorVariable))
@@ -129,9 +156,11 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 		Mirrors:    mirrors,
 		Jobs:       jobs,
 		Env:        h.env,
-		Keychain:   authn.DefaultKeychain,
+		Keychain:   keychain{h.getenv},
 		Proxy:      http.ProxyFromEnvironment,
 		UserAgent:  "bake/" + version(),
+
+		InsecureRegistries: insecure,
 	}
 	if in.definition != "" {
 		// An fs.FS doesn't name its directory in errors.
@@ -144,6 +173,42 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 		config.Apt = os.DirFS("/")
 	}
 	return config, nil
+}
+
+// checkProxies refuses a proxy that http.ProxyFromEnvironment would pass over
+// without a word, and ask every host directly. Its value may hold a password and
+// is not shown.
+func checkProxies(getenv func(name string) string) error {
+	for _, names := range [][]string{{"HTTP_PROXY", "http_proxy"}, {"HTTPS_PROXY", "https_proxy"}} {
+		for _, name := range names {
+			value := getenv(name)
+			if value == "" {
+				continue
+			}
+			if !validProxy(value) {
+				return &usageError{fmt.Errorf("%s is not the URL of a proxy, as in http://USER:PASSWORD@HOST:PORT (its value is not shown; in a password, %% is written %%25 and @ %%40)", name)}
+			}
+			break // the first of both counts
+		}
+	}
+	return nil
+}
+
+// validProxy reports whether value is a proxy to http.ProxyFromEnvironment, and
+// one that http.Transport can use.
+func validProxy(value string) bool {
+	if !strings.Contains(value, "://") { // HOST:PORT alone
+		value = "http://" + value
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return u.Hostname() != ""
+	}
+	return false
 }
 
 func parseArch(flag, name string) (manifest.Arch, error) {

@@ -119,12 +119,13 @@ docs/offline.md tells the whole way.`,
 		},
 	}
 	in.addBaseFlags(c)
+	in.addRegistryFlags(c)
 	f := c.Flags()
 	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes; its lock is beside it; may be repeated")
-	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` that the site bakes for: amd64 or arm64; may be repeated")
+	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` of the site's images: amd64 or arm64; may be repeated")
 	f.StringVar(&to, "to", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
 	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well")
-	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: what the site's bake runs on, such as linux-arm64; may be repeated\n(default: as this machine)")
+	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: what the site's bake runs on, such as linux-arm64; may be\nrepeated (default: as this machine)")
 	f.StringArrayVar(&mc.Drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
 	f.BoolVar(&mc.Prune, "prune", false, "remove the files that no set needs any more")
 	f.StringVar(&check, "check", "", "change nothing; read every byte of the mirror in `DIR`")

@@ -18,6 +18,7 @@ type verification struct {
 	inputs
 	key, bundle            string
 	trustInputs, noRebuild bool
+	private                bool
 	asJSON, quiet          bool
 }
 
@@ -68,11 +69,13 @@ them, or something else than provenance of this image was signed.`,
 	}
 	v.addBaseFlags(c)
 	v.addMirrorFlags(c)
+	v.addRegistryFlags(c)
 	f := c.Flags()
 	f.StringVar(&v.key, "key", "", "`FILE` of the public key (PEM) that must have signed the image")
 	f.StringVar(&v.bundle, "bundle", "", "`FILE` of the signature (default: NAME.sigstore.json beside the image)")
 	f.StringVar(&v.versions, "versions", "", "versions `FILE` of yours that the image must have been made from")
 	f.BoolVar(&v.trustInputs, "trust-inputs", false, "fetch and build whatever the image says that it was made from")
+	f.BoolVar(&v.private, "allow-private-addresses", false, "with --trust-inputs: let the image's URLs lead to private, loopback and\nlink-local addresses, and from https to http")
 	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone, and make nothing")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
 	f.BoolVarP(&v.quiet, "quiet", "q", false, "show no progress")
@@ -93,6 +96,8 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	if err != nil {
 		return err
 	}
+	// Who signed an image vouches for its URLs, and so does who has its versions file.
+	config.PublicOnly = v.key == "" && v.versions == "" && !v.private
 	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs, Config: config}
 	if v.key != "" {
 		if verify.Key, err = os.ReadFile(v.key); err != nil {

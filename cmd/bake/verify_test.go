@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/sign"
 )
 
@@ -77,6 +78,14 @@ func TestVerifyCommand(t *testing.T) {
 		"bake: "+image+" is not verified: inputs not vouched for: nothing says that they are harmless (give --key that signed them, --versions that you know, or --trust-inputs)\n")
 	want(p.verify(image, "--json"), exitBadInput, `"rebuilt":false,"identical":false,"notVouched":"nothing says that they are harmless `, "not vouched for")
 	want(p.verify(image, "--trust-inputs", "--quiet"), exitDone, "^"+same, "")
+	// Where the store has nothing, the image's URLs are of this machine.
+	empty := []string{image, "--trust-inputs", "--quiet", "--cache", filepath.Join(t.TempDir(), "cache")}
+	p.Gets()
+	want(p.verify(empty...), exitFailed, "^$", p.URL+baketest.KubeletRelease+": 127.0.0.1 is a loopback address, where a URL that comes from an image must not lead (--allow-private-addresses allows it)\n")
+	if got := p.Gets(); len(got) > 0 {
+		t.Errorf("the server was asked for %q; want nothing", got)
+	}
+	want(p.verify(append(empty, "--allow-private-addresses")...), exitDone, "^"+same, "")
 	want(p.verify(image, "--versions", p.Versions, "--quiet"), exitDone, "^"+same, "")
 	want(p.verify(image, "--versions", "missing.yaml"), exitBadInput, "^$", "reading what vouches for the image's inputs: open missing.yaml: ")
 	want(p.verify(image, "--key", public, "--quiet"), exitDone, "^"+signed+same, "")

@@ -22,6 +22,7 @@ func Requests(mirrors MirrorList, packages []manifest.LockedPackage, elsewhere b
 			URLs: urls,
 			Sums: []manifest.Sum{p.SHA256},
 			Size: p.Size,
+			Own:  true,
 		}
 	}
 	return requests, nil

@@ -17,9 +17,10 @@
 // Limits. Only single images for Linux are taken, with gzipped or plain layers:
 // containerd before 1.5 can't unpack zstd, and versions files may name one. Schema
 // 1, layers that may not be distributed, nested indices and artifacts that are no
-// images are refused. Registries speak TLS, but for those at localhost and private
-// addresses, which may speak plain HTTP. Signatures of images are not looked at: the digest in the
-// versions file is what is trusted.
+// images are refused. Registries speak TLS, but for those on this machine and those
+// that [Config] names, which may speak plain HTTP; passwords go over TLS or stay on
+// this machine. Signatures of images are not looked at: the digest in the versions
+// file is what is trusted.
 package oci
 
 import (

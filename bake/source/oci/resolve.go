@@ -19,6 +19,7 @@ type Config struct {
 	Packs    Packs
 	Fetcher  *release.Fetcher
 	Keychain authn.Keychain // who we are at registries; nil: nobody. authn.DefaultKeychain reads docker's configuration and the environment
+	Insecure []string       // registries that may speak http, "HOST" or "HOST:PORT", beside those of this machine
 	Progress progress.Sink
 }
 

@@ -201,7 +201,7 @@ func (t *transfer) get(ctx context.Context, url string, patience time.Duration) 
 	if have > 0 && have == t.req.Size {
 		return true, t.commit(url) // interrupted just before its end
 	}
-	resp, err := t.request(ctx, http.MethodGet, url, t.rangeHeader(url), patience)
+	resp, err := t.request(t.choose(ctx, t.req, url), http.MethodGet, url, t.rangeHeader(url), patience)
 	if err != nil {
 		return false, err
 	}
@@ -223,7 +223,7 @@ func (t *transfer) get(ctx context.Context, url string, patience time.Duration) 
 			return false, &storeError{err}
 		}
 	default:
-		return false, statusError(resp)
+		return false, NewStatusError(resp)
 	}
 	if t.req.Size > 0 && total >= 0 && total != t.req.Size {
 		return resumed, t.sizeError(url, total)

@@ -24,20 +24,21 @@ func (e *rejectedError) Unwrap() error { return e.err }
 
 // Get returns a small file that no digest pins, such as a signed index, from
 // the first URL whose content accept takes; nil takes any. More than limit bytes
-// are an error. The error is an UnreachableError unless ctx has ended.
+// are an error. The error is an UnreachableError unless ctx has ended. The URLs
+// must be of servers that the user named (see Config.PublicOnly).
 func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error) {
 	if len(urls) == 0 {
 		return nil, &UnreachableError{Name: "a file"}
 	}
 	var content []byte
 	err := f.tryAll(ctx, redact(urls[0]), urls, func(ctx context.Context, url string, patience time.Duration) error {
-		resp, err := f.request(ctx, http.MethodGet, url, nil, patience)
+		resp, err := f.request(context.WithValue(ctx, ours{}, true), http.MethodGet, url, nil, patience)
 		if err != nil {
 			return err
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return statusError(resp)
+			return NewStatusError(resp)
 		}
 		if resp.ContentLength > limit {
 			return fmt.Errorf("%w: %d bytes, at most %d are expected", ErrTooLarge, resp.ContentLength, limit)

@@ -45,6 +45,8 @@ func gone(err error) bool {
 	}
 	dns, dial, stall, refused := (*net.DNSError)(nil), (*net.OpError)(nil), (*stallError)(nil), (*proxyError)(nil)
 	switch {
+	case isAddress(err):
+		return false
 	case errors.As(err, &refused):
 		return refused.code == http.StatusForbidden
 	case errors.As(err, &dial) && dial.Op == "proxyconnect":

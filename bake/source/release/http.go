@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -118,14 +119,20 @@ func (w *watched) explain(err error) error {
 	if errors.Is(err, errRedirects) {
 		return errRedirects
 	}
+	if address := (*addressError)(nil); errors.As(err, &address) {
+		return address
+	}
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		return u.Err
+		err = u.Err
+	}
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return fmt.Errorf("%w (where a proxy or a server of yours has a CA of its own, add that to this machine's, or name a file with its certificate in SSL_CERT_FILE)", err)
 	}
 	return err
 }
 
-// statusError returns the error that resp stands for.
-func statusError(resp *http.Response) *StatusError {
+// NewStatusError returns the error that resp, which is not the file, stands for.
+func NewStatusError(resp *http.Response) *StatusError {
 	e := &StatusError{Code: resp.StatusCode}
 	after := resp.Header.Get("Retry-After") // RFC 9110, section 10.2.3: seconds or a date
 	if seconds, err := strconv.Atoi(after); err == nil && seconds > 0 {
@@ -146,6 +153,9 @@ func permanent(err error) bool {
 			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return false
 		}
+		return true
+	}
+	if isAddress(err) {
 		return true
 	}
 	if refused := (*proxyError)(nil); errors.As(err, &refused) {
@@ -175,14 +185,14 @@ func permanent(err error) bool {
 	if rejected := (*rejectedError)(nil); errors.As(err, &rejected) {
 		return true
 	}
-	return errors.Is(err, errRedirects) || errors.Is(err, ErrTooLarge)
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, errRedirects) || errors.Is(err, ErrTooLarge)
 }
 
-// fatal reports whether no URL can help: the disk is full or the store fails.
+// fatal reports whether no URL can help: the disk is full or the store fails, or
+// a FatalError says so.
 func fatal(err error) bool {
-	full := (*store.FullError)(nil)
-	failed := (*storeError)(nil)
-	return errors.As(err, &full) || errors.As(err, &failed)
+	full, failed, other := (*store.FullError)(nil), (*storeError)(nil), (*FatalError)(nil)
+	return errors.As(err, &full) || errors.As(err, &failed) || errors.As(err, &other)
 }
 
 // storeError is an error of the store, which no server is to blame for.

@@ -23,7 +23,7 @@ func TestRetryAfterDate(t *testing.T) {
 		resp := &http.Response{StatusCode: 503, Header: http.Header{}}
 		resp.Header.Set("Date", date.Format(http.TimeFormat))
 		resp.Header.Set("Retry-After", test.after)
-		if got := statusError(resp).RetryAfter; got != test.want {
+		if got := NewStatusError(resp).RetryAfter; got != test.want {
 			t.Errorf("Retry-After %q = %v; want %v", test.after, got, test.want)
 		}
 	}

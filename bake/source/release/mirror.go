@@ -118,6 +118,9 @@ func (f *Fetcher) checkRedirect(req *http.Request, via []*http.Request) error {
 		f.config.Offline && (scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host) {
 		return &redirectError{req.URL.Redacted()}
 	}
+	if f.config.PublicOnly && !isOurs(req.Context()) && req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
+		return &redirectError{req.URL.Redacted()}
+	}
 	return nil
 }
 

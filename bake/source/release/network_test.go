@@ -139,7 +139,7 @@ func TestTLSFailure(t *testing.T) {
 	defer s.Close()
 	plain := serve(t, content, nil)
 	for _, test := range []struct{ url, want string }{
-		{s.URL, "certificate"},
+		{s.URL, "signed by unknown authority (where a proxy or a server of yours has a CA of its own, add that to this machine's, or name a file with its certificate in SSL_CERT_FILE)"},
 		{strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client"},
 	} {
 		f := newFetcher(t)

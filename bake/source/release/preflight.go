@@ -50,14 +50,17 @@ func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
 			if ok || err != nil {
 				return err
 			}
-			results[i] = p.ask(ctx, req)
+			results[i], err = p.ask(ctx, req)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return nil
+			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	switch err := group.Wait(); {
+	case fatal(err):
+		return err
+	case err != nil:
 		return fmt.Errorf("asking for %d files: %w", len(reqs), err)
 	}
 	e := &PreflightError{}
@@ -80,12 +83,13 @@ type preflight struct {
 	dead  map[string]error // hosts that could not be reached at all, and why
 }
 
-// ask returns nil as soon as one URL has the file.
-func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
+// ask returns nil as soon as one URL has the file. The error is one that ends
+// the work.
+func (p *preflight) ask(ctx context.Context, req Request) (*UnreachableError, error) {
 	e := &UnreachableError{Name: req.Name}
 	urls, err := p.urls(req)
 	if errors.As(err, &e) {
-		return e
+		return e, nil
 	}
 	urls = p.downLast(urls)
 	var left []string // not waited for, since others could be asked
@@ -93,7 +97,9 @@ func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
 		err, hurried := p.askInTurn(ctx, req, u, urls[i+1:])
 		switch {
 		case err == nil:
-			return nil
+			return nil, nil
+		case fatal(err):
+			return nil, err
 		case hurried:
 			left = append(left, u)
 		default:
@@ -102,12 +108,15 @@ func (p *preflight) ask(ctx context.Context, req Request) *UnreachableError {
 	}
 	for _, u := range left {
 		err := p.askURL(ctx, req, u)
-		if err == nil {
-			return nil
+		switch {
+		case err == nil:
+			return nil, nil
+		case fatal(err):
+			return nil, err
 		}
 		e.Tried = append(e.Tried, p.attempt(u, err))
 	}
-	return e
+	return e, nil
 }
 
 // askInTurn is askURL that does not wait for long where others can be asked,
@@ -143,11 +152,11 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 		return err
 	}
 	err = p.probe(ctx, req, rawURL)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || fatal(err) {
 		return err
 	}
 	status, digest, redirect := (*StatusError)(nil), (*DigestError)(nil), (*redirectError)(nil)
-	answered := err == nil || errors.As(err, &status) || errors.As(err, &digest) || errors.As(err, &redirect) || errors.Is(err, errRedirects)
+	answered := err == nil || errors.As(err, &status) || errors.As(err, &digest) || errors.As(err, &redirect) || errors.Is(err, errRedirects) || isAddress(err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if answered {
@@ -187,7 +196,7 @@ func (p *preflight) probe(ctx context.Context, req Request, url string) error {
 		status, digest := (*StatusError)(nil), (*DigestError)(nil)
 		answered := errors.As(err, &status) || errors.As(err, &digest)
 		switch {
-		case err == nil, ctx.Err() != nil, stalled(err), busy(err):
+		case err == nil, ctx.Err() != nil, stalled(err), busy(err), fatal(err):
 			return err
 		case method == http.MethodHead && answered:
 		case permanent(err), paused:
@@ -208,7 +217,7 @@ func (p *preflight) askBy(ctx context.Context, method string, req Request, url s
 	if method == http.MethodGet {
 		header = http.Header{"Range": {"bytes=0-0"}}
 	}
-	resp, err := p.request(ctx, method, url, header, p.config.Answer)
+	resp, err := p.request(p.choose(ctx, req, url), method, url, header, p.config.Answer)
 	if err != nil {
 		return err
 	}
@@ -222,7 +231,7 @@ func (p *preflight) askBy(ctx context.Context, method string, req Request, url s
 			size = all
 		}
 	default:
-		return statusError(resp)
+		return NewStatusError(resp)
 	}
 	// Some servers answer HEAD with a length of 0 for all files.
 	if req.Size > 0 && size > 0 && size != req.Size {

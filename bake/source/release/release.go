@@ -61,6 +61,12 @@ type Config struct {
 	Mirror  Mirror
 	Offline bool // nothing but Mirror is asked
 
+	// PublicOnly is for URLs that somebody chose who is not trusted: they lead to
+	// public addresses alone, whatever their names resolve to and wherever servers
+	// redirect to, and not from https to http. Exempt are requests that are Own, and
+	// what is in Mirror.
+	PublicOnly bool
+
 	Progress progress.Sink // nil: progress.Discard
 }
 
@@ -70,6 +76,7 @@ type Request struct {
 	URLs []string       // where it may be had, best first; none: in a mirror only
 	Sums []manifest.Sum // that it must have, all of them; at least one
 	Size int64          // bytes, 0 where that is not known
+	Own  bool           // URLs are of a server that the user named: see Config.PublicOnly
 }
 
 // check reports a request that no server could serve.
@@ -153,6 +160,12 @@ func New(c Config) (*Fetcher, error) {
 	transport.RegisterProtocol("file", files)
 	f := &Fetcher{config: c, hosts: newHosts(), announcer: newAnnouncer(c.Progress)}
 	f.client = &http.Client{Transport: transport, CheckRedirect: f.checkRedirect}
+	if c.PublicOnly {
+		public := transport.Clone()
+		public.Proxy = nil
+		public.DialContext = (&net.Dialer{Timeout: c.Connect, Control: dialPublic}).DialContext
+		f.client.Transport = routes{all: transport, public: public, proxy: c.Proxy}
+	}
 	return f, nil
 }
 
@@ -246,8 +259,21 @@ func (e *DigestError) Error() string {
 type StatusError struct {
 	Code       int
 	RetryAfter time.Duration // as the server asks; 0: it does not
+	Reason     string        // in the server's words; "": it gives none that we look for
 }
 
 func (e *StatusError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("%d %s", e.Code, http.StatusText(e.Code)))
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", e.Code, http.StatusText(e.Code)))
+	if e.Reason != "" {
+		text += " (" + e.Reason + ")"
+	}
+	return text
 }
+
+// FatalError is what a transport (see Through) fails with where that is no
+// server's fault and no other URL would help, such as a broken configuration:
+// it ends the work.
+type FatalError struct{ Err error }
+
+func (e *FatalError) Error() string { return e.Err.Error() }
+func (e *FatalError) Unwrap() error { return e.Err }
