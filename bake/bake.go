@@ -175,6 +175,9 @@ func New(c Config) (*Baker, error) {
 		return nil, &InputError{err}
 	}
 	if b.store, err = store.Open(c.Cache); err != nil {
+		if dir := (*store.DirError)(nil); errors.As(err, &dir) {
+			return nil, &InputError{err}
+		}
 		return nil, err
 	}
 	if b.fetcher, err = b.newFetcher(nil); err != nil {

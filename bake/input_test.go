@@ -317,10 +317,11 @@ func TestForbiddenDirectories(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		dir  func(c bake.Config) string // that can't be written
+		kind string
 		want string
 	}{
-		{"output", func(c bake.Config) string { return c.Out }, "writing to the output directory: open %s/.bake-"},
-		{"store", func(c bake.Config) string { return c.Cache }, "opening the store: %s can't be written; give another directory with --cache: "},
+		{"output", func(c bake.Config) string { return c.Out }, "failed", "writing to the output directory: open %s/.bake-"},
+		{"store", func(c bake.Config) string { return c.Cache }, "input", "opening the store: %s can't be made or written; give another directory with --cache, or set XDG_CACHE_HOME: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.Config()
@@ -338,7 +339,7 @@ func TestForbiddenDirectories(t *testing.T) {
 				}
 			}
 			_, err := spawn(t.Context(), w, c, limits{UID: uid})
-			wantError(t, err, "failed", fmt.Sprintf(test.want, test.dir(c)), "permission denied")
+			wantError(t, err, test.kind, fmt.Sprintf(test.want, test.dir(c)), "permission denied")
 			wantNothing(t, c)
 			allow(t, test.dir(c), 0o777)
 			result, err := spawn(t.Context(), w, c, limits{UID: uid})

@@ -58,8 +58,13 @@ type order struct {
 type limits struct {
 	Umask    *int   // where it is given
 	UID      int    // to become
+	Refuse   string // what the file system does not know: "chmod" (FAT), "flock" (NFS); an empty mirror is made first
 	FileSize uint64 // RLIMIT_FSIZE in bytes: larger files can't be written, as on a full disk
 }
+
+// badInput is the exit code of an order of which all that failed is an
+// [bake.InputError].
+const badInput = 3
 
 // obey carries an order out and prints the result as JSON, or else the error
 // on standard error.
@@ -69,6 +74,12 @@ func obey(text string) int {
 	if err == nil {
 		err = o.Limits.apply()
 	}
+	var mirrored error
+	if err == nil && o.Limits.Refuse != "" {
+		if err = refuse(o.Limits.Refuse); err == nil {
+			_, mirrored = bake.Mirror(context.Background(), bake.MirrorConfig{To: o.Out + "-mirror", Archs: []manifest.Arch{manifest.AMD64}})
+		}
+	}
 	var result *bake.Result
 	if err == nil {
 		result, err = baketest.Image(context.Background(), bake.Config{
@@ -76,9 +87,16 @@ func obey(text string) int {
 			Cache: o.Cache, Out: o.Out, Mirrors: o.Mirrors, Jobs: o.Jobs,
 		})
 	}
-	if err != nil {
+	if err := errors.Join(mirrored, err); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+	}
+	for _, err := range []error{mirrored, err} {
+		if err != nil && kind(err) != "input" {
+			return 1
+		}
+	}
+	if mirrored != nil || err != nil {
+		return badInput
 	}
 	json.NewEncoder(os.Stdout).Encode(result)
 	return 0
@@ -101,7 +119,11 @@ func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env 
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+		if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badInput {
+			err = &bake.InputError{Err: err}
+		}
+		return nil, err
 	}
 	result := new(bake.Result)
 	return result, json.Unmarshal(stdout.Bytes(), result)

@@ -97,6 +97,9 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	}
 	var err error
 	if m.writer, err = mirror.Create(c.To); err != nil {
+		if locks := (*mirror.NoLocksError)(nil); errors.As(err, &locks) {
+			return nil, &InputError{err}
+		}
 		return nil, err
 	}
 	m.old = m.writer.Index()

@@ -94,11 +94,13 @@ func create(path string) (*pending, error) {
 }
 
 // commit gives files their names, once all of them are complete. Other users
-// may read them. A nil file is one that has its name already.
+// may read them. A file system without permissions (FAT, CIFS) refuses to change
+// any: there the mount says who may. A nil file is one that has its name already.
 func commit(files ...*pending) error {
 	files = slices.DeleteFunc(files, func(p *pending) bool { return p == nil })
 	for _, p := range files {
-		if err := errors.Join(p.Chmod(0o644), p.Close()); err != nil {
+		_ = p.Chmod(0o644)
+		if err := p.Close(); err != nil {
 			return err
 		}
 	}

@@ -215,7 +215,8 @@ func writeSynced(path string, f File) error {
 		return err
 	}
 	_, err = out.Write(f.Content)
-	return errors.Join(err, out.Chmod(f.Mode), out.Sync(), out.Close())
+	_ = out.Chmod(f.Mode) // refused where there are no permissions (FAT, CIFS): the mount decides
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // List names files for a person.

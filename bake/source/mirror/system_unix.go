@@ -21,3 +21,8 @@ func syncDirectory(d *os.File) error {
 	}
 	return err
 }
+
+// noLocks reports whether err says that a file system has no locks.
+func noLocks(err error) bool {
+	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS)
+}

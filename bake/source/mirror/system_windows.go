@@ -15,3 +15,6 @@ func noSpace(err error) bool {
 
 // syncDirectory does nothing: Windows flushes files only.
 func syncDirectory(*os.File) error { return nil }
+
+// noLocks is for other systems: Windows' file systems have locks.
+func noLocks(error) bool { return false }

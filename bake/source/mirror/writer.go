@@ -36,6 +36,18 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("writing the mirror %s: another `bake mirror` is at it; wait until it has ended", e.Dir)
 }
 
+// NoLocksError says that the file system of a mirror has no locks.
+type NoLocksError struct {
+	Dir string
+	Err error // from the system
+}
+
+func (e *NoLocksError) Error() string {
+	return fmt.Sprintf("writing the mirror %s: its file system has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: %v", e.Dir, e.Err)
+}
+
+func (e *NoLocksError) Unwrap() error { return e.Err }
+
 // FullError says that the file system of a mirror has no room. The mirror is
 // as it was before, and keeps the files that were complete.
 type FullError struct {
@@ -99,13 +111,15 @@ func Create(dir string) (_ *Writer, err error) {
 }
 
 // permit adds permissions whatever the umask was, since servers run as other
-// users. It takes none away that somebody gave.
+// users. It takes none away that somebody gave. A file system without permissions
+// (FAT, CIFS) refuses: there the mount says who may read.
 func (w *Writer) permit(name string, bits fs.FileMode) error {
 	info, err := w.root.Stat(name)
 	if err != nil || info.Mode().Perm()&bits == bits {
 		return err
 	}
-	return w.root.Chmod(name, info.Mode()|bits)
+	_ = w.root.Chmod(name, info.Mode()|bits)
+	return nil
 }
 
 func (w *Writer) creating(err error) error {
@@ -155,6 +169,9 @@ func (w *Writer) takeLock() error {
 	}
 	w.lock = flock.New(filepath.Join(w.dir, lockFile), flock.SetPermissions(0o644))
 	ok, err := w.lock.TryLock()
+	if noLocks(err) {
+		return &NoLocksError{w.dir, err}
+	}
 	if err != nil {
 		return w.creating(err)
 	}
@@ -283,9 +300,7 @@ func (w *Writer) place(ctx context.Context, name string, write func(io.Writer) e
 	if err := write(f); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
+	_ = f.Chmod(0o644) // as in permit
 	if err := f.Sync(); err != nil {
 		return err
 	}

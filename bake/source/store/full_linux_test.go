@@ -158,7 +158,7 @@ func TestUnwritable(t *testing.T) {
 	}()
 	for _, what := range []string{"that can't be made", "that can't be written"} {
 		err := <-result
-		if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "can't be written; give another directory with --cache") {
+		if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "can't be made or written; give another directory with --cache, or set XDG_CACHE_HOME: ") {
 			t.Errorf("Open of a directory %s = %v; want it named, with the remedy", what, err)
 		}
 	}

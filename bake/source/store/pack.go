@@ -98,10 +98,8 @@ func (s *Store) makePack(ctx context.Context, key string, make func(context.Cont
 	if err != nil {
 		return s.full(err, 0)
 	}
-	defer os.RemoveAll(tmp) // gone already where all went well
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
+	defer os.RemoveAll(tmp)  // gone already where all went well
+	_ = os.Chmod(tmp, 0o755) // refused where there are no permissions, as on FAT
 
 	data, err := os.Create(filepath.Join(tmp, "data"))
 	if err != nil {

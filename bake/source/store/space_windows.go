@@ -25,3 +25,6 @@ func freeSpace(dir string) (int64, error) {
 	}
 	return int64(free), nil
 }
+
+// noLocks is for other systems: Windows' file systems have locks.
+func noLocks(error) bool { return false }

@@ -102,11 +102,27 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
+// DirError says that a directory can't hold a store.
+type DirError struct {
+	Dir  string
+	What string // is wrong with it
+	Err  error  // from the system
+}
+
+func (e *DirError) Error() string {
+	return fmt.Sprintf("opening the store: %s %s; give another directory with --cache, or set XDG_CACHE_HOME: %v", e.Dir, e.What, e.Err)
+}
+
+func (e *DirError) Unwrap() error { return e.Err }
+
 func (s *Store) openError(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("opening the store: %s can't be written; give another directory with --cache: %w", s.dir, err)
+	switch {
+	case noSpace(err):
+		return fmt.Errorf("opening the store %s: %w", s.dir, s.full(err, 0))
+	case noLocks(err):
+		return &DirError{s.dir, "is on a file system without locks (NFS without a lock service?)", err}
 	}
-	return fmt.Errorf("opening the store %s: %w", s.dir, s.full(err, 0))
+	return &DirError{s.dir, "can't be made or written", err}
 }
 
 // takeShared takes the lock of the store, sweeping first where nobody else has
