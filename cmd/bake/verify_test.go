@@ -172,7 +172,7 @@ func TestVerifyInterrupt(t *testing.T) {
 	begun := p.stall(t, p.Package("tool").Pool())
 	p.cache = filepath.Join(t.TempDir(), "cache")
 	tmp := t.TempDir()
-	cmd := p.verify(filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz"), "--trust-inputs")
+	cmd := p.verify(filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz"), "--trust-inputs", "--allow-private-addresses")
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -181,11 +181,20 @@ func TestVerifyInterrupt(t *testing.T) {
 	}
 	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stop.Stop()
-	<-begun
+	ended := make(chan bool)
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-begun:
+	case <-ended:
+		t.Fatalf("bake verify ends before it fetches the package: %s", stderr.String())
+	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
+	<-ended
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "bake: interrupted; ") {
 		t.Errorf("bake verify exits with %d and prints %q; want %d and nothing:\n%s", code, stdout.String(), exitInterrupted, stderr.String())
 	}
