@@ -128,7 +128,7 @@ func TestBadInput(t *testing.T) {
 		{"output directory below a file", func(t *testing.T, c *bake.Config) { c.Out = filepath.Join(w.Versions, "out") },
 			"failed", []string{"making the output directory: mkdir " + w.Versions + ": not a directory (give another by --out)"}},
 		{"store below a file", func(t *testing.T, c *bake.Config) { c.Cache = filepath.Join(w.Versions, "cache") },
-			"failed", []string{"opening the store " + w.Versions + "/cache: mkdir " + w.Versions + ": not a directory"}},
+			"input", []string{"opening the store: " + w.Versions + "/cache can't be made or written; give another directory with --cache, or set XDG_CACHE_HOME: mkdir " + w.Versions + ": not a directory"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
