@@ -218,11 +218,7 @@ func TestMirrorInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-begun
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
+	interrupt(t, cmd, begun)
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stderr.String() != "bake: interrupted; "+to+" is the mirror that it was, and what has arrived is kept: run again to continue\n" {
 		t.Errorf("bake mirror exits with %d; want %d and a line: %s", code, exitInterrupted, &stderr)
 	}

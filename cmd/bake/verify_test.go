@@ -181,20 +181,7 @@ func TestVerifyInterrupt(t *testing.T) {
 	}
 	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stop.Stop()
-	ended := make(chan bool)
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	select {
-	case <-begun:
-	case <-ended:
-		t.Fatalf("bake verify ends before it fetches the package: %s", stderr.String())
-	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	<-ended
+	interrupt(t, cmd, begun)
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "bake: interrupted; ") {
 		t.Errorf("bake verify exits with %d and prints %q; want %d and nothing:\n%s", code, stdout.String(), exitInterrupted, stderr.String())
 	}
@@ -205,6 +192,26 @@ func TestVerifyInterrupt(t *testing.T) {
 	for _, e := range left {
 		t.Errorf("left in the temporary directory: %s", e.Name())
 	}
+}
+
+// interrupt sends cmd, which is started, Ctrl-C's signal once it has begun, and
+// waits for its end.
+func interrupt(t *testing.T, cmd *exec.Cmd, begun <-chan bool) {
+	t.Helper()
+	ended := make(chan bool)
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-begun:
+	case <-ended:
+		t.Fatalf("%s ended before it was interrupted: %s", cmd, cmd.Stderr)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
 }
 
 // stall makes the server send half of a file and wait. What it returns says
