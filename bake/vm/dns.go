@@ -20,6 +20,7 @@ const (
 	// may ask a server of the host's. Others are not heard.
 	maxQuestions = 128
 	questionTime = 10 * time.Second
+	silentTime   = 2 * time.Second // how long a connection may be silent (RFC 7766, section 6.2.3: a few seconds)
 
 	// Sizes of a message: at most over UDP where nobody says more (RFC 1035
 	// section 2.3.4), what we take (RFC 9715), and what is possible over TCP.
@@ -87,7 +88,7 @@ func (n *Network) serveDNS(address string) error {
 func (n *Network) serveDNSOverTCP(conn net.Conn) {
 	defer conn.Close()
 	for {
-		conn.SetDeadline(time.Now().Add(2 * questionTime))
+		conn.SetReadDeadline(time.Now().Add(silentTime))
 		var size [2]byte
 		if _, err := io.ReadFull(conn, size[:]); err != nil {
 			return
@@ -100,6 +101,7 @@ func (n *Network) serveDNSOverTCP(conn net.Conn) {
 		if answer == nil {
 			return
 		}
+		conn.SetWriteDeadline(time.Now().Add(questionTime))
 		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
 			return
 		}

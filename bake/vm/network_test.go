@@ -74,6 +74,29 @@ func TestMetadataGoesByAddress(t *testing.T) {
 	}
 }
 
+// TestSilentQuestions: a connection to the name server on which nothing is asked
+// ends soon, with and without the beginning of a question.
+func TestSilentQuestions(t *testing.T) {
+	t.Parallel()
+	worker, _, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	g := newGuest(t, n, worker)
+	for _, begin := range []string{"", "\x00\x40\x12"} {
+		conn, err := g.dial(t.Context(), "tcp", MetadataAddress+":53")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, begin); err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {
+			t.Errorf("after %q the server sends %q, %v; want the end", begin, rest, err)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	worker, other, machines := twoMachines()

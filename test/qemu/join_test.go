@@ -209,8 +209,9 @@ func (w *worker) guardsMetadata() {
 		w.t.Logf("a pod that asks the metadata server: %s", out)
 	}
 	w.expect("ip netns exec pod ip link show eth0 | grep -o 'mtu 1460'", "mtu 1460")
-	// A name server at the same address: the answer is the pod's to have.
-	w.run("ip netns exec pod curl -sS -m 5 -o /dev/null telnet://169.254.169.254:53 </dev/null")
+	// A name server at the same address: it takes the pod's connection, and ends it
+	// where nothing is asked.
+	w.run("ip netns exec pod curl -sS -m 15 -o /dev/null telnet://169.254.169.254:53 </dev/null")
 	w.run(`CNI_COMMAND=DEL CNI_CONTAINERID=guard CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge </etc/cni/net.d/10-bridge.conf; ip netns delete pod`)
 }
 
