@@ -124,21 +124,24 @@ func exited(t *testing.T, cmd *exec.Cmd) error {
 func waitReaped(t *testing.T, cmd *exec.Cmd, release func()) {
 	t.Helper()
 	pid := cmd.Process.Pid
-	waitFor(t, "pause never had the orphan", func() bool { return isPause(pid) && len(children(t, pid)) == 1 })
+	waitFor(t, "pause never had the orphan", func() bool { return runs(pid, "pause") && len(children(t, pid)) == 1 })
 	release()
 	waitFor(t, "the orphan ended and was not reaped", func() bool { return len(children(t, pid)) == 0 })
 }
 
-func isPause(pid int) bool {
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	return err == nil && filepath.Base(exe) == "pause"
+// runs reports whether the process is the program, and no longer the shell,
+// which would reap the orphan.
+func runs(pid int, program string) bool {
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	name, _, _ := strings.Cut(string(args), "\x00")
+	return err == nil && filepath.Base(name) == program
 }
 
 func TestReapsOrphans(t *testing.T) {
 	t.Parallel()
 	cmd, release := start(t, build(t))
 	waitReaped(t, cmd, release)
-	if !isPause(cmd.Process.Pid) {
+	if !runs(cmd.Process.Pid, "pause") {
 		t.Error("pause ended with its child")
 	}
 }
@@ -165,13 +168,14 @@ func TestSignals(t *testing.T) {
 func TestChecksSee(t *testing.T) {
 	t.Parallel()
 	cmd, release := start(t, "sleep", "60")
-	release()
 	pid := cmd.Process.Pid
+	waitFor(t, "sleep never had the orphan", func() bool { return runs(pid, "sleep") && len(children(t, pid)) == 1 })
+	release()
 	waitFor(t, "no zombie is seen below a process that reaps none", func() bool {
 		c := children(t, pid)
 		return len(c) == 1 && c[0].state == "Z"
 	})
-	if isPause(pid) {
+	if runs(pid, "pause") {
 		t.Error("sleep is said to be pause")
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
