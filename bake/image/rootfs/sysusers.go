@@ -1,11 +1,15 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // sysuser is a line of sysusers.d(5).
@@ -13,10 +17,11 @@ type sysuser struct {
 	kind    byte // 'u', 'g' or 'm'
 	expired bool // "u!"
 	name    string
-	id      string // "-", "42", "42:65534", "-:nogroup"; for 'm' the group
+	id      string // "", "42", "42:65534", "-:nogroup"; for 'm' the group
 	comment string
 	home    string
 	shell   string
+	at      string // file and line
 }
 
 // applySysusers adds the accounts of every sysusers.d file, with the numbers
@@ -38,9 +43,9 @@ func (l *layout) applySysusers() error {
 		if err != nil {
 			return err
 		}
-		parsed, err := parseSysusers(string(text))
+		parsed, err := parseSysusers("/"+files[name], string(text))
 		if err != nil {
-			return fmt.Errorf("/%s: %w", files[name], err)
+			return err
 		}
 		lines = append(lines, parsed...)
 	}
@@ -50,44 +55,113 @@ func (l *layout) applySysusers() error {
 
 // parseSysusers reads a file of sysusers.d. Lines of type r, which limit the
 // numbers that are handed out, are an error: no package of Debian has one.
-func parseSysusers(text string) ([]sysuser, error) {
+func parseSysusers(file, text string) ([]sysuser, error) {
 	var out []sysuser
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		words, err := splitQuoted(line)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
+		u, err := parseSysuser(line)
+		at := fmt.Sprintf("%s: line %d", file, number)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", at, err)
+		case u.kind != 0:
+			u.at = at
+			out = append(out, u)
 		}
-		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
-			continue
-		}
-		kind := strings.TrimSuffix(words[0], "!")
-		if len(kind) != 1 || !strings.Contains("ugm", kind) || len(words) < 2 || len(words) > 6 {
-			return nil, fmt.Errorf("line %d: %q is not a user, group or membership", number, strings.TrimSpace(line))
-		}
-		field := func(i int) string {
-			if i < len(words) && words[i] != "-" {
-				return words[i]
-			}
-			return ""
-		}
-		u := sysuser{
-			kind: kind[0], expired: words[0] == "u!", name: words[1],
-			id: field(2), comment: field(3), home: field(4), shell: field(5),
-		}
-		if strings.Contains(u.name+u.id+u.comment+u.home+u.shell, "%") {
-			return nil, fmt.Errorf("line %d: specifiers such as %%b are not supported", number)
-		}
-		if strings.HasPrefix(u.id, "/") {
-			return nil, fmt.Errorf("line %d: a number taken from the owner of %s is not supported", number, u.id)
-		}
-		if strings.ContainsAny(u.name, ":/\n") || strings.ContainsAny(u.comment+u.home+u.shell, ":\n") {
-			return nil, fmt.Errorf("line %d: a colon cannot stand in /etc/passwd", number)
-		}
-		out = append(out, u)
 	}
 	return out, nil
+}
+
+// parseSysuser reads a line; the result of one without words is empty.
+func parseSysuser(line string) (sysuser, error) {
+	if !utf8.ValidString(line) {
+		return sysuser{}, errors.New("not UTF-8")
+	}
+	words, err := splitQuoted(line)
+	if err != nil || len(words) == 0 || strings.HasPrefix(words[0], "#") {
+		return sysuser{}, err
+	}
+	kind := words[0]
+	if kind == "u!" {
+		kind = "u"
+	}
+	if len(kind) != 1 || !strings.Contains("ugm", kind) || len(words) < 2 || len(words) > 6 {
+		return sysuser{}, fmt.Errorf("%q is not a user, group or membership", strings.TrimSpace(line))
+	}
+	field := func(i int) string {
+		if i < len(words) && words[i] != "-" {
+			return words[i]
+		}
+		return ""
+	}
+	u := sysuser{
+		kind: kind[0], expired: words[0] == "u!", name: words[1],
+		id: field(2), comment: field(3), home: field(4), shell: field(5),
+	}
+	return u, u.check()
+}
+
+// accountName is a name that every program of a Debian takes for a user or a
+// group (systemd, docs/USER_NAMES.md, strict mode).
+var accountName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]{0,30}$`)
+
+// check refuses what systemd-sysusers refuses, and specifiers, escapes and
+// numbers that come from files, which are not implemented.
+func (u sysuser) check() error {
+	text := u.name + u.id + u.comment + u.home + u.shell
+	if strings.Contains(text, "%") {
+		return errors.New("specifiers such as %b are not supported")
+	}
+	if strings.Contains(text, `\`) {
+		return errors.New(`escapes such as \t are not supported`)
+	}
+	if strings.HasPrefix(u.id, "/") {
+		return fmt.Errorf("a number taken from the owner of %s is not supported", u.id)
+	}
+	if !accountName.MatchString(u.name) {
+		return fmt.Errorf("%q is not a name for a user or group", u.name)
+	}
+	if u.kind != 'u' && u.comment+u.home+u.shell != "" {
+		return errors.New("only a user has a comment, a directory or a shell")
+	}
+	if strings.Contains(u.comment, ":") || strings.ContainsFunc(u.comment, unicode.IsControl) {
+		return fmt.Errorf("the comment %q cannot stand in /etc/passwd", u.comment)
+	}
+	for _, p := range []string{u.home, u.shell} {
+		if p != "" && (!path.IsAbs(p) || path.Clean(p) != p || strings.Contains(p, ":") || strings.ContainsFunc(p, unicode.IsControl)) {
+			return fmt.Errorf("%q is not a path from the root", p)
+		}
+	}
+	return u.checkID()
+}
+
+// checkID checks the third field by the kind of the line.
+func (u sysuser) checkID() error {
+	if u.kind == 'm' {
+		if !accountName.MatchString(u.id) {
+			return fmt.Errorf("%q is not the group of a membership (want m USER GROUP)", u.id)
+		}
+		return nil
+	}
+	number, group, hasGroup := strings.Cut(u.id, ":")
+	if hasGroup && u.kind == 'g' {
+		return fmt.Errorf("%q is not the number of a group", u.id)
+	}
+	if hasGroup && !validID(group) && !accountName.MatchString(group) {
+		return fmt.Errorf("%q is not a group, by name or number", group)
+	}
+	if !validID(number) && (hasGroup && number != "-" || !hasGroup && number != "") {
+		return fmt.Errorf("%q is not a number", number)
+	}
+	return nil
+}
+
+// validID is false for what is no number and for the numbers that mean none:
+// the largest of 16 and of 32 bits.
+func validID(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && n != 1<<16-1 && n != 1<<32-1
 }
 
 // splitQuoted splits a line at blanks; double and single quotes keep them.
@@ -144,26 +218,29 @@ func (s *sysusers) apply(lines []sysuser) error {
 	for _, line := range lines {
 		if line.kind == 'm' && !seen["u"+line.name] {
 			seen["u"+line.name] = true
-			users = append(users, sysuser{kind: 'u', name: line.name})
+			users = append(users, sysuser{kind: 'u', name: line.name, at: line.at})
 		}
 		if line.kind == 'm' && !seen["u"+line.id] && !seen["g"+line.id] {
 			seen["g"+line.id] = true
-			groups = append(groups, sysuser{kind: 'g', name: line.id})
+			groups = append(groups, sysuser{kind: 'g', name: line.id, at: line.at})
 		}
 	}
 	for _, g := range groups {
 		if _, err := s.addGroup(g.name, g.id); err != nil {
-			return fmt.Errorf("group %s: %w", g.name, err)
+			return fmt.Errorf("%s: group %s: %w", g.at, g.name, err)
 		}
 	}
 	for _, u := range users {
 		if err := s.addUser(u); err != nil {
-			return fmt.Errorf("user %s: %w", u.name, err)
+			return fmt.Errorf("%s: user %s: %w", u.at, u.name, err)
 		}
 	}
 	for _, line := range lines {
 		if line.kind == 'm' {
 			g := s.group(line.id)
+			if g == nil { // a user of that name has another group
+				return fmt.Errorf("%s: no group %q for %s to be a member of", line.at, line.id, line.name)
+			}
 			if !slices.Contains(g.members, line.name) {
 				g.members = append(g.members, line.name)
 			}
