@@ -107,7 +107,7 @@ func parseSysuser(line string) (sysuser, error) {
 var accountName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]{0,30}$`)
 
 // check refuses what systemd-sysusers refuses, and specifiers, escapes and
-// numbers that come from files, which are not implemented.
+// numbers that come from files.
 func (u sysuser) check() error {
 	text := u.name + u.id + u.comment + u.home + u.shell
 	if strings.Contains(text, "%") {
