@@ -297,7 +297,6 @@ func TestSysusers(t *testing.T) {
 }
 
 // TestSysusersRefused has lines that systemd-sysusers refuses too, and some
-// TestSysusersRefused has lines that systemd-sysusers refuses too, and some
 // (only) that it reads or passes over.
 func TestSysusersRefused(t *testing.T) {
 	_, noSysusers := exec.LookPath("systemd-sysusers") // TestSysusers says so
