@@ -139,24 +139,18 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	}
 	progress.Expect(c.Config.Progress, 1)
 	shown := c.Config.Progress.Start("read", filepath.Base(c.Image), 0)
-	if err := m.Unpack(ctx, c.TmpDir); err != nil {
+	in, err := c.read(ctx, m)
+	if err != nil {
 		shown.End("failed")
-		var notImage *check.NotImageError
-		if errors.As(err, &notImage) {
-			return nil, &InputError{err}
-		}
 		return nil, err
 	}
 	file, err := m.File(ctx)
+	if err != nil {
+		shown.End("failed")
+		return nil, err
+	}
 	shown.End("done")
-	if err != nil {
-		return nil, err
-	}
 	result.SHA256, result.Size = file.SHA256, file.Size
-	in, err := readInside(m)
-	if err != nil {
-		return nil, err
-	}
 	if s := result.Signature; s != nil {
 		if s.hold(signed, in); !s.Valid {
 			return result, nil
@@ -189,6 +183,18 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		return nil, err
 	}
 	return result, m.Unchanged()
+}
+
+// read reads from m what it was made from.
+func (c *VerifyConfig) read(ctx context.Context, m *check.Image) (*inside, error) {
+	if err := m.Unpack(ctx, c.TmpDir); err != nil {
+		var notImage *check.NotImageError
+		if errors.As(err, &notImage) {
+			return nil, &InputError{err}
+		}
+		return nil, err
+	}
+	return readInside(m)
 }
 
 // rebuild makes the image m again from in and compares.
