@@ -24,7 +24,7 @@ func TestCancel(t *testing.T) {
 	c := w.Config()
 	c.Progress = &all
 	w.Image(c)
-	const points = 20
+	const points = 12
 	var completed atomic.Int32
 	t.Run("at", func(t *testing.T) {
 		for i := range points {

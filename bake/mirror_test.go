@@ -419,6 +419,19 @@ func TestTwoSets(t *testing.T) {
 	}
 }
 
+// hasFileOf reports whether a file below dir has size bytes.
+func hasFileOf(dir string, size int) bool {
+	found := false
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			info, err := d.Info()
+			found = found || err == nil && info.Size() == int64(size)
+		}
+		return nil
+	})
+	return found
+}
+
 // TestMirrorInterrupted ends a run in the middle of a download. The next one
 // transfers only the rest.
 func TestMirrorInterrupted(t *testing.T) {
@@ -443,9 +456,9 @@ func TestMirrorInterrupted(t *testing.T) {
 	})
 	go func() {
 		<-half
-		// What is under way beside it may arrive.
+		// The half, and what is under way beside it, may arrive.
 		for range 1000 {
-			if entries, _ := os.ReadDir(filepath.Join(c.To, "blobs", "sha256")); len(entries) >= 10 {
+			if entries, _ := os.ReadDir(filepath.Join(c.To, "blobs", "sha256")); len(entries) >= 10 && hasFileOf(c.Config.Cache, len(deb)/2) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)

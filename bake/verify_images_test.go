@@ -16,7 +16,7 @@ func TestVerifyContainerImages(t *testing.T) {
 	c.Format = bake.Raw
 	released := w.Image(c)
 	record := readRecord(t, c)
-	wantSame(t, inspected(w.Config()), released.Path)
+	wantSame(t, inspected(w.Config()), released)
 
 	raw := newDisk(t, released.Path, record)
 	layer := "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/" + strings.TrimPrefix(string(record.Images[0].Layers[1]), "sha256:")
@@ -41,7 +41,7 @@ func TestVerifyContainerImages(t *testing.T) {
 	if record.Inputs.Guest["pause"] == "" || record.Inputs.Modules["modules/kubelet/go.sum"] == "" {
 		t.Errorf("inputs are %+v; want pause and the module of dns among them", record.Inputs)
 	}
-	wantSame(t, inspected(w.Config()), assembled.Path)
+	wantSame(t, inspected(w.Config()), assembled)
 	_, err = verify(t, inspected(w.Config()), released.Path)
 	wantError(t, err, "failed", "image pause "+w.Registry.Host+"/pause:3.10: ")
 }
