@@ -36,7 +36,7 @@ func TestDryRun(t *testing.T) {
 		"created      0644 /etc/hostname (9 bytes)\n    + worker-0\n",
 		"created      0600 /var/lib/kubelet/worker-0-key.pem (",
 		"(not shown: for root only)",
-		"12 of 12 files would change.",
+		"13 of 13 files would change.",
 		"enable, and start or restart kubelet.service",
 	} {
 		if !strings.Contains(out, want) {
@@ -56,7 +56,7 @@ func TestDryRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"rewritten    0644 /var/lib/kubelet/kubelet-config.yaml", "1 of 12 files would change.",
+		"rewritten    0644 /var/lib/kubelet/kubelet-config.yaml", "1 of 13 files would change.",
 		"enable, and start kube-proxy.service unless it runs", "enable, and start or restart kubelet.service",
 	} {
 		if !strings.Contains(out, want) {
@@ -115,7 +115,7 @@ func TestDryRunFromAFile(t *testing.T) {
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%s: %v", test.name, err)
-		case test.want == "" && !strings.Contains(out, "12 of 12 files would change."):
+		case test.want == "" && !strings.Contains(out, "13 of 13 files would change."):
 			t.Errorf("%s: the dry run says\n%s", test.name, out)
 		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || out != ""):
 			t.Errorf("%s: DryRun = %v after %q; want an error with %q and nothing before", test.name, err, out, test.want)

@@ -1,6 +1,7 @@
 package firstboot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -30,7 +31,7 @@ func TestFirstBoot(t *testing.T) {
 		t.Errorf("units (-want +got):\n%s", diff)
 	}
 	for path, mode := range map[string]fs.FileMode{
-		"/etc/hostname": 0o644, "/etc/containerd/config.toml": 0o644, "/etc/cni/net.d/10-bridge.conf": 0o644,
+		"/etc/hostname": 0o644, "/etc/containerd/config.toml": 0o644, "/etc/cni/net.d/10-bridge.conflist": 0o644,
 		"/var/lib/kubelet/worker-0.pem": 0o644, "/var/lib/kubelet/worker-0-key.pem": 0o600, "/var/lib/kubelet/kubeconfig": 0o600,
 		"/var/lib/kubelet/kubelet-config.yaml": 0o644, "/var/lib/kubernetes/ca.pem": 0o644, "/var/lib/kube-proxy/kubeconfig": 0o600,
 	} {
@@ -49,7 +50,7 @@ func TestFirstBoot(t *testing.T) {
 	}
 	state := w.state()
 	want := report.State{
-		Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 1, Changed: 12,
+		Node: "worker-0", Lock: "sha256:0123", Credentials: "metadata", Attempts: 1, Changed: 13,
 		Phases: report.Phases{Firstboot: 7000, Metadata: 7000, Configured: 7000, Enqueued: 7000},
 	}
 	if diff := cmp.Diff(want, state); diff != "" {
@@ -91,6 +92,30 @@ func TestSecondRunTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestFormerBridge updates a node whose network was in 10-bridge.conf: both files
+// would be two networks for containerd, of which it takes the former.
+func TestFormerBridge(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.configures()
+	const former, now, list = "/etc/cni/net.d/10-bridge.conf", "/etc/cni/net.d/10-bridge.conflist", "/var/lib/firstboot/files.json"
+	if err := os.Rename(filepath.Join(w.root, now), filepath.Join(w.root, former)); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(w.root, list))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.root, list), bytes.ReplaceAll(content, []byte(now), []byte(former)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.reboot()
+	w.configures()
+	if w.exists(former) || !w.exists(now) {
+		t.Errorf("%s is there: %t, %s: %t; want the latter alone", former, w.exists(former), now, w.exists(now))
+	}
+}
+
 func TestChangedMetadataRestartsWhatUsesIt(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -103,10 +128,10 @@ func TestChangedMetadataRestartsWhatUsesIt(t *testing.T) {
 			[]string{"/var/lib/kubelet/kubelet-config.yaml"},
 			[]string{"restart kubelet.service", "restart firstboot-health.service"}},
 		{"mtu", func(w *worker) { w.metadata.SetAttribute("mtu", "1400") }, // containerd watches CNI's directory
-			[]string{"/etc/cni/net.d/10-bridge.conf"}, nil},
+			[]string{"/etc/cni/net.d/10-bridge.conflist"}, nil},
 		{"cluster-cidr", func(w *worker) { w.metadata.SetAttribute("cluster-cidr", "10.200.0.0/15") },
-			[]string{"/var/lib/kube-proxy/kube-proxy-config.yaml"},
-			[]string{"restart kube-proxy.service", "restart firstboot-health.service"}},
+			[]string{"/etc/nftables/pod-masquerade.nft", "/var/lib/kube-proxy/kube-proxy-config.yaml"},
+			[]string{"restart kubelet.service", "restart kube-proxy.service", "restart firstboot-health.service"}},
 		{"a new certificate", func(w *worker) { w.set(w.attributes(node.Config{})) },
 			[]string{"/var/lib/kube-proxy/kubeconfig", "/var/lib/kubelet/kubeconfig", "/var/lib/kubelet/worker-0-key.pem", "/var/lib/kubelet/worker-0.pem"},
 			[]string{"restart kubelet.service", "restart kube-proxy.service", "restart firstboot-health.service"}},

@@ -65,7 +65,7 @@ func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	whole := newWorker(t)
 	whole.configures()
-	for n := 1; n <= 12; n++ {
+	for n := 1; n <= 13; n++ {
 		t.Run(fmt.Sprintf("%02d", n), func(t *testing.T) {
 			t.Parallel()
 			w := newWorker(t)

@@ -15,8 +15,9 @@ import (
 // Paths on the node, the guide's.
 const (
 	containerdConfig    = "/etc/containerd/config.toml"
-	bridgeConf          = "/etc/cni/net.d/10-bridge.conf"
+	bridgeConf          = "/etc/cni/net.d/10-bridge.conflist"
 	loopbackConf        = "/etc/cni/net.d/99-loopback.conf"
+	masqueradeRules     = "/etc/nftables/pod-masquerade.nft"
 	kubeletDefaults     = "/etc/default/kubelet"
 	kubeletConfig       = "/var/lib/kubelet/kubelet-config.yaml"
 	kubeletKubeconfig   = "/var/lib/kubelet/kubeconfig"
@@ -51,6 +52,7 @@ func (n *Node) Files() []files.File {
 		{Path: containerdConfig, Content: containerdTOML(n.image, n.releases), Mode: public},
 		{Path: bridgeConf, Content: n.bridge(), Mode: public},
 		{Path: loopbackConf, Content: n.loopback(), Mode: public},
+		{Path: masqueradeRules, Content: n.masquerade(), Mode: public},
 		{Path: kubeletDefaults, Content: n.kubeletArgs(), Mode: public},
 		{Path: kubeletConfig, Content: n.kubeletYAML(), Mode: public},
 		{Path: caFile, Content: n.files.CA, Mode: public},
@@ -77,7 +79,7 @@ func (n *Node) keyFile() string         { return "/var/lib/kubelet/" + n.Name + 
 // has to be restarted when a file that it uses changed; CNI's files are none of
 // them, since containerd watches their directory.
 func (n *Node) Units() []Unit {
-	kubelet := []string{kubeletDefaults, kubeletConfig, caFile}
+	kubelet := []string{kubeletDefaults, kubeletConfig, caFile, masqueradeRules}
 	if n.Credentials == TLSBootstrap {
 		kubelet = append(kubelet, bootstrapKubeconfig)
 	} else {
@@ -99,10 +101,13 @@ func (n *Node) cniVersion() string {
 	return "1.0.0"
 }
 
-// bridge is the guide's bridge with two additions. mtu is the network's: the
+// bridge is the guide's bridge in a list, since a file with one plugin can't
+// chain portmap, without which hostPort does nothing. mtu is the network's: the
 // plugin's default would be the kernel's 1500, and on a narrower network large
 // packets of pods would vanish. With forceAddress the bridge takes its new
-// address when pod-cidr changed, where the plugin would otherwise refuse.
+// address when pod-cidr changed, where the plugin would otherwise refuse. With
+// hairpinMode a pod reaches itself through its Service. The guide's ipMasq hides
+// pods behind their nodes also from each other: see masquerade.
 func (n *Node) bridge() []byte {
 	type (
 		route struct {
@@ -116,26 +121,55 @@ func (n *Node) bridge() []byte {
 			Ranges [][]ranges `json:"ranges"`
 			Routes []route    `json:"routes"`
 		}
+		bridge struct {
+			Type         string `json:"type"`
+			Bridge       string `json:"bridge"`
+			IsGateway    bool   `json:"isGateway"`
+			ForceAddress bool   `json:"forceAddress"`
+			HairpinMode  bool   `json:"hairpinMode"`
+			MTU          int    `json:"mtu"`
+			IPAM         ipam   `json:"ipam"`
+		}
+		portmap struct {
+			Type         string          `json:"type"`
+			Capabilities map[string]bool `json:"capabilities"`
+		}
 	)
 	return encode(struct {
-		CNIVersion   string `json:"cniVersion"`
-		Name         string `json:"name"`
-		Type         string `json:"type"`
-		Bridge       string `json:"bridge"`
-		IsGateway    bool   `json:"isGateway"`
-		ForceAddress bool   `json:"forceAddress"`
-		IPMasq       bool   `json:"ipMasq"`
-		MTU          int    `json:"mtu"`
-		IPAM         ipam   `json:"ipam"`
+		CNIVersion string `json:"cniVersion"`
+		Name       string `json:"name"`
+		Plugins    []any  `json:"plugins"`
 	}{
-		CNIVersion: n.cniVersion(), Name: "bridge", Type: "bridge", Bridge: "cnio0",
-		IsGateway: true, ForceAddress: true, IPMasq: true, MTU: n.MTU,
-		IPAM: ipam{
-			Type:   "host-local",
-			Ranges: [][]ranges{{{n.PodCIDR.String()}}},
-			Routes: []route{{"0.0.0.0/0"}},
+		CNIVersion: n.cniVersion(), Name: "bridge",
+		Plugins: []any{
+			bridge{
+				Type: "bridge", Bridge: "cnio0", IsGateway: true, ForceAddress: true, HairpinMode: true, MTU: n.MTU,
+				IPAM: ipam{
+					Type:   "host-local",
+					Ranges: [][]ranges{{{n.PodCIDR.String()}}},
+					Routes: []route{{"0.0.0.0/0"}},
+				},
+			},
+			portmap{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}},
 		},
 	})
+}
+
+// masquerade gives what this node's pods send out of the cluster the node's
+// address. Pods see each other's own addresses. The table is replaced as a whole.
+func (n *Node) masquerade() []byte {
+	return fmt.Appendf(nil, `# Written by firstboot at each boot; edits are lost.
+# What pods send out of the cluster, but for multicast, leaves with the node's
+# address. Within the cluster their own stays.
+table ip pod-masquerade
+delete table ip pod-masquerade
+table ip pod-masquerade {
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr %s ip daddr != { %s, 224.0.0.0/4 } masquerade
+	}
+}
+`, n.PodCIDR, n.ClusterCIDR)
 }
 
 func (n *Node) loopback() []byte {

@@ -20,7 +20,7 @@ import (
 // more, a file less, another content, another mode, and one that stays.
 func oldFiles() []File {
 	return []File{
-		{"/etc/cni/net.d/10-bridge.conf", []byte("old bridge\n"), 0o644},
+		{"/etc/cni/net.d/10-bridge.conflist", []byte("old bridge\n"), 0o644},
 		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
 		{"/etc/default/kubelet", []byte("same content\n"), 0o644},
 		{"/var/lib/kubelet/worker-0-key.pem", []byte("old key\n"), 0o600},
@@ -29,7 +29,7 @@ func oldFiles() []File {
 
 func newFiles() []File {
 	return []File{
-		{"/etc/cni/net.d/10-bridge.conf", []byte("new bridge\n"), 0o644},
+		{"/etc/cni/net.d/10-bridge.conflist", []byte("new bridge\n"), 0o644},
 		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
 		{"/etc/default/kubelet", []byte("same content\n"), 0o600},
 		{"/var/lib/kube-proxy/kubeconfig", []byte("new\n"), 0o600},
@@ -39,7 +39,7 @@ func newFiles() []File {
 
 func oldToNew() []Change {
 	return []Change{
-		{"/etc/cni/net.d/10-bridge.conf", Rewritten},
+		{"/etc/cni/net.d/10-bridge.conflist", Rewritten},
 		{"/etc/default/kubelet", ModeChanged},
 		{"/var/lib/kube-proxy/kubeconfig", Created},
 		{"/var/lib/kubelet/worker-0-key.pem", Removed},
@@ -107,7 +107,7 @@ func TestApply(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	want := []Change{
-		{"/etc/cni/net.d/10-bridge.conf", Created},
+		{"/etc/cni/net.d/10-bridge.conflist", Created},
 		{"/etc/containerd/config.toml", Created},
 		{"/etc/default/kubelet", Created},
 		{"/var/lib/kubelet/worker-0-key.pem", Created},

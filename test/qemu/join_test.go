@@ -199,8 +199,9 @@ func (w *worker) eventually(command string, timeout time.Duration) {
 func (w *worker) guardsMetadata() {
 	w.t.Helper()
 	w.run(`set -e
+		jq '.plugins[0] + {cniVersion, name}' /etc/cni/net.d/10-bridge.conflist >/run/bridge.conf
 		ip netns add pod
-		CNI_COMMAND=ADD CNI_CONTAINERID=guard CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge </etc/cni/net.d/10-bridge.conf`)
+		CNI_COMMAND=ADD CNI_CONTAINERID=guard CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge </run/bridge.conf`)
 	ask := "curl -sS -m 5 -o /dev/null -H 'Metadata-Flavor: Google' http://169.254.169.254/computeMetadata/v1/instance/name"
 	w.run(ask)
 	if out, err := w.try("ip netns exec pod " + ask); err == nil {
@@ -212,7 +213,7 @@ func (w *worker) guardsMetadata() {
 	// A name server at the same address: it takes the pod's connection, and ends it
 	// where nothing is asked.
 	w.run("ip netns exec pod curl -sS -m 15 -o /dev/null telnet://169.254.169.254:53 </dev/null")
-	w.run(`CNI_COMMAND=DEL CNI_CONTAINERID=guard CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge </etc/cni/net.d/10-bridge.conf; ip netns delete pod`)
+	w.run(`CNI_COMMAND=DEL CNI_CONTAINERID=guard CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge </run/bridge.conf; ip netns delete pod`)
 }
 
 func (s *site) bootstrapToken() string {

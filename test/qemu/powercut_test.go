@@ -79,7 +79,7 @@ func TestPowerCutAnytime(t *testing.T) {
 // written is what firstboot writes once metadata have answered.
 func written() []string {
 	return []string{
-		"/etc/cni/net.d/10-bridge.conf", "/etc/cni/net.d/99-loopback.conf", "/etc/default/kubelet", "/etc/hostname",
+		"/etc/cni/net.d/10-bridge.conflist", "/etc/cni/net.d/99-loopback.conf", "/etc/default/kubelet", "/etc/hostname",
 		"/var/lib/kube-proxy/kube-proxy-config.yaml", "/var/lib/kube-proxy/kubeconfig", "/var/lib/kubelet/kubeconfig",
 		"/var/lib/kubelet/kubelet-config.yaml", "/var/lib/kubelet/worker-0-key.pem", "/var/lib/kubelet/worker-0.pem", "/var/lib/kubernetes/ca.pem",
 	}

@@ -1,0 +1,111 @@
+//go:build system
+
+package qemu
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodebake/bake/test/cluster"
+)
+
+// podNetwork are the objects of TestPodNetwork: CoreDNS with a port of the host's
+// and behind a Service of which it is the only endpoint.
+func podNetwork(reference string) string {
+	pod := strings.Replace(corednsPod(reference), "    readinessProbe:", "    ports: [{containerPort: 8080, hostPort: 8081}]\n    readinessProbe:", 1)
+	pod = strings.Replace(pod, "metadata: {name: coredns, namespace: default}\nspec:\n  auto", "metadata: {name: coredns, namespace: default, labels: {app: coredns}}\nspec:\n  auto", 1)
+	return pod + `---
+apiVersion: v1
+kind: Service
+metadata: {name: health, namespace: default}
+spec:
+  selector: {app: coredns}
+  clusterIP: 10.32.0.80
+  ports: [{port: 80, targetPort: 8080}]
+`
+}
+
+// TestPodNetwork asks from where a pod is, and for it, in every way that a pod's
+// network has: its own Service, a port of the host's, what is outside; and what
+// it must not have: other addresses than its own, the metadata server.
+func TestPodNetwork(t *testing.T) {
+	host := theHost(t)
+	s := newSite(t, cluster.Current)
+	if err := s.Apply(t.Context(), podNetwork(preloadedImage(t, recordOf(t, host), "coredns").Reference)); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := s.network.Listen(knownName, 80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(r.RemoteAddr, ":")
+		io.WriteString(w, host)
+	})}
+	t.Cleanup(func() { server.Close() })
+	go server.Serve(listener)
+	w := boot(t, options{host: host, network: s.network, attributes: s.guideAttributes()})
+	w.becomesReady(s)
+	s.kubectl("wait", "--for=condition=Ready", "--timeout=5m", "pod/coredns")
+	w.login(3 * time.Minute)
+
+	// curl is the node's, in the pod's namespace.
+	inPod := "ip netns exec $(ip netns list | sed -n 's/^\\(cni-[^ ]*\\).*/\\1/p') "
+	w.expect("ip netns list | grep -c ^cni-", "1")
+	pod := s.kubectl("get", "pod", "coredns", "-o", "jsonpath={.status.podIP}")
+	w.eventually(inPod+"curl -sS -m 5 http://10.32.0.80/health", time.Minute)
+	w.expect(inPod+"curl -sS -m 5 http://10.32.0.80/health", "OK")
+	w.expect("curl -sS -m 5 http://"+workerAddress.String()+":8081/health", "OK")
+	if !w.isOpen(8081) {
+		t.Errorf("nobody answers at %s:8081, the pod's hostPort", workerAddress)
+	}
+
+	outside := fmt.Sprintf("$(getent ahostsv4 %s | awk '{print $1; exit}')", knownName)
+	w.expect(inPod+"curl -sS -m 5 http://"+outside+"/", workerAddress.String())
+	w.run(inPod + "ip addr add 8.8.4.4/32 dev lo")
+	for _, from := range []string{pod, "8.8.4.4"} {
+		out, err := w.try(inPod + "curl -sS -m 3 -o /dev/null --interface " + from + " http://" + outside + "/")
+		if (err == nil) != (from == pod) {
+			t.Errorf("a pod at %s that sends from %s: %v: %s", pod, from, err, out)
+		}
+	}
+	for key, want := range map[string]string{"all": "0", "cnio0": "1", "ens4": "2"} {
+		w.expect("sysctl -n net.ipv4.conf."+key+".rp_filter", want)
+	}
+
+	refused := inPod + "curl -sS -m 5 -o /dev/null -H 'Metadata-Flavor: Google' http://169.254.169.254/computeMetadata/v1/instance/name"
+	for _, how := range []string{"true", "systemctl start nftables", "systemctl reload nftables", "systemctl stop nftables", "nft -f /etc/nftables.conf"} {
+		w.run(how)
+		if out, err := w.try(refused); err == nil || !strings.Contains(out, "refused") {
+			t.Errorf("a pod that asks the metadata server after %q: %v: %s; want it refused", how, err, out)
+		}
+		w.expect(inPod+"curl -sS -m 5 http://"+outside+"/", workerAddress.String())
+	}
+	save(t, "ruleset", w.run("nft list ruleset"))
+	w.nodeMayAsk()
+	w.shutDown()
+}
+
+// nodeMayAsk asks the metadata server's address on the machine itself: root for
+// metadata, others for names and leases alone.
+func (w *worker) nodeMayAsk() {
+	w.t.Helper()
+	ask := "curl -sS -m 5 -o /dev/null -H 'Metadata-Flavor: Google' http://169.254.169.254/computeMetadata/v1/instance/name"
+	w.run(ask)
+	if out, err := w.try("setpriv --reuid nobody --clear-groups " + ask); err == nil || !strings.Contains(out, "refused") {
+		w.t.Errorf("nobody on the machine, asking the metadata server: %v: %s; want it refused", err, out)
+	}
+	w.run("resolvectl flush-caches")
+	w.run("setpriv --reuid nobody --clear-groups getent ahostsv4 " + knownName)
+	// What was leased is asked for again, of the server at that address.
+	w.run("networkctl renew ens4")
+	w.eventually("test $(journalctl -b -u systemd-networkd --no-pager -o cat | grep -c 'ens4: DHCPv4 address') -ge 2", time.Minute)
+	// chrony runs as a user of its own. Nobody serves time on this network: that
+	// its packets leave is seen in the counters of its source.
+	w.expect("ps -o user= -C chronyd | sort -u", "_chrony")
+	w.eventually("chronyc -n ntpdata 169.254.169.254 | grep -Eq '^Total TX +: [1-9]'", 2*time.Minute)
+}
