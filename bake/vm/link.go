@@ -141,7 +141,7 @@ func (n *Network) receive(p *port, frame []byte) {
 // machine or from us. Addresses of its pods are its own.
 func (n *Network) forged(p *port, from netip.Addr) bool {
 	_, machine := n.machines[from]
-	return machine && from != p.addr || from.String() == Gateway || from.String() == MetadataAddress
+	return machine && from != p.addr || from == n.gateway || from.String() == MetadataAddress
 }
 
 // forward sends a packet to a machine, from the gateway.
@@ -194,8 +194,8 @@ func (n *Network) foreignARP(frame []byte) bool {
 	if !arp.IsValid() || arp.Op() != header.ARPReply {
 		return false
 	}
-	addr := tcpip.AddrFrom4Slice(arp.ProtocolAddressSender()).String()
-	return addr != Gateway && addr != MetadataAddress
+	addr := netip.AddrFrom4([4]byte(arp.ProtocolAddressSender()))
+	return addr != n.gateway && addr.String() != MetadataAddress
 }
 
 func linkAddress(addr netip.Addr) tcpip.LinkAddress {

@@ -17,6 +17,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
+// gatewayMAC is the hardware address of a network's gateway at Gateway.
+const gatewayMAC = tcpip.LinkAddress("\x42\x01\x0a\xf0\x00\x01")
+
 // frame makes an Ethernet frame.
 func frame(from, to tcpip.LinkAddress, kind tcpip.NetworkProtocolNumber, payload []byte) []byte {
 	f := make([]byte, header.EthernetMinimumSize, header.EthernetMinimumSize+len(payload))
@@ -56,23 +59,23 @@ func hostileFrames() [][]byte {
 	frames := [][]byte{
 		{}, {0}, make([]byte, 13), make([]byte, 14), make([]byte, maxFrame),
 		frame(me, me, ip, packet(self, self, header.UDPProtocolNumber, datagram(9, []byte("self")))),
-		frame(gatewayLink, gatewayLink, ip, packet(Gateway, Gateway, header.ICMPv4ProtocolNumber, ping())),
-		frame(gatewayLink, me, ip, packet(Gateway, self, header.ICMPv4ProtocolNumber, ping())),
+		frame(gatewayMAC, gatewayMAC, ip, packet(Gateway, Gateway, header.ICMPv4ProtocolNumber, ping())),
+		frame(gatewayMAC, me, ip, packet(Gateway, self, header.ICMPv4ProtocolNumber, ping())),
 		frame(me, header.EthernetBroadcastAddress, ip, packet(self, "255.255.255.255", header.UDPProtocolNumber, datagram(67, []byte("no DHCP")))),
 		frame(me, header.EthernetBroadcastAddress, header.ARPProtocolNumber, []byte{0, 1, 8, 0, 6, 4}),
-		frame(me, gatewayLink, 0x86dd, make([]byte, 40)),
-		frame(me, gatewayLink, 0x0003, nil),
-		frame(me, gatewayLink, ip, packet(self, MetadataAddress, header.UDPProtocolNumber, datagram(53, []byte("no DNS")))),
-		frame(me, gatewayLink, ip, packet(Gateway, Gateway, header.TCPProtocolNumber, make([]byte, 20))),
+		frame(me, gatewayMAC, 0x86dd, make([]byte, 40)),
+		frame(me, gatewayMAC, 0x0003, nil),
+		frame(me, gatewayMAC, ip, packet(self, MetadataAddress, header.UDPProtocolNumber, datagram(53, []byte("no DNS")))),
+		frame(me, gatewayMAC, ip, packet(Gateway, Gateway, header.TCPProtocolNumber, make([]byte, 20))),
 	}
 	for _, to := range []string{self, other, Gateway, MetadataAddress, "0.0.0.0", "127.0.0.1", "224.0.0.1"} {
 		frames = append(frames,
-			frame(me, gatewayLink, ip, packet(self, to, header.ICMPv4ProtocolNumber, ping())),
-			frame(me, gatewayLink, ip, packet(self, to, header.UDPProtocolNumber, datagram(9, []byte("to "+to)))),
-			frame(me, gatewayLink, ip, packet(self, to, header.TCPProtocolNumber, []byte{1, 2, 3})),
+			frame(me, gatewayMAC, ip, packet(self, to, header.ICMPv4ProtocolNumber, ping())),
+			frame(me, gatewayMAC, ip, packet(self, to, header.UDPProtocolNumber, datagram(9, []byte("to "+to)))),
+			frame(me, gatewayMAC, ip, packet(self, to, header.TCPProtocolNumber, []byte{1, 2, 3})),
 		)
 	}
-	whole := frame(me, gatewayLink, ip, packet(self, Gateway, header.ICMPv4ProtocolNumber, ping()))
+	whole := frame(me, gatewayMAC, ip, packet(self, Gateway, header.ICMPv4ProtocolNumber, ping()))
 	for n := range whole { // cut off anywhere
 		frames = append(frames, whole[:n])
 	}
@@ -165,12 +168,12 @@ func TestLinkTellsMachinesApart(t *testing.T) {
 		{from.mac, Gateway, false},
 		{from.mac, MetadataAddress, false},
 		{to.mac, "10.240.0.20", false},
-		{gatewayLink, "10.240.0.20", false},
+		{gatewayMAC, "10.240.0.20", false},
 	} {
-		n.receive(from, frame(test.mac, gatewayLink, header.IPv4ProtocolNumber, packet(test.ip, other.String(), header.UDPProtocolNumber, datagram(9, nil))))
+		n.receive(from, frame(test.mac, gatewayMAC, header.IPv4ProtocolNumber, packet(test.ip, other.String(), header.UDPProtocolNumber, datagram(9, nil))))
 		select {
 		case got := <-to.out:
-			if e := header.Ethernet(got); !test.want || e.SourceAddress() != gatewayLink || e.DestinationAddress() != to.mac {
+			if e := header.Ethernet(got); !test.want || e.SourceAddress() != gatewayMAC || e.DestinationAddress() != to.mac {
 				t.Errorf("a packet of %s by %s came from %s to %s; want it from the gateway: %v", test.ip, test.mac, e.SourceAddress(), e.DestinationAddress(), test.want)
 			}
 		default:

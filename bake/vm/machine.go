@@ -45,6 +45,7 @@ type Config struct {
 	MemoryMiB  int  // 2048 where 0
 	Network    *Network
 	Address    netip.Addr // on Network
+	More       []NIC      // further network cards
 	SMBIOS     []string   // type 11 strings, such as "io.systemd.credential:NAME=VALUE"
 	NoReboot   bool       // a reboot, also by Reset, ends the machine
 	RTC        time.Time  // what the machine's clock shows at its start; zero: the host's time
@@ -56,6 +57,20 @@ type Config struct {
 	// takes of itself can be compared. It takes TCG, and about nine times as long.
 	// The time stamp counter is the nanoseconds since power on.
 	CountInstructions bool
+}
+
+// NIC is a network card.
+type NIC struct {
+	Network *Network
+	Address netip.Addr // on Network
+}
+
+// nics returns the machine's network cards, the first one first.
+func (c *Config) nics() []NIC {
+	if c.Network == nil {
+		return c.More
+	}
+	return append([]NIC{{c.Network, c.Address}}, c.More...)
 }
 
 // Machine is a running virtual machine.
@@ -101,8 +116,8 @@ func (m *Machine) start(ctx context.Context) error {
 		return err
 	}
 	netCtx, stopNet := context.WithCancel(ctx)
-	if m.config.Network != nil {
-		listener, err := net.Listen("unix", filepath.Join(m.dir, "net"))
+	for i, nic := range m.config.nics() {
+		listener, err := net.Listen("unix", m.link(i))
 		if err != nil {
 			stopNet()
 			return err
@@ -111,7 +126,7 @@ func (m *Machine) start(ctx context.Context) error {
 			conn, err := listener.Accept()
 			listener.Close()
 			if err == nil {
-				m.config.Network.attach(netCtx, conn, m.config.Address)
+				nic.Network.attach(netCtx, conn, nic.Address)
 			}
 		}()
 		context.AfterFunc(netCtx, func() { listener.Close() })
@@ -140,6 +155,9 @@ func (m *Machine) start(ctx context.Context) error {
 	}()
 	return nil
 }
+
+// link is the socket of a network card.
+func (m *Machine) link(card int) string { return filepath.Join(m.dir, "net"+strconv.Itoa(card)) }
 
 // CommandLine returns what was started, to run again by hand.
 func (m *Machine) CommandLine() string {

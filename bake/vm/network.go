@@ -30,16 +30,13 @@ import (
 // MetadataAddress is where a machine finds its metadata server and its DNS.
 const MetadataAddress = "169.254.169.254"
 
-// Gateway is the network's gateway and, with NetworkConfig.HostLoopback, the
-// host's loopback.
+// Gateway is the gateway of a network that is not told its subnet and, with
+// NetworkConfig.HostLoopback, the host's loopback there.
 const Gateway = "10.240.0.1"
 
 const (
-	subnet     = "10.240.0.0/24" // the guide's network
-	defaultMTU = 1460            // Compute Engine's
-
-	// gatewayLink is what MAC returns for the gateway.
-	gatewayLink = tcpip.LinkAddress("\x42\x01\x0a\xf0\x00\x01")
+	defaultSubnet = "10.240.0.0/24" // the guide's network
+	defaultMTU    = 1460            // Compute Engine's
 
 	// names are given addresses from here (TEST-NET-1, RFC 5737).
 	virtualSubnet = "192.0.2.0/24"
@@ -49,7 +46,11 @@ const (
 type NetworkConfig struct {
 	MTU int // announced by DHCP; 1460 where 0
 
-	// Machines maps a machine's host name to its address in 10.240.0.0/24. A
+	// Subnet is of IPv4 addresses, 10.240.0.0/24 where zero. Its first address is
+	// the gateway's.
+	Subnet netip.Prefix
+
+	// Machines maps a machine's host name to its address in the subnet. A
 	// full name (worker-0.us-west1-c.c.example.internal) makes DHCP announce
 	// its domain, and DNS know its first label as well.
 	Machines map[string]netip.Addr
@@ -74,6 +75,7 @@ type NetworkConfig struct {
 // reaches the others by the gateway. The host reaches machines by [Network.Dial].
 type Network struct {
 	config    NetworkConfig
+	gateway   netip.Addr
 	stack     *stack.Stack
 	endpoint  *channel.Endpoint // the gateway's
 	closers   []func() error
@@ -97,8 +99,16 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.MTU < 576 || config.MTU > 65535 {
 		return nil, fmt.Errorf("a network's MTU is 576 to 65535, not %d", config.MTU)
 	}
+	if !config.Subnet.IsValid() {
+		config.Subnet = netip.MustParsePrefix(defaultSubnet)
+	}
+	if !config.Subnet.Addr().Is4() || config.Subnet.Bits() > 30 {
+		return nil, fmt.Errorf("a network's subnet has IPv4 addresses for a gateway and a machine, not %s", config.Subnet)
+	}
+	config.Subnet = config.Subnet.Masked()
 	n := &Network{
 		config:    config,
+		gateway:   config.Subnet.Addr().Next(),
 		machines:  map[netip.Addr]string{},
 		hostAddrs: net.InterfaceAddrs,
 		dial:      new(net.Dialer).DialContext,
@@ -110,8 +120,8 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 		virtual:  netip.MustParsePrefix(virtualSubnet).Addr(),
 	}
 	for name, addr := range config.Machines {
-		if !netip.MustParsePrefix(subnet).Contains(addr) || addr.String() == Gateway {
-			return nil, fmt.Errorf("machine %s: its address %s is not one of %s, or the gateway's", name, addr, subnet)
+		if !config.Subnet.Contains(addr) || addr == n.gateway {
+			return nil, fmt.Errorf("machine %s: its address %s is not one of %s, or the gateway's", name, addr, config.Subnet)
 		}
 		if other, taken := n.machines[addr]; taken {
 			return nil, fmt.Errorf("machines %s and %s have the same address %s", other, name, addr)

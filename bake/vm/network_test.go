@@ -38,11 +38,14 @@ func twoMachines() (worker, other netip.Addr, machines map[string]netip.Addr) {
 func TestNetworkRefuses(t *testing.T) {
 	t.Parallel()
 	for want, config := range map[string]NetworkConfig{
-		"MTU is 576 to 65535":                        {MTU: 100},
-		"machine a: its address 10.240.1.1 is not":   {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.1.1")}},
-		"machine a: its address 10.240.0.1 is not":   {Machines: map[string]netip.Addr{"a": netip.MustParseAddr(Gateway)}},
-		"machine a: its address fd20:ce::254 is not": {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("fd20:ce::254")}},
-		"have the same address 10.240.0.9":           {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.0.9"), "b": netip.MustParseAddr("10.240.0.9")}},
+		"MTU is 576 to 65535": {MTU: 100},
+		"subnet has IPv4 addresses for a gateway and a machine, not 10.0.0.0/31": {Subnet: netip.MustParsePrefix("10.0.0.0/31")},
+		"subnet has IPv4 addresses for a gateway and a machine, not fd00::/64":   {Subnet: netip.MustParsePrefix("fd00::/64")},
+		"machine a: its address 10.1.2.1 is not":                                 {Subnet: netip.MustParsePrefix("10.1.2.0/24"), Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.1.2.1")}},
+		"machine a: its address 10.240.1.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.1.1")}},
+		"machine a: its address 10.240.0.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr(Gateway)}},
+		"machine a: its address fd20:ce::254 is not":                             {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("fd20:ce::254")}},
+		"have the same address 10.240.0.9":                                       {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.0.9"), "b": netip.MustParseAddr("10.240.0.9")}},
 	} {
 		if _, err := NewNetwork(config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("NewNetwork(%+v) = %v; want an error with %q", config, err, want)
@@ -250,7 +253,9 @@ func TestOutside(t *testing.T) {
 		{Gateway, false, false, false},
 	} {
 		ask := func(c NetworkConfig) bool {
-			_, ok := (&Network{config: c, hostAddrs: hostAddrs}).outside(fullAddress(netip.MustParseAddr(test.to), 0).Addr)
+			n := newNetwork(t, c)
+			n.hostAddrs = hostAddrs
+			_, ok := n.outside(fullAddress(netip.MustParseAddr(test.to), 0).Addr)
 			return ok
 		}
 		got := [3]bool{ask(NetworkConfig{}), ask(NetworkConfig{LAN: true}), ask(NetworkConfig{Isolated: true, LAN: true})}

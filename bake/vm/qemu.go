@@ -188,10 +188,10 @@ func (m *Machine) args() ([]string, error) {
 		return nil, err
 	}
 	args = append(args, disks...)
-	if c.Network != nil {
+	for i, nic := range c.nics() {
 		args = append(args,
-			"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path="+filepath.Join(m.dir, "net"),
-			"-device", "virtio-net-pci,netdev=net0,mac="+MAC(c.Address))
+			"-netdev", fmt.Sprintf("stream,id=net%d,server=off,addr.type=unix,addr.path=%s", i, m.link(i)),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=net%d,mac=%s", i, MAC(nic.Address)))
 	}
 	for _, s := range c.SMBIOS {
 		args = append(args, "-smbios", "type=11,value="+s)

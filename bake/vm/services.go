@@ -57,12 +57,12 @@ func (n *Network) answerDHCP(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		if MAC(addr) != m.ClientHWAddr.String() {
 			continue
 		}
-		gateway := net.ParseIP(Gateway)
+		gateway := net.IP(n.gateway.AsSlice())
 		metadata := net.ParseIP(MetadataAddress)
 		options := []dhcpv4.Modifier{
 			dhcpv4.WithMessageType(kind),
 			dhcpv4.WithYourIP(addr.AsSlice()),
-			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(gateway)),
+			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(metadata)),
 			dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(24 * time.Hour)),
 			dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))),
 			dhcpv4.WithOption(dhcpv4.OptRouter(gateway)),

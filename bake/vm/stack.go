@@ -49,7 +49,7 @@ const (
 // itself before its link ended, and use any number of sockets.
 func (n *Network) makeStack() error {
 	// Its own checksums cost time, and nothing changes a frame on the way.
-	n.endpoint = channel.New(maxQueued, uint32(n.config.MTU+header.EthernetMinimumSize), gatewayLink)
+	n.endpoint = channel.New(maxQueued, uint32(n.config.MTU+header.EthernetMinimumSize), linkAddress(n.gateway))
 	n.endpoint.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
 
 	s := stack.New(stack.Options{
@@ -60,13 +60,13 @@ func (n *Network) makeStack() error {
 	if err := s.CreateNIC(nic, ethernet.New(n.endpoint)); err != nil {
 		return errors.New(err.String())
 	}
-	address := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(netip.MustParseAddr(Gateway).As4()).WithPrefix()}
+	address := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(n.gateway.As4()).WithPrefix()}
 	if err := s.AddProtocolAddress(nic, address, stack.AddressProperties{}); err != nil {
 		return errors.New(err.String())
 	}
 	s.SetSpoofing(nic, true)
 	s.SetPromiscuousMode(nic, true)
-	prefix := netip.MustParsePrefix(subnet)
+	prefix := n.config.Subnet
 	destination, err := tcpip.NewSubnet(tcpip.AddrFrom4(prefix.Addr().As4()), tcpip.MaskFromBytes(net.CIDRMask(prefix.Bits(), 32)))
 	if err != nil {
 		return err
@@ -104,12 +104,12 @@ func (n *Network) outside(to tcpip.Address) (netip.Addr, bool) {
 	}
 	addr := netip.AddrFrom4(to.As4())
 	switch {
-	case addr.String() == Gateway:
+	case addr == n.gateway:
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.config.HostLoopback
 	case n.config.Isolated,
 		netip.MustParsePrefix("0.0.0.0/8").Contains(addr), addr.IsLoopback(), // both would be the host's
 		addr.IsLinkLocalUnicast(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
-		netip.MustParsePrefix(subnet).Contains(addr),
+		n.config.Subnet.Contains(addr),
 		netip.MustParsePrefix(virtualSubnet).Contains(addr):
 		return addr, false
 	}

@@ -3,13 +3,16 @@
 package qemu
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nodebake/bake/bake/vm"
 	"github.com/nodebake/bake/test/cluster"
 )
 
@@ -108,4 +111,36 @@ func (w *worker) nodeMayAsk() {
 	// its packets leave is seen in the counters of its source.
 	w.expect("ps -o user= -C chronyd | sort -u", "_chrony")
 	w.eventually("chronyc -n ntpdata 169.254.169.254 | grep -Eq '^Total TX +: [1-9]'", 2*time.Minute)
+}
+
+// TestTwoCards boots with a second network card, in a subnet of its own, and asks
+// for the machine in both.
+func TestTwoCards(t *testing.T) {
+	second := netip.MustParseAddr("10.241.0.20")
+	network, err := vm.NewNetwork(vm.NetworkConfig{
+		Subnet: netip.MustParsePrefix("10.241.0.0/24"), Machines: map[string]netip.Addr{workerName: second}, Isolated: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { network.Close() })
+	w := boot(t, options{more: []vm.NIC{{Network: network, Address: second}}})
+	network.ServeMetadata(second, w.metadata)
+	w.login(3 * time.Minute)
+	w.eventually("ip -4 -o addr show dev ens5 | grep -q 'inet "+second.String()+"/32'", time.Minute)
+	w.expect("sysctl -n net.ipv4.conf.ens5.rp_filter", "2")
+	for _, at := range []struct {
+		network *vm.Network
+		address netip.Addr
+	}{{w.network, workerAddress}, {network, second}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		conn, err := at.network.Dial(ctx, netip.AddrPortFrom(at.address, 22).String())
+		cancel()
+		if err != nil {
+			t.Errorf("nobody answers at %s: %v\n%s", at.address, err, w.run("ip route; ip -br addr"))
+			continue
+		}
+		conn.Close()
+	}
+	w.shutDown()
 }

@@ -50,6 +50,7 @@ type options struct {
 	twins      int   // further disks made from the same image, attached before the boot disk
 	noMetadata bool
 	network    *vm.Network          // nil: one of its own
+	more       []vm.NIC             // further network cards
 	attributes map[string]string    // beside the SSH key
 	metadata   *metadatatest.Server // nil: one with attributes and the SSH key
 	late       bool                 // the metadata server does not answer yet; see answerMetadata
@@ -124,7 +125,7 @@ func boot(t *testing.T, o options) *worker {
 	}
 	w.config = vm.Config{
 		Name: "worker-0", Disks: disks, Accel: o.host.accel, SecureBoot: !o.plainUEFI,
-		Network: w.network, Address: w.address, SMBIOS: o.smbios, NoReboot: true, RTC: o.clock,
+		Network: w.network, Address: w.address, More: o.more, SMBIOS: o.smbios, NoReboot: true, RTC: o.clock,
 	}
 	if o.countInstructions {
 		w.config.Accel, w.config.CountInstructions = vm.TCG, true
