@@ -46,11 +46,11 @@ func rules() []rule {
 
 		// The wings know what is below them and not each other.
 		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
-		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/release", "bake/manifest", "bake/progress"}, "packages are downloads like others"},
+		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/release", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
-		{"bake/source/debian/closure", []string{"bake/tree"}, "it computes"},
-		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/tree"}, "they read formats, and fetch nothing"},
+		{"bake/source/debian/closure", []string{"bake/relation", "bake/tree"}, "it computes"},
+		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
 		{"bake/source/release", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
 		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
@@ -60,7 +60,7 @@ func rules() []rule {
 		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},
-		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/manifest", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/manifest", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent"}, "partitions are lists of extents"},
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/tree"}, "it writes lists of extents"},
@@ -87,6 +87,7 @@ func rules() []rule {
 		{"bake/manifest", []string{"bake/tree"}, "what is wanted"},
 		{"bake/tree", nil, "files and their content"},
 		{"bake/decompress", nil, "streams"},
+		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/printable", nil, "it knows text alone"},
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
 )
@@ -31,7 +32,7 @@ func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]U
 	all := slices.Concat(locked.Packages, locked.Extra)
 	names := make(map[string]bool, len(all))
 	for _, p := range all {
-		if err := closure.ValidVersion(p.Version); err != nil {
+		if err := relation.ValidVersion(p.Version); err != nil {
 			return nil, fmt.Errorf("locked package %s: %w", p.Name, err)
 		}
 		names[p.Name] = true
@@ -80,12 +81,12 @@ func newest(p manifest.LockedPackage, offers []Update) (Update, bool) {
 	best := Update{Have: p, Version: p.Version}
 	found, security := false, false
 	for _, o := range offers {
-		if closure.CompareVersions(o.Version, p.Version) <= 0 {
+		if relation.CompareVersions(o.Version, p.Version) <= 0 {
 			continue
 		}
 		fixes := o.Archive == repo.Security
 		security = security || fixes
-		d := closure.CompareVersions(o.Version, best.Version)
+		d := relation.CompareVersions(o.Version, best.Version)
 		if d > 0 || d == 0 && fixes {
 			o.Have = p
 			best, found = o, true

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -46,7 +47,7 @@ type Package struct {
 
 // Check says what is wrong with the fields of p that decide what others get.
 func (p *Package) Check() error {
-	if err := ValidVersion(p.Version); err != nil {
+	if err := relation.ValidVersion(p.Version); err != nil {
 		return fmt.Errorf("field Version: %w", err)
 	}
 	_, err := p.provides()
@@ -54,12 +55,12 @@ func (p *Package) Check() error {
 }
 
 // provides parses Provides: names with at most one exact version.
-func (p *Package) provides() ([]Relation, error) {
-	clauses, err := ParseRelations(p.Provides)
+func (p *Package) provides() ([]relation.Relation, error) {
+	clauses, err := relation.Parse(p.Provides)
 	if err != nil {
 		return nil, fmt.Errorf("field Provides: %w", err)
 	}
-	var list []Relation
+	var list []relation.Relation
 	for _, clause := range clauses {
 		if len(clause) != 1 || clause[0].Op != "" && clause[0].Op != "=" {
 			return nil, fmt.Errorf("field Provides: %q is no name with at most one exact version", clause)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/relation"
 )
 
 // Resolve returns the packages that wants and the base's essential packages
@@ -127,7 +129,7 @@ func (g *groupIndex) missing(name string) string {
 type demand struct {
 	from  *candidate
 	field string
-	Clause
+	relation.Clause
 }
 
 // state is a partial solution. Trials work on copies.
@@ -145,7 +147,7 @@ type state struct {
 type refusal struct {
 	from  *candidate
 	field string
-	Relation
+	relation.Relation
 }
 
 // link says why a package was chosen: for a relation of another, or for itself.
@@ -281,7 +283,7 @@ type option struct {
 // options lists what could fulfil d, the preferred first, each package once.
 func (s *state) options(d demand) []option {
 	var list []option
-	add := func(c *candidate, r Relation) {
+	add := func(c *candidate, r relation.Relation) {
 		if c == nil || !s.u.satisfies(c, r) || s.u.groups[c.group].byName[c.Name] != c {
 			return
 		}
@@ -340,7 +342,7 @@ func (s *state) choose(c *candidate, why link) error {
 		}
 	}
 	for _, f := range []struct{ name, text string }{{"Pre-Depends", c.PreDepends}, {"Depends", c.Depends}} {
-		clauses, err := ParseRelations(f.text)
+		clauses, err := relation.Parse(f.text)
 		if err != nil {
 			return s.fieldError(c, f.name, err)
 		}
@@ -371,7 +373,7 @@ func (s *state) refuse(c *candidate) error {
 		}
 	}
 	for _, f := range []struct{ name, text string }{{"Conflicts", c.Conflicts}, {"Breaks", c.Breaks}} {
-		clauses, err := ParseRelations(f.text)
+		clauses, err := relation.Parse(f.text)
 		if err != nil {
 			return s.fieldError(c, f.name, err)
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/relation"
 )
 
 // index makes an Index of lines "NAME VERSION; Field: value; ...".
@@ -324,14 +326,14 @@ func checkSolution(t *testing.T, choices []Choice) {
 	u := &universe{arch: "amd64"}
 	var all []*candidate
 	for i := range choices {
-		c := &candidate{Package: &choices[i].Package, version: mustVersion(choices[i].Version)}
-		clauses, _ := ParseRelations(c.Provides)
+		c := &candidate{Package: &choices[i].Package, version: relation.MustVersion(choices[i].Version)}
+		clauses, _ := relation.Parse(c.Provides)
 		for _, clause := range clauses {
 			c.provides = append(c.provides, clause[0])
 		}
 		all = append(all, c)
 	}
-	met := func(r Relation, except *candidate) bool {
+	met := func(r relation.Relation, except *candidate) bool {
 		for _, c := range all {
 			if c != except && u.satisfies(c, r) {
 				return true
@@ -340,7 +342,7 @@ func checkSolution(t *testing.T, choices []Choice) {
 		return false
 	}
 	for _, c := range all {
-		depends, _ := ParseRelations(c.Depends)
+		depends, _ := relation.Parse(c.Depends)
 		for _, clause := range depends {
 			ok := false
 			for _, r := range clause {
@@ -350,7 +352,7 @@ func checkSolution(t *testing.T, choices []Choice) {
 				t.Errorf("the solution does not fulfil %s of %s", clause, c)
 			}
 		}
-		conflicts, _ := ParseRelations(c.Conflicts)
+		conflicts, _ := relation.Parse(c.Conflicts)
 		for _, clause := range conflicts {
 			if met(clause[0], c) {
 				t.Errorf("the solution has what %s conflicts with: %s", c, clause)

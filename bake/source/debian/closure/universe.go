@@ -5,16 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/relation"
 )
 
 // candidate is the one version of a package that a group offers: the highest.
 type candidate struct {
 	*Package
-	version  version
+	version  relation.Version
 	group    int // index into universe.groups
 	archive  string
 	suite    string
-	provides []Relation
+	provides []relation.Relation
 }
 
 func (c *candidate) String() string { return c.Name + " " + c.Version }
@@ -65,11 +67,11 @@ func indexGroup(group *Group, number int) (groupIndex, error) {
 				malformed = append(malformed, where{p, x})
 				continue
 			}
-			if err := ValidVersion(p.Version); err != nil {
+			if err := relation.ValidVersion(p.Version); err != nil {
 				return g, fmt.Errorf("BUG: package %s of %s was not checked: %w", p.Name, x.Suite, err)
 			}
-			c := &candidate{Package: p, version: mustVersion(p.Version), group: number, archive: x.Archive, suite: x.Suite}
-			if old := g.byName[p.Name]; old == nil || c.version.compare(old.version) > 0 {
+			c := &candidate{Package: p, version: relation.MustVersion(p.Version), group: number, archive: x.Archive, suite: x.Suite}
+			if old := g.byName[p.Name]; old == nil || c.version.Compare(old.version) > 0 {
 				g.byName[p.Name] = c
 			}
 		}
@@ -77,7 +79,7 @@ func indexGroup(group *Group, number int) (groupIndex, error) {
 	// A version that is lower than a good one would not be taken anyway.
 	for _, m := range malformed {
 		best := g.byName[m.Name]
-		if best != nil && ValidVersion(m.Version) == nil && mustVersion(m.Version).compare(best.version) < 0 {
+		if best != nil && relation.ValidVersion(m.Version) == nil && relation.MustVersion(m.Version).Compare(best.version) < 0 {
 			continue
 		}
 		if m.Essential || best != nil && best.Essential {
@@ -123,18 +125,18 @@ func priority(p string) int {
 //
 // A version in r is never met by a name that is provided without a version
 // (Policy 7.5).
-func (u *universe) satisfies(c *candidate, r Relation) bool {
+func (u *universe) satisfies(c *candidate, r relation.Relation) bool {
 	if !u.archSatisfies(c, r.Arch) {
 		return false
 	}
-	if c.Name == r.Name && r.allows(c.version) {
+	if c.Name == r.Name && r.Allows(c.version) {
 		return true
 	}
 	for _, p := range c.provides {
 		if p.Name != r.Name {
 			continue
 		}
-		if r.Op == "" || p.Op == "=" && r.allows(mustVersion(p.Version)) {
+		if r.Op == "" || p.Op == "=" && r.Allows(relation.MustVersion(p.Version)) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/decompress"
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/deb822"
 	"github.com/nodebake/bake/bake/tree"
@@ -78,7 +79,7 @@ func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 			}
 		}
 		if wrong != nil {
-			if !closure.ValidName(p.Name) {
+			if !relation.ValidName(p.Name) {
 				return nil, fmt.Errorf("package %q at line %d: %w", s.Get("Package"), s.Line, wrong)
 			}
 			p.Malformed = fmt.Errorf("line %d: %w", s.Line, wrong)
@@ -132,7 +133,7 @@ func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 	switch {
 	case wrong != nil:
 		return p, wrong
-	case !closure.ValidName(p.Name):
+	case !relation.ValidName(p.Name):
 		return p, errors.New("field Package: missing, or not the name of a package")
 	case p.Arch != arch && p.Arch != "all":
 		return p, fmt.Errorf("field Architecture: %q in an index of %s", p.Arch, arch)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz"
 
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/source/debian/closure"
 )
 
@@ -183,10 +184,10 @@ func FuzzParsePackages(f *testing.F) {
 			return
 		}
 		for _, p := range packages {
-			if p.Malformed != nil && closure.ValidName(p.Name) {
+			if p.Malformed != nil && relation.ValidName(p.Name) {
 				continue
 			}
-			if !closure.ValidName(p.Name) || closure.ValidVersion(p.Version) != nil || validPath(p.Path) != nil || p.Size <= 0 {
+			if !relation.ValidName(p.Name) || relation.ValidVersion(p.Version) != nil || validPath(p.Path) != nil || p.Size <= 0 {
 				t.Errorf("a package is let through: %+v", p)
 			}
 		}

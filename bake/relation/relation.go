@@ -1,4 +1,6 @@
-package closure
+// Package relation reads relationship fields of Debian packages and compares
+// versions. It does not know which packages there are.
+package relation
 
 import (
 	"errors"
@@ -39,12 +41,12 @@ func (c Clause) String() string {
 	return strings.Join(s, " | ")
 }
 
-// ParseRelations parses a relationship field as binary packages have them
+// Parse parses a relationship field as binary packages have them
 // (Debian Policy 7.1): clauses separated by commas, alternatives by bars.
 // Architecture lists in brackets and build profiles, which only source
 // packages have, are errors, as are the operators "<" and ">" that Policy
 // deprecates.
-func ParseRelations(field string) ([]Clause, error) {
+func Parse(field string) ([]Clause, error) {
 	if strings.TrimSpace(field) == "" {
 		return nil, nil
 	}
@@ -151,36 +153,36 @@ func CompareVersions(a, b string) int {
 	if a == b {
 		return 0
 	}
-	return mustVersion(a).compare(mustVersion(b))
+	return MustVersion(a).Compare(MustVersion(b))
 }
 
-// version is a parsed version that keeps its text.
-type version struct {
+// Version is a parsed version that keeps its text.
+type Version struct {
 	text   string
 	parsed debversion.Version
 }
 
-func mustVersion(s string) version {
+func MustVersion(s string) Version {
 	v, err := debversion.NewVersion(s)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: version %q was not checked: %v", s, err))
 	}
-	return version{s, v}
+	return Version{s, v}
 }
 
-func (v version) compare(w version) int {
+func (v Version) Compare(w Version) int {
 	if v.text == w.text {
 		return 0
 	}
 	return v.parsed.Compare(w.parsed)
 }
 
-// allows reports whether v fulfils r's constraint.
-func (r Relation) allows(v version) bool {
+// Allows reports whether v fulfils r's constraint.
+func (r Relation) Allows(v Version) bool {
 	if r.Op == "" {
 		return true
 	}
-	d := v.compare(mustVersion(r.Version))
+	d := v.Compare(MustVersion(r.Version))
 	switch r.Op {
 	case "<<":
 		return d < 0

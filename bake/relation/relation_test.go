@@ -1,4 +1,4 @@
-package closure
+package relation
 
 import (
 	"math/rand/v2"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseRelations(t *testing.T) {
+func TestParse(t *testing.T) {
 	tests := []struct {
 		field string
 		want  []Clause
@@ -24,33 +24,33 @@ func TestParseRelations(t *testing.T) {
 		{"a (= 1:2-3), b ( >>  4 ) , c (<= 5)", []Clause{{{"a", "", "=", "1:2-3"}}, {{"b", "", ">>", "4"}}, {{"c", "", "<=", "5"}}}},
 	}
 	for _, test := range tests {
-		got, err := ParseRelations(test.field)
+		got, err := Parse(test.field)
 		if err != nil {
-			t.Errorf("ParseRelations(%q): %v", test.field, err)
+			t.Errorf("Parse(%q): %v", test.field, err)
 			continue
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("ParseRelations(%q) (-want +got):\n%s", test.field, diff)
+			t.Errorf("Parse(%q) (-want +got):\n%s", test.field, diff)
 		}
 	}
 }
 
-func TestParseRelationsErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	for _, field := range []string{
 		"A", "a b", "a |", "| a", "a (1)", "a (> 1)", "a (< 1)", "a (>= )", "a (>= 1", "a >= 1)", "a (>= 1) b", "a (== 1)",
 		"a:", "a:Any", "a [amd64]", "a <!nocheck>", "a (>= x)", "a (>= 1 2)", "a (>= 1234567890123456789)", "-a", "${misc:Depends}",
 	} {
-		if got, err := ParseRelations(field); err == nil {
-			t.Errorf("ParseRelations(%q) = %v; want an error", field, got)
+		if got, err := Parse(field); err == nil {
+			t.Errorf("Parse(%q) = %v; want an error", field, got)
 		}
 	}
 }
 
-func FuzzParseRelations(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add("libc6 (>= 2.38), python3:any | python3-minimal:any (>= 3.11~), x (= 1:2-3)")
 	f.Add("a(<<5~),")
 	f.Fuzz(func(t *testing.T, field string) {
-		first, err := ParseRelations(field)
+		first, err := Parse(field)
 		if err != nil {
 			return
 		}
@@ -58,10 +58,10 @@ func FuzzParseRelations(f *testing.F) {
 		for i, c := range first {
 			texts[i] = c.String()
 			for _, r := range c {
-				r.allows(mustVersion("1:2.3-4")) // does not panic
+				r.Allows(MustVersion("1:2.3-4")) // does not panic
 			}
 		}
-		second, err := ParseRelations(strings.Join(texts, ", "))
+		second, err := Parse(strings.Join(texts, ", "))
 		if err != nil {
 			t.Fatalf("parsing %q again: %v", texts, err)
 		}
