@@ -14,14 +14,9 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-const (
-	// maxText is the largest file in bytes that is read as text. The largest in
-	// an image of ours is dpkg's status, below 1 MiB.
-	maxText = 16 << 20
-
-	// maxLinks is how many symbolic links a path may go through, as Linux has it.
-	maxLinks = 40
-)
+// maxText is the largest file in bytes that is read as text. The largest in
+// an image of ours is dpkg's status, below 1 MiB.
+const maxText = 16 << 20
 
 // files are the files of a root file system by path.
 type files struct {
@@ -54,39 +49,22 @@ func (f *files) lookup(p string) *ext4.Node {
 // are followed, absolute ones from the root, and of a hard link the first name
 // is returned.
 func (f *files) resolve(p string) (*ext4.Node, error) {
-	rest := strings.Split(strings.Trim(p, "/"), "/")
-	at := "."
-	links := 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = path.Dir(at)
-			continue
+	at, err := tree.Follow(p, true, func(p string) (string, bool) {
+		n := f.lookup(p)
+		if n == nil || n.Type != tree.Symlink {
+			return "", false
 		}
-		next := path.Join(at, part)
-		n := f.lookup(next)
-		switch {
-		case n == nil:
-			return nil, fmt.Errorf("/%s: %w", strings.TrimPrefix(p, "/"), fs.ErrNotExist)
-		case n.Type == tree.Symlink:
-			if links++; links > maxLinks {
-				return nil, fmt.Errorf("/%s: more than %d symbolic links", strings.TrimPrefix(p, "/"), maxLinks)
-			}
-			if strings.HasPrefix(n.Link, "/") {
-				at = "."
-			}
-			rest = append(strings.Split(strings.Trim(n.Link, "/"), "/"), rest...)
-		default:
-			at = next
-		}
+		return n.Link, true
+	})
+	if err != nil {
+		return nil, err
 	}
 	n := f.lookup(at)
-	if n.Type == tree.Hardlink {
+	if n != nil && n.Type == tree.Hardlink {
 		n = f.lookup(n.Link)
+	}
+	if n == nil {
+		return nil, fmt.Errorf("/%s: %w", strings.TrimPrefix(p, "/"), fs.ErrNotExist)
 	}
 	return n, nil
 }

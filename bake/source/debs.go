@@ -57,7 +57,7 @@ func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 // fromDebKey identifies the files that a component takes out of a package.
 func fromDebKey(c plannedComponent) string {
 	var key strings.Builder
-	fmt.Fprintf(&key, "from %s", debian.PackKey(c.deb.SHA256))
+	fmt.Fprintf(&key, "from 2 %s", debian.PackKey(c.deb.SHA256))
 	for _, f := range c.Package.Files {
 		fmt.Fprintf(&key, "\n%q %q %o", f.Member, f.Path, f.Mode)
 	}
@@ -71,39 +71,108 @@ func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, e
 		if err != nil {
 			return err
 		}
-		for _, f := range c.Package.Files {
-			if err := copyMatches(pack, f, w); err != nil {
-				return fmt.Errorf("package %s %s: %w", c.deb.Name, c.deb.Version, err)
-			}
+		if err := copyMembers(pack, c.Package.Files, w); err != nil {
+			return fmt.Errorf("package %s %s: %w", c.deb.Name, c.deb.Version, err)
 		}
 		return nil
 	})
 }
 
-func copyMatches(pack *tree.Pack, f manifest.File, w *tree.PackWriter) error {
-	matches := 0
-	for _, e := range pack.Entries {
-		ok, err := path.Match(f.Member, e.Path)
-		if err != nil {
-			return fmt.Errorf("%s: pattern %q: %w", f.Pos, f.Member, err)
+// copyMembers adds to w what files takes out of the pack of a package. Links are
+// taken with what they lead to: a hard link to a file that is not taken is the
+// file under its own name, a symbolic one an error.
+func copyMembers(pack *tree.Pack, files []manifest.File, w *tree.PackWriter) error {
+	content := map[string]tree.Entry{} // files of the package
+	taken := map[string]string{}       // where they are installed
+	members := map[string]string{}     // by where they are installed
+	type link struct {
+		manifest.File
+		tree.Entry
+		to string
+	}
+	var links []link
+	for _, f := range files {
+		matches := 0
+		for _, e := range pack.Entries {
+			ok, err := path.Match(f.Member, e.Path)
+			if err != nil {
+				return fmt.Errorf("%s: pattern %q: %w", f.Pos, f.Member, err)
+			}
+			if strings.HasPrefix(e.Path, "DEBIAN/") {
+				continue
+			}
+			if e.Type == tree.File {
+				content[e.Path] = e
+			}
+			if !ok || e.Type == tree.Dir {
+				continue
+			}
+			matches++
+			to := strings.TrimPrefix(f.Path, "/")
+			if strings.HasSuffix(to, "/") {
+				to += path.Base(e.Path)
+			}
+			if other, ok := members[to]; ok {
+				return fmt.Errorf("%s: %q and %q would both become /%s", f.Pos, other, e.Path, to)
+			}
+			members[to] = e.Path
+			file := e
+			switch {
+			case e.Type == tree.Hardlink && taken[e.Link] == "":
+				file = content[e.Link]
+			case e.Type != tree.File:
+				links = append(links, link{f, e, to})
+				continue
+			}
+			taken[file.Path] = to
+			installed := tree.Entry{Path: to, Type: tree.File, Perm: f.Mode, Size: file.Size}
+			if err := w.Add(installed, file.Content()); err != nil {
+				return err
+			}
 		}
-		if !ok || e.Type != tree.File || strings.HasPrefix(e.Path, "DEBIAN/") {
-			continue
+		if matches == 0 {
+			return fmt.Errorf("%s: no file matches %q", f.Pos, f.Member)
 		}
-		matches++
-		to := strings.TrimPrefix(f.Path, "/")
-		if strings.HasSuffix(to, "/") {
-			to += path.Base(e.Path)
+	}
+	for _, l := range links {
+		e := tree.Entry{Path: l.to, Type: tree.Hardlink, Perm: l.Mode, Link: taken[l.Link]}
+		if l.Type == tree.Symlink {
+			to, ok := linked(pack, l.Entry, taken)
+			if !ok {
+				return fmt.Errorf("%s: %q is a symbolic link to %q, which is no file that is taken as well", l.Pos, l.Entry.Path, l.Link)
+			}
+			e.Type, e.Perm, e.Link = tree.Symlink, 0o777, "/"+to
+			if path.Dir(to) == path.Dir(l.to) {
+				e.Link = path.Base(to)
+			}
 		}
-		installed := tree.Entry{Path: to, Type: tree.File, Perm: f.Mode, Size: e.Size}
-		if err := w.Add(installed, e.Content()); err != nil {
+		if err := w.Add(e, nil); err != nil {
 			return err
 		}
 	}
-	if matches == 0 {
-		return fmt.Errorf("%s: no file matches %q", f.Pos, f.Member)
-	}
 	return nil
+}
+
+// linked returns where the file is installed that a symbolic link of a package
+// leads to.
+func linked(pack *tree.Pack, e tree.Entry, taken map[string]string) (string, bool) {
+	at, err := tree.Follow(e.Path, true, func(p string) (string, bool) {
+		i := slices.IndexFunc(pack.Entries, func(e tree.Entry) bool { return e.Path == p && e.Type == tree.Symlink })
+		if i < 0 {
+			return "", false
+		}
+		return pack.Entries[i].Link, true
+	})
+	if err != nil {
+		return "", false
+	}
+	for _, other := range pack.Entries {
+		if other.Path == at && other.Type == tree.Hardlink {
+			at = other.Link
+		}
+	}
+	to, ok := taken[at]
+	return to, ok
 }
 
 // Debs gives a builder of modules the packages of locked, to compile and link

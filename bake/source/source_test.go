@@ -30,6 +30,12 @@ func pack(t *testing.T, paths ...string) *tree.Pack {
 		if strings.HasSuffix(p, "-link") {
 			e = tree.Entry{Path: p, Type: tree.Symlink, Link: "x"}
 		}
+		if p, link, ok := strings.Cut(p, " -> "); ok {
+			e = tree.Entry{Path: p, Type: tree.Symlink, Link: link}
+		}
+		if p, link, ok := strings.Cut(p, " => "); ok {
+			e = tree.Entry{Path: p, Type: tree.Hardlink, Link: link}
+		}
 		if err := w.Add(e, strings.NewReader(p)); err != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +48,10 @@ func pack(t *testing.T, paths ...string) *tree.Pack {
 	return made
 }
 
-func TestCopyMatches(t *testing.T) {
-	from := pack(t, "DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/bin/ctr-link", "usr/sbin/runc")
+func TestCopyMembers(t *testing.T) {
+	from := pack(t, "DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/bin/ctr-link", "usr/sbin/runc",
+		"usr/libexec/nft", "usr/libexec/ipt", "usr/sbin/ipt => usr/libexec/ipt", "usr/sbin/ipt6 => usr/libexec/ipt", "usr/sbin/nft -> ../libexec/nft",
+		"usr/games/a -> b", "usr/games/b => usr/sbin/runc", "usr/games/c -> /usr/games/a")
 	pos := manifest.Pos{File: "versions.yaml", Line: 12, Column: 9}
 	for _, test := range []struct {
 		member, path string
@@ -52,19 +60,25 @@ func TestCopyMatches(t *testing.T) {
 	}{
 		{"usr/sbin/runc", "/usr/local/sbin/runc", map[string]string{"usr/local/sbin/runc": "usr/sbin/runc"}, ""},
 		{"usr/sbin/runc", "/usr/local/sbin/", map[string]string{"usr/local/sbin/runc": "usr/sbin/runc"}, ""},
-		{"usr/bin/*", "/bin/", map[string]string{"bin/containerd": "usr/bin/containerd", "bin/ctr": "usr/bin/ctr"}, ""},
+		{"usr/bin/c*[^k]", "/bin/", map[string]string{"bin/containerd": "usr/bin/containerd", "bin/ctr": "usr/bin/ctr"}, ""},
+		{"usr/sbin/ipt", "/bin/", map[string]string{"bin/ipt": "usr/libexec/ipt"}, ""},
+		{"usr/*/ipt*", "/bin/", nil, `versions.yaml:12:9: "usr/libexec/ipt" and "usr/sbin/ipt" would both become /bin/ipt`},
+		{"usr/sbin/ipt*", "/bin/", map[string]string{"bin/ipt": "usr/libexec/ipt", "bin/ipt6": "=> bin/ipt"}, ""},
+		{"usr/games/*", "/bin/", map[string]string{"bin/a": "-> b", "bin/b": "usr/sbin/runc", "bin/c": "-> b"}, ""},
+		{"usr/*bin/*", "/bin/", nil, `versions.yaml:12:9: "usr/bin/ctr-link" is a symbolic link to "x", which is no file that is taken as well`},
+		{"usr/sbin/nft", "/bin/", nil, `versions.yaml:12:9: "usr/sbin/nft" is a symbolic link to "../libexec/nft", which is no file that is taken as well`},
 		{"usr/bin/runc", "/bin/runc", nil, `versions.yaml:12:9: no file matches "usr/bin/runc"`},
-		{"usr/bin/*-link", "/bin/", nil, `no file matches "usr/bin/*-link"`},
+		{"usr/bin/*-link", "/bin/", nil, `"usr/bin/ctr-link" is a symbolic link to "x", which is no file that is taken as well`},
 		{"DEBIAN/*", "/bin/", nil, `no file matches "DEBIAN/*"`},
 		{"usr/[", "/bin/", nil, `versions.yaml:12:9: pattern "usr/[": syntax error`},
 	} {
 		t.Run(test.member+" "+test.path, func(t *testing.T) {
 			var blob bytes.Buffer
 			w := tree.NewPackWriter(&blob)
-			err := copyMatches(from, manifest.File{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}, w)
+			err := copyMembers(from, []manifest.File{{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}}, w)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
-					t.Errorf("copyMatches = %v; want %q", err, test.err)
+					t.Errorf("copyMembers = %v; want %q", err, test.err)
 				}
 				return
 			}
@@ -78,6 +92,14 @@ func TestCopyMatches(t *testing.T) {
 			made.Bind("made", "", bytes.NewReader(blob.Bytes()))
 			got := map[string]string{}
 			for _, e := range made.Entries {
+				switch e.Type {
+				case tree.Symlink:
+					got[e.Path] = "-> " + e.Link
+					continue
+				case tree.Hardlink:
+					got[e.Path] = "=> " + e.Link
+					continue
+				}
 				content, err := io.ReadAll(e.Content())
 				if err != nil {
 					t.Fatal(err)

@@ -150,7 +150,7 @@ func (t *Tree) check() error {
 		}
 		if e.Path != "." {
 			if parent := path.Dir(e.Path); types[parent] != Dir {
-				errs = append(errs, fmt.Errorf("%s: its parent %s is not a directory of the tree", e.Path, parent))
+				errs = append(errs, t.parentError(e, parent))
 			}
 		}
 		if err := e.check(); err != nil {
@@ -164,6 +164,22 @@ func (t *Tree) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// parentError names who brought a file, and what it lies below.
+func (t *Tree) parentError(e Entry, parent string) error {
+	p := t.Lookup(parent)
+	if p == nil {
+		return fmt.Errorf("%s%s: its parent %s is not there", e.Path, from(e), parent)
+	}
+	return fmt.Errorf("%s%s: its parent %s is a %s%s, not a directory", e.Path, from(e), parent, p.Type, from(*p))
+}
+
+func from(e Entry) string {
+	if e.Origin == "" {
+		return ""
+	}
+	return " from " + e.Origin
 }
 
 func (e *Entry) check() error {

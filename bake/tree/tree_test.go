@@ -50,8 +50,8 @@ func TestNewRefuses(t *testing.T) {
 		{"leaving", []Entry{root, {Path: "../etc", Type: Dir}}, "leaves the root"},
 		{"not clean", []Entry{root, {Path: "a//b", Type: Dir}}, "not clean"},
 		{"twice", []Entry{root, {Path: "a", Type: Dir, Origin: "package x"}, {Path: "a", Type: Fifo, Origin: "package y"}}, "twice, from package x and package y"},
-		{"no parent", []Entry{root, {Path: "a/b", Type: Dir}}, "its parent a is not a directory"},
-		{"parent is a link", []Entry{root, {Path: "a", Type: Symlink, Link: "/x"}, {Path: "a/b", Type: Dir}}, "its parent a is not a directory"},
+		{"no parent", []Entry{root, {Path: "a/b", Type: Dir}}, "a/b: its parent a is not there"},
+		{"parent is a link", []Entry{root, {Path: "a", Type: Symlink, Link: "/x", Origin: "package x"}, {Path: "a/b", Type: Dir, Origin: "package y"}}, "a/b from package y: its parent a is a symlink from package x, not a directory"},
 		{"hard link to nothing", []Entry{root, {Path: "a", Type: Hardlink, Link: "b"}}, "not a file of the tree"},
 		{"content without a blob", []Entry{root, {Path: "a", Type: File, Size: 1}}, "outside its blob"},
 		{"type", []Entry{root, {Path: "a", Type: "socket"}}, "unknown type"},
@@ -59,6 +59,31 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(test.entries)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: New = %v; want an error with %q", test.name, err, test.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	tr, err := New([]Entry{
+		{Path: ".", Type: Dir}, {Path: "a", Type: Dir}, {Path: "a/file", Type: File}, {Path: "a/hard", Type: Hardlink, Link: "a/file"},
+		{Path: "dir", Type: Symlink, Link: "a"}, {Path: "a/up", Type: Symlink, Link: "../dir/./hard"}, {Path: "abs", Type: Symlink, Link: "/dir/up"},
+		{Path: "loop", Type: Symlink, Link: "loop"}, {Path: "out", Type: Symlink, Link: "../../a/file"}, {Path: "broken", Type: Symlink, Link: "none"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{
+		"a/file": "a/file", "/a/hard": "a/file", "dir/file": "a/file", "abs": "a/file", "out": "a/file", "dir": "a", "/": ".",
+	} {
+		if e, err := tr.Resolve(p); err != nil || e.Path != want {
+			t.Errorf("Resolve(%q) = %v, %v; want %s", p, e, err, want)
+		}
+	}
+	for p, want := range map[string]string{
+		"loop": "/loop: more than 40 symbolic links", "broken": "/broken: file does not exist", "/dir/none": "/dir/none: file does not exist",
+	} {
+		if _, err := tr.Resolve(p); err == nil || err.Error() != want {
+			t.Errorf("Resolve(%q) = %v; want %s", p, err, want)
 		}
 	}
 }

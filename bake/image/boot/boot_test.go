@@ -231,6 +231,44 @@ func TestBookworm(t *testing.T) {
 	}
 }
 
+// TestLinks has kernel, boot loaders and modules under names that are links.
+func TestLinks(t *testing.T) {
+	plain, err := Plan(config(t, rootFiles(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []tree.Type{tree.Hardlink, tree.Symlink} {
+		c := config(t, rootFiles(t))
+		var entries []tree.Entry
+		for _, e := range c.Root.Entries {
+			if e.Type == tree.File {
+				link := tree.Entry{Path: e.Path, Type: typ, Link: "aside/" + e.Path}
+				e.Path = link.Link
+				if typ == tree.Symlink {
+					link.Link = "/" + link.Link
+				}
+				entries = append(entries, link)
+			}
+			if e.Type == tree.File || e.Path == "." {
+				entries = append(entries, e)
+			}
+		}
+		if c.Root, err = withParents(entries); err != nil {
+			t.Fatal(err)
+		}
+		linked, err := Plan(c)
+		if err != nil {
+			t.Errorf("Plan() of a root of %ss = %v", typ, err)
+			continue
+		}
+		for _, e := range plain.Tree.Entries {
+			if e.Type == tree.File && text(t, linked.Tree, e.Path) != text(t, plain.Tree, e.Path) {
+				t.Errorf("%s: %s differs", typ, e.Path)
+			}
+		}
+	}
+}
+
 func TestPlanRefuses(t *testing.T) {
 	const scsi = "usr/lib/modules/" + version + "/kernel/drivers/scsi/"
 	for _, tt := range []struct {

@@ -155,13 +155,27 @@ func (c *Config) plan() (*ESP, error) {
 	return &ESP{Tree: t, KernelVersion: version, CommandLine: line}, nil
 }
 
+// file returns the file that an open of p in the root finds, under the name p.
+func file(root *tree.Tree, p string) (*tree.Entry, bool) {
+	e, err := root.Resolve(p)
+	if err != nil || e.Type != tree.File {
+		return nil, false
+	}
+	named := *e
+	named.Path = p
+	return &named, true
+}
+
 // findKernel returns the one kernel of a root.
 func findKernel(root *tree.Tree) (*tree.Entry, string, error) {
 	const prefix = "boot/vmlinuz-"
 	var found *tree.Entry
 	for i := range root.Entries {
-		e := &root.Entries[i]
-		if !strings.HasPrefix(e.Path, prefix) || e.Type != tree.File {
+		if !strings.HasPrefix(root.Entries[i].Path, prefix) {
+			continue
+		}
+		e, ok := file(root, root.Entries[i].Path)
+		if !ok {
 			continue
 		}
 		if found != nil {
@@ -188,8 +202,8 @@ type espTree struct {
 
 // from takes the root's file at source, which package pkg brings.
 func (b *espTree) from(to, source, pkg string) {
-	e := b.root.Lookup(source)
-	if e == nil || e.Type != tree.File || e.Size == 0 {
+	e, ok := file(b.root, source)
+	if !ok || e.Size == 0 {
 		b.errs = append(b.errs, fmt.Errorf("the root has no file %s: add the package %s to the image definition", source, pkg))
 		return
 	}

@@ -67,11 +67,8 @@ func (c *Config) initramfsKey(version string, names []string) string {
 	init := sha256.Sum256(c.Init)
 	put(version, string(init[:]), fmt.Sprint(c.Epoch), fmt.Sprint(len(names)))
 	put(names...)
-	for i := range c.Root.Entries {
-		e := &c.Root.Entries[i]
-		if e.Type == tree.File && isModuleFile(e.Path, version) {
-			put(e.Path, string(e.SHA256[:]))
-		}
+	for e := range moduleFiles(c.Root, version) {
+		put(e.Path, string(e.SHA256[:]))
 	}
 	return initramfsFormat + " " + hex.EncodeToString(h.Sum(nil))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -35,6 +36,20 @@ func isModuleFile(p, version string) bool {
 	return false
 }
 
+// moduleFiles yields the files of which isModuleFile holds, links to files among
+// them.
+func moduleFiles(root *tree.Tree, version string) iter.Seq[*tree.Entry] {
+	return func(yield func(*tree.Entry) bool) {
+		for i := range root.Entries {
+			if p := root.Entries[i].Path; isModuleFile(p, version) {
+				if e, ok := file(root, p); ok && !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // moduleSet is the modules of one kernel by name.
 type moduleSet struct {
 	version string
@@ -51,11 +66,7 @@ type module struct {
 func findModules(root *tree.Tree, version string) (*moduleSet, error) {
 	s := &moduleSet{version: version, files: map[string]*tree.Entry{}, builtin: map[string]bool{}}
 	listed := false
-	for i := range root.Entries {
-		e := &root.Entries[i]
-		if e.Type != tree.File || !isModuleFile(e.Path, version) {
-			continue
-		}
+	for e := range moduleFiles(root, version) {
 		if path.Base(e.Path) == "modules.builtin" {
 			data, err := readLimited(e.Content(), maxModule)
 			if err != nil {

@@ -27,9 +27,9 @@ func (l *layout) addCertificates() error {
 	var sources []tree.Entry
 	key := sha256.New()
 	for _, p := range l.below(certificateSource) {
-		if strings.HasSuffix(p, ".crt") && l.entries[p].Type == tree.File {
-			sources = append(sources, l.entries[p])
-			fmt.Fprintf(key, "%q %s\n", p, l.entries[p].SHA256)
+		if e, ok := l.file(p); ok && strings.HasSuffix(p, ".crt") {
+			sources = append(sources, e)
+			fmt.Fprintf(key, "%q %s\n", p, e.SHA256)
 		}
 	}
 	if len(sources) == 0 {

@@ -154,7 +154,7 @@ func (d *database) file(p, content string) error {
 func (u *unpacked) list() string {
 	var out strings.Builder
 	for _, e := range u.data() {
-		if u.lost[canonical(e.Path)] {
+		if u.lost[e.Path] {
 			continue
 		}
 		if e.Path == "." {
@@ -184,6 +184,9 @@ func (d *database) conffiles(u *unpacked) ([]string, error) {
 			continue
 		}
 		e, ok := files[c.path]
+		if ok && e.Type == tree.Hardlink {
+			e = files["/"+e.Link]
+		}
 		if !ok {
 			return nil, fmt.Errorf("%s is a configuration file that the package does not hold", c.path)
 		}

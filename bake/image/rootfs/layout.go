@@ -6,36 +6,22 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // layout is the tree while it is being put together: entries by path, where no
-// path goes through one of the links that merge / into /usr.
+// path goes through a symbolic link. Only put changes entries.
 type layout struct {
 	Config
 	entries  map[string]tree.Entry
+	names    map[string][]string  // hard links by the path of their file
 	packages map[string]*unpacked // by origin
 	sorted   []*unpacked          // base-files, then by name
 	content  reader
 	accounts accounts
 	made     *memory // what is small and made anew each time
-}
-
-// usrLinks are the links that merge / into /usr. Debian's packages may still
-// name files below them; trixie's base-files has the links and bookworm's has
-// directories, which the installer replaces.
-var usrLinks = [...]string{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32"}
-
-// canonical rewrites a path that goes through a link of usrLinks.
-func canonical(p string) string {
-	top, _, _ := strings.Cut(p, "/")
-	for _, link := range usrLinks {
-		if top == link {
-			return "usr/" + p
-		}
-	}
-	return p
 }
 
 func origin(pkg string) string { return "package " + pkg }
@@ -47,6 +33,7 @@ func newLayout(c Config) (*layout, error) {
 	l := &layout{
 		Config:   c,
 		entries:  map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755, Origin: definitionOrigin}},
+		names:    map[string][]string{},
 		packages: map[string]*unpacked{},
 		made:     newMemory("small files"),
 	}
@@ -84,15 +71,6 @@ func newLayout(c Config) (*layout, error) {
 // has says whether the package is part of the image.
 func (l *layout) has(pkg string) bool { return l.packages[origin(pkg)] != nil }
 
-// at returns the entry at p, an absolute or relative path in the image.
-func (l *layout) at(p string) (tree.Entry, bool) {
-	e, ok := l.entries[canonical(strings.TrimPrefix(p, "/"))]
-	return e, ok
-}
-
-// put sets an entry whatever was there.
-func (l *layout) put(e tree.Entry) { l.entries[e.Path] = e }
-
 // ConflictError says that two sources bring the same file.
 type ConflictError struct {
 	Path          string // absolute
@@ -106,14 +84,10 @@ func (e *ConflictError) Error() string {
 // add puts an entry where nothing may be but a directory of the same path or
 // the same symbolic link. It reports whether e was used.
 func (l *layout) add(e tree.Entry) (bool, error) {
-	e.Path = canonical(e.Path)
-	if e.Type == tree.Hardlink {
-		e.Link = canonical(e.Link)
-	}
 	old, ok := l.entries[e.Path]
 	switch {
 	case !ok:
-		l.entries[e.Path] = e
+		l.put(e)
 		return true, nil
 	case old.Type == tree.Dir && e.Type == tree.Dir:
 		return true, nil
@@ -123,79 +97,13 @@ func (l *layout) add(e tree.Entry) (bool, error) {
 	return false, &ConflictError{"/" + e.Path, old.Origin, e.Origin}
 }
 
-// addPackages lays the packages' files over each other as dpkg would.
-func (l *layout) addPackages() error {
-	diversions := l.diversions()
-	var errs []error
-	for _, u := range l.sorted {
-		for _, e := range u.data() {
-			e.Origin = origin(u.Name)
-			if e.Type == tree.Symlink && slices.Contains(usrLinks[:], e.Path) {
-				continue // made below
-			}
-			if d, ok := diversions["/"+e.Path]; ok && d.pkg != u.Name {
-				e.Path = strings.TrimPrefix(d.to, "/")
-			}
-			_, err := l.add(e)
-			var conflict *ConflictError
-			if errors.As(err, &conflict) {
-				err = l.replace(u, e, conflict)
-			}
-			errs = append(errs, err)
-		}
-	}
-	for _, link := range usrLinks {
-		if l.hasDirectory("usr/" + link) {
-			l.put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Origin: origin("base-files")})
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// hasDirectory says whether there is something at or below p.
-func (l *layout) hasDirectory(p string) bool {
-	if _, ok := l.entries[p]; ok {
-		return true
-	}
-	for child := range l.entries {
-		if strings.HasPrefix(child, p+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-// replace settles a conflict by the packages' Replaces fields (Debian policy,
-// section 7.6.1): the file belongs to the package that replaces the other.
-func (l *layout) replace(u *unpacked, e tree.Entry, conflict *ConflictError) error {
-	other := l.packages[conflict.First]
-	if other == nil {
-		return conflict
-	}
-	p := canonical(e.Path)
-	switch {
-	case u.replaces(other):
-		other.lost[p] = true
-		e.Path = p
-		if e.Type == tree.Hardlink {
-			e.Link = canonical(e.Link)
-		}
-		l.put(e)
-	case other.replaces(u):
-		u.lost[p] = true
-	default:
-		return conflict
-	}
-	return nil
-}
-
 // addOverlay puts the definition's files over those of the packages.
 func (l *layout) addOverlay() error {
 	m := newMemory("files of the image definition")
 	for _, f := range l.Definition.Overlay {
-		p := canonical(f.Path)
+		p := l.place(f.Path)
 		if old, ok := l.entries[p]; ok {
-			if old.Type != tree.File && old.Type != tree.Symlink {
+			if old.Type != tree.File && old.Type != tree.Hardlink && old.Type != tree.Symlink {
 				return fmt.Errorf("files/%s: the image has a %s there, from %s", f.Path, old.Type, old.Origin)
 			}
 			if owner := l.packages[old.Origin]; owner != nil {
@@ -220,8 +128,7 @@ func (l *layout) addComponents() error {
 	for _, c := range components {
 		for _, e := range c.Pack.Entries {
 			e.Origin = "component " + c.Name
-			_, err := l.add(e)
-			errs = append(errs, err)
+			errs = append(errs, l.addPlaced(e))
 		}
 	}
 	return errors.Join(errs...)
@@ -233,10 +140,19 @@ func (l *layout) addExtra() error {
 		if e.Origin == "" {
 			e.Origin = "bake"
 		}
-		_, err := l.add(e)
-		errs = append(errs, err)
+		errs = append(errs, l.addPlaced(e))
 	}
 	return errors.Join(errs...)
+}
+
+// addPlaced adds an entry of a pack that holds what its hard links name.
+func (l *layout) addPlaced(e tree.Entry) error {
+	e.Path = l.place(e.Path)
+	if e.Type == tree.Hardlink {
+		e.Link = l.place(e.Link)
+	}
+	_, err := l.add(e)
+	return err
 }
 
 // make puts a small file of our own, owned by root.
@@ -246,14 +162,14 @@ func (l *layout) make(p string, mode uint16, content []byte) {
 
 func (l *layout) makeOwned(p string, mode uint16, uid, gid uint32, content []byte) {
 	l.put(l.made.add(tree.Entry{
-		Path: canonical(strings.TrimPrefix(p, "/")), Type: tree.File, Perm: mode, UID: uid, GID: gid,
+		Path: l.place(p), Type: tree.File, Perm: mode, UID: uid, GID: gid,
 		Size: int64(len(content)), Origin: definitionOrigin,
 	}, content))
 }
 
 // link puts a symbolic link of our own.
 func (l *layout) link(p, to string) {
-	l.put(tree.Entry{Path: canonical(strings.TrimPrefix(p, "/")), Type: tree.Symlink, Perm: 0o777, Link: to, Origin: definitionOrigin})
+	l.put(tree.Entry{Path: l.place(p), Type: tree.Symlink, Perm: 0o777, Link: to, Origin: definitionOrigin})
 }
 
 // below returns the paths below dir, sorted.
@@ -293,6 +209,9 @@ func (l *layout) tree() (*tree.Tree, error) {
 		return nil, err
 	}
 	l.addParents()
+	if err := l.checkNames(); err != nil {
+		return nil, err
+	}
 	entries := make([]tree.Entry, 0, len(l.entries))
 	for _, e := range l.entries {
 		// The time of a directory says when it was last changed, which is now.
@@ -302,4 +221,18 @@ func (l *layout) tree() (*tree.Tree, error) {
 		entries = append(entries, e)
 	}
 	return tree.New(entries)
+}
+
+// checkNames refuses names that the image's record, which is JSON, can't hold.
+func (l *layout) checkNames() error {
+	var errs []error
+	for _, p := range sortedKeys(l.entries) {
+		e := l.entries[p]
+		if !utf8.ValidString(p) {
+			errs = append(errs, fmt.Errorf("%s has a file with the name %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Origin, "/"+p))
+		} else if e.Type == tree.Symlink && !utf8.ValidString(e.Link) {
+			errs = append(errs, fmt.Errorf("%s has /%s as a symbolic link to %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Origin, p, e.Link))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/image/rootfs/depmod"
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -21,13 +22,16 @@ func (l *layout) addModules() error {
 	versions := map[string][]tree.Entry{} // the modules of each kernel
 	for _, p := range l.below(modulesDir) {
 		version, file, nested := strings.Cut(strings.TrimPrefix(p, modulesDir+"/"), "/")
-		if nested && l.entries[p].Type == tree.File && (strings.HasSuffix(file, ".ko") || strings.HasSuffix(file, ".ko.xz")) {
-			versions[version] = append(versions[version], l.entries[p])
+		if !nested || !strings.HasSuffix(file, ".ko") && !strings.HasSuffix(file, ".ko.xz") {
+			continue
+		}
+		if e, ok := l.file(p); ok {
+			versions[version] = append(versions[version], e)
 		}
 	}
 	weakDeps := false
 	if kmod := l.packages[origin("kmod")]; kmod != nil {
-		weakDeps = satisfies(kmod.Version, ">= 33")
+		weakDeps = relation.CompareVersions(kmod.Version, "33") >= 0
 	}
 	for _, version := range sortedKeys(versions) {
 		dir := path.Join(modulesDir, version)

@@ -69,7 +69,7 @@ func (l *layout) addShells() error {
 			if p == master {
 				listed = append(listed, shell)
 			}
-			for _, name := range []string{shell, "/" + canonical(shell[1:])} {
+			for _, name := range []string{shell, "/" + l.place(shell)} {
 				if !slices.Contains(known, name) {
 					known = append(known, name)
 				}

@@ -18,7 +18,8 @@ import (
 )
 
 // pkg makes a package of control fields and files: a path that ends in a slash
-// is a directory, content that begins with "-> " a link.
+// is a directory, content that begins with "-> " a symbolic link, one with "=> " a
+// hard one.
 func pkg(t testing.TB, name, fields string, files ...string) Package {
 	t.Helper()
 	var buf bytes.Buffer
@@ -28,6 +29,9 @@ func pkg(t testing.TB, name, fields string, files ...string) Package {
 		e := tree.Entry{Path: strings.TrimSuffix(p, "/"), Type: tree.File, Perm: 0o644, MTime: 1, Size: int64(len(content))}
 		if link, ok := strings.CutPrefix(content, "-> "); ok {
 			e.Type, e.Link, e.Perm, e.Size = tree.Symlink, link, 0o777, 0
+		}
+		if link, ok := strings.CutPrefix(content, "=> "); ok {
+			e.Type, e.Link, e.Size = tree.Hardlink, link, 0
 		}
 		if strings.HasSuffix(p, "/") {
 			e.Type, e.Perm, e.Size = tree.Dir, 0o755, 0
@@ -90,6 +94,9 @@ func content(t *testing.T, root *tree.Tree, p string) string {
 	if e == nil {
 		t.Fatalf("no /%s in the tree", p)
 	}
+	if e.Type == tree.Hardlink {
+		e = root.Lookup(e.Link)
+	}
 	var buf bytes.Buffer
 	if _, err := buf.ReadFrom(e.Content()); err != nil {
 		t.Fatal(err)
@@ -140,6 +147,7 @@ func TestComposeConflicts(t *testing.T) {
 		{"two packages", config(t, nil, one, pkg(t, "two", "", "usr/bin/tool", "2")), []string{"/usr/bin/tool", "package one", "package two"}, ""},
 		{"through the link", config(t, nil, one, pkg(t, "two", "", "bin/tool", "2")), []string{"/usr/bin/tool", "package one", "package two"}, ""},
 		{"replaces", config(t, nil, one, pkg(t, "two", "Replaces: one (<< 2)\n", "usr/bin/tool", "2")), nil, "2"},
+		{"replaces, without blanks", config(t, nil, one, pkg(t, "two", "Replaces: none,one(<<2)\n", "usr/bin/tool", "2")), nil, "2"},
 		{"replaced", config(t, nil, pkg(t, "one", "Replaces: two\n", "usr/bin/tool", "1"), pkg(t, "two", "", "usr/bin/tool", "2")), nil, "1"},
 		{"replaces another version", config(t, nil, one, pkg(t, "two", "Replaces: one (>> 2)\n", "usr/bin/tool", "2")), []string{"/usr/bin/tool"}, ""},
 		{"diversion", config(t, map[string]string{"configure.yaml": "two:\n  diversions:\n  - {path: /usr/bin/tool, to: /usr/bin/tool.one}\n"},
@@ -169,6 +177,75 @@ func TestComposeConflicts(t *testing.T) {
 	}
 }
 
+// TestComposeLinks has files that are read under names that are links.
+func TestComposeLinks(t *testing.T) {
+	const at = "usr/lib/sysusers.d/"
+	users := pkg(t, "users", "",
+		"etc/one.conf", "one\n", "etc/two.conf", "=> etc/one.conf",
+		"usr/share/bee.conf", "u bee 300\n", at+"bee.conf", "-> ../../share/bee.conf", at+"ant.conf", "u ant 301\n", at+"wasp.conf", "=> "+at+"ant.conf",
+		at+"masked.conf", "u fly 302\n", "etc/sysusers.d/masked.conf", "-> /dev/null",
+		"usr/bin/tool", "tool", "usr/bin/tool-too", "=> usr/bin/tool", "usr/bin/tool-link", "-> tool", "opt/store/", "", "opt/link", "-> store")
+	var blob bytes.Buffer
+	w := tree.NewPackWriter(&blob)
+	if err := w.Add(tree.Entry{Path: "DEBIAN/conffiles", Type: tree.File, Size: 28}, strings.NewReader("/etc/one.conf\n/etc/two.conf\n")); err != nil {
+		t.Fatal(err)
+	}
+	conffiles, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conffiles.Bind("conffiles", "", bytes.NewReader(blob.Bytes()))
+	users.Pack.Entries = append(users.Pack.Entries, conffiles.Entries...)
+	c := config(t, map[string]string{
+		"configure.yaml":     "users:\n  copies:\n  - {from: /usr/bin/tool-too, to: /opt/link/copy}\n",
+		"files/etc/one.conf": "changed\n",
+	}, users)
+	c.Components = []Component{{Name: "x", Pack: &tree.Pack{Entries: []tree.Entry{{Path: "opt/link/bin/x", Type: tree.File, Perm: 0o755}}}}}
+	root, err := Compose(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{
+		"etc/one.conf": "changed\n", "etc/two.conf": "one\n", "opt/store/copy": "tool", "opt/store/bin/x": "",
+	} {
+		if got := content(t, root, p); got != want {
+			t.Errorf("/%s is %q; want %q", p, got, want)
+		}
+	}
+	passwd := content(t, root, "etc/passwd")
+	for name, want := range map[string]bool{"bee:x:300:": true, "ant:x:301:": true, "fly:": false} {
+		if got := strings.Contains(passwd, "\n"+name); got != want {
+			t.Errorf("/etc/passwd has %s: %t; want %t\n%s", name, got, want, passwd)
+		}
+	}
+	const sum = "5bbf5a52328e7439ae6e719dfe712200" // of "one\n"
+	if status, want := content(t, root, "var/lib/dpkg/status"), "Conffiles:\n /etc/one.conf "+sum+"\n /etc/two.conf "+sum+"\n"; !strings.Contains(status, want) {
+		t.Errorf("the status is\n%s; want in it\n%s", status, want)
+	}
+}
+
+func TestComposeBelowLinks(t *testing.T) {
+	for _, test := range []struct{ name, link, want string }{
+		{"nowhere", "none", "package two has /opt/x/f below /opt/x, a symbolic link of package one to none, which is not a directory of the image"},
+		{"a file", "file", "package two has /opt/x/f below /opt/x, a symbolic link of package one to file, which is not a directory of the image"},
+		{"itself", "x", "package two has /opt/x/f below /opt/x, a symbolic link of package one to x, which is not a directory of the image"},
+	} {
+		_, err := Compose(config(t, nil, pkg(t, "one", "", "opt/x", "-> "+test.link, "opt/file", "x"), pkg(t, "two", "", "opt/x/f", "1", "opt/x/g", "2")))
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: Compose = %v; want %s", test.name, err, test.want)
+		}
+	}
+}
+
+func TestComposeNames(t *testing.T) {
+	_, err := Compose(config(t, nil, pkg(t, "one", "", "opt/a\xff", "1", "opt/b", "-> \xfe", "opt/ä", "2")))
+	want := `package one has a file with the name "/opt/a\xff", which is not UTF-8 and so can't be recorded (leave it out)` + "\n" +
+		`package one has /opt/b as a symbolic link to "\xfe", which is not UTF-8 and so can't be recorded (leave it out)`
+	if err == nil || err.Error() != want {
+		t.Errorf("Compose = %v; want %s", err, want)
+	}
+}
+
 func TestComposeDefinitionErrors(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -180,6 +257,7 @@ func TestComposeDefinitionErrors(t *testing.T) {
 		{"existing directory", map[string]string{"configure.yaml": "one:\n  directories:\n  - {path: /var/run}\n"}, "configure.yaml:3:5: /var/run exists already"},
 		{"link over files", map[string]string{"configure.yaml": "one:\n  symlinks:\n  - {path: /usr/bin, to: /bin}\n"}, "/usr/bin is a directory of package base-files that holds /usr/bin/tool"},
 		{"missing source", map[string]string{"configure.yaml": "one:\n  copies:\n  - {from: /none, to: /x}\n"}, "/none is not a file of the image"},
+		{"mode of a link", map[string]string{"configure.yaml": "one:\n  permissions:\n  - {path: /bin, mode: 0700}\n"}, "configure.yaml:3:5: /bin is a symbolic link to usr/bin and has no permissions of its own (declare those of what it leads to)"},
 		{"missing alternative", map[string]string{"configure.yaml": "one:\n  alternatives:\n  - {name: a, link: /usr/bin/a, path: /none, priority: 1}\n"}, "/none is not in the image"},
 		{"number taken", map[string]string{"configure.yaml": "one:\n  users:\n  - {name: x, id: 0, group: root}\n"}, "user x with number 0"},
 		{"no such unit", map[string]string{"image.yaml": "name: n\npackages: []\nkernel: {arguments: [], modules: []}\nunits:\n  enable:\n    none.service: x\n  mask: {}\n"}, "image.yaml:6:5: no unit none.service in the image"},

@@ -77,7 +77,7 @@ func (l *layout) directory(n manifest.Node) error {
 	if old, ok := l.at(n.Path); ok {
 		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under permissions)", n.Path, old.Type, old.Origin)
 	}
-	l.put(tree.Entry{Path: canonical(n.Path[1:]), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Origin: definitionOrigin})
+	l.put(tree.Entry{Path: l.place(n.Path), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Origin: definitionOrigin})
 	return nil
 }
 
@@ -95,14 +95,14 @@ func (l *layout) empty(n manifest.Node) error {
 
 // copy shares the content of the file that is copied.
 func (l *layout) copy(c manifest.Copy) error {
-	e, ok := l.at(c.From)
-	if !ok || e.Type != tree.File {
+	e, ok := l.file(c.From)
+	if !ok {
 		return fmt.Errorf("%s is not a file of the image", c.From)
 	}
 	if old, ok := l.at(c.To); ok {
 		return fmt.Errorf("%s exists already, from %s", c.To, old.Origin)
 	}
-	e.Path = canonical(c.To[1:])
+	e.Path = l.place(c.To)
 	if c.Mode != 0 {
 		e.Perm = c.Mode
 	}
@@ -113,7 +113,7 @@ func (l *layout) copy(c manifest.Copy) error {
 // declaredLink makes a symbolic link. It may take the place of an empty directory,
 // as /var/run does.
 func (l *layout) declaredLink(k manifest.Link) error {
-	p := canonical(k.Path[1:])
+	p := l.place(k.Path)
 	if old, ok := l.entries[p]; ok {
 		if old.Type != tree.Dir {
 			return fmt.Errorf("%s exists already, from %s", k.Path, old.Origin)
@@ -137,8 +137,14 @@ func (l *layout) setPermissions(n manifest.Node) error {
 	if !ok {
 		return fmt.Errorf("%s is not in the image", n.Path)
 	}
+	switch e.Type {
+	case tree.Hardlink: // its inode is the file's
+		e = l.entries[e.Link]
+	case tree.Symlink:
+		return fmt.Errorf("%s is a symbolic link to %s and has no permissions of its own (declare those of what it leads to)", n.Path, e.Link)
+	}
 	e.UID, e.GID, e.Perm = uid, gid, n.Mode
-	l.put(e)
+	l.entries[e.Path] = e // at all its names
 	return nil
 }
 
@@ -205,15 +211,6 @@ func (l *layout) alternative(name string, choices []manifest.Alternative) error 
 		l.link("/etc/alternatives/"+a.Name, a.Path)
 	}
 	return nil
-}
-
-// read returns the content of a file of the image.
-func (l *layout) read(p string) ([]byte, error) {
-	e, ok := l.at(p)
-	if !ok {
-		return nil, fmt.Errorf("/%s is not in the image", p)
-	}
-	return l.content.read(e)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -39,6 +39,9 @@ func (l *layout) applySysusers() error {
 	}
 	var lines []sysuser
 	for _, name := range sortedKeys(files) {
+		if l.entries[files[name]].Link == "/dev/null" {
+			continue // masked
+		}
 		text, err := l.read(files[name])
 		if err != nil {
 			return err

@@ -101,7 +101,7 @@ func (l *layout) enable(u manifest.UnitName, done map[string]bool) error {
 	if file.Type == tree.Symlink {
 		return fmt.Errorf("%s is a link to %s: it is masked, or another name of that unit", u.Name, file.Link)
 	}
-	text, err := l.content.read(file)
+	text, err := l.read(file.Path)
 	if err != nil {
 		return err
 	}
@@ -160,16 +160,16 @@ func (l *layout) checkUnits() error {
 	for _, p := range l.below(unitDir) {
 		e := l.entries[p]
 		ours := e.Origin == definitionOrigin || strings.HasPrefix(e.Origin, "unit ")
-		if path.Dir(p) != unitDir || e.Type != tree.File || !ours || !isUnit(p) {
+		if _, ok := l.file(p); path.Dir(p) != unitDir || !ok || !ours || !isUnit(p) {
 			continue
 		}
-		text, err := l.content.read(e)
+		text, err := l.read(p)
 		if err != nil {
 			return err
 		}
 		errs = append(errs, checkUnit(path.Base(p), text, func(program string) bool {
-			e, ok := l.at(program)
-			return ok && (e.Type != tree.File || e.Perm&0o111 != 0)
+			e, ok := l.file(program)
+			return ok && e.Perm&0o111 != 0
 		}))
 	}
 	return errors.Join(errs...)

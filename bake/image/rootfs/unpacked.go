@@ -9,8 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/knqyf263/go-deb-version"
-
+	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -19,7 +18,8 @@ type unpacked struct {
 	Package
 	control  control
 	members  map[string]tree.Entry // control members by name: "conffiles"
-	lost     map[string]bool       // canonical paths that belong to a package that replaces this one
+	own      map[string]string     // paths of the package by where they are in the image, where that is elsewhere
+	lost     map[string]bool       // paths of the package that belong to one that replaces it
 	confs    []conffile            // see conffiles
 	confRead bool
 }
@@ -28,7 +28,7 @@ type unpacked struct {
 const controlDir = "DEBIAN/"
 
 func open(p Package) (*unpacked, error) {
-	u := &unpacked{Package: p, members: map[string]tree.Entry{}, lost: map[string]bool{}}
+	u := &unpacked{Package: p, members: map[string]tree.Entry{}, own: map[string]string{}, lost: map[string]bool{}}
 	for _, e := range p.Pack.Entries {
 		if name, ok := strings.CutPrefix(e.Path, controlDir); ok && e.Type == tree.File {
 			u.members[name] = e
@@ -93,7 +93,7 @@ func (u *unpacked) parse(text []byte) error {
 			return fmt.Errorf("%s is %q, in the lock %q", want.field, got, want.value)
 		}
 	}
-	return nil
+	return relation.ValidVersion(u.Version)
 }
 
 // data returns the entries that are files of the image.
@@ -147,45 +147,26 @@ func (u *unpacked) isConffile(r *reader, p string) (bool, error) {
 	return slices.Contains(confs, conffile{path: p}), err
 }
 
-// replaces says whether u's Replaces field names other in its version.
-func (u *unpacked) replaces(other *unpacked) bool {
-	for item := range strings.SplitSeq(u.control.get("Replaces"), ",") {
-		name, relation, versioned := strings.Cut(strings.TrimSpace(item), " (")
-		if name, _, _ = strings.Cut(name, ":"); name != other.Name {
-			continue
-		}
-		if !versioned || satisfies(other.Version, strings.TrimSuffix(relation, ")")) {
-			return true
-		}
+// lose says that what is at p in the image is another package's.
+func (u *unpacked) lose(p string) {
+	if own, ok := u.own[p]; ok {
+		p = own
 	}
-	return false
+	u.lost[p] = true
 }
 
-// satisfies evaluates a relation such as "<< 1.2-3" (Debian policy, section 7.1).
-func satisfies(have, relation string) bool {
-	operator, text, ok := strings.Cut(relation, " ")
-	if !ok {
-		return false
-	}
-	a, err := version.NewVersion(have)
+// replaces says whether u's Replaces field names other in its version.
+func (u *unpacked) replaces(other *unpacked) (bool, error) {
+	clauses, err := relation.Parse(u.control.get("Replaces"))
 	if err != nil {
-		return false
+		return false, fmt.Errorf("package %s: field Replaces: %w", u.Name, err)
 	}
-	b, err := version.NewVersion(strings.TrimSpace(text))
-	if err != nil {
-		return false
+	for _, clause := range clauses {
+		for _, r := range clause {
+			if r.Name == other.Name && r.Allows(relation.MustVersion(other.Version)) {
+				return true, nil
+			}
+		}
 	}
-	switch c := a.Compare(b); operator {
-	case "<<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case "=":
-		return c == 0
-	case ">=":
-		return c >= 0
-	case ">>":
-		return c > 0
-	}
-	return false
+	return false, nil
 }
