@@ -12,6 +12,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
@@ -138,16 +139,34 @@ type Entry struct {
 // "security.capability".
 type Xattrs map[string][]byte
 
+// name is a name as JSON can have it: bytes that are not UTF-8, which images of
+// others may have, are written as \xff. JSON's encoder would make all the same
+// character of them, and several files one.
+func name(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if _, size := utf8.DecodeRuneInString(s[i:]); r == utf8.RuneError && size == 1 {
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // Entries turns a tree into the record's form.
 func Entries(t *tree.Tree) []Entry {
 	out := make([]Entry, len(t.Entries))
 	for i, e := range t.Entries {
 		out[i] = Entry{
 			Path: "/" + strings.TrimPrefix(e.Path, "."), Type: e.Type, Mode: fmt.Sprintf("%04o", e.Perm),
-			UID: e.UID, GID: e.GID, Size: e.Size, Link: e.Link, Xattrs: e.Xattrs, Origin: e.Origin,
+			UID: e.UID, GID: e.GID, Size: e.Size, Link: name(e.Link), Xattrs: e.Xattrs, Origin: e.Origin,
 		}
 		if e.Path != "." {
-			out[i].Path = "/" + e.Path
+			out[i].Path = "/" + name(e.Path)
 		}
 		if e.Type == tree.File {
 			out[i].SHA256 = e.SHA256.String()

@@ -82,3 +82,24 @@ func TestReadIsStrictAndGivesBackWhatWasWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestNames has names that JSON can't hold as they are.
+func TestNames(t *testing.T) {
+	var tr tree.Tree
+	for _, p := range []string{"a\xff", "a\xfe", "a\ufffd", "ä\\x2d", "d/\xc3(\xc3\xa4"} {
+		tr.Entries = append(tr.Entries, tree.Entry{Path: p, Type: tree.Symlink, Link: p})
+	}
+	var b bytes.Buffer
+	if err := (&Image{Schema: Schema, Files: Entries(&tr)}).Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Read("x", &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{`a\xff`, `a\xfe`, "a\ufffd", `ä\x2d`, `d/\xc3(ä`} {
+		if got := m.Files[i]; got.Path != "/"+want || got.Link != want {
+			t.Errorf("%q is recorded as %q, a link to %q; want %q", tr.Entries[i].Path, got.Path, got.Link, want)
+		}
+	}
+}
