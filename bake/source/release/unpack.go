@@ -291,7 +291,11 @@ func (u *unpacker) claim(member string, f manifest.File, base string) (string, e
 	if err := tree.ValidPath(dest); err != nil || dest == "." {
 		return "", fmt.Errorf("%s%s can't be the path of a file: %w", at(f.Pos), f.Path, errors.Join(err))
 	}
-	if other, taken := u.dests[dest]; taken {
+	other, taken := u.dests[dest]
+	if taken && other == member {
+		return "", fmt.Errorf("it has %q twice", member)
+	}
+	if taken {
 		return "", fmt.Errorf("%s%q and %q would both become /%s", at(f.Pos), other, member, dest)
 	}
 	u.dests[dest] = member
