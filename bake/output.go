@@ -3,6 +3,7 @@ package bake
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,9 @@ func (b *Baker) prepareOutput() (output, error) {
 		provenance: filepath.Join(b.config.Out, name+".provenance.json"),
 		bundle:     filepath.Join(b.config.Out, name+".sigstore.json"),
 	}
+	if err := out.free(); err != nil {
+		return output{}, err
+	}
 	if b.config.Format == TarGz {
 		// Reading the image that is there takes as long as planning the new one,
 		// so both are done at once.
@@ -72,6 +76,34 @@ func (b *Baker) prepareOutput() (output, error) {
 		out.present = sync.OnceValue(func() known { return <-present })
 	}
 	return out, nil
+}
+
+// free fails where something is in the way that is no file: a directory can't be
+// replaced, and whoever opens a FIFO to see whether it is the image waits.
+func (o output) free() error {
+	for _, path := range []string{o.image, o.record, o.spdx, o.provenance, o.bundle} {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("looking at what is there: %w (give another directory by --out)", err)
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("writing %s: a %s is there (remove it, or give another directory by --out)", path, kindOf(info.Mode()))
+		}
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "directory"
+	case fs.ModeNamedPipe:
+		return "FIFO"
+	case fs.ModeSocket:
+		return "socket"
+	}
+	return "device"
 }
 
 // namingComponent is the component whose version is the image's.

@@ -119,18 +119,20 @@ func open(ctx context.Context, path, tmpDir string) (*Image, *faults, error) {
 	return m, m.openDisk(), nil
 }
 
+var errNotRegular = errors.New("it is not a regular file")
+
 // OpenFile opens the image at path and reads nothing but its first bytes. Until
 // [Image.Unpack] it can be asked for its digest alone, by [Image.File]. The path
 // is never opened again: whoever replaces the file meanwhile changes nothing.
 func OpenFile(path string) (*Image, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, &NotImageError{path, err}
 	}
 	m := &Image{Path: path, Source: f}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
+		err = errNotRegular
 	}
 	if err == nil {
 		m.info, m.length = info, info.Size()

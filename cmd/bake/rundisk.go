@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
@@ -23,7 +24,11 @@ func (s *session) prepare(ctx context.Context) error {
 	if err != nil {
 		return &bake.InputError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
 	}
-	if s.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
+	arch := check.ArchOf(s.image)
+	if arch == "" {
+		arch = manifest.AMD64 // whoever reads the whole image says what is wrong
+	}
+	if s.tools, err = vm.FindTools(ctx, arch, vm.FirmwareDirs()...); err != nil {
 		return fmt.Errorf("looking for QEMU: %w", err)
 	}
 	if s.dir, err = vm.MakeTempDir(); err != nil {
@@ -43,6 +48,10 @@ func (s *session) prepare(ctx context.Context) error {
 
 // isPacked reports whether the image is a tar.gz; else it is a raw disk.
 func isPacked(path string) (bool, error) {
+	// A FIFO would make whoever opens it wait.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return false, errors.New("it is not a regular file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false, errors.Unwrap(err)
