@@ -98,6 +98,9 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkPrograms(parts, made.Root); err != nil {
+		return nil, err
+	}
 	record.KernelArguments = strings.Fields(made.CommandLine)
 	record.Disk = bom.Disk{Size: made.Layout.Size, Partitions: []bom.Partition{
 		{Name: "esp", Type: "esp", GUID: made.GUIDs.ESP.String(), Start: made.Layout.ESP.Start, Size: made.Layout.ESP.Length},

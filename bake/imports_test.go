@@ -40,9 +40,9 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
-		{"bake/baketest", []string{"bake", "bake/manifest", "bake/source/oci/ocitest", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/check/checktest", "bake/manifest", "bake/source/oci/ocitest", "units"}, "a world for tests"},
 
 		// The wings know what is below them and not each other.
 		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
@@ -78,7 +78,7 @@ func rules() []rule {
 		{"bake/bom/*", []string{"bake/bom", "bake/bom/purl", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
-		{"bake/check", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
+		{"bake/check", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/program", "bake/tree"}, "it takes images apart, and asks no source"},
 		{"bake/guest", []string{"bake/manifest"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/metadatatest"}, "a machine, whatever it runs"},
@@ -87,6 +87,7 @@ func rules() []rule {
 		{"bake/manifest", []string{"bake/tree"}, "what is wanted"},
 		{"bake/tree", nil, "files and their content"},
 		{"bake/decompress", nil, "streams"},
+		{"bake/program", []string{"bake/manifest"}, "files that can be started"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/printable", nil, "it knows text alone"},

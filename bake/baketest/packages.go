@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/nodebake/bake/bake/check/checktest"
 )
 
 // KernelVersion is that of the kernel.
@@ -55,7 +57,7 @@ func packages() []*Package {
 		}},
 		{Name: "libtool0", Version: "1.0", Files: []File{{Path: "usr/lib/libtool.so.0", Content: "library"}}},
 		{Name: "kube-proxy-amd64", Version: "1.30.0", Files: []File{
-			{Path: "usr/bin/kube-proxy", Mode: 0o755, Content: string(noise("kube-proxy", 50_000))},
+			{Path: "usr/bin/kube-proxy", Mode: 0o755, Content: string(program("kube-proxy", 50_000))},
 		}},
 	}
 }
@@ -65,6 +67,13 @@ func noise(name string, size int) []byte {
 	b := make([]byte, size)
 	rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(b)
 	return b
+}
+
+// program returns a program of that size that does nothing, and is of noise
+// behind its headers.
+func program(name string, size int) []byte {
+	header := checktest.ELF(elf.EM_X86_64)
+	return append([]byte(header), noise(name, size-len(header))...)
 }
 
 // module makes a kernel module that has nothing but its .modinfo.

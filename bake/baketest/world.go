@@ -58,8 +58,8 @@ func New(t testing.TB) *World {
 	w := &World{
 		Dir: t.TempDir(), Server: newServer(t), t: t,
 		Now:        time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		Kubelet:    noise("kubelet", 300_000),
-		Containerd: Tarball(File{Path: "bin/containerd", Mode: 0o755, Content: string(noise("containerd", 1_400_000))}),
+		Kubelet:    program("kubelet", 300_000),
+		Containerd: Tarball(File{Path: "bin/containerd", Mode: 0o755, Content: string(program("containerd", 1_400_000))}),
 		Packages:   packages(),
 	}
 	w.Versions = filepath.Join(w.Dir, "versions.yaml")

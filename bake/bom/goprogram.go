@@ -41,7 +41,7 @@ func ReadGo(e *tree.Entry) (*GoProgram, error) {
 	if e.Type != tree.File || e.Size == 0 {
 		return nil, nil
 	}
-	r := &contentReader{entry: e, chunk: -1}
+	r := NewContent(e)
 	info, err := buildinfo.Read(r)
 	if r.err != nil {
 		return nil, r.err // whatever was made of it
@@ -79,9 +79,9 @@ func goModule(m *debug.Module) GoModule {
 	return out
 }
 
-// contentReader reads an entry's content at any offset. Every chunk is verified
+// Content reads an entry's content at any offset. Every chunk is verified
 // when it is read; the last one is kept.
-type contentReader struct {
+type Content struct {
 	entry *tree.Entry
 	chunk int // which chunk data holds; -1: none
 	data  []byte
@@ -89,7 +89,14 @@ type contentReader struct {
 	err   error // of the blob
 }
 
-func (r *contentReader) ReadAt(p []byte, off int64) (n int, err error) {
+// NewContent returns the content of a File.
+func NewContent(e *tree.Entry) *Content { return &Content{entry: e, chunk: -1} }
+
+// Err returns the error of the blob that ended a read, if one did.
+func (r *Content) Err() error { return r.err }
+
+// ReadAt implements io.ReaderAt, for one goroutine.
+func (r *Content) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		at := off + int64(n)
 		if at < 0 || at >= r.entry.Size {

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/program"
 )
 
 // maxProgram is the largest init in bytes that is read out of an initramfs.
@@ -182,20 +182,9 @@ func (k *kernel) has(option string, values ...string) bool {
 // checkProgram says why the ELF file in r is no program for arch, or nil.
 // static asks for one that needs no dynamic linker.
 func checkProgram(r io.ReaderAt, arch manifest.Arch, static bool) error {
-	f, err := elf.NewFile(r)
-	if err != nil {
-		return fmt.Errorf("it is not an ELF file: %w", err)
+	interpreter, err := program.ReadELF(r, arch)
+	if err == nil && static && interpreter != "" {
+		err = errors.New("it is linked dynamically, and nothing of what it needs is there")
 	}
-	defer f.Close()
-	want := map[manifest.Arch]elf.Machine{manifest.AMD64: elf.EM_X86_64, manifest.ARM64: elf.EM_AARCH64}[arch]
-	if f.Machine != want {
-		return fmt.Errorf("it is for %v, the image for %v", f.Machine, want)
-	}
-	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return fmt.Errorf("it is of type %v, not a program", f.Type)
-	}
-	if static && slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
-		return errors.New("it is linked dynamically, and nothing of what it needs is there")
-	}
-	return nil
+	return err
 }

@@ -240,6 +240,18 @@ func brokenImages() []broken {
 			w.Program("usr/bin/containerd-shim")
 			node(bom.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
 		}},
+		{"component-programs", `component kubelet: /usr/local/bin/kubelet: it is neither an ELF program nor a script: it begins with "<html>"`, func(w *checktest.Image) {
+			w.Root["usr/local/bin/kubelet"] = checktest.File("usr/local/bin/kubelet", 0o755, "<html>")
+		}},
+		{"component-programs", "component kubelet: /usr/local/bin/kubelet: it is empty", func(w *checktest.Image) {
+			w.Root["usr/local/bin/kubelet"] = checktest.File("usr/local/bin/kubelet", 0o755, "")
+		}},
+		{"component-programs", "component kubelet: /usr/local/bin/kubelet: it is for EM_AARCH64, the image for EM_X86_64", func(w *checktest.Image) {
+			w.Root["usr/local/bin/kubelet"] = checktest.File("usr/local/bin/kubelet", 0o755, checktest.ELF(elf.EM_AARCH64))
+		}},
+		{"component-programs", "component kubelet: /usr/local/bin/kubelet needs /bin/bash, which is no program of the image", func(w *checktest.Image) {
+			w.Root["usr/local/bin/kubelet"] = checktest.File("usr/local/bin/kubelet", 0o755, "#!/bin/bash\n")
+		}},
 		{"preset", "enable ssh.service", set("etc/systemd/system-preset/00-bake.preset", "enable ssh.service\ndisable *\n")},
 		{"preset", "enable systemd-networkd.service", remove("etc/systemd/system-preset/00-bake.preset")},
 		{"firstboot", "not enabled", remove(multi + "firstboot.service")},

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/nodebake/bake/bake/program"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -38,6 +39,12 @@ func unitRules() []Rule {
 			}
 			return p
 		},
+	}, {
+		ID:    "component-programs",
+		Must:  "every executable of a component is a program for the image's architecture or a script, and what loads or runs it is there",
+		Why:   "a digest says which bytes a release has, and not that they are no error page and no other architecture's program [docs/versions.md]",
+		needs: needsRoot,
+		check: checkComponentPrograms,
 	}, {
 		ID:    "preset",
 		Must:  "the first line of all presets is: disable *",
@@ -109,6 +116,39 @@ func unitRules() []Rule {
 		needs: needsRoot,
 		check: checkSwap,
 	}}
+}
+
+func checkComponentPrograms(s *subject) []string {
+	r, err := s.Inside()
+	if err != nil {
+		return nil // rule record says so
+	}
+	var p problems
+	for _, c := range r.Components {
+		for _, f := range c.Files {
+			n, err := s.files.resolve(f.Path)
+			if err != nil || n.Type != tree.File || n.Perm&0o111 == 0 {
+				continue
+			}
+			content, err := s.Root.Content(n)
+			if err != nil {
+				p.err(err)
+				continue
+			}
+			info, err := program.Read(content, s.Arch)
+			if err != nil {
+				p.add("component %s: %s: %v", c.Name, f.Path, err)
+				continue
+			}
+			if info.Interpreter == "" {
+				continue
+			}
+			if by, err := s.files.resolve(info.Interpreter); err != nil || by.Type != tree.File || by.Perm&0o111 == 0 {
+				p.add("component %s: %s needs %s, which is no program of the image", c.Name, f.Path, info.Interpreter)
+			}
+		}
+	}
+	return p
 }
 
 func checkPreset(s *subject) []string {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 func TestMain(m *testing.M) {
@@ -70,6 +72,10 @@ func mkimage(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: mkimage FILE [CHANGE...]")
 	}
 	m := checktest.New()
+	if slices.Contains(args[1:], "arm64") {
+		m = checktest.For(manifest.ARM64)
+		m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+	}
 	for _, change := range args[1:] {
 		changes(ts, m, change)
 	}
@@ -93,6 +99,7 @@ func mkimage(ts *testscript.TestScript, neg bool, args []string) {
 // changes makes one change to an image.
 func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 	switch change {
+	case "arm64": // mkimage has begun with it
 	case "small": // for what does not ask the size
 		m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
 	case "hosts":
@@ -109,7 +116,7 @@ func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 	case "hostile": // names and a record that write to the terminal
 		m.Text("etc/\x1b[2J\u202e\nsha256:00 worker.tar.gz: made again, and the same", "x")
 		m.Link("etc/link", "\x1b]0;title\a\xff")
-		m.Text("etc/ssh/ssh_host_\x1b[2J\nbake: 51 of 51 rules hold_key", "x")
+		m.Text("etc/ssh/ssh_host_\x1b[2J\nbake: 52 of 52 rules hold_key", "x")
 		m.Tamper = func(r *bom.Image) {
 			r.Components[0].From = "https://example.com/\x1b[1A\u009b2K\nall is well"
 			r.Packages[0].Name = "base\x1b[2J\nbake: all is well"
