@@ -224,7 +224,7 @@ func testWorker(t *testing.T, c closure) {
 		}
 	})
 	t.Run("dpkg --verify", func(t *testing.T) {
-		want := "??5?????? c /etc/default/instance_configs.cfg\n??5??????   /usr/lib/os-release\n"
+		want := "??5?????? c /etc/default/instance_configs.cfg\n"
 		if got := run(t, "dpkg", "--root="+dir, "--verify"); got != want {
 			t.Errorf("dpkg --verify prints\n%s\nwant\n%s", got, want)
 		}
@@ -322,6 +322,7 @@ func testWorker(t *testing.T, c closure) {
 	if c.config.Suite != "trixie" {
 		return
 	}
+	t.Run("base-files again", func(t *testing.T) { reinstallBaseFiles(t, c, dir) })
 	t.Run("reinstall", func(t *testing.T) {
 		debs := filepath.Join(dir, "debs")
 		if err := os.Mkdir(debs, 0o755); err != nil {
@@ -349,6 +350,44 @@ func testWorker(t *testing.T, c closure) {
 }
 
 // testDepmod has the image's own depmod write its files again.
+// reinstallBaseFiles has apt install base-files over itself: the image keeps its
+// name, and os-release of Debian its content.
+func reinstallBaseFiles(t *testing.T, c closure, dir string) {
+	text := func(p string) string {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join(dir, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	ours, debians := text("etc/os-release"), text("usr/lib/os-release")
+	if want := debians + "IMAGE_ID=" + c.config.ImageID + "\nIMAGE_VERSION=" + c.config.ImageVersion + "\n"; ours != want {
+		t.Errorf("/etc/os-release is\n%s\nwant\n%s", ours, want)
+	}
+	if got, want := run(t, "dpkg-divert", "--root="+dir, "--list", "/etc/os-release"), "local diversion of /etc/os-release to /etc/os-release.distrib\n"; got != want {
+		t.Errorf("dpkg-divert --list prints %q; want %q", got, want)
+	}
+	deb, err := os.ReadFile(c.files["base-files"])
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "base-files.deb"), deb, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(filepath.Join(dir, "base-files.deb"))
+	run(t, "chroot", dir, "sh", "-c", "exec apt-get install --reinstall -y -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root /base-files.deb </dev/null")
+	if got := text("etc/os-release"); got != ours {
+		t.Errorf("after apt-get install --reinstall base-files, /etc/os-release is\n%s\nwant\n%s", got, ours)
+	}
+	if got := text("usr/lib/os-release"); got != debians {
+		t.Errorf("after apt-get install --reinstall base-files, /usr/lib/os-release is\n%s\nwant\n%s", got, debians)
+	}
+	if got := run(t, "dpkg", "--root="+dir, "--verify", "base-files"); got != "" {
+		t.Errorf("dpkg --verify base-files prints\n%s", got)
+	}
+}
+
 func testDepmod(t *testing.T, dir string, root *tree.Tree, suite string) {
 	made := map[string]tree.Digest{}
 	version := ""

@@ -53,6 +53,7 @@ func (l *layout) addDatabase() error {
 // makeDatabaseRest makes what depends on the definition and not on the packages.
 func (l *layout) makeDatabaseRest() {
 	var diversions, overrides strings.Builder
+	fmt.Fprintf(&diversions, "%s\n%[1]s.distrib\n%s\n", releasePath, local)
 	for _, s := range l.scripts() {
 		for _, d := range s.Diversions {
 			fmt.Fprintf(&diversions, "%s\n%s\n%s\n", d.Path, d.To, s.Package)

@@ -7,12 +7,19 @@ import (
 	"strings"
 )
 
-// addRelease names the image in os-release(5).
+// releasePath is where systemd and others look for os-release(5) first. What
+// base-files has there is diverted, so that a new base-files leaves ours.
+const releasePath = "/etc/os-release"
+
+// addRelease names the image in os-release(5), beside Debian's own.
 func (l *layout) addRelease() error {
-	const p = "usr/lib/os-release"
-	text, err := l.read(p)
+	text, err := l.read("usr/lib/os-release")
 	if err != nil {
 		return err
+	}
+	text = slices.Clone(text)
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		text = append(text, '\n')
 	}
 	for _, f := range []struct{ key, value string }{
 		{"IMAGE_ID", l.ImageID}, {"IMAGE_VERSION", l.ImageVersion},
@@ -24,7 +31,10 @@ func (l *layout) addRelease() error {
 		}
 		text = fmt.Appendf(text, "%s=%s\n", f.key, f.value)
 	}
-	l.make(p, 0o644, text)
+	if old, ok := l.at(releasePath); ok {
+		return fmt.Errorf("%s is there already, from %s", releasePath, old.Origin)
+	}
+	l.make(releasePath, 0o644, text)
 	return nil
 }
 

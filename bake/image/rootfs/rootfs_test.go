@@ -56,7 +56,7 @@ func pkg(t testing.TB, name, fields string, files ...string) Package {
 // base is what every root needs.
 func base(t testing.TB) []Package {
 	return []Package{
-		pkg(t, "base-files", "", "usr/lib/os-release", "ID=debian\n", "usr/bin/", "", "bin", "-> usr/bin", "var/run/", ""),
+		pkg(t, "base-files", "", "usr/lib/os-release", "ID=debian\n", "etc/os-release", "-> ../usr/lib/os-release", "usr/bin/", "", "bin", "-> usr/bin", "var/run/", ""),
 		pkg(t, "base-passwd", "",
 			"usr/share/base-passwd/passwd.master", "root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 			"usr/share/base-passwd/group.master", "root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n"),
@@ -118,6 +118,25 @@ func TestComposeMergesUsr(t *testing.T) {
 	}
 	if got, want := content(t, root, "var/lib/dpkg/info/old.list"), "/.\n/bin\n/bin/old\n/lib/x86_64-linux-gnu/libold.so\n"; got != want {
 		t.Errorf("old.list = %q; want %q, as the package has it", got, want)
+	}
+}
+
+func TestComposeRelease(t *testing.T) {
+	root, err := Compose(config(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{
+		"usr/lib/os-release":      "ID=debian\n",
+		"etc/os-release":          "ID=debian\nIMAGE_ID=node\nIMAGE_VERSION=v1\n",
+		"var/lib/dpkg/diversions": "/etc/os-release\n/etc/os-release.distrib\n:\n",
+	} {
+		if got := content(t, root, p); got != want {
+			t.Errorf("/%s = %q; want %q", p, got, want)
+		}
+	}
+	if e := root.Lookup("etc/os-release.distrib"); e == nil || e.Link != "../usr/lib/os-release" {
+		t.Errorf("/etc/os-release.distrib is %v; want base-files' link", e)
 	}
 }
 

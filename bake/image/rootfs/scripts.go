@@ -26,9 +26,14 @@ func (l *layout) scripts() iter.Seq2[int, manifest.PackageScripts] {
 
 type diversion struct{ to, pkg string }
 
-// diversions returns the declared diversions by the path that they move.
+// local is the package of a diversion that the administrator of a system has
+// made, in whose place we are (dpkg-divert(1)).
+const local = ":"
+
+// diversions returns our own and the declared diversions by the path that they
+// move.
 func (l *layout) diversions() map[string]diversion {
-	out := map[string]diversion{}
+	out := map[string]diversion{releasePath: {releasePath + ".distrib", local}}
 	for _, s := range l.scripts() {
 		for _, d := range s.Diversions {
 			out[d.Path] = diversion{d.To, s.Package}
