@@ -60,7 +60,7 @@ Three ways to give a worker its credentials (docs/metadata.md has their risks):
                      must know the token
 
 Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usage,
-3 a CA that can't be used.`,
+3 a CA, or an API server's URL, that can't be used.`,
 		Example: `  bake node worker-0 --server https://10.240.0.10:6443 --ip 10.240.0.20 \
     --pod-cidr 10.200.0.0/24 --ca-dir . --image k8s-worker-v1-36-3-amd64 --out worker-0
   bake node worker-0 ... --project example --zone us-west1-c --hostname worker-0.example.com
@@ -293,6 +293,8 @@ func (in *nodeFlags) explain(err error) error {
 	switch wrong.Field {
 	case "name":
 		return &usageError{wrong.Err}
+	case "server":
+		return &bake.InputError{Err: fmt.Errorf("--%w", err)}
 	case "bootstrap-kubeconfig":
 		return &usageError{fmt.Errorf("--bootstrap-token: %w", wrong.Err)}
 	}

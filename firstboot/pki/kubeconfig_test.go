@@ -3,9 +3,12 @@ package pki_test
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/pki"
 )
@@ -42,14 +45,26 @@ func TestBadKubeconfigs(t *testing.T) {
 		{"a string", func(string) string { return "/root/kubeconfig" }, "is not a kubeconfig: it holds no fields"},
 		{"only space", func(string) string { return " \n" }, "is empty"},
 		{"two documents", func(s string) string { return s + "---\n" + s }, "more than one YAML document"},
-		{"a field twice", replace("kind: Config", "kind: Config\nkind: Config"), "comes twice (line "},
-		{"a list for a map", replace("clusters:\n- cluster:", "clusters:\n  cluster:"), "is not"},
+		{"a field twice", replace("kind: Config", "kind: Config\nkind: Config"), "has a field twice (line "},
+		{"a list for a map", replace("clusters:\n- cluster:", "clusters:\n  cluster:"), "has a mapping in clusters, and kubelet wants a list"},
 		{"another kind", replace("kind: Config", "kind: Secret"), `is a "Secret" of "v1"`},
 		{"no current context", replace("current-context: default", "current-context: ''"), "has no current-context"},
-		{"a context that is not there", replace("current-context: default", "current-context: prod"), `0 contexts named "prod"`},
-		{"a cluster that is not there", replace("    cluster: kubernetes-the-hard-way", "    cluster: other"), `0 clusters named "other", which context "default"`},
-		{"a user who is not there", replace("    user: someone", "    user: other"), `0 users named "other"`},
-		{"two users of a name", replace("users:\n", "users:\n- name: someone\n  user: {}\n"), `2 users named "someone"`},
+		{"a context that is not there", replace("current-context: default", "current-context: prod"), `no context named "prod"`},
+		{"a cluster that is not there", replace("    cluster: kubernetes-the-hard-way", "    cluster: other"), `no cluster named "other", which context "default"`},
+		{"a user who is not there", replace("    user: someone", "    user: other"), `no user named "other"`},
+		{"two users of a name", replace("users:\n", "users:\n- name: someone\n  user: {}\n"), `two users named "someone"`},
+
+		{"a number for a token", func(s string) string { return withToken(s, "123456.1234567890123456") },
+			"has a number in users[0].user.token, and kubelet wants a string: write it in quotes"},
+		{"a number for a name", replace("name: default", "name: 1001"), "has a number in contexts[0].name, and kubelet wants a string: write it in quotes"},
+		{"a word that YAML 1.1 takes for true", replace("    user: someone", "    user: yes"), "has true or false in contexts[0].context.user, and"},
+		{"a list for a user", replace("  user:\n    client-certificate-data", "  user:\n  - client-certificate-data"), "has a list in users[0].user, and kubelet wants a mapping"},
+		{"a placeholder for another user's key", replace("users:\n", "users:\n- name: admin\n  user: {client-key-data: PLACEHOLDER}\n"), "has something in users[0].user.client-key-data that is not base64"},
+		{"preferences of a wrong type", replace("preferences: {}", "preferences: {colors: 1}"), "has a number in preferences.colors, and kubelet wants true or false"},
+		{"two contexts of a name", replace("contexts:\n", "contexts:\n- name: default\n"), `has two contexts named "default"`},
+		{"a kind in capitals", replace("kind: Config", "Kind: Secret"), "has a field Kind, which must be spelt kind"},
+		{"a proxy on a laptop", replace("    server:", "    proxy-url: http://127.0.0.1:8888\n    server:"), "has a proxy-url that is the worker itself"},
+		{"a proxy of an unknown kind", replace("    server:", "    proxy-url: ftp://root:f395accd246ae52d@10.0.0.1\n    server:"), "neither http, https nor socks5"},
 
 		{"no server", replace("    server: https://203.0.113.5:6443\n", ""), "has no server"},
 		{"http", replace("https://203", "http://203"), `"http://203.0.113.5:6443" is not an https URL`},
@@ -64,7 +79,7 @@ func TestBadKubeconfigs(t *testing.T) {
 		{"no CA", replaceField("certificate-authority-data", ""), "has no certificate-authority-data"},
 		{"a CA's file", replaceField("certificate-authority-data", "    certificate-authority: ca.pem"), `refers to the file "ca.pem" (certificate-authority)|--embed-certs=true`},
 		{"a CA's file too", replace("    server:", "    certificate-authority: /var/lib/kubernetes/ca.pem\n    server:"), "has both"},
-		{"a CA in PEM", replaceField("certificate-authority-data", "    certificate-authority-data: |\n      -----BEGIN CERTIFICATE-----"), "has PEM in certificate-authority-data, where base64 of it belongs"},
+		{"a CA in PEM", replaceField("certificate-authority-data", "    certificate-authority-data: |\n      -----BEGIN CERTIFICATE-----"), "has PEM in clusters[0].cluster.certificate-authority-data, where base64 of it belongs"},
 		{"a CA that is no base64", replaceField("certificate-authority-data", "    certificate-authority-data: ca.pem"), "is not base64"},
 		{"a CA that was left out", replaceField("certificate-authority-data", "    certificate-authority-data: DATA+OMITTED"), "which needs --raw"},
 		{"a token that was left out", func(s string) string { return withToken(s, "REDACTED") }, "a placeholder for a token"},
@@ -98,6 +113,56 @@ func TestBadKubeconfigs(t *testing.T) {
 	}
 }
 
+// TestCheckServer has what each server is told.
+func TestCheckServer(t *testing.T) {
+	t.Parallel()
+	const (
+		none = "has a host that is neither an address nor a DNS name"
+		self = "is the worker itself, where nothing of the kind runs; it must be an address that the worker reaches"
+		port = "has a port that is none (1 to 65535)"
+	)
+	for _, test := range []struct{ server, want string }{
+		{"https://10.240.0.10:6443", ""},
+		{"https://10.240.0.10", ""},
+		{"https://[fd20::5]:6443/", ""},
+		{"https://api.example.com.:443/k8s/clusters/c-1", ""},
+		{"https://API_1.internal:6443", ""},
+		{"https://<endpoint-url>", "has a placeholder in it"},
+		{"https://$LOADBALANCER:6443", "has a placeholder in it"},
+		{"https://{{ip}}:6443", "has a placeholder in it"},
+		{"https://https://10.0.0.1", "has https:// twice, or an empty part in its path"},
+		{"https://10.0.0.1:99999", port},
+		{"https://10.0.0.1:0", port},
+		{"https://10.0.0.1:", port},
+		{"https://10.0.0.1:6443:6443", "is not a URL"},
+		{"https://LOCALHOST:6443", self},
+		{"https://api.localhost.:6443", self},
+		{"https://[::ffff:127.0.0.1]:6443", self},
+		{"https://0.0.0.0:6443", self},
+		{"https://127.1:6443", none},
+		{"https://10.240.0.256:6443", none},
+		{"https://10.240.0:6443", none},
+		{"https://api..example.com", none},
+		{"https://-api.example.com", none},
+		{"https://endpoint,other:6443", none},
+		{"https://169.254.169.254:6443", "is an address that no server has"},
+		{"https://224.0.0.1:6443", "is an address that no server has"},
+		{"https://10.0.0.1:6443?", "has more than a host, a port and a path"},
+	} {
+		want := ""
+		if test.want != "" {
+			want = fmt.Sprintf("the server %q %s (want https://HOST:6443)", test.server, test.want)
+		}
+		got := ""
+		if err := pki.CheckServer(test.server); err != nil {
+			got = err.Error()
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("CheckServer(%q) (-want +got):\n%s", test.server, diff)
+		}
+	}
+}
+
 func FuzzKubeconfig(f *testing.F) {
 	w := newWorld(f)
 	f.Add(string(w.files.KubeletKubeconfig))
@@ -105,6 +170,8 @@ func FuzzKubeconfig(f *testing.F) {
 	f.Add("")
 	f.Add("{}")
 	f.Add("a: &a [*a]\n")
+	f.Add("users: [{name: 1, user: {client-key-data: x, as-user-extra: {a: [b]}, exec: {env: [{name: c}]}}}]\n")
+	f.Add("1: &a {yes: .nan, <<: *a}\npreferences: {colors: on, extensions: [~]}\n")
 	f.Add("current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://h'}}]\nusers: [{name: u, user: {token: t}}]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		files := pki.NodeFiles{Host: "worker-0", Now: now, CA: w.files.CA, BootstrapKubeconfig: []byte(text)}

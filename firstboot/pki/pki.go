@@ -10,11 +10,13 @@
 // certificates or of tokens that no longer work, and it does not compare the
 // servers of two kubeconfigs: a control plane may have several addresses.
 //
-// Kubeconfigs are read as kubectl reads them: fields that are not known are
-// ignored, and only what current-context selects is looked at. Stricter than
-// kubectl, it refuses what does not work on a worker (files that are not there,
-// plugins, a server on loopback) and what is not safe there (no verification of
-// the server, the credentials of an administrator).
+// Kubeconfigs are read as kubelet reads them, whole: YAML 1.1, of which each
+// field must have its type and each name be there once, also where
+// current-context does not lead. Stricter than kubelet, it refuses what does not
+// work on a worker (files that are not there, plugins, a server on loopback),
+// what is not safe there (no verification of the server, the credentials of an
+// administrator) and what kubelet silently takes half of. client-go judges the same
+// files in a test; with it alone a program would be larger than firstboot may be.
 package pki
 
 import (
