@@ -58,7 +58,11 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 	if err != nil {
 		return err
 	}
-	want := nodeFiles(node)
+	again, err := rejoin(c.Root, node)
+	if err != nil {
+		return err
+	}
+	want := append(nodeFiles(node), again.Files...)
 	changes, err := files.Plan(c.Root, want)
 	if err != nil {
 		return err
@@ -70,6 +74,9 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 	for _, doubt := range node.Doubts {
 		fmt.Fprintf(&b, "%s\n\n", doubt)
 	}
+	if again.Why != "" {
+		fmt.Fprintf(&b, "%s: it would ask for another, if %s takes the token\n\n", again.Why, again.Access.Server)
+	}
 	byPath := map[string]files.File{}
 	for _, f := range want {
 		byPath[f.Path] = f
@@ -78,7 +85,7 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 	for _, change := range changes {
 		paths = append(paths, change.Path)
 		f, wanted := byPath[change.Path]
-		if !wanted {
+		if !wanted || f.Absent {
 			fmt.Fprintf(&b, "%-12s      %s\n", change.What, change.Path)
 			continue
 		}

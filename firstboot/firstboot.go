@@ -26,6 +26,7 @@ import (
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/files"
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/pki"
 	"github.com/nodebake/bake/firstboot/report"
 	"github.com/nodebake/bake/firstboot/services"
 )
@@ -58,6 +59,10 @@ type Config struct {
 	// Units connects to what starts units; systemd where nil.
 	Units func(context.Context) (Units, error)
 
+	// MayBootstrap asks an API server whether it takes credentials for TLS
+	// bootstrap; one request to it where nil.
+	MayBootstrap func(context.Context, pki.Access) error
+
 	// Patience is how long the metadata server may fail for one reason before
 	// that is reported as a failure, without giving up; 2 minutes where 0.
 	Patience time.Duration
@@ -79,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Units == nil {
 		c.Units = func(ctx context.Context) (Units, error) { return services.Dial(ctx) }
+	}
+	if c.MayBootstrap == nil {
+		c.MayBootstrap = mayBootstrap
 	}
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
@@ -173,7 +181,7 @@ func (r *run) configure(ctx context.Context) error {
 	if err := r.swapOff(); err != nil {
 		return err
 	}
-	if err := r.write(node); err != nil {
+	if err := r.write(ctx, node); err != nil {
 		return err
 	}
 	if err := r.start(ctx, node); err != nil {
@@ -321,8 +329,19 @@ func nodeFiles(node *config.Node) []files.File {
 }
 
 // write makes the files what they should be, and sets the host name.
-func (r *run) write(node *config.Node) error {
-	want := nodeFiles(node)
+func (r *run) write(ctx context.Context, node *config.Node) error {
+	again, err := rejoin(r.Root, node)
+	if err != nil {
+		return err
+	}
+	if again.Why != "" {
+		r.Status("asking the API server whether kubelet may join anew")
+		if err := r.MayBootstrap(ctx, again.Access); err != nil {
+			return again.Refused(err)
+		}
+		r.logf("%s: it will ask for another", report.OneLine(again.Why))
+	}
+	want := append(nodeFiles(node), again.Files...)
 	plan, err := files.Plan(r.Root, want)
 	if err != nil {
 		return err

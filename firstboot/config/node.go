@@ -81,7 +81,7 @@ func (n *Node) keyFile() string         { return "/var/lib/kubelet/" + n.Name + 
 func (n *Node) Units() []Unit {
 	kubelet := []string{kubeletDefaults, kubeletConfig, caFile, masqueradeRules}
 	if n.Credentials == TLSBootstrap {
-		kubelet = append(kubelet, bootstrapKubeconfig)
+		kubelet = append(kubelet, bootstrapKubeconfig, kubeletKubeconfig, kubeletClient)
 	} else {
 		kubelet = append(kubelet, kubeletKubeconfig, n.certificateFile(), n.keyFile())
 	}

@@ -202,7 +202,7 @@ func TestSteps(t *testing.T) {
 	defer a.close()
 	var got []string
 	a.step = func(s string) { got = append(got, s) }
-	if _, err := a.apply([]File{{"/etc/x/y", []byte("y\n"), 0o644}}, true); err != nil {
+	if _, err := a.apply([]File{{Path: "/etc/x/y", Content: []byte("y\n"), Mode: 0o644}}, true); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{

@@ -47,6 +47,12 @@ type File struct {
 	Path    string // absolute on the node: "/var/lib/kubelet/kubeconfig"
 	Content []byte
 	Mode    fs.FileMode // permission bits
+
+	// Theirs is a file that another program made: it is not remembered as ours,
+	// so it stays when it is no longer wanted.
+	Theirs bool
+	// Absent is a file that shall not be there, whoever made it.
+	Absent bool
 }
 
 // Change is something that happens to one file.
@@ -105,6 +111,36 @@ func Add(root string, want []File, did func(Change)) ([]Change, error) {
 	return a.apply(want, false)
 }
 
+// Read returns a file's content, or nil where there is no file, and the path
+// that it has where p is a link to it. Links mean what they mean on the node.
+func Read(root, p string) (content []byte, target string, err error) {
+	a, err := open(root, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	defer a.close()
+	target = p
+	for range 2 {
+		name, err := a.resolve(target)
+		if err != nil {
+			return nil, "", err
+		}
+		link, err := a.root.Readlink(name)
+		if err != nil {
+			content, err := a.root.ReadFile(name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, "", fmt.Errorf("reading %s: %w", target, err)
+			}
+			return content, target, nil
+		}
+		if !path.IsAbs(link) {
+			link = path.Join(path.Dir(target), link)
+		}
+		target = path.Clean(link)
+	}
+	return nil, "", fmt.Errorf("reading %s: a link to a link", p)
+}
+
 // Recover ends an apply that was interrupted. It returns the changes of that
 // apply, also those that were made before the interruption, and none if
 // nothing had changed yet.
@@ -159,6 +195,16 @@ func (a *applier) plan(want []File, remove bool) (*plan, error) {
 			return nil, fmt.Errorf("BUG: file %s is wanted twice", f.Path)
 		}
 		wanted[f.Path] = true
+		if f.Absent {
+			there, err := a.isFile(f.Path)
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				p.changes = append(p.changes, Change{f.Path, Removed})
+			}
+			continue
+		}
 		what, err := a.compare(f)
 		if err != nil {
 			return nil, err
@@ -189,6 +235,11 @@ func (a *applier) plan(want []File, remove bool) (*plan, error) {
 		}
 	}
 	ours := make([]string, 0, len(wanted))
+	for _, f := range want {
+		if f.Theirs || f.Absent {
+			delete(wanted, f.Path)
+		}
+	}
 	for name := range wanted {
 		ours = append(ours, name)
 	}
@@ -204,6 +255,9 @@ func (a *applier) plan(want []File, remove bool) (*plan, error) {
 func checkFile(f File) error {
 	if problem := checkPath(f.Path); problem != "" {
 		return fmt.Errorf("BUG: file %q: the path %s", f.Path, problem)
+	}
+	if f.Absent {
+		return nil
 	}
 	if f.Mode&^fs.ModePerm != 0 || f.Mode&0o400 == 0 {
 		return fmt.Errorf("BUG: file %s: the mode %v is more than permissions, or nobody can read it", f.Path, f.Mode)

@@ -20,20 +20,20 @@ import (
 // more, a file less, another content, another mode, and one that stays.
 func oldFiles() []File {
 	return []File{
-		{"/etc/cni/net.d/10-bridge.conflist", []byte("old bridge\n"), 0o644},
-		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
-		{"/etc/default/kubelet", []byte("same content\n"), 0o644},
-		{"/var/lib/kubelet/worker-0-key.pem", []byte("old key\n"), 0o600},
+		{Path: "/etc/cni/net.d/10-bridge.conflist", Content: []byte("old bridge\n"), Mode: 0o644},
+		{Path: "/etc/containerd/config.toml", Content: []byte("same\n"), Mode: 0o644},
+		{Path: "/etc/default/kubelet", Content: []byte("same content\n"), Mode: 0o644},
+		{Path: "/var/lib/kubelet/worker-0-key.pem", Content: []byte("old key\n"), Mode: 0o600},
 	}
 }
 
 func newFiles() []File {
 	return []File{
-		{"/etc/cni/net.d/10-bridge.conflist", []byte("new bridge\n"), 0o644},
-		{"/etc/containerd/config.toml", []byte("same\n"), 0o644},
-		{"/etc/default/kubelet", []byte("same content\n"), 0o600},
-		{"/var/lib/kube-proxy/kubeconfig", []byte("new\n"), 0o600},
-		{"/var/lib/kubelet/worker-1-key.pem", []byte("new key\n"), 0o600},
+		{Path: "/etc/cni/net.d/10-bridge.conflist", Content: []byte("new bridge\n"), Mode: 0o644},
+		{Path: "/etc/containerd/config.toml", Content: []byte("same\n"), Mode: 0o644},
+		{Path: "/etc/default/kubelet", Content: []byte("same content\n"), Mode: 0o600},
+		{Path: "/var/lib/kube-proxy/kubeconfig", Content: []byte("new\n"), Mode: 0o600},
+		{Path: "/var/lib/kubelet/worker-1-key.pem", Content: []byte("new key\n"), Mode: 0o600},
 	}
 }
 
@@ -198,7 +198,7 @@ func TestAdd(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	mustApply(t, root, oldFiles())
-	early := []File{{"/etc/containerd/config.toml", []byte("early\n"), 0o644}}
+	early := []File{{Path: "/etc/containerd/config.toml", Content: []byte("early\n"), Mode: 0o644}}
 	changes, err := Add(root, early, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestForeign(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	mustApply(t, root, oldFiles())
-	foreign := []File{{"/var/lib/kubelet/kubeconfig", []byte("the kubelet's\n"), 0o600}}
+	foreign := []File{{Path: "/var/lib/kubelet/kubeconfig", Content: []byte("the kubelet's\n"), Mode: 0o600}}
 	write(t, root, foreign[0].Path, string(foreign[0].Content), 0o600)
 	mustApply(t, root, newFiles())
 	check(t, root, append(newFiles(), foreign...))
@@ -295,7 +295,7 @@ func TestSymlinks(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := snapshot(t, outside)
-			want := []File{{test.path, []byte("new\n"), 0o644}}
+			want := []File{{Path: test.path, Content: []byte("new\n"), Mode: 0o644}}
 			_, err := Apply(root, want, nil)
 			switch {
 			case test.fails != "":
@@ -351,9 +351,9 @@ func TestInTheWay(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, f := range []File{
-		{"etc/x", nil, 0o644}, {"/etc/../x", nil, 0o644}, {"/", nil, 0o644}, {"/etc/x/", nil, 0o644}, {"", nil, 0o644},
-		{"/etc/\x00", nil, 0o644}, {"/var/lib/firstboot/apply.json", nil, 0o644}, {"/etc/.x.firstboot-new", nil, 0o644},
-		{"/etc/x", nil, 0o644 | fs.ModeSetuid}, {"/etc/x", nil, 0},
+		{Path: "etc/x", Content: nil, Mode: 0o644}, {Path: "/etc/../x", Content: nil, Mode: 0o644}, {Path: "/", Content: nil, Mode: 0o644}, {Path: "/etc/x/", Content: nil, Mode: 0o644}, {Path: "", Content: nil, Mode: 0o644},
+		{Path: "/etc/\x00", Content: nil, Mode: 0o644}, {Path: "/var/lib/firstboot/apply.json", Content: nil, Mode: 0o644}, {Path: "/etc/.x.firstboot-new", Content: nil, Mode: 0o644},
+		{Path: "/etc/x", Content: nil, Mode: 0o644 | fs.ModeSetuid}, {Path: "/etc/x", Content: nil, Mode: 0},
 	} {
 		if _, err := Plan(t.TempDir(), []File{f}); err == nil {
 			t.Errorf("Plan took %v", f)
@@ -413,4 +413,51 @@ func FuzzState(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAbsentAndTheirs changes another program's files along with ours.
+func TestAbsentAndTheirs(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "pki"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string]string{"theirs": "old\n", "pki/dated.pem": "key\n"} {
+		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/pki/dated.pem", filepath.Join(root, "pki/current.pem")); err != nil {
+		t.Fatal(err)
+	}
+	content, target, err := Read(root, "/pki/current.pem")
+	if string(content) != "key\n" || target != "/pki/dated.pem" || err != nil {
+		t.Errorf("Read of a link = %q, %q, %v; want what it leads to", content, target, err)
+	}
+	if content, _, err := Read(root, "/pki/none"); content != nil || err != nil {
+		t.Errorf("Read of no file = %q, %v; want nothing", content, err)
+	}
+	ours := File{Path: "/ours", Content: []byte("ours\n"), Mode: 0o644}
+	want := []File{
+		ours,
+		{Path: "/theirs", Content: []byte("new\n"), Mode: 0o600, Theirs: true},
+		{Path: "/pki/current.pem", Absent: true}, {Path: "/pki/dated.pem", Absent: true}, {Path: "/pki/none", Absent: true},
+	}
+	for _, step := range []struct {
+		want    []File
+		changes []Change
+	}{
+		{want, []Change{{"/ours", Created}, {"/pki/current.pem", Removed}, {"/pki/dated.pem", Removed}, {"/theirs", Rewritten}}},
+		{want, nil},
+		{[]File{ours}, nil}, // what is theirs stays
+		{nil, []Change{{"/ours", Removed}}},
+	} {
+		changes, err := Apply(root, step.want, nil)
+		if diff := cmp.Diff(step.changes, changes); err != nil || diff != "" {
+			t.Errorf("Apply = %v; changes (-want +got):\n%s", err, diff)
+		}
+	}
+	if content, _, err := Read(root, "/theirs"); string(content) != "new\n" || err != nil {
+		t.Errorf("their file holds %q, %v; want what was written", content, err)
+	}
 }
