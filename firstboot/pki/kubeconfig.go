@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // user is whom a kubeconfig is for.
@@ -61,8 +62,8 @@ func (c *checker) kubeconfig(key string, data []byte) (user, error) {
 			return user{}, c.fail(key, "%v", err)
 		}
 	}
-	if err := c.checkAuthority(cluster); err != nil {
-		return user{}, c.fail(key, "%v", err)
+	if err := c.checkAuthority(key, cluster); err != nil {
+		return user{}, c.about(key, err)
 	}
 	u := user{name: fmt.Sprintf("user %q", shorten(userName)), certName: fmt.Sprintf("the client certificate of user %q", shorten(userName))}
 	if u.certs, err = c.checkUser(auth); err != nil {
@@ -75,7 +76,7 @@ func (c *checker) kubeconfig(key string, data []byte) (user, error) {
 const caFile = "/var/lib/kubernetes/ca.pem"
 
 // checkAuthority checks that the server is verified, by the CA that is known.
-func (c *checker) checkAuthority(cl cluster) error {
+func (c *checker) checkAuthority(key string, cl cluster) error {
 	switch {
 	case cl.insecureSkipTLSVerify:
 		return errors.New("says insecure-skip-tls-verify: whoever answers in the API server's place would be sent the node's credentials; remove that line, and embed the CA")
@@ -92,23 +93,43 @@ func (c *checker) checkAuthority(cl cluster) error {
 	if err != nil {
 		return fmt.Errorf("its certificate-authority-data: %w", err)
 	}
-	if same(certs, c.roots) || related(certs, c.roots) {
-		return nil
-	}
-	return fmt.Errorf("its certificate-authority-data holds %s, another CA than %s (%s)%s", subjects(certs), keyCA, subjects(c.roots), sameName(certs, c.roots))
+	return c.trusted(key, certs)
 }
 
-// related says whether a certificate is in both lists, or signed by one of the
-// other list.
-func related(a, b []*x509.Certificate) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if bytes.Equal(x.Raw, y.Raw) || x.CheckSignatureFrom(y) == nil || y.CheckSignatureFrom(x) == nil {
-				return true
+// trusted checks that one of certs is a CA that a connection made now may rest
+// on, and that kubernetes-ca vouches for. The others do no harm there. Of one
+// that vouches for kubernetes-ca, and not the other way about, nothing is known.
+func (c *checker) trusted(key string, certs []*x509.Certificate) error {
+	var problem error
+	for _, cert := range certs {
+		// A CA renewed with the same key counts as the same for Verify, which
+		// refuses it above itself.
+		known := slices.ContainsFunc(c.roots, func(root *x509.Certificate) bool {
+			return bytes.Equal(root.Raw, cert.Raw) || cert.CheckSignatureFrom(root) == nil
+		})
+		if !known {
+			// Whose CA it is does not depend on the time; a root has to be of that time.
+			for _, at := range []time.Time{c.Now, cert.NotBefore, cert.NotAfter} {
+				_, err := cert.Verify(x509.VerifyOptions{Roots: pool(c.roots), Intermediates: pool(certs), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+				known = known || err == nil
 			}
 		}
+		name := fmt.Sprintf("the CA %q in its certificate-authority-data", cert.Subject.String())
+		signs, valid := CanSign(cert), c.validity(key, name, cert)
+		switch {
+		case !known:
+		case signs != nil:
+			problem = fmt.Errorf("its certificate-authority-data: %w", signs)
+		case valid != nil:
+			problem = valid
+		default:
+			return nil
+		}
 	}
-	return false
+	if problem != nil {
+		return problem
+	}
+	return fmt.Errorf("its certificate-authority-data holds %s, another CA than %s (%s)%s", subjects(certs), keyCA, subjects(c.roots), sameName(certs, c.roots))
 }
 
 func sameName(a, b []*x509.Certificate) string {

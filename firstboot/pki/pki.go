@@ -22,6 +22,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -93,6 +94,15 @@ type checker struct {
 
 func (c *checker) fail(key, format string, args ...any) error {
 	return &Error{Key: key, Problem: fmt.Sprintf(format, args...), Remedy: c.remedy(key)}
+}
+
+// about makes an *Error about key of err, which may be one.
+func (c *checker) about(key string, err error) error {
+	var told *Error
+	if errors.As(err, &told) {
+		return err
+	}
+	return c.fail(key, "%v", err)
 }
 
 func (c *checker) remedy(key string) string {
@@ -252,19 +262,6 @@ func (c *checker) bootstrap() error {
 		return err
 	}
 	return c.chain(key, user.certName, user.certs, x509.ExtKeyUsageClientAuth)
-}
-
-// same says whether two lists hold the same certificates.
-func same(a, b []*x509.Certificate) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for _, cert := range a {
-		if !contains(b, cert) {
-			return false
-		}
-	}
-	return true
 }
 
 func contains(certs []*x509.Certificate, cert *x509.Certificate) bool {

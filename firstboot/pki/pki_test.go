@@ -67,6 +67,14 @@ func TestGoodNodes(t *testing.T) {
 			between := newCA(t, "API", w.ca)
 			w.files.KubeletKubeconfig = []byte(kubeconfig(t, between, w.node))
 		}},
+		{"an expired certificate beside that of the renewed CA, in a kubeconfig", func(t *testing.T, w *world) {
+			old := renewed(t, w.ca, now.AddDate(-2, 0, 0), now.AddDate(0, 0, -3))
+			both := base64.StdEncoding.EncodeToString(append(old.certPEM(), w.ca.certPEM()...))
+			w.files.KubeletKubeconfig = []byte(replaceField("certificate-authority-data", "    certificate-authority-data: "+both)(string(w.files.KubeletKubeconfig)))
+		}},
+		{"a renewed CA, in a kubeconfig", func(t *testing.T, w *world) {
+			w.files.KubeletKubeconfig = []byte(kubeconfig(t, renewed(t, w.ca, now.AddDate(0, -1, 0), now.AddDate(20, 0, 0)), w.node))
+		}},
 		{"more names than needed", func(t *testing.T, w *world) {
 			w.use(t, sign(t, nodeTemplate(func(c *x509.Certificate) {
 				c.DNSNames = []string{"worker-0.us-west1-c.c.example.internal", "WORKER-0"}
@@ -171,7 +179,8 @@ func TestBadNodes(t *testing.T) {
 		}, "kubelet-certificate", "single line"},
 		{"a byte order mark", func(t *testing.T, w *world) { w.files.Certificate = append([]byte("\ufeff"), w.files.Certificate...) },
 			"kubelet-certificate", "byte order mark"},
-		{"no PEM", func(t *testing.T, w *world) { w.files.Certificate = []byte("/etc/worker-0.pem\n") }, "kubelet-certificate", "no PEM block"},
+		{"no PEM", func(t *testing.T, w *world) { w.files.Certificate = []byte("/etc/worker-0.pem\n") }, "kubelet-certificate", "is the name of a file, where its content belongs"},
+		{"neither PEM nor a path", func(t *testing.T, w *world) { w.files.Certificate = []byte("see the wiki\n") }, "kubelet-certificate", "holds no PEM block (-----BEGIN ...-----)"},
 		{"cut off", func(t *testing.T, w *world) { w.files.Certificate = w.files.Certificate[:300] }, "kubelet-certificate", "begins at line 1 is damaged or incomplete"},
 		{"a damaged block between good ones", func(t *testing.T, w *world) {
 			bad := bytes.Replace(w.ca.certPEM(), []byte("\nM"), []byte("\n*"), 1)
@@ -262,6 +271,19 @@ func TestBadNodes(t *testing.T) {
 		{"a kubeconfig with another CA of the same name", func(t *testing.T, w *world) {
 			w.files.KubeletKubeconfig = []byte(kubeconfig(t, newCA(t, "Kubernetes", nil), w.node))
 		}, "kubelet-kubeconfig", "the name is the same, the key is not"},
+		{"a kubeconfig with the expired certificate of a renewed CA", func(t *testing.T, w *world) {
+			old := renewed(t, w.ca, now.AddDate(-2, 0, 0), now.AddDate(0, 0, -3))
+			w.files.KubeletKubeconfig = []byte(kubeconfig(t, old, w.node))
+		}, "kubelet-kubeconfig", `the CA "CN=Kubernetes" in its certificate-authority-data expired at 2026-10-29T12:00:00Z, 3 days ago`},
+		{"a kubeconfig with the node's own certificate for a CA", func(t *testing.T, w *world) {
+			w.files.KubeletKubeconfig = []byte(kubeconfig(t, &w.node, w.node))
+		}, "kubelet-kubeconfig", `its certificate-authority-data: the certificate "CN=system:node:worker-0,O=system:nodes" is not a CA's`},
+		{"a kubeconfig with the CA above kubernetes-ca", func(t *testing.T, w *world) {
+			below := newCA(t, "Below", w.ca)
+			w.use(t, sign(t, nodeTemplate(), newECDSA(t), below))
+			w.files.CA = below.certPEM()
+			w.files.KubeletKubeconfig = []byte(kubeconfig(t, w.ca, w.node))
+		}, "kubelet-kubeconfig", `holds "CN=Kubernetes", another CA than kubernetes-ca ("CN=Below")`},
 		{"a kubeconfig with another's key", func(t *testing.T, w *world) {
 			other := pair{w.node.cert, newECDSA(t)}
 			w.files.KubeletKubeconfig = []byte(kubeconfig(t, w.ca, other))
@@ -323,6 +345,30 @@ func checkNoSecrets(t *testing.T, err error, files ...[]byte) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error %q quotes %q", err, secret)
 		}
+	}
+}
+
+// renewed is a CA with the same name and key, and another time.
+func renewed(t *testing.T, ca *pair, from, to time.Time) *pair {
+	t.Helper()
+	template := *ca.cert
+	template.NotBefore, template.NotAfter = from, to
+	p := sign(t, &template, ca.key, nil)
+	return &p
+}
+
+// TestAuthorityNotYetValid is about the clock, as for other certificates.
+func TestAuthorityNotYetValid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.files.KubeletKubeconfig = []byte(kubeconfig(t, renewed(t, w.ca, now.AddDate(0, 0, 1), now.AddDate(20, 0, 0)), w.node))
+	var problem *pki.Error
+	if err := pki.CheckNode(w.files); !errors.As(err, &problem) || !problem.Clock || problem.Key != "kubelet-kubeconfig" {
+		t.Fatalf("CheckNode = %v; want an error about the clock and kubelet-kubeconfig", err)
+	}
+	want := `the CA "CN=Kubernetes" in its certificate-authority-data is not yet valid: it begins at 2026-11-02T12:00:00Z, and this machine's clock reads 2026-11-01T12:00:00Z`
+	if problem.Problem != want {
+		t.Errorf("Problem = %q; want %q", problem.Problem, want)
 	}
 }
 
