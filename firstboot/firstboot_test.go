@@ -346,3 +346,35 @@ func TestRunStopsQuietly(t *testing.T) {
 		t.Errorf("the status is %q; want stopped", last)
 	}
 }
+
+// TestConsoleShowsWholeSentences wants what is printed to have its remedy,
+// though it speaks of PEM, and no key.
+func TestConsoleShowsWholeSentences(t *testing.T) {
+	t.Parallel()
+	const again = "; make it again with `bake node worker-0 --server URL --ip 10.240.0.20 --pod-cidr CIDR --ca-dir DIR --out DIR --force`"
+	for _, test := range []struct{ name, key, value, want string }{
+		{"a path", "kubelet-certificate", "/etc/worker-0.pem", "metadata key kubelet-certificate (instance attribute): is the name of a file, where its content belongs (gcloud's --metadata-from-file takes files)" + again},
+		{"JSON", "kubelet-certificate", `{"cert": "x"}`, "metadata key kubelet-certificate (instance attribute): is JSON and no PEM (-----BEGIN ...-----)" + again},
+		{"UTF-16", "kubelet-certificate", "\ufffe-\x00-\x00", "metadata key kubelet-certificate (instance attribute): holds no PEM block (-----BEGIN ...-----)" + again},
+		{"another text", "kubelet-key", "see the wiki", "metadata key kubelet-key (instance attribute): holds no PEM block (-----BEGIN ...-----)" + again},
+		{"no CA", "kubernetes-ca", "", "metadata key kubernetes-ca: is missing; right would be: the text of a PEM file that begins with -----BEGIN CERTIFICATE-----"},
+		{"a key for pod-cidr", "pod-cidr", "-----BEGIN PRIVATE KEY-----", "metadata key pod-cidr (instance attribute): a value of 27 characters is no range of IPv4 addresses; right would be: 10.200.0.0/24"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t)
+			if w.metadata.SetAttribute(test.key, test.value); test.value == "" {
+				w.metadata.DeleteAttribute(test.key)
+			}
+			if _, err := w.run(); err == nil {
+				t.Fatal("Run = nil; want an error")
+			}
+			if diff := cmp.Diff([]string{"firstboot: failed: " + test.want}, w.console); diff != "" {
+				t.Errorf("the console (-want +got):\n%s", diff)
+			}
+			if got := w.log.String(); !strings.HasSuffix(got, "firstboot: failed: "+test.want+"\n") {
+				t.Errorf("the log ends with another line than the console's:\n%s", got)
+			}
+		})
+	}
+}

@@ -30,6 +30,12 @@ func blocks(data []byte) ([]block, error) {
 		return nil, errors.New("is empty")
 	case strings.HasPrefix(text, "\ufeff"):
 		return nil, errors.New("begins with a byte order mark; save it as plain ASCII")
+	case strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff"):
+		return nil, errors.New("is UTF-16; save it as plain ASCII")
+	case strings.HasPrefix(text, "{") || strings.HasPrefix(text, "["):
+		return nil, errors.New("is JSON and no PEM (-----BEGIN ...-----)")
+	case strings.HasPrefix(text, "/") && !strings.ContainsAny(text, " \r\n"):
+		return nil, errors.New("is the name of a file, where its content belongs (gcloud's --metadata-from-file takes files)")
 	case strings.HasPrefix(text, "LS0tLS1CRUdJTi"): // -----BEGIN in base64
 		return nil, errors.New("is PEM encoded as base64 once more; decode it with `base64 -d`")
 	case strings.HasPrefix(text, "-----BEGIN") && !strings.ContainsAny(text, "\r\n"):

@@ -211,11 +211,20 @@ var passing = regexp.MustCompile(`clock reads [0-9TZ:+.-]+|, [0-9a-z. ]+ ago\b`)
 
 func timeless(reason string) string { return passing.ReplaceAllString(reason, "…") }
 
+// secrets match what may be a key: PEM with its end or, where that is cut off,
+// with what a key is made of after its beginning, and both in base64 once more.
+// A boundary that stands alone is the program's own words.
+var secrets = []*regexp.Regexp{
+	regexp.MustCompile(`(?s)-----BEGIN .*-----END[^-]*-----`),
+	regexp.MustCompile(`(?s)-----BEGIN [^-]*-----.*[A-Za-z0-9+/]{24}.*`),
+	regexp.MustCompile(`LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*`),
+}
+
 // OneLine makes a reason fit for a line of a console: one line, printable, of
 // bounded length, and without what looks like a private key.
 func OneLine(s string) string {
-	if before, _, found := strings.Cut(s, "-----BEGIN"); found {
-		s = before + "(PEM left out)"
+	for _, secret := range secrets {
+		s = secret.ReplaceAllLiteralString(s, "(PEM left out)")
 	}
 	words := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 	runes := []rune(strings.Join(words, " "))

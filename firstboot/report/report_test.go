@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -154,12 +155,20 @@ func TestReloadOnce(t *testing.T) {
 
 func TestOneLine(t *testing.T) {
 	t.Parallel()
+	const body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
 	for in, want := range map[string]string{
 		"a\r\nfirstboot: ready {}": "a firstboot: ready {}",
 		"\x1b[2J wiped \x00":       "[2J wiped",
-		"key -----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY----- x": "key (PEM left out)",
-		strings.Repeat("ä", maxReason):                                       strings.Repeat("ä", maxReason),
-		strings.Repeat("ä", maxReason+1):                                     strings.Repeat("ä", maxReason-1) + "…",
+		"key -----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY----- x":                   "key (PEM left out) x",
+		"key -----BEGIN PRIVATE KEY-----\n" + body + "\nAAAA":                                  "key (PEM left out)",
+		`key "-----BEGIN PRIVATE KEY-----\n` + body + `\nAAAA" is wrong`:                       `key "(PEM left out)`,
+		"key -----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n" + body:               "key (PEM left out)",
+		"two -----BEGIN A-----\nAA\n-----END A-----\n-----BEGIN B-----\nBB\n-----END B-----\n": "two (PEM left out)",
+		"key LS0tLS1CRUdJTiBQUklWQVRF\nIEtFWS0tLS0t; make it again":                            "key (PEM left out); make it again",
+		"holds no PEM block (-----BEGIN ...-----); make it again with `bake node`":             "holds no PEM block (-----BEGIN ...-----); make it again with `bake node`",
+		"begins with -----BEGIN CERTIFICATE-----; see docs":                                    "begins with -----BEGIN CERTIFICATE-----; see docs",
+		strings.Repeat("ä", maxReason):                                                         strings.Repeat("ä", maxReason),
+		strings.Repeat("ä", maxReason+1):                                                       strings.Repeat("ä", maxReason-1) + "…",
 	} {
 		if got := OneLine(in); got != want {
 			t.Errorf("OneLine(%q) = %q; want %q", in, got, want)
@@ -171,9 +180,11 @@ func FuzzOneLine(f *testing.F) {
 	f.Add("metadata key pod-cidr: \"10.200.0.0\" is no range\n")
 	f.Add("\xff\x00\u2028\x1b]0;title\x07")
 	f.Add(strings.Repeat("x ", 1000))
+	f.Add("-----BEGIN A-----\nQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB\n-----END A-----\n")
+	keyLike := regexp.MustCompile(`-----BEGIN [^-]*-----.*[A-Za-z0-9+/]{24}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		got := OneLine(s)
-		if strings.ContainsAny(got, "\r\n\x1b\u2028") || utf8.RuneCountInString(got) > maxReason || strings.Contains(got, "-----BEGIN") {
+		if strings.ContainsAny(got, "\r\n\x1b\u2028") || utf8.RuneCountInString(got) > maxReason || keyLike.MatchString(got) {
 			t.Errorf("OneLine(%q) = %q; want one printable line of at most %d characters", s, got, maxReason)
 		}
 	})
