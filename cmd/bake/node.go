@@ -93,7 +93,7 @@ Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usag
 	f.StringArrayVar(&in.sans, "san", nil, "further `NAME` or address that the certificate is valid for; may be repeated")
 	f.StringVar(&in.keyType, "key-type", "ecdsa", "`TYPE` of keys: ecdsa (P-256) or rsa (2048 bits)")
 	f.StringVar(&in.validity, "validity", "365d", "`TIME` that certificates are valid for: 365d, 8760h")
-	f.StringVar(&in.bootstrapToken, "bootstrap-token", "", "`TOKEN` for TLS bootstrap, or @FILE that holds it")
+	f.StringVar(&in.bootstrapToken, "bootstrap-token", "", "`TOKEN` for TLS bootstrap, or better @FILE that holds it: arguments are\nseen by every user of this machine (ps), and kept by the shell")
 	f.StringVar(&in.secrets, "secrets", "", "keep key and kubeconfigs in Secret Manager of `PROJECT`")
 
 	f.StringVar(&in.clusterCIDR, "cluster-cidr", "", "`CIDR` of all pods (default on the worker: 10.200.0.0/16)")

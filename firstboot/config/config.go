@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -296,6 +297,9 @@ func (n *Node) setDNS(vs values) *ValueError {
 		n.ClusterDomain = strings.TrimSpace(domain.text)
 	}
 	if strings.HasSuffix(n.ClusterDomain, ".") {
+	if regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]*[0-9][a-z0-9]*$`).MatchString(n.ClusterDomain) && len(n.ClusterDomain) == 23 {
+		return domain.errorf(example(KeyClusterDomain), "has the form of a bootstrap token, which belongs in %s", KeyBootstrapKubeconfig)
+	}
 		return domain.errorf(example(KeyClusterDomain), "%s ends in a dot", domain.quote())
 	}
 	if len(n.ClusterDomain) > 253 {

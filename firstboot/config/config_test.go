@@ -86,12 +86,15 @@ func TestErrors(t *testing.T) {
 		{"DNS in a pod", set("cluster-dns", "10.200.0.10"), nil, "cluster-dns (instance attribute): 10.200.0.10 is in this node's pod range, 10.200.0.0/24; *"},
 		{"domain with a dot", set("cluster-domain", "cluster.local."), nil, `cluster-domain (instance attribute): "cluster.local." ends in a dot; right would be: cluster.local`},
 		{"domain with an empty label", set("cluster-domain", "cluster..local"), nil, `cluster-domain (instance attribute): "cluster..local" is no DNS name: label 2 is empty; *`},
+		{"a token for a domain", set("cluster-domain", "07401b.f395accd246ae52d"), nil, "cluster-domain (instance attribute): has the form of a bootstrap token, which belongs in bootstrap-kubeconfig; right would be: cluster.local"},
+		{"a password for a domain", set("cluster-domain", "Eoc4xaith7ohShoo"), nil, "cluster-domain (instance attribute): a value of 16 characters is no DNS name: label 1 has capital letters; *"},
 		{"domain that would be YAML", set("cluster-domain", "x\ny: z"), nil, `cluster-domain (instance attribute): a value of 6 characters is no DNS name: label 1 has a character other than a-z, 0-9 and the hyphen; *`},
 		{"domain in capitals", set("cluster-domain", "Cluster.local"), nil, `cluster-domain (instance attribute): "Cluster.local" is no DNS name: label 1 has capital letters; *`},
 		{"long label", set("cluster-domain", strings.Repeat("a", 64)), nil, `cluster-domain (instance attribute): "a*" is no DNS name: label 1 has 64 characters, and 63 are allowed; *`},
 		{"long domain", set("cluster-domain", strings.Repeat("a.", 127)+"a"), nil, "cluster-domain (instance attribute): has 255 characters, and a domain has at most 253; *"},
 
 		{"MTU of letters", set("mtu", "jumbo"), nil, `mtu (instance attribute): "jumbo" is no number of bytes; right would be: 1460`},
+		{"a token for an MTU", set("mtu", "07401b.f395accd246ae52d"), nil, `mtu (instance attribute): a value of 23 characters is no number of bytes; right would be: 1460`},
 		{"negative MTU", set("mtu", "-1460"), nil, `mtu (instance attribute): "-1460" is no number of bytes; *`},
 		{"endless MTU", set("mtu", strings.Repeat("9", 40)), nil, `mtu (instance attribute): "9*" is no number of bytes; *`},
 		{"small MTU", set("mtu", "575"), nil, "mtu (instance attribute): 575 is not between 576 and 8896; *"},
@@ -119,6 +122,9 @@ func TestErrors(t *testing.T) {
 		{"secret not fetched", set("kubelet-key", remove, "kubelet-key-secret", "projects/p/secrets/s/versions/1"), nil, "kubelet-key-secret (instance attribute): BUG: *"},
 		{"CIDR in a secret", set("pod-cidr", remove, "pod-cidr-secret", "projects/p/secrets/s/versions/1"), func(in *config.Input) { in.Secrets = map[string]string{"pod-cidr": "precious"} },
 			"pod-cidr (secret projects/p/secrets/s/versions/1): a value of 8 characters is no range of IPv4 addresses" + pods},
+		{"a token as CIDR", set("pod-cidr", "07401b.f395accd246ae52d"), nil, "pod-cidr (instance attribute): a value of 23 characters is no range of IPv4 addresses" + pods},
+		{"a token as a zone", set("pod-cidr", "fe80::1%07401b.f395accd246ae52d"), nil, "pod-cidr (instance attribute): a value of 31 characters is IPv6; *"},
+		{"a token as DNS", set("cluster-dns", "07401b.f395accd246ae52d"), nil, "cluster-dns (instance attribute): a value of 23 characters is no IP address; *"},
 		{"a key as CIDR", set("pod-cidr", made["kubelet-key"]), nil, "pod-cidr (instance attribute): a value of * characters is no range of IPv4 addresses" + pods},
 
 		// What pki finds is its own tests' matter: here it has to come through.

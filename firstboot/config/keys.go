@@ -2,11 +2,13 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/firstboot/pki"
 )
 
 // The metadata keys that a worker knows. docs/metadata.md describes them.
@@ -54,10 +56,15 @@ type value struct {
 }
 
 // quote shows what was given, unless it may be a credential that somebody put
-// under the wrong key.
+// under the wrong key: what is neither an address nor a range is shown where it
+// is a short word without digits, or may be a domain.
 func (v value) quote() string {
 	text := strings.TrimSpace(v.text)
-	if v.secret || len(text) > 64 || strings.ContainsAny(text, "\r\n") {
+	_, notRange := netip.ParsePrefix(text)
+	_, notAddr := netip.ParseAddr(text)
+	numbers := len(text) <= 64 && strings.Trim(text, "0123456789./, -") == "" || !strings.Contains(text, "%") && (notRange == nil || notAddr == nil)
+	words := len(text) < 16 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz-.") == "" || v.key == KeyClusterDomain && len(text) <= 64 && !strings.ContainsAny(text, "\r\n") && !pki.MayBeSecret(text)
+	if v.secret || !numbers && !words {
 		return fmt.Sprintf("a value of %d characters", len(text))
 	}
 	return strconv.Quote(text)

@@ -72,6 +72,7 @@ func TestBadKubeconfigs(t *testing.T) {
 		{"no host", replace("https://203.0.113.5:6443", "https://:6443"), "names no host"},
 		{"a query", replace(":6443", ":6443/?a=b"), "more than a host"},
 		{"a password", replace("https://203", "https://root:f395accd246ae52d@203"), "has a user name in it"},
+		{"a token for a server", replace("https://203.0.113.5:6443", bootstrapToken), "the server (23 characters) is not an https URL"},
 		{"loopback", replace("203.0.113.5", "127.0.0.1"), "is the worker itself"},
 		{"localhost", replace("203.0.113.5", "localhost"), "is the worker itself"},
 

@@ -15,7 +15,11 @@ func CheckServer(server string) error {
 		return errors.New("the server's URL has a user name in it, which Kubernetes ignores")
 	}
 	fail := func(what string) error {
-		return fmt.Errorf("the server %q %s (want https://HOST:6443)", shorten(server), what)
+		shown := strconv.Quote(shorten(server))
+		if !strings.Contains(server, "://") && MayBeSecret(server) {
+			shown = fmt.Sprintf("(%d characters)", len(server))
+		}
+		return fmt.Errorf("the server %s %s (want https://HOST:6443)", shown, what)
 	}
 	u, err := url.Parse(server)
 	switch {
@@ -94,6 +98,23 @@ func checkHost(u *url.URL) string {
 		return "has a host that is neither an address nor a DNS name"
 	}
 	return ""
+}
+
+// MayBeSecret says whether text looks like a token, a key or a password that
+// somebody put in a wrong place: PEM, or 16 letters and digits in a row, as the
+// second half of a bootstrap token.
+func MayBeSecret(text string) bool {
+	if strings.Contains(text, "-----") {
+		return true
+	}
+	for _, run := range strings.FieldsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("+/=_", r)
+	}) {
+		if len(run) >= 16 && strings.ContainsAny(run, "0123456789") {
+			return true
+		}
+	}
+	return false
 }
 
 // shorten cuts what may be anything.
