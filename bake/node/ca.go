@@ -97,7 +97,8 @@ func NewCA(c CAConfig) (*CA, error) {
 }
 
 // LoadCA reads a CA from PEM: one certificate or several, and the private key of
-// one of them as PKCS#1, PKCS#8 or SEC 1.
+// one of them as PKCS#1, PKCS#8 or SEC 1. Of several certificates for that key
+// the one that lasts longest signs.
 func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 	certs, err := pki.ParseCertificates(certPEM)
 	if err != nil {
@@ -107,13 +108,24 @@ func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA's key: %w", err)
 	}
+	// A CA that was renewed has several certificates for its key.
+	var own *x509.Certificate
+	var cannot error
 	for _, cert := range certs {
-		if pki.KeyMatches(cert, key) {
-			if err := pki.CanSign(cert); err != nil {
-				return nil, fmt.Errorf("reading the CA's certificate: %w", err)
-			}
-			return &CA{cert: cert, key: key, certPEM: certPEM, keyPEM: keyPEM}, nil
+		if !pki.KeyMatches(cert, key) {
+			continue
 		}
+		if err := pki.CanSign(cert); err != nil {
+			cannot = err
+		} else if own == nil || cert.NotAfter.After(own.NotAfter) {
+			own = cert
+		}
+	}
+	switch {
+	case own != nil:
+		return &CA{cert: own, key: key, certPEM: certPEM, keyPEM: keyPEM}, nil
+	case cannot != nil:
+		return nil, fmt.Errorf("reading the CA's certificate: %w", cannot)
 	}
 	return nil, fmt.Errorf("reading the CA: its key belongs to none of its certificates (%s)", subjects(certs))
 }

@@ -175,19 +175,22 @@ func New(c Config) (map[string][]byte, error) {
 			return fail(err)
 		}
 	}
-	if err := check(c, values); err != nil {
+	if _, err := check(c, values); err != nil {
 		return nil, err
 	}
 	return values, nil
 }
 
+// Doubts returns what the worker will log about values that New made.
+func Doubts(c Config, values map[string][]byte) ([]string, error) { return check(c, values) }
+
 // check has the worker's own code judge values, as it will on the worker.
-func check(c Config, values map[string][]byte) error {
+func check(c Config, values map[string][]byte) ([]string, error) {
 	attributes := map[string]string{}
 	for key, value := range values {
 		attributes[key] = string(value)
 	}
-	_, err := config.New(config.Input{
+	n, err := config.New(config.Input{
 		Metadata: &metadata.Metadata{Instance: metadata.Instance{
 			Name:       c.Name,
 			Hostname:   c.fqdn(),
@@ -202,14 +205,17 @@ func check(c Config, values map[string][]byte) error {
 		CPUs:   2,
 	})
 	var wrong *config.ValueError
-	if !errors.As(err, &wrong) {
-		return err
+	switch {
+	case err == nil:
+		return n.Doubts, nil
+	case !errors.As(err, &wrong):
+		return nil, err
 	}
 	problem := errors.New(wrong.Problem)
 	if wrong.Example != "" {
 		problem = fmt.Errorf("%w; right would be: %s", problem, wrong.Example)
 	}
-	return &InputError{wrong.Key, problem}
+	return nil, &InputError{wrong.Key, problem}
 }
 
 func line(value string) []byte { return []byte(value + "\n") }
@@ -267,6 +273,9 @@ func (c Config) validate() error {
 	}
 	if !c.IP.IsValid() || c.IP.Zone() != "" || c.IP.IsLoopback() || c.IP.IsUnspecified() || c.IP.IsMulticast() || c.IP.IsLinkLocalUnicast() {
 		return bad("ip", "%s can't be the instance's internal address (want one like 10.240.0.20)", c.IP)
+	}
+	if !c.IP.Unmap().Is4() {
+		return bad("ip", "%s is IPv6; a worker's node and pods have IPv4 addresses only (want one like 10.240.0.20)", c.IP)
 	}
 	if !c.PodCIDR.IsValid() {
 		return bad("pod-cidr", "is missing (want a range like 10.200.0.0/24)")

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -239,6 +240,7 @@ func TestNewRefuses(t *testing.T) {
 		{"loopback", func(c *node.Config) { c.Server = "https://127.0.0.1:6443" }, "server", "is the worker itself"},
 		{"no address", func(c *node.Config) { c.IP = netip.Addr{} }, "ip", "can't be"},
 		{"a loopback address", func(c *node.Config) { c.IP = netip.MustParseAddr("127.0.0.1") }, "ip", "can't be"},
+		{"an IPv6 address", func(c *node.Config) { c.IP = netip.MustParseAddr("fd20::5") }, "ip", "fd20::5 is IPv6; a worker's node and pods have IPv4 addresses only"},
 		{"no pod range", func(c *node.Config) { c.PodCIDR = netip.Prefix{} }, "pod-cidr", "is missing"},
 		{"a pod range with host bits", func(c *node.Config) { c.PodCIDR = netip.MustParsePrefix("10.200.0.1/24") }, "pod-cidr", "10.200.0.0/24"},
 		{"a pod range outside of the cluster's", func(c *node.Config) { c.PodCIDR = netip.MustParsePrefix("10.8.0.0/24") }, "pod-cidr", "10.200.0.0/16"},
@@ -258,6 +260,43 @@ func TestNewRefuses(t *testing.T) {
 				t.Errorf("New = %v; want an InputError for %s with %q", err, test.field, test.want)
 			}
 		})
+	}
+}
+
+// TestRenewedCA has the expired certificate of a CA before the present one.
+func TestRenewedCA(t *testing.T) {
+	t.Parallel()
+	present := newCA(t)
+	key, err := pki.ParsePrivateKey(present.KeyPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := *present.Certificate()
+	old.NotBefore, old.NotAfter = old.NotBefore.AddDate(-5, 0, 0), old.NotBefore.AddDate(0, 0, -1)
+	der, err := x509.CreateCertificate(rand.Reader, &old, &old, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), present.CertificatePEM()...)
+	ca, err := node.LoadCA(both, present.KeyPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := worker(ca)
+	c.Now = ca.Certificate().NotBefore.Add(time.Hour)
+	values, err := node.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doubts, err := node.Doubts(c, values); len(doubts) > 0 || err != nil {
+		t.Errorf("Doubts = %q, %v; want none", doubts, err)
+	}
+	c.ClusterDNS = netip.MustParseAddr("10.200.99.10")
+	if values, err = node.New(c); err != nil {
+		t.Fatal(err)
+	}
+	if doubts, err := node.Doubts(c, values); len(doubts) != 1 || !strings.HasPrefix(doubts[0], "cluster-dns, 10.200.99.10, is in cluster-cidr") || err != nil {
+		t.Errorf("Doubts = %q, %v; want one about cluster-dns", doubts, err)
 	}
 }
 

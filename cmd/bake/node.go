@@ -142,6 +142,10 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	if err != nil {
 		return in.explain(err)
 	}
+	doubts, err := node.Doubts(config, values)
+	if err != nil {
+		return err
+	}
 	var secrets map[string][]byte
 	if in.secrets != "" {
 		values, secrets = node.UseSecrets(values, name, in.secrets)
@@ -157,7 +161,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	if made {
 		result.CA = caDir
 	}
-	in.notes(h, config, made, caDir, result.NotAfter)
+	in.notes(h, config, made, caDir, result.NotAfter, doubts)
 	if in.asJSON {
 		encoder := json.NewEncoder(h.stdout)
 		encoder.SetEscapeHTML(false)
@@ -332,9 +336,12 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 }
 
 // notes says on stderr what else there is to know.
-func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time) {
+func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time, doubts []string) {
 	note := func(format string, args ...any) {
 		fmt.Fprintf(h.stderr, "note: %s\n", printable.String(fmt.Sprintf(format, args...)))
+	}
+	for _, doubt := range doubts {
+		note("%s", doubt)
 	}
 	if made {
 		note("a new CA was made in %s: the API server must trust it (--client-ca-file) and be signed by it; for more workers give --ca-dir %s", caDir, caDir)

@@ -69,7 +69,8 @@ type Node struct {
 	MTU           int    // of the bridge that pods are on
 	Credentials   Credentials
 
-	// Doubts name attributes that look like misspelt keys, for a log.
+	// Doubts are what may be meant and hardly is, for a log: attributes that look
+	// like misspelt keys, values that other nodes have as well.
 	Doubts []string
 
 	image    Image
@@ -125,11 +126,11 @@ func New(in Input) (*Node, error) {
 			return nil, err
 		}
 	}
-	n.Doubts = vs.doubts()
 	n.files.Now = in.Now
 	if err := pki.CheckNode(n.files); err != nil {
 		return nil, vs.credentialError(err)
 	}
+	n.Doubts = append(append(vs.doubts(), n.rangeDoubts(vs)...), pki.Doubts(n.files)...)
 	return n, nil
 }
 
@@ -296,10 +297,10 @@ func (n *Node) setDNS(vs values) *ValueError {
 	if domain.given() {
 		n.ClusterDomain = strings.TrimSpace(domain.text)
 	}
-	if strings.HasSuffix(n.ClusterDomain, ".") {
 	if regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]*[0-9][a-z0-9]*$`).MatchString(n.ClusterDomain) && len(n.ClusterDomain) == 23 {
 		return domain.errorf(example(KeyClusterDomain), "has the form of a bootstrap token, which belongs in %s", KeyBootstrapKubeconfig)
 	}
+	if strings.HasSuffix(n.ClusterDomain, ".") {
 		return domain.errorf(example(KeyClusterDomain), "%s ends in a dot", domain.quote())
 	}
 	if len(n.ClusterDomain) > 253 {
@@ -311,6 +312,19 @@ func (n *Node) setDNS(vs values) *ValueError {
 		}
 	}
 	return nil
+}
+
+// rangeDoubts are about addresses that belong to other nodes too.
+func (n *Node) rangeDoubts(vs values) []string {
+	var found []string
+	if pod, err := vs.get(KeyPodCIDR); err == nil && pod.project {
+		found = append(found, fmt.Sprintf("metadata key %s is the project's, so every node gives its pods the same addresses: set it for each instance", KeyPodCIDR))
+	}
+	if n.ClusterCIDR.Contains(n.ClusterDNS) {
+		found = append(found, fmt.Sprintf("%s, %s, is in %s, %s, whose addresses are pods': a service has one from the range that the API server gives to services",
+			KeyClusterDNS, n.ClusterDNS, KeyClusterCIDR, n.ClusterCIDR))
+	}
+	return found
 }
 
 func (n *Node) setMTU(vs values) *ValueError {

@@ -219,6 +219,25 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestRangeDoubts has ranges that other nodes have as well.
+func TestRangeDoubts(t *testing.T) {
+	t.Parallel()
+	in := input(attributes(credentials(t), map[string]string{"cluster-dns": "10.200.7.10"}))
+	in.Metadata.Project.Attributes = map[string]string{"pod-cidr": in.Metadata.Instance.Attributes["pod-cidr"]}
+	delete(in.Metadata.Instance.Attributes, "pod-cidr")
+	n, err := config.New(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"metadata key pod-cidr is the project's, so every node gives its pods the same addresses: set it for each instance",
+		"cluster-dns, 10.200.7.10, is in cluster-cidr, 10.200.0.0/16, whose addresses are pods': a service has one from the range that the API server gives to services",
+	}
+	if diff := cmp.Diff(want, n.Doubts); diff != "" {
+		t.Errorf("Doubts (-want +got):\n%s", diff)
+	}
+}
+
 func TestInputIsComplete(t *testing.T) {
 	t.Parallel()
 	for _, edit := range []func(*config.Input){

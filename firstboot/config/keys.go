@@ -53,6 +53,8 @@ type value struct {
 	text   string
 	source string // "instance attribute"; empty where the key is not given
 	secret bool   // text names a Secret Manager version
+
+	project bool // it is given for the whole project
 }
 
 // quote shows what was given, unless it may be a credential that somebody put
@@ -85,12 +87,13 @@ func find(m *metadata.Metadata, key string) (value, *ValueError) {
 	}{{m.Instance.Attributes, "instance attribute"}, {m.Project.Attributes, "project attribute"}} {
 		text, plain := level.attributes[key]
 		name, secret := level.attributes[key+SecretSuffix]
-		v := value{key: key, text: text, source: level.source}
+		project := level.source == "project attribute"
+		v := value{key: key, text: text, source: level.source, project: project}
 		switch {
 		case plain && secret:
 			return v, v.errorf("", "%s is given as well; remove one of the two", key+SecretSuffix)
 		case secret:
-			return value{key: key + SecretSuffix, text: strings.TrimSpace(name), source: level.source, secret: true}, nil
+			return value{key: key + SecretSuffix, text: strings.TrimSpace(name), source: level.source, secret: true, project: project}, nil
 		case plain:
 			return v, nil
 		}
@@ -168,7 +171,7 @@ func (vs values) get(key string) (value, *ValueError) {
 		if !ok {
 			return v, v.errorf("", "BUG: the secret %s was not fetched", v.text)
 		}
-		v = value{key: key, text: content, source: "secret " + v.text, secret: true}
+		v = value{key: key, text: content, source: "secret " + v.text, secret: true, project: v.project}
 	}
 	if strings.TrimSpace(v.text) == "" {
 		return v, v.errorf(example(key), "is empty")

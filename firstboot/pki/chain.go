@@ -23,6 +23,8 @@ func (c *checker) chain(key, name string, certs []*x509.Certificate, usage x509.
 	}
 	for _, cert := range certs {
 		switch cert.SignatureAlgorithm {
+		case x509.UnknownSignatureAlgorithm:
+			return c.fail(key, "%s %s", name, unchecked)
 		case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1:
 			return c.fail(key, "%s is signed with %s, which Kubernetes no longer accepts; want SHA-256 or better", name, cert.SignatureAlgorithm)
 		}
@@ -48,6 +50,9 @@ func (c *checker) chain(key, name string, certs []*x509.Certificate, usage x509.
 	}
 	return c.fail(key, "%s is not for %s: its extended key usage, or that of a certificate above it, says otherwise", name, want)
 }
+
+// unchecked says why nothing of Kubernetes takes a certificate.
+const unchecked = "is signed with an algorithm that Kubernetes can't check (as SHA-224, and RSA-PSS with a salt of another length than the digest's); want SHA-256 or better, with RSA or ECDSA"
 
 // explain turns what the standard library says of a chain into what is to be
 // known of it.

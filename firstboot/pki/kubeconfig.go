@@ -117,6 +117,8 @@ func (c *checker) trusted(key string, certs []*x509.Certificate) error {
 		name := fmt.Sprintf("the CA %q in its certificate-authority-data", cert.Subject.String())
 		signs, valid := CanSign(cert), c.validity(key, name, cert)
 		switch {
+		case !known && cert.SignatureAlgorithm == x509.UnknownSignatureAlgorithm && !bytes.Equal(cert.RawIssuer, cert.RawSubject):
+			problem = fmt.Errorf("%s %s", name, unchecked)
 		case !known:
 		case signs != nil:
 			problem = fmt.Errorf("its certificate-authority-data: %w", signs)
@@ -185,6 +187,9 @@ func (c *checker) checkUser(a authInfo) ([]*x509.Certificate, error) {
 	var key crypto.Signer
 	if key, err = ParsePrivateKey(keyPEM); err != nil {
 		return nil, fmt.Errorf("has a client key that can't be read: %w", err)
+	}
+	if err := forTLS(key); err != nil {
+		return nil, fmt.Errorf("has a client key that can't be used: %w", err)
 	}
 	if !KeyMatches(certs[0], key) {
 		return nil, fmt.Errorf("has a client key that is not the one of its client certificate (subject %q)", certs[0].Subject.String())

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -180,6 +181,14 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 		return key, nil
 	}
 	return nil, fmt.Errorf("the private key (%T) can't sign; want RSA, ECDSA or Ed25519", parsed)
+}
+
+// forTLS is an error for a key that can sign and that no TLS connection takes.
+func forTLS(key crypto.Signer) error {
+	if k, ok := key.(*ecdsa.PrivateKey); ok && k.Curve == elliptic.P224() {
+		return errors.New("the ECDSA key is on the curve P-224, which TLS has not; want P-256, P-384 or P-521")
+	}
+	return nil
 }
 
 // minRSA is the least that Go's TLS works with.

@@ -156,6 +156,9 @@ func (c *checker) keyPair() error {
 	if err != nil {
 		return c.fail(keyKey, "%v", err)
 	}
+	if err := forTLS(key); err != nil {
+		return c.fail(keyKey, "%v", err)
+	}
 	name := "the certificate"
 	if !KeyMatches(certs[0], key) {
 		if len(certs) > 1 && slices.ContainsFunc(certs, func(cert *x509.Certificate) bool { return KeyMatches(cert, key) }) {
@@ -193,9 +196,9 @@ func (c *checker) nodeIdentity(key, name string, cert *x509.Certificate) error {
 	return nil
 }
 
-// names checks that the API server can reach kubelet as cert says. It prefers a
-// node's host name and goes on to its address (--kubelet-preferred-address-types),
-// so both must be there.
+// names checks that the API server can reach kubelet as cert says: by the node's
+// host name, which comes first in --kubelet-preferred-address-types. It tries no
+// other, so for addresses there are only doubts.
 func (c *checker) names(cert *x509.Certificate) error {
 	has := fmt.Sprintf("it has the names %q and the addresses %s", cert.DNSNames, cert.IPAddresses)
 	for _, name := range cert.DNSNames {
@@ -212,10 +215,17 @@ func (c *checker) names(cert *x509.Certificate) error {
 		}
 		return c.fail(keyCertificate, "the certificate is not valid for the host name %q, by which the API server reaches the node; %s", c.Host, has)
 	}
-	if len(c.IPs) > 0 && cert.VerifyHostname(c.IPs[0].Unmap().String()) != nil {
-		return c.fail(keyCertificate, "the certificate is not valid for this instance's address %s; %s", c.IPs[0], has)
-	}
 	return nil
+}
+
+// Doubts says what CheckNode accepts and what may fail nevertheless.
+func Doubts(in NodeFiles) []string {
+	certs, err := ParseCertificates(in.Certificate)
+	if err != nil || len(in.IPs) == 0 || certs[0].VerifyHostname(in.IPs[0].Unmap().String()) == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is not valid for this instance's address %s (it has %s): the API server reaches the node by its host name alone, unless --kubelet-preferred-address-types says otherwise",
+		keyCertificate, in.IPs[0], certs[0].IPAddresses)}
 }
 
 // kubelet checks the kubeconfig that kubelet is the node with.

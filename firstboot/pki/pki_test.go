@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"net/netip"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/pki"
 )
@@ -242,8 +245,20 @@ func TestBadNodes(t *testing.T) {
 		{"a trailing dot", func(t *testing.T, w *world) {
 			w.use(t, sign(t, nodeTemplate(func(c *x509.Certificate) { c.DNSNames = []string{"worker-0", "worker-0.example.com."} }), newECDSA(t), w.ca))
 		}, "kubelet-certificate", `"worker-0.example.com." ends with a dot|want "worker-0.example.com"`},
-		{"another address", func(t *testing.T, w *world) { w.files.IPs = []netip.Addr{netip.MustParseAddr("10.240.0.21")} },
-			"kubelet-certificate", "not valid for this instance's address 10.240.0.21|[10.240.0.20]"},
+		{"a key on P-224", func(t *testing.T, w *world) {
+			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.use(t, sign(t, nodeTemplate(), key, w.ca))
+		}, "kubelet-key", "the ECDSA key is on the curve P-224, which TLS has not; want P-256, P-384 or P-521"},
+		{"a client's key on P-224", func(t *testing.T, w *world) {
+			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.files.KubeletKubeconfig = []byte(kubeconfig(t, w.ca, sign(t, nodeTemplate(), key, w.ca)))
+		}, "kubelet-kubeconfig", `user "someone" has a client key that can't be used: the ECDSA key is on the curve P-224`},
 
 		{"kubelet with a token", func(t *testing.T, w *world) { w.files.KubeletKubeconfig = w.files.BootstrapKubeconfig },
 			"kubelet-kubeconfig", "a token and no client certificate|bootstrap-kubeconfig"},
@@ -345,6 +360,23 @@ func checkNoSecrets(t *testing.T, err error, files ...[]byte) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error %q quotes %q", err, secret)
 		}
+	}
+}
+
+// TestDoubts is about addresses: the API server asks by the host name.
+func TestDoubts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if got := pki.Doubts(w.files); got != nil {
+		t.Errorf("Doubts of the guide's certificate = %q; want none", got)
+	}
+	w.use(t, sign(t, nodeTemplate(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }), newECDSA(t), w.ca))
+	if err := pki.CheckNode(w.files); err != nil {
+		t.Errorf("CheckNode with 127.0.0.1 in the certificate = %v; want nil", err)
+	}
+	want := []string{"kubelet-certificate is not valid for this instance's address 10.240.0.20 (it has [127.0.0.1]): the API server reaches the node by its host name alone, unless --kubelet-preferred-address-types says otherwise"}
+	if diff := cmp.Diff(want, pki.Doubts(w.files)); diff != "" {
+		t.Errorf("Doubts (-want +got):\n%s", diff)
 	}
 }
 
