@@ -86,7 +86,7 @@ func (c Config) withDefaults() Config {
 		c.Units = func(ctx context.Context) (Units, error) { return services.Dial(ctx) }
 	}
 	if c.MayBootstrap == nil {
-		c.MayBootstrap = mayBootstrap
+		c.MayBootstrap = MayBootstrap
 	}
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute

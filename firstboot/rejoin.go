@@ -37,11 +37,11 @@ func rejoin(root string, node *config.Node) (config.Rejoin, error) {
 	return node.Rejoin(config.Joined{Kubeconfig: kept[0].Content, CA: kept[1].Content, Client: kept[2], Serving: kept[3]})
 }
 
-// mayBootstrap asks the API server whether credentials may ask for certificates:
+// MayBootstrap asks the API server whether credentials may ask for certificates:
 // it answers 401 to a token that it does not know, and says what a known one
 // may (SelfSubjectAccessReview, which every user may make). Errors quote nothing
 // of the token.
-func mayBootstrap(ctx context.Context, access pki.Access) error {
+func MayBootstrap(ctx context.Context, access pki.Access) error {
 	transport, err := access.Transport()
 	if err != nil {
 		return err

@@ -233,15 +233,15 @@ func TestMayBootstrap(t *testing.T) {
 		}))
 		access := pki.Access{Server: server.URL, Token: testToken, CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})}
 		got := ""
-		if err := mayBootstrap(t.Context(), access); err != nil {
+		if err := MayBootstrap(t.Context(), access); err != nil {
 			got = strings.ReplaceAll(err.Error(), server.URL, "SERVER")
 		}
 		if got != test.want {
-			t.Errorf("%s: mayBootstrap = %q; want %q", test.name, got, test.want)
+			t.Errorf("%s: MayBootstrap = %q; want %q", test.name, got, test.want)
 		}
 		server.Close()
-		if err := mayBootstrap(t.Context(), access); err == nil || strings.Contains(err.Error(), testToken) || !strings.HasPrefix(err.Error(), "asking the API server "+server.URL+": dial tcp") {
-			t.Errorf("%s: mayBootstrap of a server that is gone = %v", test.name, err)
+		if err := MayBootstrap(t.Context(), access); err == nil || strings.Contains(err.Error(), testToken) || !strings.HasPrefix(err.Error(), "asking the API server "+server.URL+": dial tcp") {
+			t.Errorf("%s: MayBootstrap of a server that is gone = %v", test.name, err)
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/firstboot"
+	"github.com/nodebake/bake/firstboot/pki"
 )
 
 // joinsByToken does what a kubelet does with a bootstrap token: it asks for a
@@ -37,6 +39,7 @@ func (c *Cluster) joinsByToken(t *testing.T, ca *node.CA) {
 	requester := &requester{cluster: c, ca: ca, key: key}
 
 	requester.authorization = "Bearer " + token
+	c.knowsTokens(t, ca, token)
 	requester.ask(t, "client", "kubernetes.io/kube-apiserver-client-kubelet", "client auth")
 	client := c.signed(t, "client", ca, x509.ExtKeyUsageClientAuth)
 
@@ -52,6 +55,33 @@ func (c *Cluster) joinsByToken(t *testing.T, ca *node.CA) {
 	serving := c.signed(t, "serving", ca, x509.ExtKeyUsageServerAuth)
 	if err := serving.VerifyHostname("10.240.0.21"); err != nil {
 		t.Error(err)
+	}
+}
+
+// knowsTokens has firstboot ask what a token is good for, as it does before it
+// takes a node's certificate away.
+func (c *Cluster) knowsTokens(t *testing.T, ca *node.CA, token string) {
+	t.Helper()
+	for _, test := range []struct{ name, token, want string }{
+		{"of the cluster", token, ""},
+		{"of no cluster", "07401b.f395accd246ae52d", "the API server " + c.localURL() + " does not take the token (401)"},
+		{"of the right name", token[:7] + "0123456789abcdef", "the API server " + c.localURL() + " does not take the token (401)"},
+	} {
+		ask := func() string {
+			err := firstboot.MayBootstrap(t.Context(), pki.Access{Server: c.localURL(), CA: ca.CertificatePEM(), Token: test.token})
+			if err != nil {
+				return err.Error()
+			}
+			return ""
+		}
+		got := ask()
+		// The API server learns of a token a moment after it was made.
+		for deadline := time.Now().Add(10 * time.Second); got != test.want && time.Now().Before(deadline); got = ask() {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if got != test.want {
+			t.Errorf("MayBootstrap with a token %s = %q; want %q", test.name, got, test.want)
+		}
 	}
 }
 
