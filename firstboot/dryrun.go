@@ -93,8 +93,8 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 		if change.What != files.Created && change.What != files.Rewritten {
 			continue
 		}
-		if f.Mode&0o077 == 0 {
-			fmt.Fprintf(&b, "    (not shown: for root only)\n")
+		if f.Secret {
+			fmt.Fprintf(&b, "    (not shown: it holds a credential)\n")
 			continue
 		}
 		// What can't be read through the root is shown as if it were new.

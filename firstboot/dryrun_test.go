@@ -35,7 +35,7 @@ func TestDryRun(t *testing.T) {
 		"node worker-0: pods 10.200.0.0/24 of 10.200.0.0/16",
 		"created      0644 /etc/hostname (9 bytes)\n    + worker-0\n",
 		"created      0600 /var/lib/kubelet/worker-0-key.pem (",
-		"(not shown: for root only)",
+		"(not shown: it holds a credential)",
 		"13 of 13 files would change.",
 		"enable, and start or restart kubelet.service",
 	} {
@@ -56,7 +56,7 @@ func TestDryRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"rewritten    0644 /var/lib/kubelet/kubelet-config.yaml", "1 of 13 files would change.",
+		"rewritten    0600 /var/lib/kubelet/kubelet-config.yaml", "1 of 13 files would change.",
 		"enable, and start kube-proxy.service unless it runs", "enable, and start or restart kubelet.service",
 	} {
 		if !strings.Contains(out, want) {

@@ -213,11 +213,14 @@ func TestKeysArePrivate(t *testing.T) {
 		for _, f := range g.node(t).Files() {
 			secret := bytes.Contains(f.Content, []byte("PRIVATE KEY")) || bytes.Contains(f.Content, []byte("client-key")) || bytes.Contains(f.Content, []byte("token"))
 			want := fs.FileMode(0o644)
-			if secret {
+			if secret || strings.HasSuffix(f.Path, "-config.yaml") {
 				want = 0o600
 			}
-			if f.Mode != want {
-				t.Errorf("%s: mode of %s is %v; want %v", g.dir, f.Path, f.Mode, want)
+			if f.Mode != want || f.Secret != secret {
+				t.Errorf("%s: %s has mode %v, secret: %t; want %v, %t", g.dir, f.Path, f.Mode, f.Secret, want, secret)
+			}
+			if want := fs.FileMode(0o750); strings.HasPrefix(f.Path, "/var/lib/kubelet/") != (f.DirMode == want) {
+				t.Errorf("%s: the directory of %s gets mode %v; want %v for the kubelet's alone", g.dir, f.Path, f.DirMode, want)
 			}
 		}
 	}

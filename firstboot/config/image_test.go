@@ -163,6 +163,37 @@ func TestReserved(t *testing.T) {
 	}
 }
 
+// TestHardening has each kubelet be given what it knows: a field that it doesn't
+// know, or that needs a feature gate, would keep it from starting.
+func TestHardening(t *testing.T) {
+	t.Parallel()
+	made := credentials(t)
+	for version, want := range map[string][]string{
+		"v1.21.0":  {"protectKernelDefaults: true", "podPidsLimit: 4096", "tlsMinVersion: VersionTLS12"},
+		"v1.24.17": {"protectKernelDefaults: true", "podPidsLimit: 4096", "tlsMinVersion: VersionTLS12"},
+		"v1.25.0":  {"seccompDefault: true", "protectKernelDefaults: true", "podPidsLimit: 4096", "tlsMinVersion: VersionTLS12"},
+		"v1.36.3":  {"seccompDefault: true", "protectKernelDefaults: true", "podPidsLimit: 4096", "tlsMinVersion: VersionTLS12"},
+	} {
+		in := input(attributes(made, nil))
+		in.Image.Components = maps.Clone(in.Image.Components)
+		in.Image.Components["kubelet"] = version
+		n, err := config.New(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(find(n.Files(), "/var/lib/kubelet/kubelet-config.yaml").Content)) {
+			switch key, _, _ := strings.Cut(line, ":"); key {
+			case "seccompDefault", "protectKernelDefaults", "podPidsLimit", "tlsMinVersion":
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("kubelet %s (-want +got):\n%s", version, diff)
+		}
+	}
+}
+
 func FuzzParseImage(f *testing.F) {
 	f.Add([]byte(record))
 	f.Add([]byte(strings.Replace(record, "2.3.4", "1:1.4.13~ds1-1~deb11u4", 1)))

@@ -50,6 +50,19 @@ cgroupDriver: %s
 	if n.image.Node.CgroupDriver == "cgroupfs" && !n.releases.kubelet.before(1, 31) {
 		b.WriteString("# This image was made for cgroup v1, which the kubelet refuses otherwise.\nfailCgroupV1: false\n")
 	}
+	if n.releases.kubelet.before(1, 25) {
+		// Before 1.22 there is no such field, and until 1.25 it needs a feature gate.
+		b.WriteString("# This kubelet has no seccompDefault, which came with 1.25: pods that ask for no\n# seccomp profile run without one.\n")
+	} else {
+		b.WriteString("# Pods that ask for no seccomp profile get the runtime's, not none.\nseccompDefault: true\n")
+	}
+	b.WriteString(`# The kubelet changes no kernel setting: /etc/sysctl.d/90-kubernetes.conf has those
+# that it wants, and it does not start where one of them is another.
+protectKernelDefaults: true
+# No pod takes the node's process numbers from the others.
+podPidsLimit: 4096
+tlsMinVersion: VersionTLS12
+`)
 	reserved := reserve(n.memory, n.cpus)
 	fmt.Fprintf(&b, `# Swap would make memory limits meaningless; the image has none.
 failSwapOn: true

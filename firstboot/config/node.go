@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,6 +31,10 @@ const (
 const (
 	public  fs.FileMode = 0o644
 	private fs.FileMode = 0o600
+
+	// kubeletDir is the mode that the kubelet gives its directory where it makes
+	// it (setupDataDirs in pkg/kubelet).
+	kubeletDir fs.FileMode = 0o750
 )
 
 // Early returns the files that need no metadata, with which containerd can
@@ -46,7 +51,8 @@ func Early(img Image) ([]files.File, error) {
 }
 
 // Files returns every file of the node's configuration by path, those of Early
-// too. Files that hold keys are for root only.
+// too. Files that hold keys, and what says how kubelet and kube-proxy are guarded,
+// are for root only.
 func (n *Node) Files() []files.File {
 	all := []files.File{
 		{Path: containerdConfig, Content: containerdTOML(n.image, n.releases), Mode: public},
@@ -54,19 +60,24 @@ func (n *Node) Files() []files.File {
 		{Path: loopbackConf, Content: n.loopback(), Mode: public},
 		{Path: masqueradeRules, Content: n.masquerade(), Mode: public},
 		{Path: kubeletDefaults, Content: n.kubeletArgs(), Mode: public},
-		{Path: kubeletConfig, Content: n.kubeletYAML(), Mode: public},
+		{Path: kubeletConfig, Content: n.kubeletYAML(), Mode: private},
 		{Path: caFile, Content: n.files.CA, Mode: public},
-		{Path: proxyConfig, Content: n.proxyYAML(), Mode: public},
-		{Path: proxyKubeconfig, Content: n.files.ProxyKubeconfig, Mode: private},
+		{Path: proxyConfig, Content: n.proxyYAML(), Mode: private},
+		{Path: proxyKubeconfig, Content: n.files.ProxyKubeconfig, Mode: private, Secret: true},
 	}
 	if n.Credentials == TLSBootstrap {
 		// The kubelet writes its kubeconfig, certificates and keys itself.
-		all = append(all, files.File{Path: bootstrapKubeconfig, Content: n.files.BootstrapKubeconfig, Mode: private})
+		all = append(all, files.File{Path: bootstrapKubeconfig, Content: n.files.BootstrapKubeconfig, Mode: private, Secret: true})
 	} else {
 		all = append(all,
-			files.File{Path: kubeletKubeconfig, Content: n.files.KubeletKubeconfig, Mode: private},
+			files.File{Path: kubeletKubeconfig, Content: n.files.KubeletKubeconfig, Mode: private, Secret: true},
 			files.File{Path: n.certificateFile(), Content: n.files.Certificate, Mode: public},
-			files.File{Path: n.keyFile(), Content: n.files.Key, Mode: private})
+			files.File{Path: n.keyFile(), Content: n.files.Key, Mode: private, Secret: true})
+	}
+	for i := range all {
+		if path.Dir(all[i].Path) == path.Dir(kubeletConfig) {
+			all[i].DirMode = kubeletDir
+		}
 	}
 	slices.SortFunc(all, func(a, b files.File) int { return cmp.Compare(a.Path, b.Path) })
 	return all

@@ -53,7 +53,7 @@ func (a *applier) stage(write []File, j journal) error {
 		paths[i] = f.Path
 	}
 	var dirs dirSet
-	if err := a.makeDir(relative(stateDir), &dirs); err != nil {
+	if err := a.makeDir(relative(stateDir), 0, &dirs); err != nil {
 		return err
 	}
 	if err := a.writeState(stageFile, encodeStage(paths)); err != nil {
@@ -70,7 +70,7 @@ func (a *applier) stage(write []File, j journal) error {
 		if err != nil {
 			return err
 		}
-		if err := a.makeDir(path.Dir(name), &dirs); err != nil {
+		if err := a.makeDir(path.Dir(name), f.DirMode, &dirs); err != nil {
 			return err
 		}
 		file, err := a.writeNew(staged(name), f)
@@ -234,9 +234,9 @@ func (a *applier) writeNew(name string, f File) (file *os.File, err error) {
 	return file, nil
 }
 
-// makeDir makes a directory and those above it. What has to be synced, so that
-// they outlive a crash, is added to dirs.
-func (a *applier) makeDir(name string, dirs *dirSet) error {
+// makeDir makes a directory of a mode, 0755 where 0, and those above it. What has
+// to be synced, so that they outlive a crash, is added to dirs.
+func (a *applier) makeDir(name string, mode fs.FileMode, dirs *dirSet) error {
 	if name == "." {
 		return nil
 	}
@@ -249,15 +249,18 @@ func (a *applier) makeDir(name string, dirs *dirSet) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("making the directory /%s: %w", name, err)
 	}
-	if err := a.makeDir(path.Dir(name), dirs); err != nil {
+	if err := a.makeDir(path.Dir(name), 0, dirs); err != nil {
 		return err
 	}
+	if mode == 0 {
+		mode = 0o755
+	}
 	a.step("mkdir /" + name)
-	if err := a.root.Mkdir(name, 0o755); err != nil {
+	if err := a.root.Mkdir(name, mode); err != nil {
 		return fmt.Errorf("making the directory /%s: %w", name, err)
 	}
 	// Whatever the umask is.
-	if err := a.root.Chmod(name, 0o755); err != nil {
+	if err := a.root.Chmod(name, mode); err != nil {
 		return fmt.Errorf("making the directory /%s: %w", name, err)
 	}
 	dirs.add(path.Dir(name))

@@ -47,6 +47,8 @@ type File struct {
 	Path    string // absolute on the node: "/var/lib/kubelet/kubeconfig"
 	Content []byte
 	Mode    fs.FileMode // permission bits
+	DirMode fs.FileMode // of its directory where that is missing; 0755 where 0
+	Secret  bool        // it holds a key or a token, and is not to be shown
 
 	// Theirs is a file that another program made: it is not remembered as ours,
 	// so it stays when it is no longer wanted.
@@ -261,6 +263,9 @@ func checkFile(f File) error {
 	}
 	if f.Mode&^fs.ModePerm != 0 || f.Mode&0o400 == 0 {
 		return fmt.Errorf("BUG: file %s: the mode %v is more than permissions, or nobody can read it", f.Path, f.Mode)
+	}
+	if f.DirMode&^fs.ModePerm != 0 || f.DirMode != 0 && f.DirMode&0o700 != 0o700 {
+		return fmt.Errorf("BUG: file %s: the mode %v of its directory is more than permissions, or its owner can't use it", f.Path, f.DirMode)
 	}
 	return nil
 }

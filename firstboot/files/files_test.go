@@ -252,13 +252,15 @@ func TestModes(t *testing.T) {
 		t.Errorf("Apply (-want +got):\n%s", diff)
 	}
 	check(t, root, oldFiles())
-	for _, dir := range []string{"etc/cni/net.d", "var/lib/firstboot", "var/lib/kubelet"} {
+	// A directory's mode is that of who makes it; what is there stays as it is.
+	mustApply(t, root, append(oldFiles(), File{Path: "/var/lib/x/y/z", Mode: 0o600, DirMode: 0o750}, File{Path: "/var/lib/kubelet/z", Mode: 0o600, DirMode: 0o700}))
+	for dir, want := range map[string]fs.FileMode{"etc/cni/net.d": 0o755, "var/lib/firstboot": 0o755, "var/lib/kubelet": 0o755, "var/lib/x": 0o755, "var/lib/x/y": 0o750} {
 		info, err := os.Stat(filepath.Join(root, dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Mode() != fs.ModeDir|0o755 {
-			t.Errorf("mode of %s is %v; want drwxr-xr-x", dir, info.Mode())
+		if info.Mode() != fs.ModeDir|want {
+			t.Errorf("mode of %s is %v; want %v", dir, info.Mode(), fs.ModeDir|want)
 		}
 	}
 }
@@ -351,9 +353,10 @@ func TestInTheWay(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, f := range []File{
-		{Path: "etc/x", Content: nil, Mode: 0o644}, {Path: "/etc/../x", Content: nil, Mode: 0o644}, {Path: "/", Content: nil, Mode: 0o644}, {Path: "/etc/x/", Content: nil, Mode: 0o644}, {Path: "", Content: nil, Mode: 0o644},
-		{Path: "/etc/\x00", Content: nil, Mode: 0o644}, {Path: "/var/lib/firstboot/apply.json", Content: nil, Mode: 0o644}, {Path: "/etc/.x.firstboot-new", Content: nil, Mode: 0o644},
-		{Path: "/etc/x", Content: nil, Mode: 0o644 | fs.ModeSetuid}, {Path: "/etc/x", Content: nil, Mode: 0},
+		{Path: "etc/x", Mode: 0o644}, {Path: "/etc/../x", Mode: 0o644}, {Path: "/", Mode: 0o644}, {Path: "/etc/x/", Mode: 0o644}, {Path: "", Mode: 0o644},
+		{Path: "/etc/\x00", Mode: 0o644}, {Path: "/var/lib/firstboot/apply.json", Mode: 0o644}, {Path: "/etc/.x.firstboot-new", Mode: 0o644},
+		{Path: "/etc/x", Mode: 0o644 | fs.ModeSetuid}, {Path: "/etc/x", Mode: 0},
+		{Path: "/etc/x", Mode: 0o644, DirMode: 0o755 | fs.ModeSetgid}, {Path: "/etc/x", Mode: 0o644, DirMode: 0o644},
 	} {
 		if _, err := Plan(t.TempDir(), []File{f}); err == nil {
 			t.Errorf("Plan took %v", f)
