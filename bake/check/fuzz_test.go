@@ -18,6 +18,7 @@ func FuzzTexts(f *testing.F) {
 	f.Add("# c\n/dev/root / ext4 rw,x-systemd.growfs 0 0\nLABEL=a /b xfs\n")
 	f.Add("en* eth*")
 	f.Add("!wl* [a")
+	f.Add("-net.ipv4.conf.*.rp_filter\nnet/ipv4/conf/eth0.1/rp_filter = 2\n[=1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		entry := parseLoaderEntry("x.conf", text)
 		for _, o := range entry.Options {
@@ -39,6 +40,16 @@ func FuzzTexts(f *testing.F) {
 				}
 			}
 		}
+		var set sysctls
+		for _, line := range parseLines(text) {
+			if a, ok := parseSysctl(line); ok {
+				if slashes(slashes(a.name)) != a.name || a.name == "" {
+					t.Errorf("the name %q of %q", a.name, line)
+				}
+				set = append(set, a)
+			}
+		}
+		set.value("net.ipv4.conf.ens4.rp_filter")
 		globs(text, "ens4")
 		if imageName(text) == nil && (len(text) > 63 || strings.ToLower(text) != text) {
 			t.Errorf("imageName takes %q", text)

@@ -130,7 +130,7 @@ func lint(s *subject) *Report {
 // file inwards.
 func Rules() []Rule {
 	return slices.Concat(
-		diskRules(), bootRules(), driverRules(), secretRules(), networkRules(), unitRules(), nodeRules(), fileRules(),
+		diskRules(), bootRules(), driverRules(), secretRules(), networkRules(), sysctlRules(), unitRules(), nodeRules(), fileRules(),
 	)
 }
 

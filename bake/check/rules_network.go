@@ -229,18 +229,11 @@ func checkMTU(s *subject) []string {
 
 func checkSysctl(s *subject) []string {
 	var p problems
-	set := map[string]string{}
-	for _, file := range s.files.fragments(".conf", "etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d") {
-		lines, err := s.files.lines(file)
-		p.err(err)
-		for _, line := range lines {
-			name, value, _ := strings.Cut(strings.TrimPrefix(line, "-"), "=")
-			set[strings.ReplaceAll(strings.TrimSpace(name), "/", ".")] = strings.TrimSpace(value)
-		}
-	}
+	set, err := s.files.sysctls()
+	p.err(err)
 	for _, name := range []string{"net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"} {
-		if set[name] != "1" {
-			p.add("sysctl %s is set to %q; want 1", name, set[name])
+		if got := set.value(name); got != "1" {
+			p.add("sysctl %s is set to %q; want 1", name, got)
 		}
 	}
 	loaded := map[string]bool{}

@@ -222,6 +222,11 @@ func brokenImages() []broken {
 		{"kubernetes-sysctl", `net.ipv4.ip_forward is set to "0"`, set("etc/sysctl.d/99-late.conf", "net.ipv4.ip_forward=0\n")},
 		{"kubernetes-sysctl", "br_netfilter", set("etc/modules-load.d/kubernetes.conf", "overlay\n#br_netfilter\n")},
 
+		{"node-sysctl", `kernel.panic is set to "0"; want 10`, set("etc/sysctl.d/99-late.conf", "kernel/panic=0\n")},
+		{"node-sysctl", `kernel.kptr_restrict is set to ""; want 1`, set("etc/sysctl.d/80-node.conf", strings.Replace(nodeSysctlFile(), "kernel.kptr_restrict = 1\n", "kernel.kptr_restrict 1\n", 1))},
+		{"node-sysctl", `net.ipv4.conf.default.send_redirects is set to "1"`, set("etc/sysctl.d/00-early.conf", "net/ipv4/conf/default/send_redirects = 1\n")},
+		{"node-sysctl", `fs.protected_regular is set to ""`, func(w *checktest.Image) { w.Link("etc/sysctl.d/80-node.conf", "/dev/null") }},
+
 		{"services", "kubelet.service is enabled by /" + multi + "kubelet.service", func(w *checktest.Image) { w.Link(multi+"kubelet.service", "../kubelet.service") }},
 		{"services", "starts /usr/local/bin/kube-proxy, which is not there", remove("usr/local/bin/kube-proxy")},
 		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
@@ -333,6 +338,8 @@ func brokenImages() []broken {
 		{"record", "the recorded name K8s", func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
 	}
 }
+
+func nodeSysctlFile() string { return readEntry(checktest.New().Root["etc/sysctl.d/80-node.conf"]) }
 
 func node(n bom.Node) func(w *checktest.Image) {
 	return func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Node = n } }

@@ -117,6 +117,8 @@ func For(arch manifest.Arch) *Image {
 	w.Text("usr/lib/systemd/system-preset/90-systemd.preset", "enable systemd-networkd.service\ndisable *\n")
 	w.Text("etc/systemd/journald.conf.d/50-bake.conf", "[Journal]\nSystemMaxUse=512M\n")
 	w.Text("etc/sysctl.d/90-kubernetes.conf", "net.ipv4.ip_forward = 1\nnet/bridge/bridge-nf-call-iptables=1\n-net.bridge.bridge-nf-call-ip6tables = 1\n")
+	w.Text("etc/sysctl.d/80-node.conf", "vm.overcommit_memory = 1\nvm.panic_on_oom = 0\nkernel.panic = 10\nkernel.panic_on_oops = 1\nkernel.keys.root_maxkeys = 1000000\nkernel.keys.root_maxbytes = 25000000\n"+
+		"net.ipv4.conf.*.send_redirects = 0\nkernel.kptr_restrict = 1\nkernel.yama.ptrace_scope = 1\nnet.core.bpf_jit_harden = 1\nfs.protected_fifos = 1\nfs.protected_regular = 2\n")
 	w.Text("etc/modules-load.d/kubernetes.conf", "overlay\nbr_netfilter\n")
 	w.Program("usr/sbin/sshd")
 	w.Text("etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n")
