@@ -19,6 +19,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/nodebake/bake/firstboot"
+	"github.com/nodebake/bake/firstboot/nvme"
 	"github.com/nodebake/bake/firstboot/report"
 )
 
@@ -33,6 +34,9 @@ const usage = `firstboot makes this machine the Kubernetes worker that its metad
                                   this machine's server, another one
                                   (http://127.0.0.1:8080), or a file with its
                                   recursive JSON
+  firstboot disk-name DEVICE      print ID_GOOGLE_NAME=NAME, the name under which
+                                  Compute Engine attached an NVMe disk, for udev;
+                                  nothing for a disk of another maker
   firstboot --version
 
 What was said and why is in: systemctl status firstboot; journalctl -u firstboot
@@ -76,6 +80,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	command := "firstboot"
 	if len(args) > 0 && args[0] == "health" {
 		command, args = "firstboot health", args[1:]
+	}
+	if len(args) > 0 && args[0] == "disk-name" {
+		return diskName(args[1:], stdout)
 	}
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -136,6 +143,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil // stopped by systemd: no failure
 	}
 	return fmt.Errorf("%w: %w", errReported, err)
+}
+
+func diskName(args []string, stdout io.Writer) error {
+	if len(args) != 1 || strings.HasPrefix(args[0], "-") {
+		return fmt.Errorf("disk-name takes one device, such as /dev/nvme0n1: %w", errUsage)
+	}
+	name, err := nvme.DeviceName(args[0])
+	if err == nil && name != "" {
+		fmt.Fprintf(stdout, "ID_GOOGLE_NAME=%s\n", name)
+	}
+	return err
 }
 
 func isSet(flags *flag.FlagSet, name string) (set bool) {

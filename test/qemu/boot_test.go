@@ -18,6 +18,12 @@ func TestNVMe(t *testing.T) {
 	w.waitFor(`login: `, 6*time.Minute)
 	w.login(3 * time.Minute)
 	w.isHealthy("disabled")
+	// udev asks the disk for its name. QEMU's has none.
+	if log := w.run("udevadm test /sys/class/block/nvme0n1 2>&1"); !strings.Contains(log, "/usr/lib/bake/firstboot disk-name /dev/nvme0n1") {
+		t.Errorf("udev's rules don't ask for the disk's name:\n%s", log)
+	}
+	w.run("/usr/lib/bake/firstboot disk-name /dev/nvme0n1")
+	w.expect("ls /dev/disk/by-id | grep -c ^google- || true", "0")
 	if root := w.run("findmnt -no SOURCE /"); !strings.HasPrefix(root, "/dev/nvme0n1p") {
 		t.Errorf("root is on %s; want the NVMe disk", root)
 	}
