@@ -42,8 +42,10 @@ type HealthConfig struct {
 	Pause      time.Duration // between two looks; 250 ms where 0
 	Socket     string        // the runtime's; runtimeSocket where empty
 	KubeletURL string        // kubeletHealth where empty
+	ProxyURL   string        // proxyHealth where empty
 	// Settled is how long a healthy node waits for firstboot, which a boot with
-	// an earlier configuration does not need; 15 s where 0.
+	// an earlier configuration does not need, and for kube-proxy, before its API
+	// server is asked; 15 s where 0.
 	Settled time.Duration
 	// Rest is how long systemd is left alone after the node became healthy, before
 	// it reads its files anew; 30 s where 0.
@@ -52,6 +54,8 @@ type HealthConfig struct {
 	// RuntimeInfo returns what `crictl info` prints, or an error that is
 	// fs.ErrNotExist in an image without crictl; nil runs it.
 	RuntimeInfo func(context.Context) ([]byte, error)
+	// ProxyMayList tries kube-proxy's kubeconfig; nil does so.
+	ProxyMayList func(context.Context) error
 	// Reload makes systemd read its files anew; systemd's where nil.
 	Reload func(context.Context) error
 }
@@ -71,6 +75,13 @@ func (c HealthConfig) withDefaults() HealthConfig {
 	}
 	if c.KubeletURL == "" {
 		c.KubeletURL = kubeletHealth
+	}
+	if c.ProxyURL == "" {
+		c.ProxyURL = proxyHealth
+	}
+	if c.ProxyMayList == nil {
+		root := c.Root
+		c.ProxyMayList = func(ctx context.Context) error { return proxyMayList(ctx, root) }
 	}
 	if c.Settled == 0 {
 		c.Settled = 15 * time.Second
@@ -103,10 +114,14 @@ type health struct {
 	reporter report.Reporter
 	phases   report.Phases // those that it fills in
 	runtime  string        // as in report.Ready
+	proxy    string        // the same
+
+	proxySince time.Time // when kube-proxy was looked at first, or its API server asked
 }
 
-// Health waits until the container runtime, its network and the kubelet are
-// ready, and reports that, or what was still missing at the deadline.
+// Health waits until the container runtime, its network, the kubelet and
+// kube-proxy are ready, and reports that, or what was still missing at the
+// deadline. A kube-proxy that reaches no API server is not waited for.
 func Health(ctx context.Context, c HealthConfig) error {
 	h := &health{HealthConfig: c.withDefaults(), runtime: "ready"}
 	h.reporter = report.Reporter{Dir: filepath.Join(h.Root, stateDir), Console: h.Machine.Console, Guest: metadata.New(h.Metadata).PutGuestAttribute}
@@ -148,14 +163,20 @@ func (h *health) wait(ctx context.Context) error {
 		{"waiting for the container runtime", h.checkSocket, &h.phases.Containerd, h.Pause},
 		{"waiting for the kubelet", h.checkKubelet, &h.phases.Kubelet, h.Pause},
 		{"waiting for the runtime's network", h.checkRuntime, &h.phases.Healthy, 4 * h.Pause},
+		{"waiting for kube-proxy", h.checkProxy, nil, 4 * h.Pause},
 	} {
 		h.Status(check.status)
 		var last error // of a look that the deadline did not cut short
 		for {
 			err := check.look(ctx)
 			if err == nil {
-				*check.phase = h.Machine.Uptime().Milliseconds()
+				if check.phase != nil {
+					*check.phase = h.Machine.Uptime().Milliseconds()
+				}
 				break
+			}
+			if errors.Is(err, errRefused) {
+				return err
 			}
 			// A dial ends at the deadline too, perhaps a moment before ctx does.
 			if time.Now().Before(deadline) || last == nil {
@@ -181,7 +202,7 @@ func (h *health) ready(ctx context.Context) error {
 	}
 	h.logReport(err)
 	ready := report.Ready{
-		Node: state.Node, Lock: state.Lock, Credentials: state.Credentials, Configuration: "current", Runtime: h.runtime,
+		Node: state.Node, Lock: state.Lock, Credentials: state.Credentials, Configuration: "current", Runtime: h.runtime, Proxy: h.proxy,
 		Attempts: state.Attempts, Changed: state.Changed, CPU: state.CPU, Phases: state.Phases,
 	}
 	if state.Phases.Enqueued == 0 {
@@ -282,21 +303,30 @@ func lastLine(s string) string {
 }
 
 func (h *health) checkKubelet(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.KubeletURL, nil)
+	status, answer, err := get(ctx, h.KubeletURL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("kubelet: nothing answers at %s: %w (systemctl status kubelet says more)", h.KubeletURL, errno(err))
+	case status != http.StatusOK:
+		return fmt.Errorf("kubelet: it answered %d %s: %s", status, http.StatusText(status), answer)
+	}
+	return nil
+}
+
+// get returns an answer's status and the last line of its beginning.
+func get(ctx context.Context, url string) (status int, answer string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("kubelet: nothing answers at %s: %w (systemctl status kubelet says more)", h.KubeletURL, errno(err))
+		return 0, "", err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-		return fmt.Errorf("kubelet: it answered %s: %s", resp.Status, lastLine(string(body)))
-	}
-	return nil
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
+	return resp.StatusCode, lastLine(string(body)), nil
 }
 
 // errno is the system's reason in a network error, whose own text repeats

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -62,7 +63,8 @@ func patient(t *testing.T) (c HealthConfig, console *[]string, reloads *int) {
 	}()
 	kubelet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
 	t.Cleanup(kubelet.Close)
-	c.KubeletURL = kubelet.URL
+	c.KubeletURL, c.ProxyURL = kubelet.URL, kubelet.URL
+	c.ProxyMayList = func(context.Context) error { return errors.New("nobody asks") }
 	return c, console, reloads
 }
 
@@ -95,7 +97,7 @@ func TestHealthReportsReadyOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `{"node":"worker-0","lock":"sha256:0123","credentials":"metadata","configuration":"current","runtime":"ready","attempts":2,"changed":12,"cpu_ms":90,` +
+	want := `{"node":"worker-0","lock":"sha256:0123","credentials":"metadata","configuration":"current","runtime":"ready","proxy":"ready","attempts":2,"changed":12,"cpu_ms":90,` +
 		`"phases":{"firstboot":1,"metadata":2,"configured":3,"enqueued":4,"containerd":20000,"kubelet":20000,"healthy":20000}}`
 	if diff := cmp.Diff([]string{"firstboot: ready " + want}, *console); diff != "" {
 		t.Errorf("the console (-want +got):\n%s", diff)
@@ -191,6 +193,50 @@ func TestHealthBeforeFirstboot(t *testing.T) {
 			}
 			if got.Configuration != test.want {
 				t.Errorf("configuration = %q; want %q", got.Configuration, test.want)
+			}
+		})
+	}
+}
+
+func TestHealthOfProxy(t *testing.T) {
+	t.Parallel()
+	serve := func(path string, status int) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != path {
+				http.NotFound(w, r)
+				return
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, "proxy")
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	const away = "http://127.0.0.1:1"
+	for _, test := range []struct {
+		name, url string
+		mayList   error
+		want      string // in the console's line
+	}{
+		{"livez", serve("/livez", http.StatusOK), nil, `"proxy":"ready"`},
+		{"healthz, before 1.28", serve("/healthz", http.StatusOK), nil, `"proxy":"ready"`},
+		{"unhealthy", serve("/livez", http.StatusServiceUnavailable), nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: it answered 503 Service Unavailable: proxy"},
+		{"no API server", away, errors.New("connection refused"), `"proxy":"waiting"`},
+		{"refused", away, fmt.Errorf("the API server x does not take the credentials (401): %w", errRefused),
+			"firstboot: failed: kube-proxy: the API server x does not take the credentials (401): refused (see metadata key kube-proxy-kubeconfig)"},
+		{"it does not run", away, nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: nothing answers at http://127.0.0.1:1: connection refused (systemctl status kube-proxy says more)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, console, _ := patient(t)
+			c.Deadline, c.ProxyURL = time.Second, test.url
+			c.ProxyMayList = func(context.Context) error { return test.mayList }
+			keep(t, c, configured)
+			err := Health(t.Context(), c)
+			if failed := strings.HasPrefix(test.want, "firstboot: failed"); (err != nil) != failed {
+				t.Errorf("Health = %v", err)
+			}
+			if len(*console) != 1 || !strings.Contains((*console)[0], test.want) {
+				t.Errorf("the console shows %q; want one line with %q", *console, test.want)
 			}
 		})
 	}

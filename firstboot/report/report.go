@@ -71,6 +71,7 @@ type Ready struct {
 	// not answered at this boot: the node runs as it did before.
 	Configuration string `json:"configuration"`
 	Runtime       string `json:"runtime"` // "ready", or "socket only" in an image without crictl
+	Proxy         string `json:"proxy"`   // kube-proxy: "ready", or "waiting" for an API server
 	Attempts      int    `json:"attempts"`
 	Changed       int    `json:"changed"`
 	CPU           int64  `json:"cpu_ms"`

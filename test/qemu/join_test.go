@@ -128,6 +128,9 @@ func (w *worker) becomesReady(s *site) string {
 	if err := json.Unmarshal([]byte(report), &fields); err != nil {
 		w.t.Errorf("firstboot's report %q: %v", report, err)
 	}
+	if fields["proxy"] != "ready" {
+		w.t.Errorf("firstboot's report says that kube-proxy is %q; want ready", fields["proxy"])
+	}
 	n := s.waitReady(2 * time.Minute)
 	w.t.Logf("%6.1f s  Ready: kubelet %s, %s, %s", time.Since(w.Started).Seconds(), n.KubeletVersion, n.Runtime, n.OSImage)
 	// The API server asks the kubelet with its client certificate.
