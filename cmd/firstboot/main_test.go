@@ -109,7 +109,7 @@ func TestDryRunAgainstAServer(t *testing.T) {
 	if err := run(t.Context(), args, &stdout, &stderr); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(stdout.String(), "12 of 12 files would change.") || stderr.Len() > 0 {
+	if !strings.Contains(stdout.String(), "13 of 13 files would change.") || stderr.Len() > 0 {
 		t.Errorf("the dry run says %q and %q", stdout.String(), stderr.String())
 	}
 	metadata.DeleteAttribute("pod-cidr")

@@ -66,9 +66,9 @@ func TestFailedSaysEachReasonOnce(t *testing.T) {
 func TestReadyOncePerConfiguration(t *testing.T) {
 	t.Parallel()
 	r, lines, attributes := desk(t)
-	ready := Ready{Node: "worker-0", Lock: "sha256:00", Configuration: "current", Runtime: "ready", Attempts: 1, CPU: 80, Changed: 12,
+	ready := Ready{Node: "worker-0", Lock: "sha256:00", Configuration: "current", Runtime: "ready", Proxy: "ready", Attempts: 1, CPU: 80, Changed: 12,
 		Phases: Phases{Firstboot: 9000, Metadata: 9100, Configured: 9200, Enqueued: 9300, Containerd: 9900, Kubelet: 12000, Healthy: 12500}}
-	const line = `{"node":"worker-0","lock":"sha256:00","configuration":"current","runtime":"ready","attempts":1,"changed":12,"cpu_ms":80,` +
+	const line = `{"node":"worker-0","lock":"sha256:00","configuration":"current","runtime":"ready","proxy":"ready","attempts":1,"changed":12,"cpu_ms":80,` +
 		`"phases":{"firstboot":9000,"metadata":9100,"configured":9200,"enqueued":9300,"containerd":9900,"kubelet":12000,"healthy":12500}}`
 	for i, want := range []bool{true, false, true} {
 		if i == 2 {
