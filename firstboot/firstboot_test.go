@@ -33,7 +33,7 @@ func TestFirstBoot(t *testing.T) {
 	for path, mode := range map[string]fs.FileMode{
 		"/etc/hostname": 0o644, "/etc/containerd/config.toml": 0o644, "/etc/cni/net.d/10-bridge.conflist": 0o644,
 		"/var/lib/kubelet/worker-0.pem": 0o644, "/var/lib/kubelet/worker-0-key.pem": 0o600, "/var/lib/kubelet/kubeconfig": 0o600,
-		"/var/lib/kubelet": 0o750, "/var/lib/kubelet/kubelet-config.yaml": 0o600, "/var/lib/kube-proxy/kube-proxy-config.yaml": 0o600, "/var/lib/kubernetes/ca.pem": 0o644, "/var/lib/kube-proxy/kubeconfig": 0o600,
+		"/var/lib/kubelet": 0o700, "/var/lib/kubelet/kubelet-config.yaml": 0o600, "/var/lib/kube-proxy/kube-proxy-config.yaml": 0o600, "/var/lib/kubernetes/ca.pem": 0o644, "/var/lib/kube-proxy/kubeconfig": 0o600,
 	} {
 		info, err := os.Stat(filepath.Join(w.root, path))
 		if err != nil {

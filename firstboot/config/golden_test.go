@@ -219,7 +219,7 @@ func TestKeysArePrivate(t *testing.T) {
 			if f.Mode != want || f.Secret != secret {
 				t.Errorf("%s: %s has mode %v, secret: %t; want %v, %t", g.dir, f.Path, f.Mode, f.Secret, want, secret)
 			}
-			if want := fs.FileMode(0o750); strings.HasPrefix(f.Path, "/var/lib/kubelet/") != (f.DirMode == want) {
+			if want := fs.FileMode(0o700); strings.HasPrefix(f.Path, "/var/lib/kubelet/") != (f.DirMode == want) {
 				t.Errorf("%s: the directory of %s gets mode %v; want %v for the kubelet's alone", g.dir, f.Path, f.DirMode, want)
 			}
 		}

@@ -32,9 +32,10 @@ const (
 	public  fs.FileMode = 0o644
 	private fs.FileMode = 0o600
 
-	// kubeletDir is the mode that the kubelet gives its directory where it makes
-	// it (setupDataDirs in pkg/kubelet).
-	kubeletDir fs.FileMode = 0o750
+	// kubeletDir keeps others out of what kubelet keeps for pods. Kubelet itself
+	// makes the directory with 0750 (setupDataDirs in pkg/kubelet) and takes it as
+	// it is; it needs no more for pods with users of their own.
+	kubeletDir fs.FileMode = 0o700
 )
 
 // Early returns the files that need no metadata, with which containerd can
