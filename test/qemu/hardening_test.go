@@ -35,13 +35,14 @@ func TestHardening(t *testing.T) {
 	w.expect("stat -c '%a %U' /var/lib/kubelet /var/lib/kubelet/kubelet-config.yaml /var/lib/kube-proxy/kube-proxy-config.yaml", "700 root\n600 root\n600 root")
 	s.kubectl("wait", "--for=condition=Ready", "--timeout=5m", "pod/coredns")
 
-	const pid = "$(pgrep -f 'coredns -conf /etc/coredns/Corefile|/coredns .*-conf /etc/coredns')"
+	const pid = "$(pgrep -o -x coredns)"
 	for _, check := range []struct{ what, want string }{
 		{"awk '{print ($2 > 0)}' /proc/" + pid + "/uid_map", "1"}, // not the node's users
 		{"awk '/^Seccomp:/ {print $2}' /proc/" + pid + "/status", "2"},
 		{"awk '/^Max core file size/ {print $5, $6}' /proc/" + pid + "/limits", "0 unlimited"},
 		{"cat /proc/" + pid + "/attr/current", "cri-containerd.apparmor.d (enforce)"},
-		{"stat -c '%g %A' /proc/" + pid + "/root/data | cut -c1-15", "2000 drwxrwsrwx"},
+		// The volume's group, as the pod knows it.
+		{"echo $(($(stat -c %g /proc/" + pid + "/root/data) - $(awk '{print $2}' /proc/" + pid + "/gid_map))) $(stat -c %A /proc/" + pid + "/root/data)", "2000 drwxrwsrwx"},
 		{"test -d /proc/" + pid + "/root/part && echo there", "there"},
 		{"cat /sys/fs/cgroup/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod*.slice/pids.max", "4096"},
 	} {
@@ -54,7 +55,7 @@ func TestHardening(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]string{
-		"net.ipv4.conf.all.send_redirects": "0", "net.ipv4.conf.ens4.send_redirects": "0", "net.ipv4.conf.cnio0.send_redirects": "0",
+		"net.ipv4.conf.all.send_redirects": "0", "net.ipv4.conf." + w.card(workerAddress) + ".send_redirects": "0", "net.ipv4.conf.cnio0.send_redirects": "0",
 		"kernel.kptr_restrict": "1", "kernel.yama.ptrace_scope": "1", "net.core.bpf_jit_harden": "1",
 		"fs.protected_fifos": "1", "fs.protected_regular": "2", "vm.overcommit_memory": "1", "kernel.panic": "10",
 	} {
