@@ -66,13 +66,13 @@ func TestDamage(t *testing.T) {
 		}, []string{"package base-passwd: bytes from 0 on have SHA-256 ", ": making it again"}},
 		{"content of packs", func(t *testing.T, c bake.Config) {
 			remove(t, filepath.Join(c.Cache, "values"))
-			for _, path := range packData(t, c.Cache, packKey(w, "tool"), packKey(w, "linux-image-"+baketest.KernelVersion), "release 1", "from deb/1", "derived initramfs", "derived dpkg database", "derived control files") {
+			for _, path := range packData(t, c.Cache, packKey(w, "tool"), packKey(w, "linux-image-"+baketest.KernelVersion), "release 1", "from 2 deb/1", "derived initramfs", "derived dpkg database", "derived control files") {
 				flip(t, path)
 			}
 		}, []string{"package tool: bytes from ", "package linux-image-6.12.1-amd64: bytes from ", "component kubelet: bytes from ",
 			"component containerd: bytes from ", "component kube-proxy: bytes from ", "derived initramfs ", "derived control files "}},
 		{"content of a package that is taken apart for a component", func(t *testing.T, c bake.Config) {
-			for _, data := range packData(t, c.Cache, "from deb/1") {
+			for _, data := range packData(t, c.Cache, "from 2 deb/1") {
 				remove(t, filepath.Dir(data))
 			}
 			for _, path := range packData(t, c.Cache, packKey(w, "kube-proxy-amd64")) {
