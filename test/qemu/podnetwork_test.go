@@ -109,7 +109,7 @@ func (w *worker) nodeMayAsk() {
 	// address, which answers.
 	w.run(`nft 'table inet seen {
   chain output { type filter hook output priority 0; ip daddr 169.254.169.254 udp dport 67 counter; }
-  chain input { type filter hook input priority 0; ip saddr 169.254.169.254 udp sport 67 counter; }
+  chain input { type filter hook input priority 0; udp sport 67 counter; }
 }'`)
 	w.run("networkctl renew " + w.card(workerAddress))
 	w.eventually("test $(nft list table inet seen | grep -c 'counter packets [1-9]') -eq 2", time.Minute)
