@@ -224,7 +224,7 @@ func testWorker(t *testing.T, c closure) {
 		}
 	})
 	t.Run("dpkg --verify", func(t *testing.T) {
-		want := "??5?????? c /etc/default/instance_configs.cfg\n"
+		want := "??5?????? c /etc/nftables.conf\n??5?????? c /etc/default/instance_configs.cfg\n"
 		if got := run(t, "dpkg", "--root="+dir, "--verify"); got != want {
 			t.Errorf("dpkg --verify prints\n%s\nwant\n%s", got, want)
 		}
@@ -349,7 +349,6 @@ func testWorker(t *testing.T, c closure) {
 	})
 }
 
-// testDepmod has the image's own depmod write its files again.
 // reinstallBaseFiles has apt install base-files over itself: the image keeps its
 // name, and os-release of Debian its content.
 func reinstallBaseFiles(t *testing.T, c closure, dir string) {
@@ -388,6 +387,7 @@ func reinstallBaseFiles(t *testing.T, c closure, dir string) {
 	}
 }
 
+// testDepmod has the image's own depmod write its files again.
 func testDepmod(t *testing.T, dir string, root *tree.Tree, suite string) {
 	made := map[string]tree.Digest{}
 	version := ""
