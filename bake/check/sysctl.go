@@ -76,13 +76,5 @@ func (s sysctls) value(name string) string {
 // slashes exchanges dots and slashes: a name becomes a path below /proc/sys, and
 // a path a name.
 func slashes(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch r {
-		case '.':
-			return '/'
-		case '/':
-			return '.'
-		}
-		return r
-	}, name)
+	return strings.NewReplacer(".", "/", "/", ".").Replace(name)
 }
