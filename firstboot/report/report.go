@@ -214,21 +214,23 @@ func timeless(reason string) string { return passing.ReplaceAllString(reason, "â
 
 // secrets match what may be a key: PEM with its end or, where that is cut off,
 // with what a key is made of after its beginning, and both in base64 once more.
-// A boundary that stands alone is the program's own words.
+// A boundary that stands alone is the program's own words. They are looked for in
+// what is shown: one line, its words with a space between them.
 var secrets = []*regexp.Regexp{
-	regexp.MustCompile(`(?s)-----BEGIN .*-----END[^-]*-----`),
-	regexp.MustCompile(`(?s)-----BEGIN [^-]*-----.*[A-Za-z0-9+/]{24}.*`),
-	regexp.MustCompile(`LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*`),
+	regexp.MustCompile(`-----BEGIN .*-----END[^-]*-----`),
+	regexp.MustCompile(`-----BEGIN [^-]*-----.*[A-Za-z0-9+/]{24}.*`),
+	regexp.MustCompile(`LS0tLS1CRUdJTi[A-Za-z0-9+/= ]*`),
 }
 
 // OneLine makes a reason fit for a line of a console: one line, printable, of
 // bounded length, and without what looks like a private key.
 func OneLine(s string) string {
-	for _, secret := range secrets {
-		s = secret.ReplaceAllLiteralString(s, "(PEM left out)")
-	}
 	words := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
-	runes := []rune(strings.Join(words, " "))
+	line := strings.Join(words, " ")
+	for _, secret := range secrets {
+		line = secret.ReplaceAllLiteralString(line, "(PEM left out)")
+	}
+	runes := []rune(line)
 	if len(runes) > maxReason {
 		return string(runes[:maxReason-1]) + "â€¦"
 	}
