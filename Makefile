@@ -59,7 +59,7 @@ lint: $(GUESTS) ## gofmt, go vet, shellcheck, govulncheck
 	scripts/lint
 
 .PHONY: cross
-cross: $(GUESTS) ## show that bake builds, unoptimized, for the other systems it is used on
+cross: $(GUESTS) ## build bake, unoptimized, for the other systems it is used on (make test type-checks it for them)
 	for target in darwin/arm64 windows/amd64 linux/arm64; do \
 	  GOOS=$${target%/*} GOARCH=$${target#*/} go build -gcflags='all=-N -l' -o /dev/null ./cmd/bake; \
 	  echo "built bake for $$target"; \
