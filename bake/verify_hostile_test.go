@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 // TestVerifyNotVouched looks at images whose inputs nobody vouches for, and whose
@@ -28,9 +27,6 @@ func TestVerifyNotVouched(t *testing.T) {
 	const nobody = "nothing says that they are harmless (give --key that signed them, --versions that you know, or --trust-inputs)"
 	lone := filepath.Join(t.TempDir(), "mine.yaml")
 	writeFile(t, lone, readFile(t, w.Versions))
-	stale := filepath.Join(t.TempDir(), "versions.yaml")
-	writeFile(t, stale, readFile(t, w.Versions))
-	writeFile(t, manifest.LockFile(stale), []byte("another"))
 	other := filepath.Join(t.TempDir(), "versions.yaml")
 	writeFile(t, other, append(readFile(t, w.Versions), "# more\n"...))
 	at := raw.content("/etc/systemd/system/kubelet.service", 5)
@@ -44,7 +40,6 @@ func TestVerifyNotVouched(t *testing.T) {
 		{"his inputs", w.Versions, 0, bake.VerifyResult{Rebuilt: true, Identical: true}},
 		{"his versions file alone", lone, 0, bake.VerifyResult{Rebuilt: true, Identical: true}},
 		{"another versions file", other, 0, bake.VerifyResult{NotVouched: other + " is " + string(sumFile(t, other)) + ", and the image was made from " + string(record.Inputs.Versions)}},
-		{"another lock", stale, 0, bake.VerifyResult{NotVouched: manifest.LockFile(stale) + " is " + string(sumFile(t, manifest.LockFile(stale))) + ", and the image was made from " + string(record.Inputs.Lock)}},
 		{"another program", "", raw.content("/usr/local/bin/kubelet", 0), bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"component kubelet: /usr/local/bin/kubelet has sha256:"}}},
 		{"another unit", "", at, bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"/etc/systemd/system/kubelet.service is not this bake's"}}},
 		{"a partition table that is damaged", "", 512 + 56, bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"opening the image " + image.Path + ": "}}},
