@@ -174,7 +174,7 @@ func New(c Config) (*Baker, error) {
 	if b.mirrors, err = debian.Mirrors(c.Mirrors, c.Apt); err != nil {
 		return nil, &InputError{err}
 	}
-	if b.store, err = store.Open(c.Cache); err != nil {
+	if b.store, err = store.OpenTelling(c.Cache, func(w store.Wait) { c.Progress.Note("%v", w) }); err != nil {
 		if dir := (*store.DirError)(nil); errors.As(err, &dir) {
 			return nil, &InputError{err}
 		}

@@ -142,7 +142,7 @@ func (f *Fetcher) fetch(ctx context.Context, req Request) error {
 	if _, ok, err := f.find(ctx, req); ok || err != nil {
 		return err
 	}
-	d, err := f.config.Store.Download(ctx, req.Sums)
+	d, err := f.config.Store.Download(ctx, req.Name, req.Sums)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", req.Name, err)
 	}

@@ -29,16 +29,16 @@ type Download struct {
 	release func()
 }
 
-// Download begins or resumes the download of the file that has all of sums.
-// It waits while another goroutine or process downloads it: ask [Store.Find]
+// Download begins or resumes the download of the file that has all of sums,
+// which people know as name. It waits while another goroutine or process downloads it: ask [Store.Find]
 // again afterwards.
-func (s *Store) Download(ctx context.Context, sums []manifest.Sum) (_ *Download, err error) {
+func (s *Store) Download(ctx context.Context, name string, sums []manifest.Sum) (_ *Download, err error) {
 	sums, err = parseSums(sums)
 	if err != nil {
 		return nil, err
 	}
-	name := sums[0].Algorithm() + "-" + sums[0].Hex()
-	release, err := s.acquire(ctx, "file-"+name)
+	file := sums[0].Algorithm() + "-" + sums[0].Hex()
+	release, err := s.acquire(ctx, "file-"+file, "fetches "+name)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Store) Download(ctx context.Context, sums []manifest.Sum) (_ *Download,
 			d.Close()
 		}
 	}()
-	path := filepath.Join(s.dir, partialDir, name)
+	path := filepath.Join(s.dir, partialDir, file)
 	d.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, s.full(err, 0)

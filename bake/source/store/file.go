@@ -202,7 +202,7 @@ func (s *Store) record(sum manifest.Sum, sha256Hex string) error {
 // Add copies r, which must have all of sums, into the store and returns the
 // path of the file: for what comes from elsewhere than the network.
 func (s *Store) Add(ctx context.Context, sums []manifest.Sum, r io.Reader) (string, error) {
-	d, err := s.Download(ctx, sums)
+	d, err := s.Download(ctx, "a file", sums)
 	if err != nil {
 		return "", err
 	}

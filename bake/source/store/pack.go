@@ -27,7 +27,7 @@ func (s *Store) Pack(ctx context.Context, key, name string, make func(ctx contex
 	if p, err := s.loadPack(key, name); err == nil {
 		return p, nil
 	}
-	release, err := s.acquire(ctx, "pack-"+hexOf(key))
+	release, err := s.acquire(ctx, "pack-"+hexOf(key), "makes "+name)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for %s: %w", name, err)
 	}
@@ -55,7 +55,7 @@ func (s *Store) HasPack(key string) bool {
 // Forget removes what is kept under key, if anything. The next Pack makes it
 // again.
 func (s *Store) Forget(key string) error {
-	release, err := s.acquire(context.Background(), "pack-"+hexOf(key))
+	release, err := s.acquire(context.Background(), "pack-"+hexOf(key), "makes a pack that is damaged here")
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,7 @@ func Prune(ctx context.Context, dir string, o PruneOptions) (Report, error) {
 		return Report{}, fmt.Errorf("pruning %s: %w; wait for it to end", dir, ErrInUse)
 	}
 	defer lock.Unlock()
+	sign(lock.Path())
 	removed, kept, err := prune(ctx, dir, o)
 	if err != nil {
 		err = fmt.Errorf("pruning the store %s: %w", dir, err)

@@ -40,7 +40,7 @@ func filled(t *testing.T) string {
 			t.Fatal(err)
 		}
 		age(i, s.valuePath(key))
-		d := must(s.Download(t.Context(), []manifest.Sum{sum256([]byte(name))}))
+		d := must(s.Download(t.Context(), name, []manifest.Sum{sum256([]byte(name))}))
 		if err := d.Reset("http://mirror.example/"+name, ""); err != nil {
 			t.Fatal(err)
 		}

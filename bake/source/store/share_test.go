@@ -217,7 +217,7 @@ func TestDownloadResume(t *testing.T) {
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("0123456789"), 1000)
 	sums := []manifest.Sum{sum512(content)}
-	d := must(s.Download(ctx, sums))
+	d := must(s.Download(ctx, "a file", sums))
 	if err := d.Reset("http://a.example/f", `"v1"`); err != nil {
 		t.Fatal(err)
 	}
@@ -226,13 +226,13 @@ func TestDownloadResume(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d = must(s.Download(ctx, sums))
+	d = must(s.Download(ctx, "a file", sums))
 	if url, valid := d.From(); d.Size() != 4000 || url != "http://a.example/f" || valid != `"v1"` {
 		t.Errorf("resumed at %d from %q, %q; want 4000 and what was recorded", d.Size(), url, valid)
 	}
 	waiting, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if _, err := s.Download(waiting, sums); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Download(waiting, "a file", sums); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("second Download = %v; want to wait for the first", err)
 	}
 	_, _ = d.Write(content[4000:])

@@ -11,7 +11,7 @@
 //	packs/ab/abcd.../index       a pack, named by the SHA-256 of its key: see index.go
 //	packs/ab/abcd.../data        its blob
 //	values/ab/abcd...            SHA-256 of key and value, then the value
-//	locks/KIND-HEX               taken while a download or a pack is made
+//	locks/KIND-HEX               taken while a download or a pack is made; says by whom
 //	tmp/                         what is being written
 //
 // Any number of processes and goroutines may use one directory. A download or
@@ -77,7 +77,8 @@ const openTimeout = 2 * time.Minute
 type Store struct {
 	dir  string
 	lock *flock.Flock
-	now  time.Time // of the file system, when the store was opened
+	now  time.Time  // of the file system, when the store was opened
+	tell func(Wait) // nil: nobody wants to know
 
 	mu   sync.Mutex
 	busy map[string]*keyLock // what this process is making
@@ -85,8 +86,13 @@ type Store struct {
 
 // Open opens the store in dir, creating it where there is none. It proves that
 // the store can be written before anything slow is begun.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir, busy: map[string]*keyLock{}}
+func Open(dir string) (*Store, error) { return OpenTelling(dir, nil) }
+
+// OpenTelling is Open that calls tell, now and while the store is open, for each
+// other process that has been waited for for a second. It may be called from
+// several goroutines.
+func OpenTelling(dir string, tell func(Wait)) (*Store, error) {
+	s := &Store{dir: dir, tell: tell, busy: map[string]*keyLock{}}
 	for _, sub := range []string{filesDir, partialDir, packsDir, valuesDir, locksDir, tmpDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, s.openError(err)
@@ -134,6 +140,7 @@ func (s *Store) takeShared() error {
 		return s.openError(err)
 	}
 	if alone {
+		sign(s.lock.Path())
 		err := sweep(s.dir)
 		if err := errors.Join(err, s.lock.Unlock()); err != nil {
 			return s.openError(err)
@@ -141,9 +148,9 @@ func (s *Store) takeShared() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	if _, err := s.lock.TryRLockContext(ctx, 20*time.Millisecond); err != nil {
+	if err := take(ctx, s.lock.TryRLock, func() { s.waits(s.lock.Path(), "cleans up the store") }); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("opening the store %s: it is being pruned since %v", s.dir, openTimeout)
+			return fmt.Errorf("opening the store %s: process %d has been cleaning it up for %v; run again when it has ended", s.dir, signature(s.lock.Path()), openTimeout)
 		}
 		return s.openError(err)
 	}
