@@ -328,10 +328,15 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 		if err != nil {
 			return err
 		}
+		progress.Phase(b.config.Progress, "write")
 		result, err = b.write(ctx, composed, out)
 		return err
 	})
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	progress.Phase(b.config.Progress, "")
+	return result, nil
 }
 
 // mending calls do. What the store holds is verified when it is read, which may
@@ -353,15 +358,18 @@ func (b *Baker) mending(sources *source.Source, do func() error) error {
 
 // assemble plans, fetches and composes. What is still to be done is one task.
 func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
+	progress.Phase(b.config.Progress, "plan")
 	plan, err := sources.Plan(ctx, b.versions, locked)
 	if err != nil {
 		return nil, b.explainMirror(err, lock)
 	}
+	progress.Phase(b.config.Progress, "fetch")
 	progress.Expect(b.config.Progress, 1) // writing the image
 	parts, err := sources.Fetch(ctx, plan)
 	if err != nil {
 		return nil, b.explainMirror(err, lock)
 	}
+	progress.Phase(b.config.Progress, "compose")
 	c, err := b.compose(ctx, sources, parts, lock, locked, name)
 	if err != nil {
 		return nil, err

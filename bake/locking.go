@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian"
 )
 
@@ -135,10 +136,12 @@ func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch)
 			return nil, err
 		}
 		config.Known = known
+		progress.Phase(b.config.Progress, "resolve "+string(arch))
 		if lock.Archs[arch], err = debian.Resolve(ctx, config); err != nil {
 			return nil, err
 		}
 	}
+	progress.Phase(b.config.Progress, "")
 	data := lock.Marshal()
 	// What can't be read back must not replace what can.
 	parsed, err := manifest.ParseLock(b.config.Lock, data)
@@ -204,7 +207,11 @@ func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, erro
 		return nil, err
 	}
 	config.Known = b.known(b.config.Lock)
+	progress.Phase(b.config.Progress, "resolve "+string(b.config.Arch))
 	updates, err := debian.Outdated(ctx, config, locked)
+	if err == nil {
+		progress.Phase(b.config.Progress, "")
+	}
 	switch {
 	case err != nil && stale != nil:
 		return report, errors.Join(stale, err)

@@ -109,6 +109,7 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	if err := m.bring(ctx); err != nil {
 		return nil, err
 	}
+	progress.Phase(m.config.Progress, "")
 	if err := m.commit(ctx); err != nil {
 		return nil, err
 	}
@@ -121,10 +122,12 @@ func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) 
 	if sink == nil {
 		sink = progress.Discard{}
 	}
+	progress.Phase(sink, "check")
 	report, err := mirror.Check(ctx, dir, jobs, sink)
 	if err != nil {
 		return nil, &InputError{err}
 	}
+	progress.Phase(sink, "")
 	return report, report.Err()
 }
 

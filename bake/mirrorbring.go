@@ -45,6 +45,7 @@ func (m *mirroring) bring(ctx context.Context) error {
 			changed = append(changed, &wanted{set: s, arch: a})
 		}
 	}
+	progress.Phase(m.config.Progress, "plan")
 	var errs []error
 	for _, w := range changed {
 		err := m.plan(ctx, w)
@@ -56,6 +57,7 @@ func (m *mirroring) bring(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	progress.Phase(m.config.Progress, "mirror")
 	var copies []mirrorCopy
 	for _, w := range changed {
 		for _, in := range w.set.inputs {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/mirror"
 )
 
@@ -76,6 +77,7 @@ func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error {
 	if !m.config.Sources {
 		return nil
 	}
+	progress.Phase(m.config.Progress, "sources")
 	for _, w := range changed {
 		if w.arch != w.set.archs[0] {
 			continue // it is for all of them

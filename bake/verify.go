@@ -137,6 +137,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 			return result, err
 		}
 	}
+	progress.Phase(c.Config.Progress, "read")
 	progress.Expect(c.Config.Progress, 1)
 	shown := c.Config.Progress.Start("read", filepath.Base(c.Image), 0)
 	in, err := c.read(ctx, m)
@@ -150,6 +151,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		return nil, err
 	}
 	shown.End("done")
+	progress.Phase(c.Config.Progress, "")
 	result.SHA256, result.Size = file.SHA256, file.Size
 	if s := result.Signature; s != nil {
 		if s.hold(signed, in); !s.Valid {
@@ -239,6 +241,7 @@ func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, r
 		if err != nil {
 			return err
 		}
+		progress.Phase(b.config.Progress, "compare")
 		result.Rebuilt = true
 		if result.Difference, err = b.difference(ctx, m, c, result); err != nil {
 			return err
@@ -247,6 +250,7 @@ func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, r
 		if !result.Identical && result.Difference.DiskOffset >= 0 {
 			result.changes(ctx, m, inside, c, b.config.Jobs)
 		}
+		progress.Phase(b.config.Progress, "")
 		return nil
 	})
 }

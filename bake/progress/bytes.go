@@ -31,3 +31,6 @@ func duration(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// seconds writes a duration that goes on, in whole seconds that have passed.
+func seconds(d time.Duration) string { return max(d, 0).Truncate(time.Second).String() }

@@ -2,12 +2,11 @@ package progress
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +56,129 @@ func (c *clock) pass(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
+// newTest returns a display without a ticker, and what it writes to.
+func newTest(c Config) (*Display, *bytes.Buffer) {
+	var out bytes.Buffer
+	c.W = &out
+	d := newDisplay(c)
+	close(d.done) // nothing beats but us
+	return d, &out
+}
+
+// TestPlain follows a run in a log: a line when a phase ends, and one every 30
+// seconds.
+func TestPlain(t *testing.T) {
+	c := newClock()
+	d, out := newTest(Config{Now: c.now, Tasks: 2})
+
+	d.Phase("plan")
+	c.pass(400 * time.Millisecond)
+	d.Phase("fetch")
+	d.Expect(10)
+	kubelet := d.Start("fetch", "kubelet v1.36.3", 93_123_456)
+	runc := d.Start("fetch", "runc 1.4.3", 0)
+	build := d.Start("build", "containerd 2.3.4", 1000)
+	runc.Add(10_700_000)
+	runc.End("done")
+	runc.End("twice")
+	kubelet.Add(31_000_000)
+	c.pass(29 * time.Second)
+	d.tick()
+	c.pass(time.Second)
+	d.tick()
+	d.tick()
+	d.Note("kubelet v1.36.3: %v; retry in %v", "503 Service Unavailable", 2*time.Second)
+	d.Explain("nobody wants to know")
+	kubelet.Add(-31_000_000)
+	kubelet.Add(93_123_456)
+	kubelet.End("done")
+	build.Add(450)
+	Detail(build, "github.com/containerd/containerd/v2/core/mount")
+	other := d.Start("unpack", "tool 1.0", 0)
+	third := d.Start("unpack", "bash 5.2.37-2", 0)
+	c.pass(30 * time.Second)
+	d.tick()
+	build.End("done")
+	other.End("done")
+	third.End("failed")
+	c.pass(time.Minute)
+	d.Phase("compose")
+	c.pass(2 * time.Second)
+	d.Phase("write")
+	written := d.Start("compress", "disk.raw", 1000)
+	written.Add(1000)
+	written.End("cached")
+	d.Phase("")
+	c.pass(time.Minute)
+	d.tick() // nothing is under way
+	d.Phase("never ends")
+	d.Close()
+	d.Close()
+	d.Note("after the end")
+
+	want := `fetch, 30s so far: 1 of 10 done; fetch kubelet v1.36.3 31.0 MB of 93.1 MB, build containerd 2.3.4 0%
+kubelet v1.36.3: 503 Service Unavailable; retry in 2s
+fetch, 1m0s so far: 2 of 10 done; build containerd 2.3.4 45% github.com/containerd/containerd/v2/core/mount, unpack tool 1.0 and 1 more
+fetch: 2 fetched (103.8 MB), 1 built, 1 unpacked, 1 unpacked (failed) in 2m0s
+compose: done in 2.0s
+write: 1 compressed (cached, 1.0 kB) in 0.0s
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
+
+// TestJSON follows a run line by line.
+func TestJSON(t *testing.T) {
+	c := newClock()
+	d, out := newTest(Config{Form: JSON, Now: c.now, Verbose: true})
+	d.Phase("fetch")
+	d.Expect(2)
+	c.pass(500 * time.Millisecond)
+	build := d.Start("build", "runc 1.4.3", 1000)
+	d.tick()
+	build.Add(100)
+	Detail(build, "github.com/opencontainers/runc/libcontainer")
+	c.pass(time.Second)
+	d.tick()
+	d.tick()
+	d.Explain("a %s", "detail\x1b[2J\n")
+	build.Add(900)
+	build.End("done")
+	d.Phase("")
+	d.Close()
+
+	want := `{"event":"phase","seconds":0,"phase":"fetch"}
+{"event":"start","seconds":0.5,"phase":"fetch","task":1,"verb":"build","name":"runc 1.4.3","total":1000,"expected":2}
+{"event":"progress","seconds":1.5,"phase":"fetch","task":1,"verb":"build","name":"runc 1.4.3","detail":"github.com/opencontainers/runc/libcontainer","bytes":100,"total":1000}
+{"event":"note","seconds":1.5,"phase":"fetch","text":"a detail\\x1b[2J\\n"}
+{"event":"end","seconds":1.5,"phase":"fetch","task":1,"verb":"build","name":"runc 1.4.3","detail":"github.com/opencontainers/runc/libcontainer","bytes":1000,"total":1000,"result":"done","took":1,"ended":1,"expected":2}
+{"event":"phase-end","seconds":1.5,"phase":"fetch","took":1.5,"ended":1,"expected":2}
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	for line := range strings.Lines(out.String()) {
+		var e Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Errorf("%q is no object: %v", line, err)
+		}
+	}
+}
+
+func TestParseForm(t *testing.T) {
+	for name, want := range map[string]Form{"auto": "", "plain": Plain, "tty": TTY, "json": JSON} {
+		if got, err := ParseForm(name); got != want || err != nil {
+			t.Errorf("ParseForm(%q) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "rawjson", "TTY"} {
+		if got, err := ParseForm(name); err == nil {
+			t.Errorf("ParseForm(%q) = %q; want an error", name, got)
+		}
+	}
+}
+
 // buffer is a bytes.Buffer for several goroutines.
 type buffer struct {
 	mu sync.Mutex
@@ -75,153 +197,13 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func TestPlain(t *testing.T) {
-	var out buffer
-	c := newClock()
-	p := newPlain(&out, c.now)
-	close(p.done) // nothing beats but us
-
-	p.Expect(10)
-	kubelet := p.Start("fetch", "kubelet v1.36.3", 93_123_456)
-	runc := p.Start("fetch", "runc 1.4.3", 0)
-	build := p.Start("build", "containerd 2.3.4", 0)
-	runc.Add(10_700_000)
-	c.pass(1200 * time.Millisecond)
-	runc.End("done")
-	runc.End("twice")
-	p.pulse()
-	kubelet.Add(31_000_000)
-	c.pass(14 * time.Second)
-	p.pulse()
-	p.pulse()
-	p.Note("kubelet v1.36.3: %v; trying again in %v", "503 Service Unavailable", 2*time.Second)
-	kubelet.Add(-31_000_000)
-	kubelet.Add(93_123_456)
-	c.pass(time.Second)
-	p.pulse()
-	kubelet.End("done")
-	c.pass(2 * time.Minute)
-	build.End("failed")
-	if err := p.Close(); err != nil {
-		t.Errorf("Close = %v", err)
-	}
-	if err := p.Close(); err != nil {
-		t.Errorf("second Close = %v", err)
-	}
-	p.Note("after the end")
-
-	want := `[ 1/10] fetch runc 1.4.3 10.7 MB done in 1.2s
-fetch kubelet v1.36.3 31.0 MB of 93.1 MB, still running after 15.0s
-build containerd 2.3.4, still running after 15.0s
-kubelet v1.36.3: 503 Service Unavailable; trying again in 2s
-[ 2/10] fetch kubelet v1.36.3 93.1 MB done in 16.2s
-[ 3/10] build containerd 2.3.4 failed in 2m16s
-`
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
-	}
-}
-
-func TestPlainWithoutExpect(t *testing.T) {
-	var out buffer
-	p := NewPlain(&out, newClock().now)
-	defer p.Close()
-	p.Start("unpack", "cni", 0).End("cached")
-	if got, want := out.String(), "[1] unpack cni cached in 0.0s\n"; got != want {
-		t.Errorf("lines = %q; want %q", got, want)
-	}
-}
-
-// screen shows what a terminal shows after output: it knows the sequences that
-// the display writes, cursor up and erase below, and refuses others.
-func screen(t *testing.T, output string) string {
-	t.Helper()
-	var lines []string
-	row := 0
-	sequence := regexp.MustCompile(`^\x1b\[(\d*)([AJ])`)
-	put := func(s string) {
-		for len(lines) <= row {
-			lines = append(lines, "")
-		}
-		lines[row] += s
-	}
-	for output != "" {
-		if m := sequence.FindStringSubmatch(output); m != nil {
-			output = output[len(m[0]):]
-			if m[2] == "A" {
-				n, _ := strconv.Atoi(m[1])
-				row -= n
-			} else {
-				lines = lines[:min(row, len(lines))]
-			}
-			continue
-		}
-		switch output[0] {
-		case '\n':
-			put("")
-			row++
-		case 0x1b:
-			t.Fatalf("unknown sequence in %q", output[:min(20, len(output))])
-		default:
-			put(output[:1])
-		}
-		output = output[1:]
-	}
-	return strings.Join(lines, "\n")
-}
-
-func TestTerminal(t *testing.T) {
-	var out buffer
-	c := newClock()
-	d := NewTerminal(&out, c.now)
-	d.Expect(2)
-	kubelet := d.Start("fetch", "kubelet v1.36.3", 93_123_456)
-	runc := d.Start("fetch", "runc 1.4.3", 0)
-	runc.Add(10_700_000)
-	kubelet.Add(31_000_000)
-	c.pass(1500 * time.Millisecond)
-	waitFor(t, &out, "31.0 MB of 93.1 MB")
-	waitFor(t, &out, "10.7 MB ")
-	runc.End("done")
-	waitFor(t, &out, "[1/2] fetch runc 1.4.3 10.7 MB done in 1.5s\n")
-	d.Note("kubelet v1.36.3: %s", "connection reset")
-	kubelet.Add(-31_000_000)
-	kubelet.Add(93_123_456)
-	kubelet.End("done")
-	left := d.Start("compose", "never ends", 100)
-	left.Add(50)
-	if err := d.Close(); err != nil {
-		t.Errorf("Close = %v", err)
-	}
-	left.Add(50)
-	left.End("late")
-	d.Start("after", "Close", 1).End("done")
-
-	want := `[1/2] fetch runc 1.4.3 10.7 MB done in 1.5s
-kubelet v1.36.3: connection reset
-[2/2] fetch kubelet v1.36.3 93.1 MB done in 1.5s`
-	if diff := cmp.Diff(want, screen(t, out.String())); diff != "" {
-		t.Errorf("screen at the end (-want +got):\n%s", diff)
-	}
-}
-
-func waitFor(t *testing.T, out *buffer, want string) {
-	t.Helper()
-	for range 100 {
-		if strings.Contains(out.String(), want) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("%q is not shown after 5 s; output:\n%q", want, out.String())
-}
-
 func TestDisplaysConcurrently(t *testing.T) {
-	for _, terminal := range []bool{false, true} {
-		t.Run(fmt.Sprint(terminal), func(t *testing.T) {
+	for _, form := range []Form{Plain, TTY, JSON} {
+		t.Run(string(form), func(t *testing.T) {
 			var out buffer
-			d := NewDisplay(&out, terminal, time.Now)
+			d := New(Config{W: &out, Form: form, Now: time.Now})
 			const tasks = 50
+			Phase(d, "fetch")
 			Expect(d, tasks)
 			var wg sync.WaitGroup
 			for i := range tasks {
@@ -229,33 +211,54 @@ func TestDisplaysConcurrently(t *testing.T) {
 					task := d.Start("fetch", fmt.Sprint("file ", i), int64(i%3)*1000)
 					for range 100 {
 						task.Add(1000) // more than was announced
+						Detail(task, "x")
 					}
 					d.Note("note %d", i)
 					task.End("done")
 				})
 			}
 			wg.Wait()
-			if err := d.Close(); err != nil {
-				t.Errorf("Close = %v", err)
-			}
-			if got := strings.Count(out.String(), "100.0 kB done in"); got != tasks {
-				t.Errorf("%d tasks ended on the display; want %d", got, tasks)
-			}
-			if !strings.Contains(out.String(), "[50/50] ") {
-				t.Error("no line says [50/50]")
+			Phase(d, "")
+			d.Close()
+			want := map[Form]string{
+				Plain: "fetch: 50 fetched (5.0 MB) in ",
+				TTY:   "50 of 50 done in ",
+				JSON:  `"ended":50,"expected":50`,
+			}[form]
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("output lacks %q:\n%s", want, out.String())
 			}
 		})
 	}
 }
 
+// TestTicks has a display show what changes by itself.
+func TestTicks(t *testing.T) {
+	var out buffer
+	d := New(Config{W: &out, Form: TTY, Now: time.Now})
+	defer d.Close()
+	d.Start("fetch", "kubelet", 100).Add(50)
+	for range 100 {
+		if strings.Contains(out.String(), "50 B of 100 B") {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("nothing is shown after 5 s; output: %q", out.String())
+}
+
 func TestDiscardAndFailingWriter(t *testing.T) {
-	Expect(Discard{}, 3) // does nothing
-	Discard{}.Start("fetch", "x", 0).End("done")
-	p := NewPlain(failing{}, time.Now)
-	p.Note("lost")
-	p.Start("fetch", "x", 0).End("done")
-	if err := p.Close(); err != nil {
-		t.Errorf("Close = %v", err)
+	Expect(Discard{}, 3) // does nothing, as do these
+	Phase(Discard{}, "x")
+	Explain(Discard{}, "x")
+	task := Discard{}.Start("fetch", "x", 0)
+	Detail(task, "x")
+	task.End("done")
+	for _, form := range []Form{Plain, TTY, JSON} {
+		d := New(Config{W: failing{}, Form: form, Now: time.Now})
+		d.Note("lost")
+		d.Start("fetch", "x", 0).End("done")
+		d.Close()
 	}
 }
 
@@ -265,12 +268,13 @@ func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 // TestQuotes notes what a server said, and shows what an image is called.
 func TestQuotes(t *testing.T) {
-	var b bytes.Buffer
-	p := newPlain(&b, func() time.Time { return time.Time{} })
-	p.Note("%s: %v", "a\x1b[2J\nb", errors.Join(errors.New("one\u202e"), errors.New("two")))
-	p.Start("read", "w\x1b]0;x\a", 0).End("done")
-	want := `a\x1b[2J\nb: one\u202e; two` + "\n" + `[1] read w\x1b]0;x\x07 done in 0.0s` + "\n"
-	if got := b.String(); got != want {
+	d, out := newTest(Config{Now: newClock().now})
+	d.Note("%s: %v", "a\x1b[2J\nb", errors.Join(errors.New("one\u202e"), errors.New("two")))
+	d.Phase("read")
+	d.Start("read", "w\x1b]0;x\a", 0).End("d\x1b")
+	d.Phase("")
+	want := `a\x1b[2J\nb: one\u202e; two` + "\n" + `read: 1 read (d\x1b) in 0.0s` + "\n"
+	if got := out.String(); got != want {
 		t.Errorf("lines are %q; want %q", got, want)
 	}
 }

@@ -1,138 +1,91 @@
 package progress
 
 import (
+	"fmt"
 	"io"
-	"slices"
-	"sync"
+	"strings"
 	"time"
 )
 
-// heartbeat is after how long a task that still runs says so, again and again:
-// a log that stands still for long looks like a program that hangs.
-const heartbeat = 15 * time.Second
+const (
+	// heartbeat is how often a log is told what runs: a log that stands still for
+	// long looks like a program that hangs.
+	heartbeat = 30 * time.Second
+	// silent is how long a phase may take that has done nothing and is not worth a
+	// line.
+	silent = time.Second
+)
 
-// Plain is a Display for logs: a numbered line for every task that ends, and
-// one every 15 seconds for each that takes longer. It writes no escape
-// sequences.
-type Plain struct {
-	now  func() time.Time
-	stop chan struct{}
-	done chan struct{} // closed when no line will come by itself
-
-	mu     sync.Mutex
-	w      io.Writer
-	tally  tally
-	live   []*plainTask // in the order in which they began
-	closed bool
+// plain is lines for a log, without escape sequences.
+type plain struct {
+	w     io.Writer
+	tasks int
+	spoke time.Time // when the last line about phases and tasks was written
 }
 
-var _ Display = (*Plain)(nil)
-
-// NewPlain returns a Plain that writes to w.
-func NewPlain(w io.Writer, now func() time.Time) *Plain {
-	p := newPlain(w, now)
-	go p.beat()
-	return p
-}
-
-func newPlain(w io.Writer, now func() time.Time) *Plain {
-	return &Plain{now: now, w: w, stop: make(chan struct{}), done: make(chan struct{})}
-}
-
-type plainTask struct {
-	task
-	plain *Plain
-	spoke time.Time // when its last line was written
-}
-
-// beat writes the heartbeats until the display is closed.
-func (p *Plain) beat() {
-	defer close(p.done)
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			p.pulse()
-		case <-p.stop:
-			return
-		}
-	}
-}
-
-// pulse writes a line for each task that was silent for long.
-func (p *Plain) pulse() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.now()
-	for _, t := range p.live {
-		if now.Sub(t.spoke) < heartbeat {
-			continue
-		}
-		t.spoke = now
-		amount := t.amount()
-		if amount != "" {
-			amount = " " + amount
-		}
-		p.line("%s %s%s, still running after %s", t.verb, t.name, amount, duration(now.Sub(t.began).Round(time.Second)))
-	}
-}
+func (p *plain) every() time.Duration { return time.Second }
 
 // line writes one line. An error of the log must not stop the work.
-func (p *Plain) line(format string, args ...any) {
-	if !p.closed {
-		_, _ = io.WriteString(p.w, oneLine(format, args...))
+func (p *plain) line(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.w, format+"\n", args...)
+}
+
+func (p *plain) phase(b *board, ended *phase) {
+	if ended == nil {
+		return
 	}
-}
-
-// Expect implements Counter.
-func (p *Plain) Expect(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.tally.expect(n)
-}
-
-// Start implements Sink.
-func (p *Plain) Start(verb, name string, total int64) Task {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.now()
-	t := &plainTask{task: task{verb: verb, name: name, total: total, began: now}, plain: p, spoke: now}
-	p.tally.start()
-	p.live = append(p.live, t)
-	return t
-}
-
-// Note implements Sink.
-func (p *Plain) Note(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.line(format, args...)
-}
-
-// Close implements Display.
-func (p *Plain) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil
+	took, what := b.now.Sub(ended.began), ended.summary()
+	switch {
+	case what != "":
+		p.line("%s: %s in %s", ended.name, what, duration(took))
+	case took >= silent:
+		p.line("%s: done in %s", ended.name, duration(took))
+	default:
+		return
 	}
-	p.closed = true
-	p.mu.Unlock()
-	close(p.stop)
-	<-p.done
-	return nil
+	p.spoke = b.now
 }
 
-// End implements Task.
-func (t *plainTask) End(result string) {
-	t.once.Do(func() {
-		p := t.plain
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if i := slices.Index(p.live, t); i >= 0 {
-			p.live = slices.Delete(p.live, i, i+1)
+func (p *plain) start(*board, *task) {}
+
+func (p *plain) end(*board, *task) {}
+
+func (p *plain) note(_ *board, line string) { p.line("%s", line) }
+
+// tick says every 30 seconds what runs: "fetch, 1m30s so far: 41 of 221 done;
+// build kubelet v1.36.3 45% k8s.io/api/core/v1, fetch runc 1.4.3 3.1 MB of
+// 10.7 MB and 6 more".
+func (p *plain) tick(b *board) {
+	if b.now.Sub(p.spoke) < heartbeat || b.current.name == "" && len(b.live) == 0 {
+		return
+	}
+	p.spoke = b.now
+	text := seconds(b.now.Sub(b.began)) + " so far: " + b.sofar()
+	if b.current.name != "" {
+		text = b.current.name + ", " + text
+	}
+	shown, more := b.shown(p.tasks)
+	running := make([]string, len(shown))
+	for i, t := range shown {
+		running[i] = strings.Join(notEmpty(t.verb, t.name, t.amount(), t.at()), " ")
+	}
+	if len(running) > 0 {
+		text += "; " + strings.Join(running, ", ")
+	}
+	if more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	p.line("%s", text)
+}
+
+func (p *plain) close(*board) {}
+
+// notEmpty returns those of texts that are not empty.
+func notEmpty(texts ...string) (out []string) {
+	for _, text := range texts {
+		if text != "" {
+			out = append(out, text)
 		}
-		p.line("%s %s", p.tally.end(), t.summary(result, p.now()))
-	})
+	}
+	return out
 }

@@ -1,144 +1,97 @@
 package progress
 
 import (
+	"fmt"
 	"io"
-	"sync"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-
-	"github.com/nodebake/bake/bake/printable"
 )
 
-// refresh is the time between two pictures, barWidth the columns of a bar.
+// refresh is the time between two pictures.
+const refresh = 120 * time.Millisecond
+
+// The control sequences that are written (ECMA-48, and DEC's autowrap mode).
 const (
-	refresh  = 120 * time.Millisecond
-	barWidth = 24
+	eraseBelow = "\r\x1b[J" // from the beginning of the cursor's line, where "^C" may stand, to the end of the screen
+	wrapOff    = "\x1b[?7l" // what is longer than a line is cut
+	wrapOn     = "\x1b[?7h"
+	upLines    = "\x1b[%dA"
 )
 
-// Terminal is a Display for people: a bar for every task under way, while the
-// lines of those that ended scroll above.
-type Terminal struct {
-	now  func() time.Time
-	bars *mpb.Progress
+// terminal is a picture at the bottom of a terminal, which changes in place, with
+// notes above. It has no colours.
+//
+// Between two pictures the cursor stands at the picture's beginning. There it
+// stays when the terminal gets another size: terminals that wrap lines anew move
+// the cursor with the character that it stands on, and others leave it in its
+// line. So the old picture, however many lines it has become, is below the cursor
+// and is erased as a whole. A cursor at the picture's end would have to go up by a
+// number of lines that nobody tells.
+//
+// A picture is never as wide as the terminal, and is written without wrapping:
+// where the size has changed since it was asked for, lines are cut.
+type terminal struct {
+	w     io.Writer
+	size  func() (columns, rows int)
+	tasks int
 
-	mu    sync.Mutex
-	tally tally
-	live  map[*terminalTask]bool
+	shown   []string // the picture that is there
+	columns int      // of the terminal that it was drawn for
 }
 
-var _ Display = (*Terminal)(nil)
+func (t *terminal) every() time.Duration { return refresh }
 
-// NewTerminal returns a Terminal that draws on w. Its width is that of the
-// terminal if w is one, else 80 columns.
-func NewTerminal(w io.Writer, now func() time.Time) *Terminal {
-	return &Terminal{
-		now:  now,
-		live: map[*terminalTask]bool{},
-		bars: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh)),
+// write writes to the terminal. Its errors must not stop the work.
+func (t *terminal) write(s string) { _, _ = io.WriteString(t.w, s) }
+
+func (t *terminal) phase(*board, *phase) {}
+
+func (t *terminal) start(*board, *task) {}
+
+func (t *terminal) end(*board, *task) {}
+
+// note writes a line above the picture. It may be longer than the terminal is
+// wide: the terminal wraps it, and lets it be copied as one.
+func (t *terminal) note(b *board, line string) {
+	columns, rows := t.size()
+	t.draw(eraseBelow+line+"\r\n", columns, picture(b, columns, rows, t.tasks))
+}
+
+func (t *terminal) tick(b *board) {
+	columns, rows := t.size()
+	lines := picture(b, columns, rows, t.tasks)
+	if len(lines) == 0 && len(t.shown) == 0 {
+		return
+	}
+	if columns != t.columns || !slices.Equal(lines, t.shown) {
+		t.draw(eraseBelow, columns, lines)
 	}
 }
 
-type terminalTask struct {
-	task
-	terminal *Terminal
-	bar      *mpb.Bar
-}
-
-func (t *terminalTask) Add(n int64) {
-	t.task.Add(n)
-	t.bar.SetCurrent(t.bytes.Load())
-}
-
-// Expect implements Counter.
-func (t *Terminal) Expect(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tally.expect(n)
-}
-
-// Start implements Sink.
-func (t *Terminal) Start(verb, name string, total int64) Task {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	task := &terminalTask{task: task{verb: verb, name: name, total: total, began: t.now()}, terminal: t}
-	shown := printable.String(verb + " " + name)
-	label := func(decor.Statistics) string { return shown }
-	amount := func(decor.Statistics) string { return task.amount() }
-	options := []mpb.BarOption{
-		mpb.BarRemoveOnComplete(),
-		mpb.BarWidth(barWidth),
-		mpb.PrependDecorators(decor.Any(label, decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(
-			decor.Any(amount, decor.WCSyncSpace),
-			decor.Any(task.rate(t.now), decor.WCSyncSpace),
-		),
+// draw writes a picture where the cursor is after before, in one piece, and leaves
+// the cursor at its beginning.
+func (t *terminal) draw(before string, columns int, lines []string) {
+	t.shown, t.columns = lines, columns
+	if len(lines) == 0 {
+		t.write(before)
+		return
 	}
-	// A total of 0 keeps mpb from ending the bar by itself, here and with a
-	// total that turns out too small: End does that.
-	filler := mpb.SpinnerStyle().Build()
-	if total > 0 {
-		filler = mpb.BarStyle().Build()
+	back := "\r"
+	if n := len(lines) - 1; n > 0 {
+		back += fmt.Sprintf(upLines, n)
 	}
-	bar, err := t.bars.Add(0, filler, options...)
-	if err != nil {
-		return discardTask{} // closed
-	}
-	if total > 0 {
-		bar.SetTotal(total, false)
-	}
-	task.bar = bar
-	t.tally.start()
-	t.live[task] = true
-	return task
+	t.write(before + wrapOff + strings.Join(lines, "\r\n") + back + wrapOn)
 }
 
-// rate returns a decorator's text: bytes per second, smoothed over about three
-// seconds, or since the beginning while that is less.
-func (t *task) rate(now func() time.Time) func(decor.Statistics) string {
-	const smooth = 3 // seconds
-	last, seen, rate := t.began, int64(0), 0.0
-	return func(decor.Statistics) string {
-		at, n := now(), t.bytes.Load()
-		if dt := at.Sub(last).Seconds(); dt > 0 {
-			weight := min(dt/min(smooth, at.Sub(t.began).Seconds()), 1)
-			rate += weight * (float64(max(n-seen, 0))/dt - rate)
-			last, seen = at, n
-		}
-		if n == 0 {
-			return duration(at.Sub(t.began))
-		}
-		return Bytes(int64(rate)) + "/s"
+// close replaces the picture by a line that says what was done.
+func (t *terminal) close(b *board) {
+	end := ""
+	if len(t.shown) > 0 {
+		end = eraseBelow
 	}
-}
-
-// Note implements Sink.
-func (t *Terminal) Note(format string, args ...any) {
-	// Where the display is closed there is nobody to tell.
-	_, _ = io.WriteString(t.bars, oneLine(format, args...))
-}
-
-// Close implements Display.
-func (t *Terminal) Close() error {
-	t.mu.Lock()
-	for task := range t.live {
-		task.bar.Abort(true)
+	if what := b.all.summary(); what != "" {
+		end += fmt.Sprintf("%s in %s: %s\r\n", b.sofar(), duration(b.now.Sub(b.began)), what)
 	}
-	clear(t.live)
-	t.mu.Unlock()
-	t.bars.Wait()
-	return nil
-}
-
-// End implements Task.
-func (t *terminalTask) End(result string) {
-	t.once.Do(func() {
-		term := t.terminal
-		term.mu.Lock()
-		defer term.mu.Unlock()
-		delete(term.live, t)
-		term.Note("%s %s", term.tally.end(), t.summary(result, term.now()))
-		t.bar.Abort(true)
-	})
+	t.write(end)
 }

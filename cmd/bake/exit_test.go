@@ -39,7 +39,7 @@ func TestExitCode(t *testing.T) {
 
 func TestReportGivesEachProblemALine(t *testing.T) {
 	var b bytes.Buffer
-	report(&b, errors.Join(errors.New("one\n\n\ttwo"), errors.New("three")))
+	report(&b, messages(errors.Join(errors.New("one\n\n\ttwo"), errors.New("three")), false))
 	if got, want := b.String(), "bake: one\nbake:   two\nbake: three\n"; got != want {
 		t.Errorf("report = %q; want %q", got, want)
 	}
@@ -62,7 +62,7 @@ func TestReportQuotes(t *testing.T) {
 		{"empty", fmt.Errorf("x%w", errors.New("")), "bake: x\n"},
 	} {
 		var b bytes.Buffer
-		report(&b, test.err)
+		report(&b, messages(test.err, false))
 		if got := b.String(); got != test.want {
 			t.Errorf("%s: report(%q) = %q; want %q", test.name, test.err, got, test.want)
 		}

@@ -16,7 +16,7 @@ func newImage(h *host) *cobra.Command {
 	var in inputs
 	var out, format, origin, key string
 	var missing buildMissing
-	var asJSON, quiet bool
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
 		Short: "Compose an image",
@@ -62,7 +62,7 @@ own units and programs.`,
 				return &usageError{err}
 			}
 			config.Sign, config.SignPassword = key, h.signPassword
-			sink, stop := h.progress(quiet)
+			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink
 			b, err := bake.New(config)
@@ -78,7 +78,7 @@ own units and programs.`,
 			if err := h.print(result, asJSON); err != nil {
 				return err
 			}
-			return h.sayMissing(result.Missing, quiet)
+			return h.sayMissing(result.Missing, h.shown.quiet)
 		},
 	}
 	in.addFlags(c)
@@ -93,7 +93,7 @@ own units and programs.`,
 	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
 	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its\npassword, where it is encrypted, is in BAKE_SIGN_PASSWORD or\nCOSIGN_PASSWORD); the signature, a sigstore bundle, goes to\nOUT/NAME.sigstore.json")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	h.addShownFlags(c, "show no progress")
 	return c
 }
 

@@ -13,7 +13,7 @@ import (
 func newLock(h *host) *cobra.Command {
 	var in inputs
 	var output, diff string
-	var check, allowOlder, asJSON, quiet bool
+	var check, allowOlder, asJSON bool
 	var names []string
 	c := &cobra.Command{
 		Use:   "lock --versions FILE",
@@ -50,7 +50,7 @@ they hide updates.`,
 				}
 				return l.print(h.stdout)
 			}
-			sink, stop := h.progress(quiet)
+			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink
 			b, err := bake.New(config)
@@ -92,6 +92,6 @@ they hide updates.`,
 	f.BoolVar(&allowOlder, "allow-older", false, "take indices that are older than those of the lock that is there")
 	f.StringVar(&diff, "diff", "", "write nothing; print the packages in which the lock differs from the `FILE` given")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	h.addShownFlags(c, "show no progress")
 	return c
 }

@@ -10,12 +10,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/progress"
@@ -39,12 +37,14 @@ func main() {
 		env:      os.Environ(),
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
-		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		terminal: drawsOn(os.Stderr),
+		size:     progress.TerminalSize(os.Stderr),
 		now:      time.Now,
+		began:    time.Now(),
 	}
 	err := run(ctx, host, os.Args[1:])
 	if err != nil {
-		report(os.Stderr, err)
+		host.report(err)
 	}
 	os.Exit(exitCode(ctx, err))
 }
@@ -54,18 +54,11 @@ type host struct {
 	env      []string
 	stdout   io.Writer
 	stderr   io.Writer
-	terminal bool // stderr is one
+	terminal bool                       // stderr is one
+	size     func() (columns, rows int) // of that terminal
 	now      func() time.Time
-}
-
-// progress returns a display of long work on stderr and what ends it, which
-// may be called more than once.
-func (h *host) progress(quiet bool) (progress.Sink, func()) {
-	if quiet {
-		return progress.Discard{}, func() {}
-	}
-	display := progress.NewDisplay(h.stderr, h.terminal, h.now)
-	return display, sync.OnceFunc(func() { display.Close() })
+	began    time.Time // when the program started
+	shown    shown     // set by flags
 }
 
 // print writes what was made to stdout: its digest and path in one line, or
@@ -90,10 +83,13 @@ func run(ctx context.Context, h *host, args []string) error {
 	if errors.As(err, &ended) {
 		return err
 	}
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("interrupted; nothing was written under a final name: %w", err)
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return err
+	case errors.Is(err, context.Canceled):
+		return &endedError{"interrupted, run again to continue"}
 	}
-	return err
+	return fmt.Errorf("interrupted, run again to continue: %w", err)
 }
 
 func newRoot(h *host) *cobra.Command {

@@ -19,7 +19,7 @@ func newMirror(h *host) *cobra.Command {
 	var mc bake.MirrorConfig
 	var versions, arches []string
 	var to, check, extract, out string
-	var asJSON, quiet bool
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "mirror --versions FILE --to DIR",
 		Short: "Bring all that a site without a network needs into one directory",
@@ -67,7 +67,7 @@ docs/offline.md tells the whole way.`,
 				if err := refuseFlags(c, "--check reads a mirror and changes nothing", append(makingFlags(), "extract", "out")); err != nil {
 					return err
 				}
-				return checkMirror(c, h, &in, check, asJSON, quiet)
+				return checkMirror(c, h, &in, check, asJSON)
 			case extract != "":
 				if err := refuseFlags(c, "--extract reads a mirror and does not change it", makingFlags()); err != nil {
 					return err
@@ -104,13 +104,13 @@ docs/offline.md tells the whole way.`,
 				}
 				mc.Archs = append(mc.Archs, arch)
 			}
-			sink, stop := h.progress(quiet)
+			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			mc.Progress = sink
 			result, err := bake.Mirror(c.Context(), mc)
 			stop()
 			if err != nil && c.Context().Err() != nil {
-				return &endedError{fmt.Sprintf("interrupted; %s is the mirror that it was, and what has arrived is kept: run again to continue", to)}
+				return &endedError{fmt.Sprintf("interrupted, run again to continue; until then %s is the mirror that it was", to)}
 			}
 			if err != nil {
 				return err
@@ -132,7 +132,7 @@ docs/offline.md tells the whole way.`,
 	f.StringVar(&extract, "extract", "", "put the versions files and locks of the mirror in `DIR` below --out")
 	f.StringVar(&out, "out", "", "with --extract: `DIR` for them, each below the name of its set")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	f.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	h.addShownFlags(c, "show no progress")
 	return c
 }
 
@@ -164,12 +164,12 @@ func refuseFlags(c *cobra.Command, why string, flags []string) error {
 	return nil
 }
 
-func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON, quiet bool) error {
+func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON bool) error {
 	path, err := filepath.Abs(dir)
 	if err != nil {
 		return &usageError{fmt.Errorf("--check %s: %w", dir, err)}
 	}
-	sink, stop := h.progress(quiet)
+	sink, stop := h.progress(1)
 	defer stop()
 	report, err := bake.CheckMirror(c.Context(), path, in.jobs, sink)
 	stop()

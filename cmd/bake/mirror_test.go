@@ -219,7 +219,7 @@ func TestMirrorInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	interrupt(t, cmd, begun)
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stderr.String() != "bake: interrupted; "+to+" is the mirror that it was, and what has arrived is kept: run again to continue\n" {
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stderr.String() != "bake: interrupted, run again to continue; until then "+to+" is the mirror that it was\n" {
 		t.Errorf("bake mirror exits with %d; want %d and a line: %s", code, exitInterrupted, &stderr)
 	}
 	after, err := os.ReadFile(filepath.Join(to, "mirror.json"))

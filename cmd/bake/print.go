@@ -36,11 +36,10 @@ type problem string
 
 func (p problem) Error() string { return string(p) }
 
-// report prints err, which may be several joined, each on lines of its own.
-// Only an error of ours begins a line with "bake: "; what else has a line break
-// goes on below it, further in.
-func report(w io.Writer, err error) {
-	for _, m := range messages(err) {
+// report prints messages, each on lines of its own. Only a message begins a line
+// with "bake: "; what else has a line break goes on below it, further in.
+func report(w io.Writer, messages []message) {
+	for _, m := range messages {
 		begin := "bake: "
 		for _, line := range m.lines() {
 			if line = strings.TrimSpace(line); line != "" {
@@ -65,9 +64,17 @@ func (m message) lines() []string {
 }
 
 // messages takes an error apart into those that were joined: by errors.Join, or
-// by a text that goes on in a new line behind another error.
-func messages(err error) []message {
+// by a text that goes on in a new line behind another error. With verbose, those
+// that are said in one line for having one cause are taken apart too.
+func messages(err error, verbose bool) []message {
 	text := err.Error()
+	if d, ok := err.(interface{ Details() []error }); ok && verbose {
+		var all []message
+		for _, e := range d.Details() {
+			all = append(all, messages(e, verbose)...)
+		}
+		return all
+	}
 	if _, ok := err.(problem); ok {
 		return []message{{text, true}}
 	}
@@ -78,7 +85,7 @@ func messages(err error) []message {
 		}
 		var all []message
 		for _, e := range u.Unwrap() {
-			all = append(all, messages(e)...)
+			all = append(all, messages(e, verbose)...)
 		}
 		return all
 	case interface{ Unwrap() error }:
@@ -86,7 +93,7 @@ func messages(err error) []message {
 		if inner == nil || inner.Error() == "" {
 			break
 		}
-		all := messages(inner)
+		all := messages(inner, verbose)
 		if rest, ok := strings.CutPrefix(text, inner.Error()+"\n"); ok {
 			return append(all, message{text: rest})
 		}

@@ -26,20 +26,20 @@ type runner struct {
 	metadataValues      []string
 	guestAttributes     bool
 
-	memory, cpus  int
-	diskSize      string
-	diskBus       string
-	diskFile      string
-	noSecureBoot  bool
-	accel         string
-	forwards      []string
-	sshPort       int
-	hostLoopback  bool
-	lan           bool
-	isolated      bool
-	until         string
-	timeout       time.Duration
-	asJSON, quiet bool
+	memory, cpus int
+	diskSize     string
+	diskBus      string
+	diskFile     string
+	noSecureBoot bool
+	accel        string
+	forwards     []string
+	sshPort      int
+	hostLoopback bool
+	lan          bool
+	isolated     bool
+	until        string
+	timeout      time.Duration
+	asJSON       bool
 
 	// What check makes of these.
 	address  netip.Addr
@@ -111,7 +111,7 @@ nothing of the local network or of this host unless --lan, --host-loopback say s
 	f.StringVar(&r.until, "until", "", "end with exit code 0 once a line of the console matches `REGEX`")
 	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, and end with exit code 1")
 	f.BoolVar(&r.asJSON, "json", false, "print each line of the console as JSON, with its time in milliseconds")
-	f.BoolVarP(&r.quiet, "quiet", "q", false, "say nothing but what the machine says")
+	h.addShownFlags(c, "say nothing but what the machine says")
 	return c
 }
 

@@ -233,8 +233,9 @@ func (s *session) unpack(ctx context.Context, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	sink, stop := s.host.progress(s.quiet)
+	sink, stop := s.host.progress(1)
 	defer stop()
+	progress.Phase(sink, "unpack")
 	task := sink.Start("unpack", filepath.Base(s.image), info.Size())
 	if _, err := archive.Unpack(ctx, &meter{in, task}, out); err != nil {
 		task.End("failed")
@@ -246,6 +247,7 @@ func (s *session) unpack(ctx context.Context, out *os.File) error {
 		return &bake.InputError{Err: err}
 	}
 	task.End("done")
+	progress.Phase(sink, "")
 	return nil
 }
 

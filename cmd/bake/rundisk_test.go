@@ -39,7 +39,7 @@ func TestKeptDisk(t *testing.T) {
 		image, disk := filepath.Join(dir, "image"), filepath.Join(dir, "disk.raw")
 		content := writeImage(t, image, packed)
 		s, notes := diskSession(t, image, disk)
-		s.size, s.quiet = int64(len(content))+1<<20, packed // the unpacking is shown otherwise
+		s.size, s.host.shown.quiet = int64(len(content))+1<<20, packed // the unpacking is shown otherwise
 		if err := s.keptDisk(t.Context(), packed); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func TestDiskThatCannotBeMadeLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := diskSession(t, image, filepath.Join(dir, "disk.raw"))
-	s.quiet = true
+	s.host.shown.quiet = true
 	if err := s.keptDisk(t.Context(), true); err == nil || !strings.Contains(err.Error(), "unpacking") {
 		t.Errorf("keptDisk from a broken image = %v; want an error", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/nodebake/bake/bake/printable"
+	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/vm"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
 )
@@ -62,14 +63,14 @@ func (s *session) close() {
 
 // note says something on stderr.
 func (s *session) note(format string, args ...any) {
-	if s.quiet {
-		return
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case s.host.shown.quiet:
+	case s.terminal != nil && s.host.shown.form.Form != progress.JSON: // it does not return by itself
+		fmt.Fprintf(s.host.stderr, "bake: %s\r\n", printable.String(text))
+	default:
+		s.host.say(text)
 	}
-	end := "\n"
-	if s.terminal != nil {
-		end = "\r\n"
-	}
-	fmt.Fprintf(s.host.stderr, "bake: %s%s", printable.String(fmt.Sprintf(format, args...)), end)
 }
 
 // endedError says how a machine ended that was to do something else.

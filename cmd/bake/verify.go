@@ -19,7 +19,7 @@ type verification struct {
 	key, bundle            string
 	trustInputs, noRebuild bool
 	private                bool
-	asJSON, quiet          bool
+	asJSON                 bool
 }
 
 func newVerify(h *host) *cobra.Command {
@@ -78,7 +78,7 @@ them, or something else than provenance of this image was signed.`,
 	f.BoolVar(&v.private, "allow-private-addresses", false, "with --trust-inputs: let the image's URLs lead to private, loopback and\nlink-local addresses, and from https to http")
 	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone, and make nothing")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
-	f.BoolVarP(&v.quiet, "quiet", "q", false, "show no progress")
+	h.addShownFlags(c, "show no progress")
 	return c
 }
 
@@ -104,7 +104,7 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 			return &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
 		}
 	}
-	sink, stop := h.progress(v.quiet)
+	sink, stop := h.progress(config.Jobs)
 	defer stop()
 	verify.Config.Progress = sink
 	var result verified

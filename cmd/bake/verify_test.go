@@ -182,7 +182,7 @@ func TestVerifyInterrupt(t *testing.T) {
 	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stop.Stop()
 	interrupt(t, cmd, begun)
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "bake: interrupted; ") {
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "bake: interrupted, run again to continue") {
 		t.Errorf("bake verify exits with %d and prints %q; want %d and nothing:\n%s", code, stdout.String(), exitInterrupted, stderr.String())
 	}
 	left, err := os.ReadDir(tmp)

@@ -19,7 +19,7 @@ func Need(t testing.TB, version Version, root string) *Programs {
 		t.Fatal(err)
 	}
 	started := time.Now()
-	display := progress.NewPlain(os.Stderr, time.Now)
+	display := progress.New(progress.Config{W: os.Stderr, Now: time.Now})
 	defer display.Close()
 	p, err := Find{
 		Version: version, Root: root, Store: filepath.Join(cache, "bake"), Dir: filepath.Join(cache, "bake-test"),

@@ -97,7 +97,11 @@ func forComponents(t *testing.T, test func(t *testing.T, c manifest.Component, m
 }
 
 // sink shows progress in the test's log.
-func sink(t *testing.T) progress.Sink { return progress.NewPlain(t.Output(), time.Now) }
+func sink(t *testing.T) progress.Sink {
+	d := progress.New(progress.Config{W: t.Output(), Now: time.Now})
+	t.Cleanup(d.Close)
+	return d
+}
 
 // showVersion runs the program of e and logs what it says of itself.
 func showVersion(t *testing.T, e tree.Entry) {

@@ -182,13 +182,15 @@ func newMeter(packages []*goPackage) *meter {
 	return m
 }
 
-// watch counts what must be done when line, a package's name, appears: the
-// packages that it imports. Those that the build cache has are never named.
+// watch shows line where it is a package's name, and counts what must be done when
+// it appears: the packages that it imports. Those that the build cache has are
+// never named.
 func (m *meter) watch(line string) bool {
 	p, known := m.packages[line]
 	if !known {
 		return true
 	}
+	progress.Detail(m.task, line)
 	for _, path := range p.Imports {
 		m.count(path)
 	}
