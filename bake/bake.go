@@ -126,8 +126,11 @@ func (e *InputError) Unwrap() error { return e.Err }
 // SupersededError says that the lock names packages that no mirror has.
 type SupersededError = source.SupersededError
 
-// Missing is a part that can't be had, and what was made in its place.
+// Missing is a part that is unavailable, and what was made in its place.
 type Missing = source.Missing
+
+// SayMissing says of several in one line why, and what was made.
+func SayMissing(missing []Missing) string { return source.SayMissing(missing) }
 
 // Baker makes images and locks from one configuration.
 type Baker struct {

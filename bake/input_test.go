@@ -109,7 +109,7 @@ func TestBadInput(t *testing.T) {
 			w.Fault(w.Package("tool").Pool(), func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 		}, "failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 500 Internal Server Error"}},
 		{"mirror can't be reached", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{unreachable(t)} },
-			"failed", []string{"base-files 13.8 can't be had", "tool 1.0 can't be had", "connection refused"}},
+			"failed", []string{" files are unavailable: connection refused at 127.0.0.1:", ": base-files 13.8, ", " and 2 more"}},
 		{"one mirror can't be reached and the other lacks a package", func(t *testing.T, c *bake.Config) {
 			c.Mirrors = append(c.Mirrors, unreachable(t))
 			w.Remove(w.Package("tool").Pool())

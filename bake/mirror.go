@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/bake/source/release"
 )
 
 // MirrorConfig says what an offline site wants to bake, and where what that
@@ -65,13 +66,16 @@ type MirrorAmount struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// MirrorMissing is a release or an image that could not be had, so that the
+// MirrorMissing is a release or an image that is unavailable, so that the
 // offline site must make it from source.
 type MirrorMissing struct {
 	Set    string `json:"set"`
 	Name   string `json:"name"` // "kubelet v1.36.3 amd64"
 	Reason string `json:"reason"`
 	Else   string `json:"else"` // "its module k8s.io/kubernetes v1.36.3"
+
+	Causes []release.Cause `json:"causes,omitempty"` // as in Missing
+	Image  bool            `json:"image,omitempty"`  // it is a container image
 }
 
 // Mirror brings everything that baking each set offline takes into one

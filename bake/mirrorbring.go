@@ -57,6 +57,7 @@ func (m *mirroring) bring(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	m.noteMissing()
 	progress.Phase(m.config.Progress, "mirror")
 	var copies []mirrorCopy
 	for _, w := range changed {
@@ -133,7 +134,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return source.JoinParts(errs...)
 }
 
 // without notes that something can't be had and that its source does in its
@@ -142,17 +143,42 @@ func (m *mirroring) without(w *wanted, what, name, instead string, reason error)
 	if what != "" {
 		reason = fmt.Errorf("%s: %w", what, reason)
 	}
+	unavailable := func(why string, err error) error {
+		return &source.PartError{Image: what == "", Name: name, Why: why, Err: err}
+	}
 	switch {
 	case !release.Gone(reason):
-		return fmt.Errorf("%w; this does not say that it is gone, so nothing is taken in its place", reason)
+		return unavailable("this does not say that they are gone, so nothing is taken in their place",
+			fmt.Errorf("%w; this does not say that it is gone, so nothing is taken in its place", reason))
 	case instead == "":
-		return fmt.Errorf("%w; nothing does in its place", reason)
+		return unavailable("nothing does in their place", fmt.Errorf("%w; nothing does in its place", reason))
 	case !m.config.Sources:
-		return fmt.Errorf("%w; with --sources %s does in its place, and bake image --build-missing makes it from that", reason, instead)
+		return unavailable("with --sources their modules do in their place, and bake image --build-missing makes them from those",
+			fmt.Errorf("%w; with --sources %s does in its place, and bake image --build-missing makes it from that", reason, instead))
 	}
-	m.config.Progress.Note("%v; the mirror has %s in its place", reason, instead)
-	m.missing = append(m.missing, MirrorMissing{Set: w.set.Set.Name, Name: name, Reason: reason.Error(), Else: instead})
+	progress.Explain(m.config.Progress, "%v; the mirror has %s in its place", reason, instead)
+	m.missing = append(m.missing, MirrorMissing{
+		Set: w.set.Set.Name, Name: name, Reason: reason.Error(), Else: instead,
+		Causes: source.Causes(reason), Image: what == "",
+	})
 	return nil
+}
+
+// noteMissing says in one line what the mirror has in place of what.
+func (m *mirroring) noteMissing() {
+	if len(m.missing) == 0 {
+		return
+	}
+	var causes []release.Cause
+	var names []string
+	images := 0
+	for _, missing := range m.missing {
+		causes, names = append(causes, missing.Causes...), append(names, missing.Name)
+		if missing.Image {
+			images++
+		}
+	}
+	m.config.Progress.Note("%s", source.SayUnavailable(len(names)-images, images, causes, "the mirror has in their place what they are built from", names))
 }
 
 // have returns the entry of the mirror that n is, if its file is there.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/release"
 )
 
 // TestOrigin bakes with kubelet from its release and from its module.
@@ -108,6 +110,7 @@ func TestDoubt(t *testing.T) {
 	restore := w.Snapshot()
 	built := bake.Missing{
 		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
+		Causes: []release.Cause{{What: "404 Not Found", Host: strings.TrimPrefix(w.URL, "http://")}},
 	}
 	status := func(code int) http.HandlerFunc {
 		return func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) }

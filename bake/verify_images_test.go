@@ -43,5 +43,5 @@ func TestVerifyContainerImages(t *testing.T) {
 	}
 	wantSame(t, inspected(w.Config()), assembled)
 	_, err = verify(t, inspected(w.Config()), released.Path)
-	wantError(t, err, "failed", "image pause "+w.Registry.Host+"/pause:3.10: ")
+	wantError(t, err, "failed", "2 container images are unavailable: connection refused at "+w.Registry.Host+": pause, dns")
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/release"
@@ -48,8 +49,8 @@ func (s *Source) puller() *oci.Puller {
 }
 
 // planImages decides where each image comes from. Like components, images that
-// can't be had are named at once.
-func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage, locked *manifest.LockedArch) ([]plannedImage, error) {
+// are unavailable are named at once.
+func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage, locked *manifest.LockedArch) ([]plannedImage, []error) {
 	planned := make([]plannedImage, len(images))
 	errs := make([]error, len(images))
 	var group errgroup.Group
@@ -60,7 +61,7 @@ func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImag
 		})
 	}
 	group.Wait()
-	return planned, errors.Join(errs...)
+	return planned, errs
 }
 
 // planImage decides between the registry's image and one assembled here.
@@ -77,23 +78,30 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 	planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
 	could := image.Module != nil || image.Program != ""
 	unreachable := (*release.UnreachableError)(nil)
+	unavailable := func(why string, err error) error {
+		return &PartError{Image: true, Name: image.Name, Why: why, Err: err}
+	}
 	switch {
-	case err == nil, ctx.Err() != nil, forced == FromRelease:
+	case err == nil, ctx.Err() != nil:
 		return planned, err
 	case !errors.As(err, &unreachable):
 		return planned, err // it is there, and wrong: nothing to work around quietly
+	case forced == FromRelease:
+		return planned, unavailable("", err)
 	case !release.Gone(err):
-		return planned, fmt.Errorf("%w%s", err, s.doubt(image.Name, could))
+		doubt := s.doubt(image.Name, could)
+		return planned, unavailable(doubt, fmt.Errorf("%w%s", err, semicolon(doubt)))
 	case !could:
-		return planned, fmt.Errorf("%w; there is no module and no program to assemble it from (%s)", err, image.Pos)
+		return planned, unavailable("there are no modules and no programs to assemble them from", fmt.Errorf("%w; there is no module and no program to assemble it from (%s)", err, image.Pos))
 	case !s.builds(image.Name):
-		return planned, fmt.Errorf("%w; %s would assemble it from %s", err, s.buildFlag(image.Name), assembledFrom(image))
+		return planned, unavailable("--build-missing would assemble them", fmt.Errorf("%w; %s would assemble it from %s", err, s.buildFlag(image.Name), assembledFrom(image)))
 	}
 	who := "image " + image.Name + " " + image.Reference
-	planned.missing = &Missing{Name: who, Reason: strings.TrimPrefix(whyMissing(err), who+": "), Else: assembledFrom(image)}
-	s.Progress.Note("%s; assembling it from %s instead", whyMissing(err), planned.missing.Else)
+	planned.missing = &Missing{Name: who, Reason: strings.TrimPrefix(whyMissing(err), who+": "), Else: assembledFrom(image), Causes: Causes(err)}
+	progress.Explain(s.Progress, "%s", planned.missing)
 	if buildErr := s.planAssembly(ctx, &planned, locked); buildErr != nil {
-		return planned, fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr)
+		buildErr = shortBuildError(buildErr)
+		return planned, unavailable(fmt.Sprintf("nor can they be assembled (%v)", buildErr), fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr))
 	}
 	return planned, nil
 }

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -103,14 +104,6 @@ type Component struct {
 	Deb   *manifest.LockedPackage // FromPackage
 }
 
-// Missing is a component or container image that can't be had as the versions
-// file says, so that something else is made in its place.
-type Missing struct {
-	Name   string `json:"name"`   // "component kubelet v1.36.3"
-	Reason string `json:"reason"` // "its release can't be had from https://...: 404 Not Found"
-	Else   string `json:"else"`   // what is made in its place: "k8s.io/kubernetes v1.36.3"
-}
-
 // Parts is everything that an image consists of and that came from elsewhere.
 type Parts struct {
 	Packages   []Package   // in the lock's order
@@ -172,13 +165,14 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	p.requests = append(p.requests, debs...)
 
 	var group errgroup.Group
-	var packagesErr, imagesErr error
+	var packagesErr error
+	var imageErrs []error
 	group.Go(func() error {
 		packagesErr = s.preflightDebs(ctx, debs)
 		return nil
 	})
 	group.Go(func() error {
-		p.images, imagesErr = s.planImages(ctx, v.Images, locked)
+		p.images, imageErrs = s.planImages(ctx, v.Images, locked)
 		return nil
 	})
 	for i, c := range v.Components {
@@ -193,7 +187,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	group.Wait()
 	// A lock that must be made anew is not the reason to report while a
 	// component is missing: locking would not help.
-	if err := errors.Join(append(errs, imagesErr)...); err != nil {
+	if err := JoinParts(append(errs, imageErrs...)...); err != nil {
 		var superseded *SupersededError
 		if errors.As(packagesErr, &superseded) {
 			packagesErr = superseded.Err
@@ -216,6 +210,9 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		if i.missing != nil {
 			p.missing = append(p.missing, *i.missing)
 		}
+	}
+	if len(p.missing) > 0 {
+		s.Progress.Note("%s", SayMissing(p.missing))
 	}
 	cgo = slices.DeleteFunc(cgo, func(p manifest.LockedPackage) bool {
 		return slices.ContainsFunc(needed, func(n manifest.LockedPackage) bool { return n.SHA256 == p.SHA256 })
@@ -262,9 +259,12 @@ func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) 
 		return err
 	}
 	superseded := &SupersededError{Err: err}
-	for _, e := range flatten(err) {
-		var unreachable *release.UnreachableError
-		if !errors.As(e, &unreachable) || !gone(unreachable) {
+	var all *release.PreflightError
+	if !errors.As(err, &all) {
+		return err
+	}
+	for _, unreachable := range all.Requests {
+		if !gone(unreachable) {
 			return err // a mirror that can't be reached at all is no reason to lock anew
 		}
 		superseded.Packages = append(superseded.Packages, unreachable.Name)
@@ -326,6 +326,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	err := s.planRelease(ctx, &planned)
 	var noArch *manifest.MissingArchError
 	who := "component " + c.Name + " " + c.Version
+	unavailable := func(why string, err error) error { return &PartError{Name: c.Name, Why: why, Err: err} }
 	switch {
 	case err == nil:
 		planned.origin = FromRelease
@@ -333,18 +334,20 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	case ctx.Err() != nil:
 		return planned, err
 	case forced == FromRelease:
-		return planned, fmt.Errorf("%s: %w", who, err)
+		return planned, unavailable("", fmt.Errorf("%s: %w", who, err))
 	case !release.Gone(err) && !errors.Is(err, errNoRelease) && !errors.As(err, &noArch):
-		return planned, fmt.Errorf("%s: %w%s", who, err, s.doubt(c.Name, c.Module != nil))
+		doubt := s.doubt(c.Name, c.Module != nil)
+		return planned, unavailable(doubt, fmt.Errorf("%s: %w%s", who, err, semicolon(doubt)))
 	case c.Module == nil:
-		return planned, fmt.Errorf("%s: %w; there is no module to build it from (%s)", who, err, c.Pos)
+		return planned, unavailable("there are no modules to build them from", fmt.Errorf("%s: %w; there is no module to build it from (%s)", who, err, c.Pos))
 	case !s.builds(c.Name):
-		return planned, fmt.Errorf("%s: %w; %s would build it from %s %s", who, err, s.buildFlag(c.Name), c.Module.Path, c.Module.Version)
+		return planned, unavailable("--build-missing would build them from source", fmt.Errorf("%s: %w; %s would build it from %s %s", who, err, s.buildFlag(c.Name), c.Module.Path, c.Module.Version))
 	}
-	planned.missing = &Missing{Name: who, Reason: whyMissing(err), Else: c.Module.Path + " " + c.Module.Version}
-	s.Progress.Note("%s: %s; building it from %s instead", who, planned.missing.Reason, planned.missing.Else)
+	planned.missing = &Missing{Name: who, Reason: whyMissing(err), Else: c.Module.Path + " " + c.Module.Version, Causes: Causes(err)}
+	progress.Explain(s.Progress, "%s", planned.missing)
 	if buildErr := s.planSource(ctx, &planned, locked); buildErr != nil {
-		return planned, fmt.Errorf("%s: %w; nor can it be built: %w", who, err, buildErr)
+		buildErr = shortBuildError(buildErr)
+		return planned, unavailable(fmt.Sprintf("nor can they be built (%v)", buildErr), fmt.Errorf("%s: %w; nor can it be built: %w", who, err, buildErr))
 	}
 	return planned, nil
 }
@@ -367,7 +370,30 @@ func (s *Source) doubt(name string, could bool) string {
 	if !could || !s.builds(name) {
 		return ""
 	}
-	return "; this does not say that it is gone, so nothing is built in its place"
+	return "this does not say that it is gone, so nothing is built in its place"
+}
+
+// semicolon puts what an error adds behind it.
+func semicolon(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "; " + text
+}
+
+// lookupFailed is what Go programs say where there is no such host.
+var lookupFailed = regexp.MustCompile(`lookup ([-a-zA-Z0-9.]+)(?: on [^ ]+)?: no such host`)
+
+// shortBuildError is err in fewer words where that is possible: without a network,
+// the go command says so in several lines, of each module.
+func shortBuildError(err error) error {
+	if tool := (*gomod.MissingToolError)(nil); errors.As(err, &tool) {
+		return &otherWords{tool.Error(), err}
+	}
+	if m := lookupFailed.FindStringSubmatch(err.Error()); m != nil {
+		return &otherWords{release.SayCauses([]release.Cause{{What: "no such host", Host: m[1]}}), err}
+	}
+	return err
 }
 
 // planSource proves that a component was built from its module, or can be, and
@@ -427,17 +453,17 @@ func releaseError(url string, err *release.UnreachableError) error {
 	if len(err.Tried) != 1 {
 		return err
 	}
-	return &unreachableError{fmt.Sprintf("its release can't be had from %s: %v", url, err.Tried[0].Err), err}
+	return &otherWords{fmt.Sprintf("its release can't be had from %s: %v", url, err.Tried[0].Err), err}
 }
 
-// unreachableError is a release.UnreachableError in other words.
-type unreachableError struct {
+// otherWords is an error in other words.
+type otherWords struct {
 	text string
 	err  error
 }
 
-func (e *unreachableError) Error() string { return e.text }
-func (e *unreachableError) Unwrap() error { return e.err }
+func (e *otherWords) Error() string { return e.text }
+func (e *otherWords) Unwrap() error { return e.err }
 
 // releaseKey identifies the files of a release in the store.
 func releaseKey(c plannedComponent) string {

@@ -30,8 +30,9 @@ OUT/NAME.provenance.json. All appear complete or not at all.
 
 With --build-missing, what is gone is built: there is no such host, it can't be
 reached, or it answers 404 or 410. Any other failure is an error, because the
-image would depend on it. What was built in place of something else is said at
-the end, also with --quiet, and in "missing" of --json.
+image would depend on it. What is built in place of something else is said in
+one line, also with --quiet, with all details with --verbose, and in "missing"
+of --json.
 
 One line goes to standard output: the image's digest and path. The digest is a
 function of the versions file, the lock, the image definition and the origin
@@ -78,7 +79,8 @@ own units and programs.`,
 			if err := h.print(result, asJSON); err != nil {
 				return err
 			}
-			return h.sayMissing(result.Missing, h.shown.quiet)
+			h.sayMissing(result.Missing)
+			return nil
 		},
 	}
 	in.addFlags(c)
@@ -132,23 +134,20 @@ func (b *buildMissing) String() string {
 // none is given.
 func (b *buildMissing) Type() string { return "bool" }
 
-// sayMissing ends a run with what is not from where the versions file says. Who
-// saw no notes is told the reasons.
-func (h *host) sayMissing(missing []bake.Missing, reasons bool) error {
+// sayMissing ends a run with that parts are not from where the versions file says.
+// Who saw no notes is told which and why.
+func (h *host) sayMissing(missing []bake.Missing) {
 	if len(missing) == 0 {
-		return nil
+		return
 	}
-	names := make([]string, len(missing))
-	for i, m := range missing {
-		names[i] = m.Name
-		if reasons {
-			if _, err := fmt.Fprintf(h.stderr, "bake: %s: %s; made from %s instead\n", m.Name, m.Reason, m.Else); err != nil {
-				return err
-			}
-		}
+	if h.shown.quiet {
+		h.say(bake.SayMissing(missing))
 	}
-	_, err := fmt.Fprintf(h.stderr, "bake: made here, since they can't be had, which gives another image: %s\n", strings.Join(names, ", "))
-	return err
+	parts := "1 part is"
+	if n := len(missing); n > 1 {
+		parts = fmt.Sprintf("%d parts are", n)
+	}
+	h.say(parts + " built from source: the image has another digest than with releases")
 }
 
 // signPassword returns the password of the key that signs. An empty one is one.

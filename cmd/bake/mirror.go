@@ -234,7 +234,7 @@ func printMirror(h *host, dir string, r *bake.MirrorResult, asJSON bool) error {
 		l.add("%s: set %s for %s%s: %d entries, %s", dir, s.Name, strings.Join(archs, " and "), with, s.Entries, progress.Bytes(s.Bytes))
 	}
 	if n := len(r.Missing); n > 0 {
-		l.add("%s: %d releases and container images can't be had here; sites make them from source (bake image --build-missing)", dir, n)
+		l.add("%s: %d releases and container images are unavailable; sites make them from source (bake image --build-missing)", dir, n)
 	}
 	l.add("%s: %s in %d files, %s; added %s, removed %s",
 		dir, countSets(len(r.Sets)), r.Files, progress.Bytes(r.Bytes), amount(r.Added), amount(r.Removed))

@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/release"
 )
 
 // program is the bake command in a tiny world.
@@ -210,25 +211,34 @@ func TestBuildMissing(t *testing.T) {
 	p.Remove(baketest.KubeletRelease)
 	why := "component kubelet v1.30.0: its release can't be had from " + p.URL + baketest.KubeletRelease + ": 404 Not Found"
 	instead := "example.com/kubelet v1.30.0"
-	summary := "bake: made here, since they can't be had, which gives another image: component kubelet v1.30.0\n"
+	host := strings.TrimPrefix(p.URL, "http://")
+	note := "1 release is unavailable: 404 Not Found at " + host + "; built from source instead: kubelet\n"
+	summary := "bake: 1 part is built from source: the image has another digest than with releases\n"
 
 	_, stderr, code := outcome(t, p.command("--build-missing=containerd"))
 	if want := "bake: " + why + "; --build-missing=kubelet would build it from " + instead + "\n"; code != exitFailed || stderr != want {
 		t.Errorf("bake image exits with %d; want %d and %q:\n%s", code, exitFailed, want, stderr)
 	}
 	_, stderr, code = outcome(t, p.command("--build-missing"))
-	if code != exitDone || !strings.Contains(stderr, why+"; building it from "+instead+" instead\n") || !strings.HasSuffix(stderr, summary) {
-		t.Errorf("bake image --build-missing exits with %d:\n%s", code, stderr)
+	if code != exitDone || !strings.Contains(stderr, note) || !strings.HasSuffix(stderr, summary) || strings.Contains(stderr, why) {
+		t.Errorf("bake image --build-missing exits with %d; want %q and %q:\n%s", code, note, summary, stderr)
+	}
+	_, stderr, code = outcome(t, p.command("--build-missing", "--verbose"))
+	if want := why + "; built from " + instead + " instead\n"; code != exitDone || !strings.Contains(stderr, want) {
+		t.Errorf("bake image --verbose exits with %d; want %q:\n%s", code, want, stderr)
 	}
 	stdout, stderr, code := outcome(t, p.command("--build-missing=kubelet", "--quiet", "--json"))
-	if want := "bake: " + why + "; made from " + instead + " instead\n" + summary; code != exitDone || stderr != want {
+	if want := "bake: " + note + summary; code != exitDone || stderr != want {
 		t.Errorf("bake image --quiet exits with %d; want %q:\n%s", code, want, stderr)
 	}
 	var got bake.Result
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := []bake.Missing{{Name: "component kubelet v1.30.0", Reason: strings.TrimPrefix(why, "component kubelet v1.30.0: "), Else: instead}}
+	want := []bake.Missing{{
+		Name: "component kubelet v1.30.0", Reason: strings.TrimPrefix(why, "component kubelet v1.30.0: "), Else: instead,
+		Causes: []release.Cause{{What: "404 Not Found", Host: host}},
+	}}
 	if diff := cmp.Diff(want, got.Missing); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
 	}

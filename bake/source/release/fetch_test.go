@@ -66,7 +66,7 @@ func TestFetchFaults(t *testing.T) {
 			http.Error(w, "", http.StatusServiceUnavailable)
 		}),
 		ranges: []string{"", ""}, sent: -1,
-		note: "503 Service Unavailable; trying again",
+		note: "503 Service Unavailable; retry in ",
 	}, {
 		name: "429 with Retry-After",
 		fault: first(func(_ *server, w http.ResponseWriter, _ *http.Request) {
@@ -74,14 +74,14 @@ func TestFetchFaults(t *testing.T) {
 			http.Error(w, "", http.StatusTooManyRequests)
 		}),
 		ranges: []string{"", ""}, sent: -1,
-		note: "429 Too Many Requests; trying again in 1s",
+		note: "429 Too Many Requests; retry in 1s",
 	}, {
 		name: "reset before the answer",
 		fault: first(func(*server, http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		}),
 		ranges: []string{"", ""}, sent: int64(len(content)),
-		note: "EOF; trying again",
+		note: "EOF; retry in ",
 	}, {
 		name: "reset in the middle, resumed",
 		fault: first(func(s *server, w http.ResponseWriter, _ *http.Request) {

@@ -2,11 +2,14 @@ package release
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nodebake/bake/bake/progress"
 )
 
 // hosts remembers which servers do not answer, so that one that is down is
@@ -14,6 +17,7 @@ import (
 type hosts struct {
 	mu   sync.Mutex
 	down map[string]*downHost // by scheme and host
+	said map[string]bool      // what noteFirst has shown
 }
 
 // downHost is a server that did not answer and has not answered since.
@@ -23,7 +27,22 @@ type downHost struct {
 	noted bool // people know
 }
 
-func newHosts() *hosts { return &hosts{down: map[string]*downHost{}} }
+func newHosts() *hosts { return &hosts{down: map[string]*downHost{}, said: map[string]bool{}} }
+
+// noteFirst shows the first of several lines about files that have the same cause
+// on the same server. The others are details.
+func (f *Fetcher) noteFirst(what, rawURL string, err error, format string, args ...any) {
+	key := fmt.Sprint(what, " ", causeOf(Attempt{URL: rawURL, Err: err}))
+	f.hosts.mu.Lock()
+	said := f.hosts.said[key]
+	f.hosts.said[key] = true
+	f.hosts.mu.Unlock()
+	if said {
+		progress.Explain(f.config.Progress, format, args...)
+	} else {
+		f.config.Progress.Note(format, args...)
+	}
+}
 
 // hostOf returns scheme and host of a URL; "" for a file.
 func hostOf(rawURL string) string {

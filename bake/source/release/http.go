@@ -244,7 +244,7 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 				}
 			}
 			if i+1 < len(urls) {
-				f.config.Progress.Note("%s: %s: %v; trying the next URL", name, redact(url), err)
+				f.noteFirst("next", url, err, "%s: %s: %v; trying the next URL", name, redact(url), err)
 			}
 		}
 		hope = hope && !settled
@@ -254,7 +254,7 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 		// Half of each pause is fixed, the other half by chance.
 		backoff := min(f.config.Backoff<<round, maxRetryAfter)
 		pause = max(pause, time.Duration(float64(backoff)*(0.5+f.config.Jitter()/2)))
-		f.config.Progress.Note("%s: %v; trying again in %v", name, last[len(last)-1], pause.Round(10*time.Millisecond))
+		f.noteFirst("again", urls[len(urls)-1], last[len(last)-1], "%s: %v; retry in %v", name, last[len(last)-1], pause.Round(10*time.Millisecond))
 		if err := sleep(ctx, pause); err != nil {
 			return fmt.Errorf("fetching %s: %w", name, err)
 		}

@@ -15,30 +15,18 @@ import (
 // small, so what bounds them is round trips.
 const preflightParallel = 16
 
-// PreflightError names all that can't be had.
+// PreflightError names all that is unavailable; where that is many files for one
+// reason, in one line.
 type PreflightError struct {
 	Requests []*UnreachableError // in the order of the requests
 }
 
-func (e *PreflightError) Error() string {
-	errs := make([]error, len(e.Requests))
-	for i, r := range e.Requests {
-		errs[i] = r
-	}
-	return errors.Join(errs...).Error()
-}
-
-func (e *PreflightError) Unwrap() []error {
-	errs := make([]error, len(e.Requests))
-	for i, r := range e.Requests {
-		errs[i] = r
-	}
-	return errs
-}
+func (e *PreflightError) Error() string   { return errors.Join(e.Unwrap()...).Error() }
+func (e *PreflightError) Unwrap() []error { return group(e.Requests) }
 
 // Preflight asks, for every request that the store can't serve, whether one of
 // its URLs has the file. It downloads none. The error is a PreflightError that
-// names each file that can't be had, with the reason for each URL.
+// has each file that can't be had, with the reason for each URL.
 func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
 	p := &preflight{Fetcher: f, alive: map[string]bool{}, dead: map[string]error{}}
 	results := make([]*UnreachableError, len(reqs))
