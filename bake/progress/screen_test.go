@@ -57,6 +57,7 @@ func (s *screen) next(text string) (rest string, ok bool) {
 		return text[1:], true
 	case text[0] == '\n':
 		s.column = 0 // as a terminal's driver has it
+		s.line().wraps = false
 		s.down()
 		return text[1:], true
 	case text[0] == 0x1b:
@@ -80,7 +81,13 @@ func (s *screen) next(text string) (rest string, ok bool) {
 
 func (s *screen) obey(sequence string) {
 	switch {
+	case sequence == "[K":
+		s.line().text = s.line().text[:min(s.column, len(s.line().text))]
+		s.line().wraps = false
 	case sequence == "[J":
+		if s.row == s.top && s.column == 0 {
+			s.t.Error("the whole screen is erased, of which tmux keeps what was on it")
+		}
 		s.line().text = s.line().text[:min(s.column, len(s.line().text))]
 		s.line().wraps = false
 		s.lines = s.lines[:s.row+1]
@@ -124,11 +131,16 @@ func (s *screen) put(r rune) {
 	for len(l.text) < s.column+w {
 		l.text = append(l.text, ' ')
 	}
+	if l.text[s.column] == 0 { // half of a wide character
+		l.text[s.column-1] = ' '
+	}
 	l.text[s.column] = r
 	if w == 2 {
 		l.text[s.column+1] = 0
 	}
-	s.column += w
+	if s.column += w; s.column < len(l.text) && l.text[s.column] == 0 {
+		l.text[s.column] = ' '
+	}
 	if s.nowrap {
 		s.widest = max(s.widest, s.column)
 	}

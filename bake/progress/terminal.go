@@ -13,10 +13,11 @@ const refresh = 120 * time.Millisecond
 
 // The control sequences that are written (ECMA-48, and DEC's autowrap mode).
 const (
-	eraseBelow = "\r\x1b[J" // from the beginning of the cursor's line, where "^C" may stand, to the end of the screen
+	eraseLine  = "\x1b[K"   // from the cursor to the end of its line
+	eraseBelow = "\x1b[J"   // from the cursor to the end of the screen
 	wrapOff    = "\x1b[?7l" // what is longer than a line is cut
 	wrapOn     = "\x1b[?7h"
-	upLines    = "\x1b[%dA"
+	up         = "\x1b[%dA"
 )
 
 // terminal is a picture at the bottom of a terminal, which changes in place, with
@@ -25,9 +26,12 @@ const (
 // Between two pictures the cursor stands at the picture's beginning. There it
 // stays when the terminal gets another size: terminals that wrap lines anew move
 // the cursor with the character that it stands on, and others leave it in its
-// line. So the old picture, however many lines it has become, is below the cursor
-// and is erased as a whole. A cursor at the picture's end would have to go up by a
-// number of lines that nobody tells.
+// line. So the old picture, however many lines it has become, is below the cursor:
+// a new one is written over it, and what is left below that is erased. A cursor at
+// the picture's end would have to go up by a number of lines that nobody tells.
+// Each line is begun at its first column, since what is typed is shown where the
+// cursor is. Nothing erases from the screen's first character on, which tmux takes
+// for the clearing of a whole screen: it keeps what was on it.
 //
 // A picture is never as wide as the terminal, and is written without wrapping:
 // where the size has changed since it was asked for, lines are cut.
@@ -55,7 +59,7 @@ func (t *terminal) end(*board, *task) {}
 // wide: the terminal wraps it, and lets it be copied as one.
 func (t *terminal) note(b *board, line string) {
 	columns, rows := t.size()
-	t.draw(eraseBelow+line+"\r\n", columns, picture(b, columns, rows, t.tasks))
+	t.draw("\r"+line+eraseLine+"\r\n", columns, picture(b, columns, rows, t.tasks))
 }
 
 func (t *terminal) tick(b *board) {
@@ -65,7 +69,7 @@ func (t *terminal) tick(b *board) {
 		return
 	}
 	if columns != t.columns || !slices.Equal(lines, t.shown) {
-		t.draw(eraseBelow, columns, lines)
+		t.draw("", columns, lines)
 	}
 }
 
@@ -77,21 +81,27 @@ func (t *terminal) draw(before string, columns int, lines []string) {
 		t.write(before)
 		return
 	}
-	back := "\r"
+	back := eraseBelow + "\r"
 	if n := len(lines) - 1; n > 0 {
-		back += fmt.Sprintf(upLines, n)
+		back += fmt.Sprintf(up, n)
 	}
-	t.write(before + wrapOff + strings.Join(lines, "\r\n") + back + wrapOn)
+	t.write(before + wrapOff + "\r" + strings.Join(lines, eraseLine+"\r\n") + back + wrapOn)
 }
 
 // close replaces the picture by a line that says what was done.
 func (t *terminal) close(b *board) {
-	end := ""
-	if len(t.shown) > 0 {
-		end = eraseBelow
+	end, what := "", b.all.summary()
+	if what != "" {
+		end = fmt.Sprintf("%s in %s: %s", b.sofar(), duration(b.now.Sub(b.began)), what)
 	}
-	if what := b.all.summary(); what != "" {
-		end += fmt.Sprintf("%s in %s: %s\r\n", b.sofar(), duration(b.now.Sub(b.began)), what)
+	switch {
+	case len(t.shown) > 0:
+		end = "\r" + end + eraseLine + "\r\n" + eraseBelow
+		if what == "" {
+			end += fmt.Sprintf(up, 1)
+		}
+	case what != "":
+		end += "\r\n"
 	}
 	t.write(end)
 }

@@ -138,8 +138,11 @@ func TestResize(t *testing.T) {
 						}
 					}
 				}
+				if seed%2 == 0 {
+					d.board.all = phase{} // an end without a line
+				}
 				d.Close()
-				if strings.Contains(s.String(), "running") {
+				if strings.Contains(s.String(), "running") || s.below() != "" {
 					t.Errorf("after Close there is some of the picture:\n%s", s)
 				}
 			})
@@ -235,4 +238,21 @@ func TestCut(t *testing.T) {
 	if got, want := cutFront("k8s.io/kubernetes/pkg/proxy", 12), "...pkg/proxy"; got != want {
 		t.Errorf("cutFront = %q; want %q", got, want)
 	}
+}
+
+// FuzzCut shortens anything: what comes out fits, and is of what went in.
+func FuzzCut(f *testing.F) {
+	f.Add("kubelet v1.36.3", 10)
+	f.Add("日本語の名前 1.0", 7)
+	f.Add("\xff\xfe\u0301", 1)
+	f.Fuzz(func(t *testing.T, text string, columns int) {
+		columns = max(columns, 0)
+		end, front := cut(text, columns), cutFront(text, columns)
+		if columnsOf(end) > columns || columnsOf(front) > columns {
+			t.Errorf("cut(%q, %d) = %q and cutFront = %q; want at most as many columns", text, columns, end, front)
+		}
+		if !strings.HasPrefix(text, strings.TrimRight(end, ".")) || !strings.HasSuffix(text, strings.TrimLeft(front, ".")) {
+			t.Errorf("cut(%q, %d) = %q and cutFront = %q; want its beginning and its end", text, columns, end, front)
+		}
+	})
 }

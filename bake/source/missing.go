@@ -3,9 +3,11 @@ package source
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/source/release"
 )
 
@@ -154,3 +156,33 @@ func groupParts(parts []*PartError) error {
 	g.Line = SayUnavailable(n, images, causes, parts[0].Why, names)
 	return g
 }
+
+// semicolon puts what an error adds behind it.
+func semicolon(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "; " + text
+}
+
+// shortBuildError is err in fewer words where that is possible: without a network,
+// the go command says so in several lines, of each module.
+func shortBuildError(err error) error {
+	if tool := (*gomod.MissingToolError)(nil); errors.As(err, &tool) {
+		return &otherWords{tool.Error(), err}
+	}
+	lookup := regexp.MustCompile(`lookup ([-a-zA-Z0-9.]+)(?: on [^ ]+)?: no such host`) // as package net says it
+	if m := lookup.FindStringSubmatch(err.Error()); m != nil {
+		return &otherWords{release.SayCauses([]release.Cause{{What: "no such host", Host: m[1]}}), err}
+	}
+	return err
+}
+
+// otherWords is an error in other words.
+type otherWords struct {
+	text string
+	err  error
+}
+
+func (e *otherWords) Error() string { return e.text }
+func (e *otherWords) Unwrap() error { return e.err }

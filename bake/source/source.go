@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"regexp"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -373,29 +372,6 @@ func (s *Source) doubt(name string, could bool) string {
 	return "this does not say that it is gone, so nothing is built in its place"
 }
 
-// semicolon puts what an error adds behind it.
-func semicolon(text string) string {
-	if text == "" {
-		return ""
-	}
-	return "; " + text
-}
-
-// lookupFailed is what Go programs say where there is no such host.
-var lookupFailed = regexp.MustCompile(`lookup ([-a-zA-Z0-9.]+)(?: on [^ ]+)?: no such host`)
-
-// shortBuildError is err in fewer words where that is possible: without a network,
-// the go command says so in several lines, of each module.
-func shortBuildError(err error) error {
-	if tool := (*gomod.MissingToolError)(nil); errors.As(err, &tool) {
-		return &otherWords{tool.Error(), err}
-	}
-	if m := lookupFailed.FindStringSubmatch(err.Error()); m != nil {
-		return &otherWords{release.SayCauses([]release.Cause{{What: "no such host", Host: m[1]}}), err}
-	}
-	return err
-}
-
 // planSource proves that a component was built from its module, or can be, and
 // fills in the packages that it takes.
 func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *manifest.LockedArch) error {
@@ -455,15 +431,6 @@ func releaseError(url string, err *release.UnreachableError) error {
 	}
 	return &otherWords{fmt.Sprintf("its release can't be had from %s: %v", url, err.Tried[0].Err), err}
 }
-
-// otherWords is an error in other words.
-type otherWords struct {
-	text string
-	err  error
-}
-
-func (e *otherWords) Error() string { return e.text }
-func (e *otherWords) Unwrap() error { return e.err }
 
 // releaseKey identifies the files of a release in the store.
 func releaseKey(c plannedComponent) string {

@@ -194,7 +194,7 @@ func TestProgressTTY(t *testing.T) {
 	cmd.Env = append(cmd.Env, "NO_COLOR=1")
 	_, stderr, code := outcome(t, cmd)
 	parts := len(p.Packages) + 2
-	last := regexp.MustCompile(fmt.Sprintf(`(?:^|\x1b\[J)%d of %d done in [0-9.]+s: %d fetched \(.*\), %d unpacked \(.*\), 1 compressed \(.*\)\r\n$`, 2*parts+1, 2*parts+1, parts, parts))
+	last := regexp.MustCompile(fmt.Sprintf(`(?:^|\r)%d of %d done in [0-9.]+s: %d fetched \(.*\), %d unpacked \(.*\), 1 compressed \(.*\)(\x1b\[K\r\n\x1b\[J|\r\n)$`, 2*parts+1, 2*parts+1, parts, parts))
 	if code != exitDone || !last.MatchString(stderr) {
 		t.Errorf("bake image --progress=tty exits with %d and ends with %q; want %s", code, stderr, last)
 	}
