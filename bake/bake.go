@@ -287,6 +287,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		Offline: b.config.Offline, Confined: b.config.Confined,
 	}
 	if b.mirror != nil {
+		s.Indices = []*mirror.Index{b.mirror.Index()}
 		config.Proxy = s.ModuleProxy(b.mirror.Index(), b.config.Offline)
 	}
 	var err error

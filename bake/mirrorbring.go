@@ -93,6 +93,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 	if w.source, err = w.arch.newSource(ctx, w.arch.locked); err != nil {
 		return err
 	}
+	w.source.Indices = append(w.source.Indices, m.old)
 	releases, packages, err := w.source.Needs(w.arch.versions, w.arch.locked, m.config.Sources)
 	if err != nil {
 		return err
@@ -146,7 +147,10 @@ func (m *mirroring) without(w *wanted, what, name, instead string, reason error)
 	unavailable := func(why string, err error) error {
 		return &source.PartError{Image: what == "", Name: name, Why: why, Err: err}
 	}
+	input := (*manifest.InputError)(nil)
 	switch {
+	case errors.As(reason, &input):
+		return input
 	case !release.Gone(reason):
 		return unavailable("this does not say that they are gone, so nothing is taken in their place",
 			fmt.Errorf("%w; this does not say that it is gone, so nothing is taken in its place", reason))
@@ -213,9 +217,9 @@ func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 			m.add(name, e)
 			continue
 		}
-		requests = append(requests, n.Request)
+		requests = append(requests, n.Asked())
 		copies = append(copies, mirrorCopy{name, n.Entry, func(ctx context.Context) (io.ReadCloser, error) {
-			return w.arch.fetcher.Open(ctx, n.Request)
+			return w.source.Open(ctx, n)
 		}})
 	}
 	missing, err := w.arch.fetcher.Missing(ctx, requests)

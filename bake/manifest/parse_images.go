@@ -40,7 +40,8 @@ func readImage(v value) (ContainerImage, *mapping) {
 	}
 	m := v.mapping()
 	c.Reference = m.required("reference").checked(checkReference)
-	c.Digest = Sum(m.required("digest").checked(checkImageDigest))
+	digest := m.required("digest")
+	c.Digest, c.DigestPos = Sum(digest.checked(checkImageDigest)), digest.pos()
 	c.Sandbox = m.optional("sandbox").boolean()
 	mod, program := m.optional("module"), m.optional("program")
 	if mod.present() {

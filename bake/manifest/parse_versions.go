@@ -31,6 +31,7 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 		doc.report(top.pos, "node", "missing (add it with runtime_type and cgroup_driver, which kubelet and containerd are configured by)")
 	}
 	checkPaths(doc, v.Components)
+	checkDigests(doc, v.Components)
 	checkModuleDirs(doc, v)
 	if err := doc.err(); err != nil {
 		return nil, err
@@ -145,7 +146,8 @@ func readRelease(v value, c *Component) *Release {
 	address := m.required("url")
 	r.URL = address.url(c.Version)
 	sums256, sums512 := m.optional(sha256Name), m.optional(sha512Name)
-	r.SHA256, r.SHA512 = sums256.sums(), sums512.sums()
+	r.Digests = map[Sum]Pos{}
+	r.SHA256, r.SHA512 = sums256.sums(r.Digests), sums512.sums(r.Digests)
 	if !sums256.present() && !sums512.present() {
 		m.errorf("no digest (add sha256 or sha512 with one for each architecture)")
 	}
@@ -201,8 +203,9 @@ func (v value) url(version string) string {
 	return ""
 }
 
-// sums reads digests by architecture; the key says their algorithm.
-func (v value) sums() map[Arch]Sum {
+// sums reads digests by architecture; the key says their algorithm. It adds to
+// places where each stands.
+func (v value) sums(places map[Sum]Pos) map[Arch]Sum {
 	out := map[Arch]Sum{}
 	owner := map[Sum]string{}
 	entries := v.mapping().entries()
@@ -225,6 +228,7 @@ func (v value) sums() map[Arch]Sum {
 		}
 		owner[sum] = entry.name
 		out[arch] = sum
+		places[sum] = entry.pos()
 	}
 	return out
 }

@@ -101,6 +101,7 @@ func TestParseVersions(t *testing.T) {
 					URL:       "https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.{arch}",
 					SHA256:    map[Arch]Sum{AMD64: "sha256:" + sumA, ARM64: "sha256:" + sumB},
 					SHA512:    map[Arch]Sum{AMD64: "sha512:" + sumA + sumA},
+					Digests:   map[Sum]Pos{"sha256:" + sumA: {}, "sha256:" + sumB: {}, "sha512:" + sumA + sumA: {}},
 					Files:     []File{{Path: "/usr/local/bin/runc", Mode: 0o750}},
 				},
 				Module: &Module{
@@ -121,6 +122,7 @@ func TestParseVersions(t *testing.T) {
 					Component: "plugins",
 					URL:       "http://example.com/plugins-{arch}.tgz",
 					SHA512:    map[Arch]Sum{ARM64: "sha512:" + sumB + sumB},
+					Digests:   map[Sum]Pos{"sha512:" + sumB + sumB: {}},
 					Files: []File{
 						{Member: "[a-z]*", Path: "/opt/cni/bin/", Mode: 0o755},
 						{Member: "doc/README.md", Path: "/usr/share/doc/plugins/README.md", Mode: 0o644},
@@ -148,6 +150,7 @@ func TestParseVersions(t *testing.T) {
 		{"os", got.OS.Pos, Pos{"v.yaml", 1, 1}},
 		{"components.runc", got.Components[0].Pos, Pos{"v.yaml", 16, 3}},
 		{"components.runc.release", got.Components[0].Release.Pos, Pos{"v.yaml", 18, 5}},
+		{"components.runc.release.sha256.arm64", got.Components[0].Release.Digests["sha256:"+sumB], Pos{"v.yaml", 22, 9}},
 		{"components.runc.release.files[0]", got.Components[0].Release.Files[0].Pos, Pos{"v.yaml", 26, 11}},
 		{"components.runc.module.cgo", got.Components[0].Module.CGO.Pos, Pos{"v.yaml", 38, 7}},
 	} {
@@ -246,7 +249,7 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"version is a number", "0.9.1", "0.9", "v.yaml:42:14: components.plugins.version: want text, found the number 0.9 (put it in quotes)"},
 		{"version", "0.9.1", "latest", "v.yaml:42:14: components.plugins.version: \"latest\" is not a version (it begins with a digit, or v and a digit, and has letters, digits and . + ~ _ - only)"},
 		{"misspelt release", "    release:\n      url: http:", "    relase:\n      url: http:", "v.yaml:41:3: components.plugins: there is no way to come by it (add release, module or package)\nv.yaml:43:5: components.plugins.relase: unknown key (did you mean \"release\"?)"},
-		{"package and release", "    package:\n", "    release: {url: \"https://a.b/{arch}\", sha256: {amd64: " + sumA + "}, files: [{path: /x}]}\n    package:\n", "v.yaml:49:3: components.containerd: package excludes release and module (remove the one or the others)"},
+		{"package and release", "    package:\n", "    release: {url: \"https://a.b/{arch}\", sha256: {amd64: " + strings.Repeat("c", 64) + "}, files: [{path: /x}]}\n    package:\n", "v.yaml:49:3: components.containerd: package excludes release and module (remove the one or the others)"},
 
 		{"url placeholder", "runc.{arch}", "runc.{arhc}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {arhc} (did you mean {arch}?)"},
 		{"url far placeholder", "runc.{arch}", "runc.{platform}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {platform} (known here: {arch}, {major}, {minor}, {patch}, {semver}, {version})"},
@@ -268,6 +271,7 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"digest with a letter", "arm64: " + sumB + "\n", "arm64: b" + strings.Repeat("g", 63) + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: sha256 has 'g' at 2, which is no hexadecimal digit"},
 		{"digest of digits", "arm64: " + sumB + "\n", "arm64: " + strings.Repeat("1", 64) + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: want text, found the number " + strings.Repeat("1", 64) + " (put it in quotes)"},
 		{"digest twice", "arm64: " + sumB + "\n", "arm64: " + sumA + "\n", "v.yaml:22:16: components.runc.release.sha256.arm64: the same digest as for amd64 (was it pasted twice?)"},
+		{"digest of another component", "sha512: {arm64: " + sumB + sumB + "}", "sha256: {arm64: " + sumB + "}", "v.yaml:45:16: components.plugins.release.sha256.arm64: the same digest as for component runc, whose file is another, https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.arm64 (was it pasted twice?)"},
 		{"no digest", "      sha512: {arm64: " + sumB + sumB + "}\n", "", "v.yaml:43:5: components.plugins.release: no digest (add sha256 or sha512 with one for each architecture)"},
 		{"empty digests", "{arm64: " + sumB + sumB + "}", "{}", "v.yaml:45:15: components.plugins.release.sha512: no digest (add one for each architecture, or remove the key)"},
 		{"uname's architecture", "arm64: " + sumB + "\n", "aarch64: " + sumB + "\n", "v.yaml:22:9: components.runc.release.sha256.aarch64: unknown architecture (did you mean arm64?)"},

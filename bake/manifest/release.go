@@ -32,6 +32,38 @@ func (r *Release) For(arch Arch) (url string, sums []Sum, err error) {
 	return url, sums, nil
 }
 
+// checkDigests reports a digest that two components have for files at different
+// URLs.
+func checkDigests(d *document, components []Component) {
+	type owner struct{ component, url string }
+	owners := map[Sum]owner{}
+	for _, c := range components {
+		if c.Release == nil || c.Release.URL == "" {
+			continue
+		}
+		for _, arch := range c.Release.Archs() {
+			url, sums, err := c.Release.For(arch)
+			if err != nil {
+				continue // reported already
+			}
+			for _, sum := range sums {
+				other, ok := owners[sum]
+				if ok && other.component != c.Name && other.url != url {
+					d.report(c.Release.Digests[sum], c.Release.DigestKey(sum, arch), fmt.Sprintf(
+						"the same digest as for component %s, whose file is another, %s (was it pasted twice?)", other.component, other.url))
+				}
+				owners[sum] = owner{c.Name, url}
+			}
+		}
+	}
+}
+
+// DigestKey returns the key at which r has a digest for arch, from the top of
+// the file.
+func (r *Release) DigestKey(sum Sum, arch Arch) string {
+	return fmt.Sprintf("components.%s.release.%s.%s", r.Component, sum.Algorithm(), arch)
+}
+
 // MissingArchError says that a file has nothing for an architecture. That is
 // no mistake until somebody asks for it.
 type MissingArchError struct {

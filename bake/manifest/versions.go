@@ -66,6 +66,7 @@ type Release struct {
 	URL       string       // template with {arch}; see For
 	SHA256    map[Arch]Sum // at least one of SHA256 and SHA512 per architecture
 	SHA512    map[Arch]Sum
+	Digests   map[Sum]Pos // where each stands
 	Files     []File
 	Pos       Pos
 }
@@ -120,9 +121,10 @@ type Package struct {
 // without a registry. Module and Program say what it can be assembled from where
 // the registry can't be reached; at most one of them is given.
 type ContainerImage struct {
-	Name      string  // "pause"
-	Reference string  // repository and tag, as pods name it: "registry.k8s.io/pause:3.10.2"
-	Digest    Sum     // SHA-256 of the index or manifest that the registry has
+	Name      string // "pause"
+	Reference string // repository and tag, as pods name it: "registry.k8s.io/pause:3.10.2"
+	Digest    Sum    // SHA-256 of the index or manifest that the registry has
+	DigestPos Pos
 	Sandbox   bool    // every pod's first container is of it: what containerd calls the sandbox or pause image
 	Module    *Module // its first program is the entry point
 	Program   string  // one of bake's own: "pause"

@@ -74,8 +74,10 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 		}
 		return planned, s.planAssembly(ctx, &planned, locked)
 	}
-	var err error
-	planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	err := s.checkTag(ctx, image)
+	if err == nil {
+		planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	}
 	could := image.Module != nil || image.Program != ""
 	unreachable := (*release.UnreachableError)(nil)
 	unavailable := func(why string, err error) error {
@@ -145,7 +147,9 @@ func (s *Source) image(ctx context.Context, p plannedImage) (Image, error) {
 	if p.origin == FromRelease {
 		repository := p.Reference[:strings.LastIndexByte(p.Reference, ':')]
 		out.From = repository + "@" + string(p.Digest)
-		out.Image, err = s.puller().Pull(ctx, p.resolved)
+		if out.Image, err = s.puller().Pull(ctx, p.resolved); err == nil {
+			s.record(ctx, imageClaim(p.ContainerImage))
+		}
 		return out, err
 	}
 	out.Ref = oci.Reference(p.Name, p.Tag())

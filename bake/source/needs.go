@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -24,6 +25,8 @@ type Need struct {
 	// Else is what does in its place, "its module example.com/m v1.2.3"; "":
 	// nothing.
 	Else string
+
+	claim *claim // of a release
 }
 
 // Sum returns the SHA-256 of the file that n is, "" where another digest is
@@ -83,12 +86,16 @@ func (s *Source) Needs(v *manifest.Versions, locked *manifest.LockedArch, source
 }
 
 func (s *Source) releaseNeed(c manifest.Component) (Need, error) {
-	url, sums, err := c.Release.For(s.Arch)
-	n := Need{
-		Entry:   mirror.Entry{Kind: mirror.Release, Name: c.Name + " " + c.Version + " " + string(s.Arch), Path: url},
-		Request: release.Request{Name: c.Name + " " + c.Version, URLs: []string{url}, Sums: sums},
+	request, claim, err := s.releaseRequest(c)
+	if err != nil {
+		return Need{}, err
 	}
-	for _, sum := range sums {
+	n := Need{
+		Entry:   mirror.Entry{Kind: mirror.Release, Name: releaseName(c, s.Arch), Path: request.URLs[0]},
+		Request: request,
+		claim:   claim,
+	}
+	for _, sum := range request.Sums {
 		switch sum.Algorithm() {
 		case "sha256":
 			n.Entry.SHA256 = sum
@@ -99,12 +106,33 @@ func (s *Source) releaseNeed(c manifest.Component) (Need, error) {
 	if c.Module != nil {
 		n.Else = fmt.Sprintf("its module %s %s", c.Module.Path, c.Module.Version)
 	}
-	return n, err
+	return n, nil
+}
+
+// Asked returns the request of n as it is, once Unreachable has asked for it.
+func (n *Need) Asked() release.Request {
+	request := n.Request
+	if n.claim != nil && n.claim.unproven != nil {
+		request.As = ""
+	}
+	return request
+}
+
+// Open returns the file of n, which is downloaded where the store does not have
+// it.
+func (s *Source) Open(ctx context.Context, n Need) (*os.File, error) {
+	file, err := s.Fetcher.Open(ctx, n.Asked())
+	if err != nil {
+		return nil, n.claim.refute(err)
+	}
+	s.record(ctx, n.claim)
+	return file, nil
 }
 
 // Unreachable asks for those of releases and packages that the store lacks,
 // without downloading any. It returns why each release can't be had that can't,
-// by its path; see release.Gone. That a package can't be had is an error, a
+// by its path; see release.Gone. An InputError among these says that the
+// release's digest is another's. That a package can't be had is an error, a
 // SupersededError where mirrors have dropped it.
 func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (map[string]error, error) {
 	requests := make([]release.Request, len(packages))
@@ -146,10 +174,19 @@ func (s *Source) unreachableReleases(ctx context.Context, releases []Need) (map[
 	if !errors.As(err, &failed) {
 		return out, err
 	}
+	var claims []*claim
 	for _, unreachable := range failed.Requests {
 		i := slices.IndexFunc(releases, func(n Need) bool { return n.Request.Name == unreachable.Name })
-		out[releases[i].Path] = releaseError(releases[i].URLs[0], unreachable)
+		n := &releases[i]
+		claims = append(claims, n.claim)
+		switch {
+		case n.claim.other != nil:
+			out[n.Path] = n.claim.refute(unreachable)
+		case !s.forgive(ctx, n.claim, false, unreachable):
+			out[n.Path] = releaseError(n.URLs[0], unreachable)
+		}
 	}
+	s.noteUnproven(claims)
 	return out, nil
 }
 
@@ -171,14 +208,20 @@ func (s *Source) NeedImage(ctx context.Context, image manifest.ContainerImage) (
 	if image.Module != nil || image.Program != "" {
 		n.Else = assembledFrom(image)
 	}
-	var err error
-	n.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	err := s.checkTag(ctx, image)
+	if err == nil {
+		n.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
+	}
 	return n, err
 }
 
 // PullImage brings an image with all its blobs.
 func (s *Source) PullImage(ctx context.Context, n NeededImage) (*oci.Image, error) {
-	return s.puller().Pull(ctx, n.resolved)
+	pulled, err := s.puller().Pull(ctx, n.resolved)
+	if err == nil {
+		s.record(ctx, imageClaim(n.ContainerImage))
+	}
+	return pulled, err
 }
 
 // whyMissing is err where something else is made in its place: what a mirror

@@ -28,6 +28,7 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
@@ -49,7 +50,8 @@ type Config struct {
 	Store        *store.Store
 	Fetcher      *release.Fetcher
 	Mirrors      debian.MirrorList
-	Mirrored     bool // Fetcher asks a mirror of everything, so that Mirrors may be empty
+	Mirrored     bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
+	Indices      []*mirror.Index // what mirrors say that files are: which version's a digest is
 	Builder      *gomod.Builder
 	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
 	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
@@ -117,6 +119,7 @@ type Plan struct {
 	components []plannedComponent
 	images     []plannedImage
 	requests   []release.Request // what is not in the store
+	confirms   []release.Request // what the store has, and must be asked for all the same: see claim
 	missing    []Missing
 }
 
@@ -124,6 +127,7 @@ type plannedComponent struct {
 	manifest.Component
 	origin  Origin
 	request release.Request          // FromRelease
+	claim   *claim                   // FromRelease: what request is said to be
 	deb     manifest.LockedPackage   // FromPackage
 	cgo     []manifest.LockedPackage // FromSource: what it is compiled against, where it must be built
 	missing *Missing                 // why it is built, where its release was asked for first
@@ -223,11 +227,18 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		return nil, err
 	}
 	p.requests = append(p.requests, debs...)
+	var claims []*claim
 	for _, c := range p.components {
-		if c.origin == FromRelease && !s.Store.HasPack(releaseKey(c)) {
+		claims = append(claims, c.claim)
+		switch {
+		case c.origin != FromRelease:
+		case !s.Store.HasPack(releaseKey(c)):
 			p.requests = append(p.requests, c.request)
+		case c.request.As != "":
+			p.confirms = append(p.confirms, c.request)
 		}
 	}
+	s.noteUnproven(claims)
 	return p, nil
 }
 
@@ -324,13 +335,14 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	}
 	err := s.planRelease(ctx, &planned)
 	var noArch *manifest.MissingArchError
+	var input *manifest.InputError
 	who := "component " + c.Name + " " + c.Version
 	unavailable := func(why string, err error) error { return &PartError{Name: c.Name, Why: why, Err: err} }
 	switch {
 	case err == nil:
 		planned.origin = FromRelease
 		return planned, nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.As(err, &input):
 		return planned, err
 	case forced == FromRelease:
 		return planned, unavailable("", fmt.Errorf("%s: %w", who, err))
@@ -399,23 +411,31 @@ func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *ma
 }
 
 // planRelease fills in the request of a component and proves that its release
-// is in the store or can be had.
+// is in the store, as what it is, or can be had.
 func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	if c.Release == nil {
 		return errNoRelease
 	}
-	url, sums, err := c.Release.For(s.Arch)
-	if err != nil {
+	var err error
+	if c.request, c.claim, err = s.releaseRequest(c.Component); err != nil {
 		return err
 	}
-	c.request = release.Request{Name: c.Name + " " + c.Version, URLs: []string{url}, Sums: sums}
-	if s.Store.HasPack(releaseKey(*c)) {
+	have := s.Store.HasPack(releaseKey(*c))
+	if have && c.claim.known {
 		return nil
 	}
 	err = s.Fetcher.Preflight(ctx, []release.Request{c.request})
 	var unreachable *release.UnreachableError
-	if errors.As(err, &unreachable) {
-		return releaseError(url, unreachable)
+	switch {
+	case err == nil:
+		return nil
+	case s.forgive(ctx, c.claim, have, err):
+		c.request.As = ""
+		return nil
+	case c.claim.other != nil:
+		return c.claim.refute(err)
+	case errors.As(err, &unreachable):
+		return releaseError(c.request.URLs[0], unreachable)
 	}
 	return err
 }
@@ -459,8 +479,16 @@ func (s *Source) Fetch(ctx context.Context, p *Plan) (*Parts, error) {
 
 // fetchFiles brings packages and components.
 func (s *Source) fetchFiles(ctx context.Context, p *Plan, parts *Parts) error {
+	// First what may prove to be the wrong file.
+	for _, c := range p.components {
+		if c.claim != nil && c.claim.other != nil {
+			if err := s.Fetcher.Fetch(ctx, []release.Request{c.request}); err != nil {
+				return c.claim.refute(err)
+			}
+		}
+	}
 	progress.Expect(s.Progress, len(p.requests)) // each is unpacked; fetching and building announce themselves
-	if err := s.Fetcher.Fetch(ctx, p.requests); err != nil {
+	if err := s.Fetcher.Fetch(ctx, slices.Concat(p.requests, p.confirms)); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -502,7 +530,9 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 		out.From, out.Sums = c.request.URLs[0], c.request.Sums
 		name := "component " + c.Name
 		s.packs.remember(name, releaseKey(c))
-		out.Pack, err = s.Fetcher.Pack(ctx, c.request, name, c.Release.Files)
+		if out.Pack, err = s.Fetcher.Pack(ctx, c.request, name, c.Release.Files); err == nil {
+			s.record(ctx, c.claim)
+		}
 	case FromSource:
 		var built gomod.Built
 		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)

@@ -1,6 +1,8 @@
 package oci
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -47,15 +49,42 @@ func (p *Puller) repository(reference string) (*repository, error) {
 
 // request names one blob; kind is "manifests" or "blobs".
 func (r *repository) request(who, kind string, d Descriptor) release.Request {
+	return release.Request{Name: who, URLs: []string{r.url(kind, string(d.Digest))}, Sums: []manifest.Sum{d.Digest}, Size: d.Size}
+}
+
+// Tagged asks the registry what image's tag names, and returns the digests of
+// that: of an index, and of the manifest for arch in it; or of a manifest. The
+// store and mirrors know digests alone.
+func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch manifest.Arch) ([]manifest.Sum, error) {
+	repo, err := p.repository(image.Reference)
+	if err != nil {
+		return nil, err
+	}
+	data, err := repo.fetcher.GetForeign(ctx, repo.url("manifests", image.Tag()), maxMetadata)
+	if missing := (*release.UnreachableError)(nil); errors.As(err, &missing) && len(missing.Tried) == 1 {
+		e := &unreachableError{text: missing.Tried[0].Err.Error(), err: err}
+		if hint := repo.hint(missing.Tried[0]); hint != "" {
+			e.text += " (" + hint + ")"
+		}
+		return nil, e
+	}
+	if err != nil {
+		return nil, err
+	}
+	sums := []manifest.Sum{manifest.SHA256(sha256.Sum256(data))}
+	if index, _, err := parseTarget(data, arch); err == nil && index != nil {
+		sums = append(sums, index.manifest.Digest)
+	}
+	return sums, nil
+}
+
+// url is where the registry has what is called name, a digest or a tag.
+func (r *repository) url(kind, name string) string {
 	scheme := "https"
 	if r.plain {
 		scheme = "http"
 	}
-	return release.Request{
-		Name: who,
-		URLs: []string{fmt.Sprintf("%s://%s/v2/%s/%s/%s", scheme, r.RegistryStr(), r.RepositoryStr(), kind, d.Digest)},
-		Sums: []manifest.Sum{d.Digest}, Size: d.Size,
-	}
+	return fmt.Sprintf("%s://%s/v2/%s/%s/%s", scheme, r.RegistryStr(), r.RepositoryStr(), kind, name)
 }
 
 // explain adds to an error what can be done about it, and takes the lines from

@@ -93,7 +93,11 @@ func (f *Fetcher) Missing(ctx context.Context, reqs []Request) ([]Request, error
 	return missing, nil
 }
 
+// find returns the file of req in the store, if it has it as it must be had.
 func (f *Fetcher) find(ctx context.Context, req Request) (string, bool, error) {
+	if req.As != "" && !slices.Contains(f.config.Store.HadAs(req.Sums[0]), req.had()) {
+		return "", false, nil
+	}
 	path, ok, err := f.config.Store.Find(ctx, req.Sums)
 	if wrong := (*manifest.SumError)(nil); errors.As(err, &wrong) {
 		err = &DigestError{Name: req.Name, URL: "the store (by its other digest)", Got: string(wrong.Got), Want: string(wrong.Want)}
@@ -197,9 +201,14 @@ func (t *transfer) try(ctx context.Context, url string, patience time.Duration) 
 // get downloads what is missing from one URL and commits the file. It reports
 // whether the file began with bytes that were there before.
 func (t *transfer) get(ctx context.Context, url string, patience time.Duration) (resumed bool, err error) {
+	if from, _ := t.d.From(); t.req.As != "" && from != redact(url) && t.d.Size() > 0 {
+		if err := t.d.Reset("", ""); err != nil { // bytes from elsewhere prove nothing
+			return false, &storeError{err}
+		}
+	}
 	have := t.d.Size()
 	if have > 0 && have == t.req.Size {
-		return true, t.commit(url) // interrupted just before its end
+		return true, t.commit(ctx, url) // interrupted just before its end
 	}
 	resp, err := t.request(t.choose(ctx, t.req, url), http.MethodGet, url, t.rangeHeader(url), patience)
 	if err != nil {
@@ -232,7 +241,7 @@ func (t *transfer) get(ctx context.Context, url string, patience time.Duration) 
 	if err := t.receive(url, resp.Body, total); err != nil {
 		return resumed, err
 	}
-	return resumed, t.commit(url)
+	return resumed, t.commit(ctx, url)
 }
 
 // rangeHeader asks for what is missing, and for all of it should the file at
@@ -286,10 +295,13 @@ func (t *transfer) receive(url string, body io.Reader, total int64) error {
 	return nil
 }
 
-func (t *transfer) commit(url string) error {
+func (t *transfer) commit(ctx context.Context, url string) error {
 	_, err := t.d.Commit()
 	if wrong := (*manifest.SumError)(nil); errors.As(err, &wrong) {
 		return &DigestError{Name: t.req.Name, URL: redact(url), Got: string(wrong.Got), Want: string(wrong.Want), Mirror: t.mirrorOf(url)}
+	}
+	if err == nil && t.req.As != "" {
+		err = t.config.Store.RecordHad(ctx, t.req.Sums, t.req.had())
 	}
 	if err != nil {
 		return &storeError{err}

@@ -27,12 +27,21 @@ func (e *rejectedError) Unwrap() error { return e.err }
 // are an error. The error is an UnreachableError unless ctx has ended. The URLs
 // must be of servers that the user named (see Config.PublicOnly).
 func (f *Fetcher) Get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error) {
+	return f.get(context.WithValue(ctx, ours{}, true), urls, limit, accept)
+}
+
+// GetForeign is Get for one URL that whoever wrote the versions file chose.
+func (f *Fetcher) GetForeign(ctx context.Context, url string, limit int64) ([]byte, error) {
+	return f.get(ctx, []string{url}, limit, nil)
+}
+
+func (f *Fetcher) get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error) {
 	if len(urls) == 0 {
 		return nil, &UnreachableError{Name: "a file"}
 	}
 	var content []byte
 	err := f.tryAll(ctx, redact(urls[0]), urls, func(ctx context.Context, url string, patience time.Duration) error {
-		resp, err := f.request(context.WithValue(ctx, ours{}, true), http.MethodGet, url, nil, patience)
+		resp, err := f.request(ctx, http.MethodGet, url, nil, patience)
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ func (f *Fetcher) urls(req Request) ([]string, error) {
 		return req.URLs, nil
 	}
 	first, ok := f.config.Mirror.URL(req.Sums)
+	ok = ok && req.As == ""
 	switch {
 	case f.config.Offline && !ok:
 		return nil, &UnreachableError{Name: req.Name, Lacking: f.config.Mirror.String()}

@@ -77,6 +77,11 @@ type Request struct {
 	Sums []manifest.Sum // that it must have, all of them; at least one
 	Size int64          // bytes, 0 where that is not known
 	Own  bool           // URLs are of a server that the user named: see Config.PublicOnly
+
+	// As is what the file must be had as, from the first of URLs: it is asked for
+	// there, whatever the store and a mirror have of the same digest, until the
+	// store knows that it was (see store.Had). Empty: the digest is all that counts.
+	As string
 }
 
 // check reports a request that no server could serve.
@@ -84,8 +89,14 @@ func (r *Request) check() error {
 	if len(r.Sums) == 0 {
 		return fmt.Errorf("BUG: request for %s has no digest", r.Name)
 	}
+	if r.As != "" && len(r.URLs) == 0 {
+		return fmt.Errorf("BUG: request for %s has no URL that it could be had from", r.Name)
+	}
 	return nil
 }
+
+// had is what the store knows of the file of r once it was had as r.As.
+func (r *Request) had() store.Had { return store.Had{Name: r.As, URL: redact(r.URLs[0])} }
 
 // artifact returns what errors of unpacking call the file of r.
 func (r *Request) artifact() string {

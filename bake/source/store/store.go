@@ -10,7 +10,7 @@
 //	partial/ALGORITHM-HEX.from   where its bytes came from: URL and validator, a line each
 //	packs/ab/abcd.../index       a pack, named by the SHA-256 of its key: see index.go
 //	packs/ab/abcd.../data        its blob
-//	values/ab/abcd...            SHA-256 of key and value, then the value
+//	values/ab/abcd...            SHA-256 of key and value, then the value: also what a download was had as, see Had
 //	locks/KIND-HEX               taken while a download or a pack is made; says by whom
 //	tmp/                         what is being written
 //

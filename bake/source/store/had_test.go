@@ -1,0 +1,67 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+func TestHadAs(t *testing.T) {
+	dir := t.TempDir()
+	s, other := open(t, dir), open(t, dir) // of another process
+	content := []byte("kubelet")
+	sums := []manifest.Sum{sum256(content), sum512(content)}
+	if got := s.HadAs(sums[0]); got != nil {
+		t.Errorf("HadAs() of what was never had = %v; want nothing", got)
+	}
+	const names = 20
+	var wg sync.WaitGroup
+	for i := range names {
+		for _, s := range []*Store{s, other} { // twice, at once
+			wg.Go(func() {
+				if err := s.RecordHad(t.Context(), sums, Had{Name: fmt.Sprintf("kubelet v1.36.%d amd64", i), URL: "https://example.com/kubelet"}); err != nil {
+					t.Errorf("RecordHad() = %v", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, sum := range sums {
+		seen := map[string]bool{}
+		for _, h := range s.HadAs(sum) {
+			seen[h.Name] = true
+		}
+		if got := len(s.HadAs(sum)); got != names || len(seen) != names {
+			t.Errorf("HadAs(%s) = %v; want each of %d names once", sum, s.HadAs(sum), names)
+		}
+	}
+
+	// The latest is the last.
+	last := Had{Name: "an image"}
+	if err := s.RecordHad(t.Context(), sums[:1], last); err != nil {
+		t.Fatal(err)
+	}
+	if got := other.HadAs(sums[0]); len(got) != names+1 || got[names] != last {
+		t.Errorf("HadAs() = %v; want %v at its end", got, last)
+	}
+
+	// What is damaged is not known.
+	paths, err := filepath.Glob(filepath.Join(dir, valuesDir, "*", "*"))
+	if err != nil || len(paths) != len(sums) {
+		t.Fatalf("the store has the values %q, %v; want one for each digest", paths, err)
+	}
+	for _, path := range paths {
+		if err := os.Truncate(path, 40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]Had(nil), s.HadAs(sums[0])); diff != "" {
+		t.Errorf("HadAs() of a damaged value (-want +got):\n%s", diff)
+	}
+}
