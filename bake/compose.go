@@ -164,6 +164,9 @@ func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string)
 	record.Packages = bom.Packages(packages)
 	for _, c := range parts.Components {
 		component := bom.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), From: c.From, Toolchain: c.Toolchain}
+		if c.Reports != nil {
+			component.Reports = &bom.Reports{Version: c.Reports.Version, Reason: c.Reports.Reason}
+		}
 		for _, e := range c.Pack.Entries {
 			component.Files = append(component.Files, bom.Program{Path: "/" + e.Path, SHA256: e.SHA256.String()})
 		}

@@ -202,6 +202,7 @@ func TestOriginForced(t *testing.T) {
 	wantNothing(t, c)
 
 	// With a module for each, nobody asks for a release.
+	w.Edit("versions.yaml", "    version: 2.0.0\n", "    version: 2.0.0\n    reports: {version: v1.30.0, reason: it is of another module}\n")
 	w.Edit("versions.yaml", "          path: /bin/\n", "          path: /bin/\n"+
 		"    module:\n      path: example.com/kubelet\n      version: v1.30.0\n      toolchain: "+runtime.Version()+"\n      dir: modules/kubelet\n"+
 		"      programs:\n        - package: example.com/kubelet/cmd/kubelet\n          path: /bin/containerd\n")

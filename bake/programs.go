@@ -13,43 +13,95 @@ import (
 )
 
 // checkPrograms requires that every executable of a component and of an
-// assembled image is a program that the image can start. A digest says which
-// bytes are right, and not that they are no error page.
+// assembled image is a program that the image can start, and no other than the
+// versions file says, as far as it says itself what it is. A digest says which
+// bytes are right, and not that they are no error page and no other version.
 func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 	var errs []error
-	check := func(where string, e tree.Entry, static bool) error {
+	check := func(where string, e tree.Entry, static bool) (programRead, error) {
 		read, err := b.program(e)
 		if err != nil {
-			return err // of the store
+			return read, err // of the store
 		}
 		if err := read.check(root, static); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
-		return nil
+		return read, nil
 	}
 	for _, c := range parts.Components {
+		var says []program.Says
 		for _, e := range c.Pack.Entries {
 			if e.Type != tree.File || e.Perm&0o111 == 0 {
 				continue
 			}
 			where := fmt.Sprintf("%s: component %s: /%s from %s", c.Pos, c.Name, e.Path, c.From)
-			if err := check(where, e, isStatic(c)); err != nil {
+			read, err := check(where, e, isStatic(c))
+			if err != nil {
 				return err
 			}
+			says = append(says, read.Says)
+			if err := checkSays(c, "/"+e.Path, read.Says); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", where, err))
+			}
 		}
+		errs = append(errs, checkReports(c, says))
 	}
 	for _, image := range parts.Images {
 		for _, e := range image.Programs {
 			where := fmt.Sprintf("%s: image %s: /%s from %s", image.Pos, image.Name, e.Path, image.From)
-			if err := check(where, e, true); err != nil {
+			if _, err := check(where, e, true); err != nil {
 				return err
 			}
 		}
 	}
-	if len(errs) > 0 {
-		return &InputError{errors.Join(errs...)}
+	if err := errors.Join(errs...); err != nil {
+		return &InputError{err}
 	}
 	return nil
+}
+
+// checkSays compares what the program at path says with what c is.
+func checkSays(c source.Component, path string, says program.Says) error {
+	accepted := ""
+	if c.Reports != nil {
+		accepted = c.Reports.Version
+	}
+	if err := says.CheckVersion(c.Version, accepted); err != nil {
+		return fmt.Errorf("%w (correct the version or its digest; what is meant so is said by reports: see docs/versions.md)", err)
+	}
+	if c.Module == nil {
+		return nil
+	}
+	for _, p := range c.Module.Programs {
+		if p.Path != path {
+			continue
+		}
+		if err := says.CheckPackage(p.Package); err != nil {
+			return fmt.Errorf("%w (is the digest that of another file?)", err)
+		}
+	}
+	return nil
+}
+
+// checkReports reports an acceptance that nothing needs. What is built may say what
+// the release, which the acceptance is for, does not.
+func checkReports(c source.Component, says []program.Says) error {
+	if c.Reports == nil || c.Origin == source.FromSource && c.Release != nil {
+		return nil
+	}
+	agree := false
+	for _, s := range says {
+		switch s.Version(c.Version) {
+		case program.Disagrees:
+			return nil
+		case program.Agrees:
+			agree = true
+		}
+	}
+	if !agree {
+		return nil
+	}
+	return fmt.Errorf("%s: component %s: its programs say %s themselves, as the versions file does (remove reports)", c.Reports.Pos, c.Name, c.Version)
 }
 
 // isStatic says whether the versions file has a component's programs linked
@@ -61,6 +113,7 @@ func isStatic(c source.Component) bool {
 // programRead is what the store keeps about an executable.
 type programRead struct {
 	program.Info
+	program.Says
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -84,7 +137,7 @@ func (p programRead) check(root *tree.Tree, static bool) error {
 // program reads an executable. The answer is kept under its digest, so that a
 // bake that changes nothing reads nothing.
 func (b *Baker) program(e tree.Entry) (programRead, error) {
-	key := sha256.Sum256(fmt.Appendf(nil, "program 1 for %s: %s", b.config.Arch, e.SHA256))
+	key := sha256.Sum256(fmt.Appendf(nil, "program 2 for %s: %s", b.config.Arch, e.SHA256))
 	var read programRead
 	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
@@ -97,6 +150,8 @@ func (b *Baker) program(e tree.Entry) (programRead, error) {
 			return read, content.Err() // whatever was made of it
 		}
 		read.Problem = err.Error()
+	} else if read.Says = program.ReadSays(content); content.Err() != nil {
+		return read, content.Err()
 	}
 	value, err := json.Marshal(read)
 	if err == nil {

@@ -103,7 +103,14 @@ type Component struct {
 	Origin    string    `json:"origin"`              // "release", "source" or "package"
 	From      string    `json:"from"`                // URL, module@version or package
 	Toolchain string    `json:"toolchain,omitempty"` // source: what built it
+	Reports   *Reports  `json:"reports,omitempty"`   // what its programs say instead of Version, where the versions file accepts that
 	Files     []Program `json:"files"`
+}
+
+// Reports is a version that programs say and their component does not have.
+type Reports struct {
+	Version string `json:"version"`
+	Reason  string `json:"reason"` // why it is accepted
 }
 
 // Program is a file of a component.

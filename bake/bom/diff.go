@@ -116,6 +116,9 @@ func components(m *Image) map[string]string {
 		if c.Toolchain != "" {
 			text += ", " + c.Toolchain
 		}
+		if c.Reports != nil {
+			text += ", says " + c.Reports.Version
+		}
 		out[c.Name] = text + ")"
 	}
 	return out

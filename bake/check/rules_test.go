@@ -316,6 +316,11 @@ func brokenImages() []broken {
 		{"record", "component containerd: /bin/gone is recorded and missing", func(w *checktest.Image) {
 			w.Tamper = func(r *bom.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
 		}},
+		{"component-versions", "component kubelet: /usr/local/bin/kubelet: it says v1.36.9, and the versions file says v1.36.10", func(w *checktest.Image) {
+			const kubelet = "usr/local/bin/kubelet"
+			w.Root[kubelet] = checktest.File(kubelet, 0o755, checktest.GoProgram(elf.EM_X86_64, "example.com/kubelet", "v1.36.9"))
+			w.Tamper = func(r *bom.Image) { r.Components[1].Version = "v1.36.10" }
+		}},
 		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *checktest.Image) {
 			w.Tamper = func(r *bom.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
 		}},

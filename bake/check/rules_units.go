@@ -46,6 +46,12 @@ func unitRules() []Rule {
 		needs: needsRoot,
 		check: checkComponentPrograms,
 	}, {
+		ID:    "component-versions",
+		Must:  "no program of a component says that it is of another version than the record, and the versions file, say",
+		Why:   "a version that is changed without its digest has the old program under a new name [docs/versions.md]",
+		needs: needsRoot,
+		check: checkComponentVersions,
+	}, {
 		ID:    "preset",
 		Must:  "the first line of all presets is: disable *",
 		Why:   "a preset that is applied on a node must not start what the image left off; the first line that matches counts [systemd.preset(5)]",
@@ -145,6 +151,35 @@ func checkComponentPrograms(s *subject) []string {
 			}
 			if by, err := s.files.resolve(info.Interpreter); err != nil || by.Type != tree.File || by.Perm&0o111 == 0 {
 				p.add("component %s: %s needs %s, which is no program of the image", c.Name, f.Path, info.Interpreter)
+			}
+		}
+	}
+	return p
+}
+
+func checkComponentVersions(s *subject) []string {
+	r, err := s.Inside()
+	if err != nil {
+		return nil // rule record says so
+	}
+	var p problems
+	for _, c := range r.Components {
+		accepted := ""
+		if c.Reports != nil {
+			accepted = c.Reports.Version
+		}
+		for _, f := range c.Files {
+			n, err := s.files.resolve(f.Path)
+			if err != nil || n.Type != tree.File || n.Perm&0o111 == 0 {
+				continue
+			}
+			content, err := s.Root.Content(n)
+			if err != nil {
+				p.err(err)
+				continue
+			}
+			if err := program.ReadSays(content).CheckVersion(c.Version, accepted); err != nil {
+				p.add("component %s: %s: %v", c.Name, f.Path, err)
 			}
 		}
 	}

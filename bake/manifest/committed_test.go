@@ -156,18 +156,33 @@ func TestCommittedMissingArch(t *testing.T) {
 	}
 }
 
-// TestDocumentedExample parses the example of docs/versions.md.
-func TestDocumentedExample(t *testing.T) {
+// TestDocumentedExamples parses the examples of docs/versions.md: a whole file, and
+// one that has no os.
+func TestDocumentedExamples(t *testing.T) {
 	data, err := os.ReadFile("../../docs/versions.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(data), "```yaml\n")
-	example, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("docs/versions.md has no example")
+	parsed := 0
+	for _, rest := range strings.Split(string(data), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(rest, "```")
+		if strings.HasPrefix(example, "components:") {
+			example = "os:\n  distribution: debian\n  suite: trixie\n" + example
+		}
+		if !strings.HasPrefix(example, "os:") {
+			continue // of a lock
+		}
+		v, err := ParseVersions("docs/versions.md", []byte(example))
+		if err != nil {
+			t.Errorf("ParseVersions of the example\n%s\n%v", example, err)
+			continue
+		}
+		parsed++
+		if parsed == 2 && (v.Components[0].Reports == nil || v.Components[0].Reports.Version != "v1.36.0") {
+			t.Errorf("the example of reports has %+v; want what the programs say", v.Components[0].Reports)
+		}
 	}
-	if _, err := ParseVersions("docs/versions.md", []byte(example)); err != nil {
-		t.Errorf("ParseVersions of the example:\n%v", err)
+	if parsed != 2 {
+		t.Errorf("docs/versions.md has %d examples of versions files; want 2", parsed)
 	}
 }

@@ -131,6 +131,7 @@ func readComponent(v value) Component {
 	if pkg.present() {
 		c.Package = readPackage(pkg)
 	}
+	c.Reports = readReports(m.optional("reports"), c.Version)
 	switch {
 	case pkg.present() && (release.present() || module.present()):
 		m.errorf("package excludes release and module (remove the one or the others)")
@@ -138,6 +139,19 @@ func readComponent(v value) Component {
 		m.errorf("there is no way to come by it (add release, module or package)")
 	}
 	return c
+}
+
+func readReports(v value, version string) *Reports {
+	if !v.present() {
+		return nil
+	}
+	m := v.mapping()
+	said := m.required("version")
+	r := &Reports{Version: said.version(), Reason: m.required("reason").text(), Pos: v.pos()}
+	if r.Version != "" && r.Version == version {
+		said.errorf("%q is the component's version (remove reports)", r.Version)
+	}
+	return r
 }
 
 func readRelease(v value, c *Component) *Release {

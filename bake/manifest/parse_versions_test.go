@@ -251,6 +251,9 @@ func TestParseVersionsErrors(t *testing.T) {
 		{"misspelt release", "    release:\n      url: http:", "    relase:\n      url: http:", "v.yaml:41:3: components.plugins: there is no way to come by it (add release, module or package)\nv.yaml:43:5: components.plugins.relase: unknown key (did you mean \"release\"?)"},
 		{"package and release", "    package:\n", "    release: {url: \"https://a.b/{arch}\", sha256: {amd64: " + strings.Repeat("c", 64) + "}, files: [{path: /x}]}\n    package:\n", "v.yaml:49:3: components.containerd: package excludes release and module (remove the one or the others)"},
 
+		{"reports", "    version: 0.9.1\n", "    version: 0.9.1\n    reports: {version: 0.9.1}\n", "v.yaml:43:5: components.plugins.reports.reason: missing (add it)\nv.yaml:43:24: components.plugins.reports.version: \"0.9.1\" is the component's version (remove reports)"},
+		{"reports more", "    version: 0.9.1\n", "    version: 0.9.1\n    reports: {version: 0.9.0, reason: patched, why: x}\n", "v.yaml:43:48: components.plugins.reports.why: unknown key (known here: reason, version)"},
+		{"reports no version", "    version: 0.9.1\n", "    version: 0.9.1\n    reports: {reason: \"\"}\n", "v.yaml:43:5: components.plugins.reports.version: missing (add it)\nv.yaml:43:23: components.plugins.reports.reason: empty (write a value, or remove the key)"},
 		{"url placeholder", "runc.{arch}", "runc.{arhc}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {arhc} (did you mean {arch}?)"},
 		{"url far placeholder", "runc.{arch}", "runc.{platform}", "v.yaml:19:12: components.runc.release.url: unknown placeholder {platform} (known here: {arch}, {major}, {minor}, {patch}, {semver}, {version})"},
 		{"url open brace", "runc.{arch}", "runc.{arch", "v.yaml:19:12: components.runc.release.url: \"https://example.com/{version}/{semver}/runc.{arch\" has a { without a }"},

@@ -57,6 +57,14 @@ type Component struct {
 	Release *Release
 	Module  *Module
 	Package *Package
+	Reports *Reports // nil: its programs say Version, or none
+	Pos     Pos
+}
+
+// Reports accepts that programs say another version than that of their component.
+type Reports struct {
+	Version string // that they say
+	Reason  string // why that is right
 	Pos     Pos
 }
 

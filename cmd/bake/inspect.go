@@ -312,7 +312,11 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 		if compiler, _, _ := strings.Cut(c.Toolchain, ","); compiler != "" { // runc's C compiler is for --json
 			how += ", " + compiler
 		}
-		row(t, "  "+c.Name, c.Version, how, c.From)
+		version := c.Version
+		if c.Reports != nil {
+			version += ", says " + c.Reports.Version
+		}
+		row(t, "  "+c.Name, version, how, c.From)
 	}
 	if len(r.Images) > 0 {
 		fmt.Fprintln(t, "\ncontainer images")

@@ -227,6 +227,27 @@ func ELF(machine elf.Machine) string {
 	return b.String()
 }
 
+// GoProgram is the shortest program with what Go's linker writes about its build
+// (package debug/buildinfo): its main package is that of the module, at version.
+func GoProgram(machine elf.Machine, module, version string) string {
+	const frame = "0123456789abcdef" // before and after what describes the modules
+	about := frame + "path\t" + module + "\nmod\t" + module + "\t" + version + "\t\n" + frame
+	info := append([]byte("\xff Go buildinf:\x08\x02"), make([]byte, 16)...)
+	for _, s := range []string{"go1.26.8", about} {
+		info = append(binary.AppendUvarint(info, uint64(len(s))), s...)
+	}
+	h := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: 1, Ehsize: 64, Phoff: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
+	}
+	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
+	var b bytes.Buffer
+	write(&b, h)
+	write(&b, elf.Prog64{
+		Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_W), Off: 120, Vaddr: 0x1000, Filesz: uint64(len(info)), Memsz: uint64(len(info)),
+	})
+	return b.String() + string(info)
+}
+
 // PE is the shortest EFI program: headers.
 func PE(machine uint16, signed bool) string {
 	var b bytes.Buffer
