@@ -73,7 +73,9 @@ type Config struct {
 	SignPassword func() ([]byte, error) // of that key, asked only where it is encrypted; nil: there is none
 
 	Out    string // directory that the image goes to
+	Name   string // of the image, a template (see manifest.ImageName); "": the versions file's, or the definition's
 	Format Format // TarGz where empty
+	Force  bool   // replace another image of that name in Out
 
 	Keychain authn.Keychain // who we are at registries of container images; nil: nobody
 	// InsecureRegistries may speak http, "HOST" or "HOST:PORT"; they are told no
@@ -317,8 +319,11 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := b.prepareOutput()
+	out, err := b.prepareOutput(lock)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.mayBegin(out, lock); err != nil {
 		return nil, err
 	}
 	go b.guests.prepare()
@@ -328,7 +333,7 @@ func (b *Baker) Image(ctx context.Context) (*Result, error) {
 	}
 	var result *Result
 	err = b.mending(sources, func() error {
-		composed, err := b.assemble(ctx, sources, lock, locked, out.name)
+		composed, err := b.assemble(ctx, sources, lock, locked, out.name, out.given)
 		if err != nil {
 			return err
 		}
@@ -361,7 +366,7 @@ func (b *Baker) mending(sources *source.Source, do func() error) error {
 }
 
 // assemble plans, fetches and composes. What is still to be done is one task.
-func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
+func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *manifest.Lock, locked *manifest.LockedArch, name string, given bool) (*composed, error) {
 	progress.Phase(b.config.Progress, "plan")
 	plan, err := sources.Plan(ctx, b.versions, locked)
 	if err != nil {
@@ -374,7 +379,7 @@ func (b *Baker) assemble(ctx context.Context, sources *source.Source, lock *mani
 		return nil, b.explainMirror(err, lock)
 	}
 	progress.Phase(b.config.Progress, "compose")
-	c, err := b.compose(ctx, sources, parts, lock, locked, name)
+	c, err := b.compose(ctx, sources, parts, lock, locked, name, given)
 	if err != nil {
 		return nil, err
 	}

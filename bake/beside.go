@@ -23,8 +23,8 @@ import (
 // writeBeside writes what goes beside the image, whose record has its digest by
 // now: the record, the bill of materials, the statement about these three, and
 // where there is a key, its signature. What it returns is to be dropped also
-// when it fails.
-func (b *Baker) writeBeside(ctx context.Context, c *composed, out output) (files []*pending, err error) {
+// when it fails. replaces says that what is there is of another image.
+func (b *Baker) writeBeside(ctx context.Context, c *composed, out output, replaces bool) (files []*pending, err error) {
 	both := []struct {
 		path  string
 		write func(w io.Writer) error
@@ -71,7 +71,9 @@ func (b *Baker) writeBeside(ctx context.Context, c *composed, out output) (files
 		return files, err
 	}
 	if b.key == nil {
-		b.noteOldBundle(out, statement)
+		if !replaces {
+			b.noteOldBundle(out, statement)
+		}
 		return files, nil
 	}
 	bundle, err := sign.Sign(ctx, statement, b.key)

@@ -35,7 +35,7 @@ type composed struct {
 }
 
 // compose lays out the disk of parts.
-func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string) (*composed, error) {
+func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string, given bool) (*composed, error) {
 	firstboot, err := b.guests.program("firstboot")
 	if err != nil {
 		return nil, err
@@ -84,6 +84,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
+	bill.NameGiven = given
 	bills, err := billInside(bill, recordFile)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ type Result struct {
 	Provenance string `json:"provenance,omitempty"` // NAME.provenance.json
 	Bundle     string `json:"bundle,omitempty"`     // NAME.sigstore.json, where it was signed
 
+	Replaced manifest.Sum `json:"replaced,omitempty"` // digest of another image of that name that was there, see Config.Force
+
 	Missing []Missing `json:"missing,omitempty"` // parts of an image that something else was made in place of
 }
 

@@ -356,6 +356,6 @@ func TestDiffLocks(t *testing.T) {
 	if after.SHA256 == before {
 		t.Error("the new lock gives the old image")
 	}
-	c.Lock = ""
+	c.Lock, c.Out = "", filepath.Join(t.TempDir(), "out") // the new image stays
 	wantImage(t, c, w.Image(c), before)
 }

@@ -16,6 +16,7 @@ import (
 // output is where an image goes.
 type output struct {
 	name   string // "k8s-worker-v1-36-3-amd64"
+	given  bool   // the name is not the one that the inputs give
 	image  string // path of the image
 	record string // path of the record
 
@@ -23,27 +24,51 @@ type output struct {
 	provenance string // path of the statement how it was made
 	bundle     string // path of the signature of that statement
 
-	// present waits for the digest of the archive that was there before.
+	// before is what was at the image's place when the bake began; nil: nothing.
+	before fs.FileInfo
+	// present waits for the digest of that file. Reading it takes as long as
+	// planning the new one, so both are done at once.
 	present func() known
 }
 
-// imageName names the image after the definition and the kubelet's version.
-func (b *Baker) imageName() (string, error) {
-	version := b.version()
-	if version == "" {
-		return "", &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image", b.config.Versions, namingComponent)}
+// imageName returns the name that the image gets, and whether it is one that the
+// inputs alone don't give it.
+func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err error) {
+	values := manifest.NameValues{Version: b.version(), Arch: b.config.Arch, Lock: lock.Sum}
+	own, err := b.ownName(values)
+	if b.config.Name == "" {
+		return own, false, err
 	}
-	name, err := manifest.ImageName(b.definition.Name, version, b.config.Arch)
+	if name, err = manifest.ImageName(b.config.Name, values); err != nil {
+		return "", false, &InputError{fmt.Errorf("--name: %w", err)}
+	}
+	return name, name != own, nil
+}
+
+// ownName names the image as the versions file says, or else after the
+// definition and the kubelet's version.
+func (b *Baker) ownName(values manifest.NameValues) (string, error) {
+	if b.versions.Name != "" {
+		name, err := manifest.ImageName(b.versions.Name, values)
+		if err != nil {
+			return "", fmt.Errorf("BUG: %s: %w", b.config.Versions, err) // it was checked when it was read
+		}
+		return name, nil
+	}
+	if values.Version == "" {
+		return "", &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image (give a name by name: there, or by --name)", b.config.Versions, namingComponent)}
+	}
+	name, err := manifest.ImageName(manifest.DefaultName(b.definition.Name), values)
 	if err != nil {
-		return "", &InputError{err}
+		return "", &InputError{fmt.Errorf("%w; it begins with the definition's name (give another by name: in %s, or by --name)", err, b.config.Versions)}
 	}
 	return name, nil
 }
 
-// prepareOutput names the image after the definition and the kubelet's version,
-// and proves that its directory can be written before anything slow begins.
-func (b *Baker) prepareOutput() (output, error) {
-	name, err := b.imageName()
+// prepareOutput names the image, and proves that its directory can be written
+// before anything slow begins.
+func (b *Baker) prepareOutput(lock *manifest.Lock) (output, error) {
+	name, given, err := b.imageName(lock)
 	if err != nil {
 		return output{}, err
 	}
@@ -58,6 +83,7 @@ func (b *Baker) prepareOutput() (output, error) {
 	os.Remove(probe.Name())
 	out := output{
 		name:   name,
+		given:  given,
 		image:  filepath.Join(b.config.Out, name+"."+string(b.config.Format)),
 		record: filepath.Join(b.config.Out, name+".json"),
 
@@ -68,12 +94,12 @@ func (b *Baker) prepareOutput() (output, error) {
 	if err := out.free(); err != nil {
 		return output{}, err
 	}
-	if b.config.Format == TarGz {
-		// Reading the image that is there takes as long as planning the new one,
-		// so both are done at once.
+	if out.before, err = os.Stat(out.image); err == nil {
 		present := make(chan known, 1)
 		go func() { present <- measure(out.image) }()
 		out.present = sync.OnceValue(func() known { return <-present })
+	} else {
+		out.present = func() known { return known{} }
 	}
 	return out, nil
 }

@@ -213,7 +213,11 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 	config.Versions, config.Lock = filepath.Join(dir, versionsName), filepath.Join(dir, lockName)
 	config.Arch, config.Format = in.record.Arch, Format(m.Format)
 	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
-	config.Confined = true
+	// Who baked may have given a name. It has no placeholders.
+	if err := manifest.CheckImageName(in.record.Name); err != nil {
+		return &InputError{fmt.Errorf("the record in %s: %w", c.Image, err)}
+	}
+	config.Name, config.Confined = in.record.Name, true
 	b, err := New(config)
 	if err != nil {
 		return fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
@@ -228,7 +232,7 @@ func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, r
 	if err != nil {
 		return err
 	}
-	name, err := b.imageName()
+	name, given, err := b.imageName(lock)
 	if err != nil {
 		return err
 	}
@@ -237,7 +241,7 @@ func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, r
 		return err
 	}
 	return b.mending(sources, func() error {
-		c, err := b.assemble(ctx, sources, lock, locked, name)
+		c, err := b.assemble(ctx, sources, lock, locked, name, given)
 		if err != nil {
 			return err
 		}

@@ -49,10 +49,19 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 	written.Name = out.name + "." + string(b.config.Format)
 	written.Format = string(b.config.Format)
 	c.record.File = &written
-	beside, err := b.writeBeside(ctx, c, out)
+	replaced, err := b.mayReplace(out, written.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	beside, err := b.writeBeside(ctx, c, out, replaced != "")
 	defer dropAll(beside)
 	if err != nil {
 		return nil, err
+	}
+	if b.key == nil && replaced != "" {
+		if err := b.dropOldBundle(out); err != nil {
+			return nil, err
+		}
 	}
 	if err := commit(append(beside, image)...); err != nil {
 		return nil, err
@@ -60,6 +69,7 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 	result := &Result{
 		SHA256: written.SHA256, Path: out.image, Size: written.Size,
 		Record: out.record, SPDX: out.spdx, Provenance: out.provenance, Missing: c.missing,
+		Replaced: replaced,
 	}
 	if b.key != nil {
 		result.Bundle = out.bundle
@@ -84,6 +94,12 @@ func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options
 	if ok = ok && json.Unmarshal(value, &before) == nil; ok && out.present() == before {
 		b.config.Progress.Note("%s is there already, with the right digest", out.image)
 		return nil, bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
+	}
+	if ok {
+		// What it will be is known: there is no need to make it.
+		if _, err := b.mayReplace(out, manifest.SHA256(before.SHA256)); err != nil {
+			return nil, bom.File{}, err
+		}
 	}
 	file, err := create(out.image)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 // people's forms. It is a function of the image's inputs alone.
 type Bill struct {
 	Image      *Image
+	NameGiven  bool                     // Image.Name is not the one that the inputs give it
 	Epoch      int64                    // the image's time: seconds since 1970
 	Packages   []manifest.LockedPackage // of the root file system
 	Components []Made                   // in the order of Image.Components

@@ -225,6 +225,31 @@ func (m *Image) Write(w io.Writer) error {
 	return nil
 }
 
+// ReadHead reads what Write wrote but for the files, which come last and are most
+// of it. name is for errors.
+func ReadHead(name string, r io.Reader) (*Image, error) {
+	dec := json.NewDecoder(r)
+	head := map[string]json.RawMessage{}
+	token, err := dec.Token()
+	for err == nil && token != nil {
+		if token, err = dec.Token(); err != nil || token == "files" || token == json.Delim('}') {
+			break
+		}
+		key, _ := token.(string)
+		var value json.RawMessage
+		err = dec.Decode(&value)
+		head[key] = value
+	}
+	var text []byte
+	if err == nil {
+		text, err = json.Marshal(head)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return Read(name, bytes.NewReader(text))
+}
+
 // Read reads what Write wrote. name is for errors.
 func Read(name string, r io.Reader) (*Image, error) {
 	var m Image

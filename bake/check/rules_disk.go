@@ -1,13 +1,13 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 const gib = 1 << 30
@@ -80,32 +80,12 @@ func diskRules() []Rule {
 }
 
 func checkName(s *subject) []string {
-	base := filepath.Base(s.Path)
-	name := base
+	name := filepath.Base(s.Path)
 	for _, suffix := range []string{".tar.gz", ".raw"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
-	if err := imageName(name); err != nil {
-		return []string{fmt.Sprintf("%q can't be an image's name: %v", base, err)}
-	}
-	return nil
-}
-
-func imageName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("it is empty")
-	case len(name) > 63:
-		return fmt.Errorf("it has %d characters, at most 63 are allowed", len(name))
-	case name[0] < 'a' || name[0] > 'z':
-		return fmt.Errorf("it begins with %q", name[0])
-	case name[len(name)-1] == '-':
-		return errors.New("it ends with a hyphen")
-	}
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("it has the character %q", c)
-		}
+	if err := manifest.CheckImageName(name); err != nil {
+		return []string{err.Error()}
 	}
 	return nil
 }

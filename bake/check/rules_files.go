@@ -3,6 +3,7 @@ package check
 import (
 	"strings"
 
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -69,8 +70,8 @@ func fileRules() []Rule {
 				return wrong(err)
 			}
 			found = append(found, s.billProblems(inside)...)
-			if err := imageName(inside.Name); err != nil {
-				found = append(found, "the recorded name "+inside.Name+" can't be an image's: "+err.Error())
+			if err := manifest.CheckImageName(inside.Name); err != nil {
+				found = append(found, "the recorded "+err.Error())
 			}
 			return found
 		},

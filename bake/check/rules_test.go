@@ -340,7 +340,7 @@ func brokenImages() []broken {
 			w.Text(billPath, b.String())
 		}},
 		{"record", billPath, set(billPath, "{}")},
-		{"record", "the recorded name K8s", func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
+		{"record", `the recorded image name "K8s"`, func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
 	}
 }
 

@@ -196,7 +196,7 @@ func overlay(files map[string][]byte) []OverlayFile {
 
 func (d *Definition) parseImage(top *mapping) {
 	d.Name = top.required("name").text()
-	if d.Name != "" && !label.MatchString(d.Name) {
+	if d.Name != "" && wrongLabel(d.Name) != nil {
 		top.required("name").errorf("%q cannot begin an image's name (lower-case letters, digits and hyphens, beginning with a letter)", d.Name)
 	}
 	d.Packages = top.required("packages").packages()

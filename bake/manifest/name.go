@@ -1,28 +1,75 @@
 package manifest
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
 // maxNameLength is that of a label, RFC 1035 section 2.3.4.
 const maxNameLength = 63
 
-// ImageName returns a name that Google Compute Engine takes for an image:
-// ImageName("k8s-worker", "v1.36.3", AMD64) is "k8s-worker-v1-36-3-amd64".
-// Such a name is a label of RFC 1035 section 2.3.1 in lower case. What may
-// stand in a version and not in a label (. + ~ _) becomes a hyphen.
-func ImageName(prefix, version string, arch Arch) (string, error) {
-	hyphens := strings.NewReplacer(".", "-", "+", "-", "~", "-", "_", "-")
-	name := hyphens.Replace(prefix + "-" + strings.ToLower(version) + "-" + string(arch))
-	if len(name) > maxNameLength {
-		return "", fmt.Errorf("image name %q has %d characters, more than %d (shorten the definition's name)", name, len(name), maxNameLength)
-	}
-	if !label.MatchString(name) {
-		return "", fmt.Errorf("image name %q is not valid: want lower-case letters, digits and hyphens, beginning with a letter", name)
-	}
-	return name, nil
+// lockDigits is how much of a lock's digest {lock} stands for.
+const lockDigits = 8
+
+// NameValues are what the placeholders of an image's name stand for.
+type NameValues struct {
+	Version string // of the kubelet: "v1.36.3"; "" where there is none
+	Arch    Arch
+	Lock    Sum
 }
 
-var label = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+// DefaultName is the template of the names of images whose definition has the
+// name definition, where nobody gives another.
+func DefaultName(definition string) string { return definition + "-{version}-{arch}" }
+
+// ImageName fills in the template of an image's name, and checks that Google
+// Compute Engine takes the name. With v1.36.3 and AMD64 "k8s-worker-{version}-{arch}"
+// is "k8s-worker-v1-36-3-amd64": what may stand in a version and not in a name
+// (. + ~ _) is a hyphen there. {semver}, {major}, {minor} and {patch} are what they
+// are elsewhere, {lock} is the first 8 digits of the lock's digest.
+func ImageName(template string, v NameValues) (string, error) {
+	hyphens := strings.NewReplacer(".", "-", "+", "-", "~", "-", "_", "-")
+	digits := v.Lock.Hex()
+	values := map[string]string{"arch": string(v.Arch), "lock": digits[:min(lockDigits, len(digits))]}
+	for name, value := range versionValues(cmp.Or(v.Version, "v0.0.0")) {
+		values[name] = hyphens.Replace(strings.ToLower(value))
+		if v.Version == "" && strings.Contains(template, "{"+name+"}") {
+			return "", fmt.Errorf("image name %q: {%s} is of the kubelet's version, and there is no component kubelet", template, name)
+		}
+	}
+	name, err := expand(template, values)
+	if err != nil {
+		return "", fmt.Errorf("image name: %w", err)
+	}
+	return name, CheckImageName(name)
+}
+
+// CheckImageName returns what Compute Engine would refuse of an image's name. It
+// is a label of RFC 1035 section 2.3.1 in lower case.
+func CheckImageName(name string) error {
+	if reason := wrongLabel(name); reason != nil {
+		return fmt.Errorf("image name %q %w (want at most %d lower-case letters, digits and hyphens, a letter first and no hyphen last)", name, reason, maxNameLength)
+	}
+	return nil
+}
+
+func wrongLabel(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is empty")
+	case len(name) > maxNameLength:
+		return fmt.Errorf("has %d characters", len(name))
+	case name[0] < 'a' || name[0] > 'z':
+		return fmt.Errorf("begins with %q", []rune(name)[0])
+	case name[len(name)-1] == '-':
+		return errors.New("ends with a hyphen")
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("has the character %q", c)
+		}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 func ParseVersions(file string, data []byte) (*Versions, error) {
 	doc, top := parseYAML(file, data)
 	v := &Versions{File: file, Sum: SHA256(sha256.Sum256(data))}
+	name := top.optional("name")
 	v.OS = readOS(top.required("os"))
 	node := top.optional("node")
 	v.Node = readNode(node)
@@ -30,6 +32,7 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 	if !node.present() && v.Component("kubelet") != nil && v.Component("containerd") != nil {
 		doc.report(top.pos, "node", "missing (add it with runtime_type and cgroup_driver, which kubelet and containerd are configured by)")
 	}
+	v.Name = readName(name, v.Component("kubelet"))
 	checkPaths(doc, v.Components)
 	checkDigests(doc, v.Components)
 	checkModuleDirs(doc, v)
@@ -47,6 +50,20 @@ func (v *Versions) Component(name string) *Component {
 		}
 	}
 	return nil
+}
+
+// readName reads the template of the image's name. What it stands for has the same
+// length whatever the architecture and the lock, so what Compute Engine would
+// refuse shows here.
+func readName(v value, kubelet *Component) string {
+	values := NameValues{Arch: AMD64, Lock: SHA256([sha256.Size]byte{})}
+	if kubelet != nil {
+		values.Version = cmp.Or(kubelet.Version, "v0.0.0") // one that is wrong is reported where it stands
+	}
+	return v.checked(func(s string) error {
+		_, err := ImageName(s, values)
+		return err
+	})
 }
 
 func readOS(v value) OS {

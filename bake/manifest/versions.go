@@ -23,6 +23,7 @@ type Versions struct {
 	File string // where it was read from, for errors
 	Sum  Sum    // sha256 of its bytes, as the lock records it
 
+	Name       string // template of the image's name, see ImageName; "" where the file has none
 	OS         OS
 	Node       *NodeSettings    // nil where the file has none; a file with kubelet and containerd has one
 	Components []Component      // in the file's order

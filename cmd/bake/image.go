@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,9 +15,9 @@ import (
 
 func newImage(h *host) *cobra.Command {
 	var in inputs
-	var out, format, origin, key string
+	var out, name, format, origin, key string
 	var missing buildMissing
-	var asJSON bool
+	var asJSON, force bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
 		Short: "Compose an image",
@@ -26,7 +27,8 @@ Everything that is not in the store yet is fetched and checked, what can't be
 had is named before anything slow begins. The image goes to OUT/NAME.tar.gz,
 its record (packages, components, every file's digest) to OUT/NAME.json, its
 bill of materials to OUT/NAME.spdx.json and what it was made from to
-OUT/NAME.provenance.json. All appear complete or not at all.
+OUT/NAME.provenance.json. All appear complete or not at all. Another image of
+that name stays, and the new one is not written, unless --force is given.
 
 With --build-missing, what is gone is built: there is no such host, it can't be
 reached, or it answers 404 or 410. Any other failure is an error, because the
@@ -41,6 +43,7 @@ own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions manifests/versions.yaml --build-missing=runc,pause
+  bake image --versions versions.yaml --name k8s-worker-{version}-{arch}-{lock}
   bake image --versions versions.yaml --json | jq -r .sha256
   bake image --versions versions.yaml --mirror /srv/mirror --offline --build-missing
 
@@ -54,7 +57,7 @@ own units and programs.`,
 			if err != nil {
 				return err
 			}
-			config.Out = out
+			config.Out, config.Name, config.Force = out, name, force
 			config.BuildMissing, config.BuildNamed = missing.on, missing.names
 			if config.Format, err = bake.ParseFormat(format); err != nil {
 				return &usageError{err}
@@ -79,6 +82,9 @@ own units and programs.`,
 			if err := h.print(result, asJSON); err != nil {
 				return err
 			}
+			if result.Replaced != "" {
+				h.say(fmt.Sprintf("another image was replaced, %s; where Compute Engine has that one as %s, it refuses the new one under this name (delete that one there, or bake with {lock} in --name)", result.Replaced, imageOf(result.Path)))
+			}
 			h.sayMissing(result.Missing)
 			return nil
 		},
@@ -89,6 +95,8 @@ own units and programs.`,
 	f := c.Flags()
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
+	f.StringVar(&name, "name", "", "`NAME` of the image; {version} in it is the kubelet's, {lock} of the lock's\ndigest, {arch} too may stand there (default: name in the versions file, or\nelse the definition's name with -{version}-{arch})")
+	f.BoolVar(&force, "force", false, "replace another image of that name, with all that is beside it")
 	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
 	f.Var(&missing, "build-missing", "build components and images that are gone from their Go modules (needs\ngo, and cc for runc); with `[=KEY,...]` only those that the versions file\nhas under these names")
 	f.Lookup("build-missing").NoOptDefVal = "true"
@@ -148,6 +156,12 @@ func (h *host) sayMissing(missing []bake.Missing) {
 		parts = fmt.Sprintf("%d parts are", n)
 	}
 	h.say(parts + " built from source: the image has another digest than with releases")
+}
+
+// imageOf returns the name of the image in the file path.
+func imageOf(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), "."+string(bake.TarGz))
+	return strings.TrimSuffix(name, "."+string(bake.Raw))
 }
 
 // signPassword returns the password of the key that signs. An empty one is one.

@@ -127,6 +127,9 @@ func predicate(b *bom.Bill) (*provenance.Provenance, error) {
 		"versionsFile": string(m.Inputs.Versions),
 		"origins":      map[string]any{"components": components, "images": images},
 	}
+	if b.NameGiven {
+		parameters["name"] = m.Name
+	}
 	if m.File != nil {
 		parameters["format"] = m.File.Format
 	}

@@ -1,0 +1,254 @@
+package bake_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source"
+)
+
+const keepBoth = " (--force replaces it with all that is beside it; another --name or --out keeps both)"
+
+// otherImage returns a world, a configuration whose output directory has its
+// image, signed, and what the world is changed by: kubelet comes from its source,
+// or the versions file is another.
+func otherImage(t *testing.T) (w *baketest.World, c bake.Config, old manifest.Sum) {
+	t.Helper()
+	w, old = newWorld(t)
+	c = w.Config()
+	c.Sign, _ = newKey(t, "")
+	w.Image(c)
+	c.Sign = ""
+	return w, c, old
+}
+
+// TestAnotherImageStays bakes what has another digest over an image, in ways in
+// which that is known at once or only at the end. All files stay as they are,
+// until force is allowed; then none is of the image that was.
+func TestAnotherImageStays(t *testing.T) {
+	t.Parallel()
+	w, c, old := otherImage(t)
+	restore := w.Snapshot()
+	saved := filepath.Join(t.TempDir(), "out")
+	copyTree(t, c.Out, saved)
+	gone := func(names ...string) func() {
+		return func() {
+			for _, name := range names {
+				remove(t, filepath.Join(c.Out, name))
+			}
+		}
+	}
+	fromSource := func() { c.Origins = kubeletFromSource() }
+	newVersions := func() {
+		w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+		w.Lock()
+	}
+	for _, test := range []struct {
+		name   string
+		change func()
+		there  func()
+		want   string // of the error; DIR, OLD and NEW stand for what they say
+		begins bool   // work may have begun by then
+	}{
+		{"other inputs", newVersions, func() {}, "writing DIR/" + imageName + ": an image that was made from another versions file and lock is there, OLD" + keepBoth, false},
+		{"other inputs, the image was moved away", newVersions, gone(imageName), "writing DIR/" + imageName + ": an image that was made from another versions file and lock is there, OLD" + keepBoth, false},
+		{"other inputs, no record", newVersions, gone(recordName), "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
+		{"another origin", fromSource, func() {}, "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
+		{"another origin, the image was moved away", fromSource, gone(imageName), "writing DIR/" + imageName + ": the record of another image is there, DIR/" + recordName + " is of OLD; the new image is NEW" + keepBoth, true},
+		{"another format", func() { c.Format = bake.Raw }, func() {}, "writing DIR/" + rawName + ": the record of another image is there, DIR/" + recordName + " is of OLD; the new image is NEW" + keepBoth, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			was := c
+			defer func() {
+				c = was
+				restore()
+				remove(t, c.Out)
+				copyTree(t, saved, c.Out)
+			}()
+			test.change()
+			// What it would be: elsewhere there is room.
+			free := c
+			free.Out = filepath.Join(t.TempDir(), "out")
+			made := w.Image(free).SHA256
+			if made == old {
+				t.Fatal("the image is the same; want another")
+			}
+			test.there()
+			before := sums(t, c.Out)
+			var sink recorder
+			c.Progress = &sink
+			_, err := baketest.Image(t.Context(), c)
+			want := strings.NewReplacer("DIR", c.Out, "OLD", string(old), "NEW", string(made)).Replace(test.want)
+			if err == nil || err.Error() != want {
+				t.Errorf("Image() =\n     %v; want\n     %s", err, want)
+			}
+			if diff := cmp.Diff(before, sums(t, c.Out)); diff != "" {
+				t.Errorf("output directory (-before +after):\n%s", diff)
+			}
+			wantClean(t, c)
+			if lines := sink.lines(); len(lines) > 0 && !test.begins {
+				t.Errorf("before the error there was %q", lines)
+			}
+
+			c.Force = true
+			result := w.Image(c)
+			if result.SHA256 != made || result.Replaced != old {
+				t.Errorf("with Force the image is %s and replaced %s; want %s and %s", result.SHA256, result.Replaced, made, old)
+			}
+			record := readRecord(t, c)
+			if record.File.SHA256 != made || sumFile(t, result.Path) != made {
+				t.Errorf("with Force the record is of %s and the image %s; want %s", record.File.SHA256, sumFile(t, result.Path), made)
+			}
+			if _, err := os.Stat(filepath.Join(c.Out, bundleName)); err == nil || !slices.Contains(sink.lines(), bundleName+", the signature of the image that is replaced, was removed") {
+				t.Errorf("the signature of the old image is there, or nothing was noted: %q", sink.lines())
+			}
+			if again := w.Image(c); again.Replaced != "" {
+				t.Errorf("the same image again replaced %s; want nothing", again.Replaced)
+			}
+		})
+	}
+}
+
+func kubeletFromSource() source.Origins {
+	return source.Origins{Components: map[string]source.Origin{"kubelet": source.FromSource}}
+}
+
+// sums are the digests of dir's files.
+func sums(t *testing.T, dir string) map[string]manifest.Sum {
+	t.Helper()
+	out := map[string]manifest.Sum{}
+	for _, name := range list(t, dir) {
+		out[name] = sumFile(t, filepath.Join(dir, name))
+	}
+	return out
+}
+
+// TestAnotherImageComesMeanwhile puts another image where none was when the bake
+// began.
+func TestAnotherImageComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	_, c, old := otherImage(t)
+	there := c.Out
+	c.Out, c.Origins = filepath.Join(t.TempDir(), "out"), kubeletFromSource()
+	c.Progress = &atStart{verb: "compress", do: sync.OnceFunc(func() {
+		data := readFile(t, filepath.Join(there, imageName))
+		if err := os.WriteFile(filepath.Join(c.Out, imageName), data, 0o644); err != nil {
+			t.Error(err)
+		}
+	})}
+	_, err := baketest.Image(t.Context(), c)
+	if want := ": another image is there, " + string(old) + "; the new one is "; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Image() = %v; want an error with %q", err, want)
+	}
+	if diff := cmp.Diff(map[string]manifest.Sum{imageName: old}, sums(t, c.Out)); diff != "" {
+		t.Errorf("output directory (-want +got):\n%s", diff)
+	}
+}
+
+// atStart calls do when a task begins.
+type atStart struct {
+	progress.Discard
+	verb string
+	do   func()
+}
+
+func (s *atStart) Start(verb, name string, total int64) progress.Task {
+	if verb == s.verb {
+		s.do()
+	}
+	return s.Discard.Start(verb, name, total)
+}
+
+// TestNamedImage gives names, and makes the images again from what they hold.
+func TestNamedImage(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorld(t)
+	restore := w.Snapshot()
+	for _, test := range []struct {
+		name, versions, given, want string
+		parameter                   string // of the provenance
+	}{
+		{"versions file", "name: mine-{version}-{lock}\n", "", "mine-v1-30-0-LOCK", ""},
+		{"flag", "", "other-{arch}", "other-amd64", "other-amd64"},
+		{"both", "name: mine\n", "yours-{lock}", "yours-LOCK", "yours-LOCK"},
+		{"flag that says what is so", "", "tiny-v1-30-0-{arch}", "tiny-v1-30-0-amd64", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer restore()
+			if test.versions != "" {
+				w.Edit("versions.yaml", "os:\n", test.versions+"os:\n")
+				w.Lock()
+			}
+			c := w.Config()
+			c.Name = test.given
+			result := w.Image(c)
+			digits := strings.TrimPrefix(string(sumFile(t, w.LockFile())), "sha256:")[:8]
+			want := strings.ReplaceAll(test.want, "LOCK", digits)
+			if got := filepath.Base(result.Path); got != want+".tar.gz" {
+				t.Errorf("the image is %s; want %s.tar.gz", got, want)
+			}
+			record := recordAt(t, result.Record)
+			if record.Name != want || record.File.Name != want+".tar.gz" {
+				t.Errorf("the record is of %s in %s; want %s", record.Name, record.File.Name, want)
+			}
+			var statement struct {
+				Predicate struct {
+					BuildDefinition struct {
+						ExternalParameters struct{ Name string }
+						InternalParameters struct{ Name string }
+					}
+				}
+			}
+			if err := json.Unmarshal(readFile(t, result.Provenance), &statement); err != nil {
+				t.Fatal(err)
+			}
+			parameters := statement.Predicate.BuildDefinition
+			if got, given := parameters.ExternalParameters.Name, strings.ReplaceAll(test.parameter, "LOCK", digits); got != given || parameters.InternalParameters.Name != want {
+				t.Errorf("the provenance has names %q and %q; want %q and %q", got, parameters.InternalParameters.Name, given, want)
+			}
+			wantSame(t, inspected(c), result)
+		})
+	}
+	for given, want := range map[string]string{
+		"K8s":                    `--name: image name "K8s" begins with 'K' (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`,
+		"x-{arhc}":               "--name: image name: unknown placeholder {arhc} (did you mean {arch}?)",
+		strings.Repeat("a", 64):  `--name: image name "` + strings.Repeat("a", 64) + `" has 64 characters (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`,
+		"../tiny-v1-30-0-{arch}": `--name: image name "../tiny-v1-30-0-amd64" begins with '.' (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`,
+	} {
+		c := w.Config()
+		c.Name = given
+		_, err := baketest.Image(t.Context(), c)
+		wantError(t, err, "input", want)
+		wantNothing(t, c)
+	}
+	w.Edit("definition/image.yaml", "name: tiny", "name: "+strings.Repeat("a", 60))
+	w.Lock()
+	_, err := baketest.Image(t.Context(), w.Config())
+	wantError(t, err, "input", `-v1-30-0-amd64" has 74 characters `, "; it begins with the definition's name (give another by name: in "+w.Versions+", or by --name)")
+}
+
+func recordAt(t *testing.T, path string) *bom.Image {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	record, err := bom.Read(path, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
+}
