@@ -2,6 +2,7 @@ package bom
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -57,6 +58,72 @@ func TestDiff(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Diff (-want +got):\n%s", diff)
 	}
+
+	changes := Diff(a, b)
+	summary := Summary{
+		Components: changes[4:5], Images: changes[5:6], Packages: changes[6:9],
+		Counts: []Count{
+			{"kernel argument", 0, 0, 1}, {"node", 1, 1, 1}, {"component", 0, 0, 1}, {"container image", 0, 0, 1},
+			{"package", 1, 1, 1}, {"file", 1, 0, 1},
+		},
+	}
+	if diff := cmp.Diff(summary, Summarize(changes)); diff != "" {
+		t.Errorf("Summarize (-want +got):\n%s", diff)
+	}
+	if got, want := summary.Counts[1].String(), "1 added, 1 removed, 1 changed"; got != want {
+		t.Errorf("String() = %q; want %q", got, want)
+	}
+	if text, err := json.Marshal(Summarize(nil)); err != nil || string(text) != `{"components":[],"images":[],"packages":[],"counts":[]}` {
+		t.Errorf("the summary of no changes is %s, %v", text, err)
+	}
+}
+
+// TestReadHead reads records up to their files, whatever these are.
+func TestReadHead(t *testing.T) {
+	whole := image()
+	var text bytes.Buffer
+	if err := whole.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	before := text.String()
+	before = before[:strings.LastIndex(before, `"files"`)]
+	short := *whole
+	short.Files = nil
+	var without bytes.Buffer
+	if err := short.Write(&without); err != nil {
+		t.Fatal(err)
+	}
+	for name, record := range map[string]string{
+		"whole": text.String(), "without files": without.String(), "damaged files": before + `"files": [ what`,
+	} {
+		got, err := ReadHead("r.json", strings.NewReader(record))
+		if err != nil {
+			t.Errorf("%s: ReadHead = %v", name, err)
+		} else if diff := cmp.Diff(&short, got); diff != "" {
+			t.Errorf("%s: ReadHead (-want +got):\n%s", name, diff)
+		}
+	}
+	for _, record := range []string{"", "[]", "{", "null", `{"schema": 1`, `{"schema": 2}`, `{"schema": 1, "other": 1}`, "\x00"} {
+		if got, err := ReadHead("r.json", strings.NewReader(record)); err == nil || !strings.HasPrefix(err.Error(), "reading r.json: ") {
+			t.Errorf("ReadHead(%q) = %v, %v; want an error that names r.json", record, got, err)
+		}
+	}
+}
+
+func FuzzReadHead(f *testing.F) {
+	f.Add([]byte(`{"schema": 1, "name": "a", "files": [`))
+	f.Add([]byte(`[1`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if whole, err := Read("r.json", bytes.NewReader(data)); err == nil {
+			head, err := ReadHead("r.json", bytes.NewReader(data))
+			if err != nil {
+				return // a key stands twice, or in other letters
+			}
+			if head.Name != whole.Name && !strings.Contains(strings.ToLower(string(data)), "files") {
+				t.Errorf("ReadHead(%q) has name %q; Read has %q", data, head.Name, whole.Name)
+			}
+		}
+	})
 }
 
 func TestReadIsStrictAndGivesBackWhatWasWritten(t *testing.T) {

@@ -53,6 +53,65 @@ func Diff(a, b *Image) []Change {
 	return changes
 }
 
+// Summary is the short form of a comparison: which components, container images
+// and packages differ, and how many things of every kind.
+type Summary struct {
+	Components []Change `json:"components"`
+	Images     []Change `json:"images"`
+	Packages   []Change `json:"packages"`
+	Counts     []Count  `json:"counts"` // of the kinds that have changes, in their order
+}
+
+// Count says how many things of a kind differ.
+type Count struct {
+	Kind    string `json:"kind"` // of Change
+	Added   int    `json:"added"`
+	Removed int    `json:"removed"`
+	Changed int    `json:"changed"`
+}
+
+// String writes c without its kind: "2 added, 1 changed".
+func (c Count) String() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{c.Added, "added"}, {c.Removed, "removed"}, {c.Changed, "changed"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Summarize sums up what Diff returned.
+func Summarize(changes []Change) Summary {
+	s := Summary{Components: []Change{}, Images: []Change{}, Packages: []Change{}, Counts: []Count{}}
+	for _, c := range changes {
+		switch c.Kind {
+		case "component":
+			s.Components = append(s.Components, c)
+		case "container image":
+			s.Images = append(s.Images, c)
+		case "package":
+			s.Packages = append(s.Packages, c)
+		}
+		if n := len(s.Counts); n == 0 || s.Counts[n-1].Kind != c.Kind {
+			s.Counts = append(s.Counts, Count{Kind: c.Kind})
+		}
+		count := &s.Counts[len(s.Counts)-1]
+		switch {
+		case c.Old == "":
+			count.Added++
+		case c.New == "":
+			count.Removed++
+		default:
+			count.Changed++
+		}
+	}
+	return s
+}
+
 func diff(kind string, old, new map[string]string) []Change {
 	var changes []Change
 	for name, o := range old {

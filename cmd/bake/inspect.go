@@ -30,6 +30,7 @@ type inspection struct {
 	packages, files  bool
 	cat              string
 	asJSON, exitCode bool
+	summary          bool
 }
 
 func newInspect(h *host) *cobra.Command {
@@ -53,7 +54,8 @@ without its zeroes.`,
   bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --files /etc/systemd '*.conf'
   bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat /etc/os-release
   bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat esp:/loader/loader.conf
-  bake inspect old.tar.gz new.tar.gz`,
+  bake inspect old.tar.gz new.tar.gz
+  bake inspect old.tar.gz new.tar.gz --summary`,
 		Args: in.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
@@ -73,7 +75,8 @@ without its zeroes.`,
 	f.BoolVar(&in.packages, "packages", false, "list the OS packages")
 	f.BoolVar(&in.files, "files", false, "list the files, or those that match a pattern")
 	f.StringVar(&in.cat, "cat", "", "print the file at `PATH`, or at esp:PATH on the EFI system partition")
-	f.BoolVar(&in.asJSON, "json", false, "print the whole record, or all differences, as JSON")
+	f.BoolVar(&in.summary, "summary", false, "of two images, list components, container images and packages that differ,\nand count the rest")
+	f.BoolVar(&in.asJSON, "json", false, "print the whole record, all differences, or their summary, as JSON")
 	f.BoolVar(&in.exitCode, "exit-code", false, "exit with 1 where two images differ")
 	return c
 }
@@ -98,8 +101,13 @@ func (in *inspection) args(c *cobra.Command, args []string) error {
 	if modes > 1 {
 		return &usageError{errors.New("--packages, --files, --cat and --json exclude each other")}
 	}
-	if in.exitCode && (len(args) != 2 || in.files) {
-		return &usageError{errors.New("--exit-code is for the comparison of two images")}
+	for _, set := range []struct {
+		flag string
+		on   bool
+	}{{"exit-code", in.exitCode}, {"summary", in.summary}} {
+		if set.on && (len(args) != 2 || in.files) {
+			return &usageError{fmt.Errorf("--%s is for the comparison of two images", set.flag)}
+		}
 	}
 	return nil
 }
@@ -190,18 +198,7 @@ func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newIma
 		return err
 	}
 	changes := bom.Diff(a, b)
-	var err error
-	if in.asJSON {
-		if changes == nil {
-			changes = []bom.Change{}
-		}
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(changes)
-	} else {
-		err = printChanges(w, changes, a.File.SHA256 == b.File.SHA256)
-	}
-	if err != nil {
+	if err := in.printDifference(w, changes, a.File.SHA256 == b.File.SHA256); err != nil {
 		return err
 	}
 	if err := contradicted(append(wrongOld, wrongNew...)); err != nil {
@@ -211,6 +208,33 @@ func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newIma
 		return errors.New("the images differ")
 	}
 	return nil
+}
+
+func (in *inspection) printDifference(w io.Writer, changes []bom.Change, sameFile bool) error {
+	if !in.asJSON && in.summary && len(changes) > 0 {
+		return printSummaryOf(w, bom.Summarize(changes))
+	}
+	if !in.asJSON {
+		return printChanges(w, changes, sameFile)
+	}
+	var value any = append([]bom.Change{}, changes...) // never null
+	if in.summary {
+		value = bom.Summarize(changes)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
+
+func printSummaryOf(w io.Writer, s bom.Summary) error {
+	var l lines
+	for _, c := range slices.Concat(s.Components, s.Images, s.Packages) {
+		l.add("%s", c)
+	}
+	for _, c := range s.Counts {
+		l.add("%ss: %s", c.Kind, c)
+	}
+	return l.print(w)
 }
 
 func printChanges(w io.Writer, changes []bom.Change, sameFile bool) error {
