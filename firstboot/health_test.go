@@ -3,6 +3,7 @@ package firstboot
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
 	"github.com/nodebake/bake/firstboot/report"
@@ -217,17 +219,24 @@ func TestHealthOfProxy(t *testing.T) {
 		name, url string
 		mayList   error
 		want      string // in the console's line
+		log       string
 	}{
-		{"livez", serve("/livez", http.StatusOK), nil, `"proxy":"ready"`},
-		{"healthz, before 1.28", serve("/healthz", http.StatusOK), nil, `"proxy":"ready"`},
-		{"unhealthy", serve("/livez", http.StatusServiceUnavailable), nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: it answered 503 Service Unavailable: proxy"},
-		{"no API server", away, errors.New("connection refused"), `"proxy":"waiting"`},
+		{"livez", serve("/livez", http.StatusOK), nil, `"proxy":"ready"`, ""},
+		{"healthz, before 1.28", serve("/healthz", http.StatusOK), nil, `"proxy":"ready"`, ""},
+		{"unhealthy", serve("/livez", http.StatusServiceUnavailable), nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: it answered 503 Service Unavailable: proxy",
+			"firstboot: failed: the node is not healthy within 1s: kube-proxy: it answered 503 Service Unavailable: proxy\n"},
+		{"no API server", away, errors.New("https://10.240.0.10:6443:\nconnection refused"), `"proxy":"waiting"`,
+			"firstboot: waiting for the API server: https://10.240.0.10:6443: connection refused\n"},
 		{"refused", away, fmt.Errorf("the API server x does not take the credentials (401): %w", errRefused),
-			"firstboot: failed: kube-proxy: the API server x does not take the credentials (401): refused (see metadata key kube-proxy-kubeconfig)"},
-		{"it does not run", away, nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: nothing answers at http://127.0.0.1:1: connection refused (systemctl status kube-proxy says more)"},
+			"firstboot: failed: kube-proxy: the API server x does not take the credentials (401): refused (see metadata key kube-proxy-kubeconfig)",
+			"firstboot: failed: kube-proxy: the API server x does not take the credentials (401): refused (see metadata key kube-proxy-kubeconfig)\n"},
+		{"it does not run", away, nil, "firstboot: failed: the node is not healthy within 1s: kube-proxy: nothing answers at http://127.0.0.1:1: connection refused (systemctl status kube-proxy says more)",
+			"firstboot: failed: the node is not healthy within 1s: kube-proxy: nothing answers at http://127.0.0.1:1: connection refused (systemctl status kube-proxy says more)\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, console, _ := patient(t)
+			var log bytes.Buffer
+			c.Log = &log
 			c.Deadline, c.ProxyURL = time.Second, test.url
 			c.ProxyMayList = func(context.Context) error { return test.mayList }
 			keep(t, c, configured)
@@ -238,7 +247,41 @@ func TestHealthOfProxy(t *testing.T) {
 			if len(*console) != 1 || !strings.Contains((*console)[0], test.want) {
 				t.Errorf("the console shows %q; want one line with %q", *console, test.want)
 			}
+			// The next judgement of this boot has nothing new to log.
+			Health(t.Context(), c)
+			var logged string
+			for line := range strings.Lines(log.String()) {
+				if !strings.HasPrefix(line, "firstboot: reporting: ") { // no metadata server takes guest attributes
+					logged += line
+				}
+			}
+			if diff := cmp.Diff(test.log, logged); diff != "" {
+				t.Errorf("the log of both (-want +got):\n%s", diff)
+			}
 		})
+	}
+}
+
+// TestProxyMayList asks where no API server is: the reason is short, and names it.
+func TestProxyMayList(t *testing.T) {
+	t.Parallel()
+	ca, err := node.NewCA(node.CAConfig{Now: today})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	path := filepath.Join(root, proxyKubeconfig)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+"clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority-data": %q}}],
+"users": [{"name": "u", "user": {"token": "secret"}}]}`, base64.StdEncoding.EncodeToString(ca.CertificatePEM()))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := proxyMayList(t.Context(), root); err == nil || err.Error() != "https://127.0.0.1:1: connection refused" || errors.Is(err, errRefused) {
+		t.Errorf("proxyMayList = %v; want that the connection was refused", err)
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/firstboot/report"
 )
 
 const (
@@ -52,6 +54,14 @@ func (h *health) checkProxy(ctx context.Context) error {
 		return silent
 	case errors.Is(err, errRefused):
 		return fmt.Errorf("kube-proxy: %w (see metadata key kube-proxy-kubeconfig)", err)
+	default:
+		// Nothing else tells whoever looks at the console why there is no node.
+		why := report.OneLine(err.Error())
+		isNew, err := h.reporter.First("waiting for the API server: " + why)
+		if isNew {
+			fmt.Fprintf(h.Log, "firstboot: waiting for the API server: %s\n", why)
+		}
+		h.logReport(err)
 	}
 	h.proxy = "waiting"
 	return nil
@@ -82,6 +92,8 @@ func proxyMayList(ctx context.Context, root string) error {
 		return fmt.Errorf("the API server %s does not take the credentials (401): %w", access.Server, errRefused)
 	case errors.As(err, &verification), errors.As(err, &alert):
 		return fmt.Errorf("%w: %w", err, errRefused)
+	case errors.As(err, new(syscall.Errno)):
+		return fmt.Errorf("%s: %w", access.Server, errno(err))
 	case err != nil:
 		return err
 	case !allowed:

@@ -96,8 +96,17 @@ func (r Reporter) Failed(ctx context.Context, reason string) (isNew bool, err er
 		return false, err
 	}
 	// Better twice on the console than never: what was said is kept last.
-	errs := []error{err, r.Console("firstboot: failed: " + reason), r.keep("reported", []byte(strings.Join(append(said, timeless(reason)), "\n")+"\n"))}
+	errs := []error{err, r.Console("firstboot: failed: " + reason), r.keepSaid(said, reason)}
 	return true, errors.Join(append(errs, r.attributes(ctx, "failed", reason))...)
+}
+
+// First says whether line, which is one, is said for the first time in this boot.
+func (r Reporter) First(line string) (bool, error) {
+	said, err := r.said()
+	if slices.Contains(said, timeless(line)) {
+		return false, err
+	}
+	return true, errors.Join(err, r.keepSaid(said, line))
 }
 
 // Ready reports that the node is healthy. It is false where that was said
@@ -177,6 +186,10 @@ func (r Reporter) said() ([]string, error) {
 		return nil, fmt.Errorf("reading what was reported: %w", err)
 	}
 	return strings.FieldsFunc(string(data), func(c rune) bool { return c == '\n' }), nil
+}
+
+func (r Reporter) keepSaid(before []string, line string) error {
+	return r.keep("reported", []byte(strings.Join(append(before, timeless(line)), "\n")+"\n"))
 }
 
 // keep replaces a file at once, so that nobody reads half of it.
