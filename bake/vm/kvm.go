@@ -22,15 +22,26 @@ func (t Tools) Accelerator(ctx context.Context, disk string) Accel {
 	return KVM
 }
 
-// ProbeKVM starts the disk's kernel under KVM and says what is wrong with it.
-// That /dev/kvm opens proves nothing: on some nested hosts it makes machines
-// whose kernel hangs right after the boot loader.
-func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
+// OpenKVM opens the host's KVM, as every machine under it must.
+func OpenKVM() error {
 	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("opening KVM: %w", err)
 	}
-	device.Close()
+	return device.Close()
+}
+
+// KernelRuns matches a line that the kernel prints when it has found its memory
+// and console: later than where hosts hang whose KVM is broken.
+func KernelRuns() *regexp.Regexp { return regexp.MustCompile(`Run /init as init process`) }
+
+// ProbeKVM starts the disk's kernel under KVM and says what is wrong with it.
+// That /dev/kvm opens proves nothing: on some nested hosts it makes machines
+// whose kernel hangs right after the boot loader.
+func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
+	if err := OpenKVM(); err != nil {
+		return err
+	}
 	dir, err := MakeTempDir()
 	if err != nil {
 		return fmt.Errorf("making a directory for the probe: %w", err)
@@ -48,9 +59,7 @@ func (t Tools) ProbeKVM(ctx context.Context, disk string) error {
 	defer m.Kill()
 	waiting, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	// The line comes when the kernel has found its memory and console: later
-	// than where such hosts hang.
-	_, err = m.Console.Wait(waiting, regexp.MustCompile(`Run /init as init process`))
+	_, err = m.Console.Wait(waiting, KernelRuns())
 	switch {
 	case err == nil:
 		return nil

@@ -34,6 +34,8 @@ type runner struct {
 	accel        string
 	forwards     []string
 	sshPort      int
+	ssh          bool
+	sshKey       string
 	hostLoopback bool
 	lan          bool
 	isolated     bool
@@ -48,6 +50,7 @@ type runner struct {
 	ports    []forwardedPort
 	pattern  *regexp.Regexp
 	metadata map[string]string
+	login    login
 }
 
 // forwardedPort is a port of the host's loopback that leads to one of the machine.
@@ -77,7 +80,7 @@ file to keep. The machine reaches the internet from this host's address, and
 nothing of the local network or of this host unless --lan, --host-loopback say so.`,
 		Example: `  bake run out/k8s-worker-v1-36-3-amd64.tar.gz --name worker-0 --metadata worker-0/
   bake run worker.tar.gz --metadata worker-0/ --until '^firstboot: ready' --timeout 10m
-  bake run worker.tar.gz --metadata-value pod-cidr=10.200.0.0/24 --ssh-port 2222
+  bake run worker.tar.gz --metadata-value pod-cidr=10.200.0.0/24 --ssh
   bake run worker.tar.gz --disk worker-0.raw --disk-size 20GiB --forward 10250:10250`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -103,13 +106,15 @@ nothing of the local network or of this host unless --lan, --host-loopback say s
 	f.StringVar(&r.diskFile, "disk", "", "keep the disk in `FILE`: made from IMAGE where it is not there, else\nstarted as it is")
 	f.BoolVar(&r.noSecureBoot, "no-secure-boot", false, "use firmware without Secure Boot")
 	f.StringVar(&r.accel, "accel", "auto", "`HOW` to run the guest's code: kvm, tcg, or auto, which is KVM if the\nimage's kernel starts under it")
-	f.IntVar(&r.sshPort, "ssh-port", 0, "short for --forward `PORT`:22")
+	f.BoolVar(&r.ssh, "ssh", false, "make a key, add it to the metadata, and print the ssh command that logs in\nwith it as "+sshUser+" (the image needs openssh-server and google-guest-agent)")
+	f.StringVar(&r.sshKey, "ssh-key", "", "with --ssh, log in with the private key in `FILE`, which is made where it is\nnot there (default: one that is gone after the run)")
+	f.IntVar(&r.sshPort, "ssh-port", 0, "short for --forward `PORT`:22 (with --ssh, by default any that is free)")
 	f.StringArrayVar(&r.forwards, "forward", nil, "connect 127.0.0.1:HOST with the machine's port GUEST\n(`HOST:GUEST`, may be repeated)")
 	f.BoolVar(&r.hostLoopback, "host-loopback", false, "let the machine reach this host's loopback at "+vm.Gateway)
 	f.BoolVar(&r.lan, "lan", false, "let the machine reach private addresses, and the networks that this host\nis on with its own addresses there")
 	f.BoolVar(&r.isolated, "isolated", false, "refuse connections and names beyond the machine's network")
 	f.StringVar(&r.until, "until", "", "end with exit code 0 once a line of the console matches `REGEX`")
-	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, and end with exit code 1")
+	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, cut the power 10 s later,\nand end with exit code 1")
 	f.BoolVar(&r.asJSON, "json", false, "print each line of the console as JSON, with its time in milliseconds")
 	h.addShownFlags(c, "say nothing but what the machine says")
 	return c
@@ -170,7 +175,13 @@ func (r *runner) checkUsage() error {
 			return fmt.Errorf("--until: %w", err)
 		}
 	}
-	if r.sshPort != 0 {
+	if r.sshKey != "" && !r.ssh {
+		return errors.New("--ssh-key is for --ssh: want both")
+	}
+	if r.sshPort < 0 || r.sshPort > 65535 {
+		return fmt.Errorf("--ssh-port %d: want a port, 1 to 65535", r.sshPort)
+	}
+	if r.sshPort != 0 || r.ssh {
 		r.forwards = append(r.forwards, fmt.Sprintf("%d:22", r.sshPort))
 	}
 	for _, text := range r.forwards {
@@ -244,7 +255,7 @@ func parseForward(text string) (forwardedPort, error) {
 
 // run starts the machine and waits for its end.
 func (r *runner) run(ctx context.Context) error {
-	s := &session{runner: r}
+	s := &session{runner: r, powerDownTime: powerDownTime, graceTime: graceTime}
 	defer s.close()
 	if err := s.prepare(ctx); err != nil {
 		return err

@@ -28,8 +28,16 @@ func (s *session) prepare(ctx context.Context) error {
 	if arch == "" {
 		arch = manifest.AMD64 // whoever reads the whole image says what is wrong
 	}
+	if err := s.listen(); err != nil {
+		return err
+	}
 	if s.tools, err = vm.FindTools(ctx, arch, vm.FirmwareDirs()...); err != nil {
 		return fmt.Errorf("looking for QEMU: %w", err)
+	}
+	if s.accel == string(vm.KVM) {
+		if err := vm.OpenKVM(); err != nil {
+			return s.explainKVM(nil, err)
+		}
 	}
 	if s.dir, err = vm.MakeTempDir(); err != nil {
 		return fmt.Errorf("making a directory for the machine: %w", err)
@@ -43,6 +51,9 @@ func (s *session) prepare(ctx context.Context) error {
 		return err
 	}
 	s.disk.Bus, s.disk.Boot = s.bus, true
+	if err := s.checkLogin(ctx); err != nil {
+		return err
+	}
 	return s.chooseAccel(ctx)
 }
 

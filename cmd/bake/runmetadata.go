@@ -41,6 +41,9 @@ func (r *runner) readMetadata() error {
 	if r.guestAttributes {
 		r.metadata[enableGuestAttributes] = "TRUE"
 	}
+	if err := r.prepareLogin(); err != nil {
+		return err
+	}
 	if err := r.instance().Check(); err != nil {
 		return &bake.InputError{Err: err}
 	}

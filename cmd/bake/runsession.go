@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -29,6 +30,8 @@ const (
 	// powerDownTime is what a machine gets to end by itself. Under TCG on a
 	// busy host it needs about 20 s.
 	powerDownTime = 90 * time.Second
+	// graceTime is what it gets when its own time is over.
+	graceTime = 10 * time.Second
 
 	leaveKey = 0x1d // Ctrl-]
 )
@@ -42,10 +45,19 @@ type session struct {
 	disk    vm.Disk
 	chosen  vm.Accel
 	network *vm.Network
+	open    []listeningPort
 	server  http.Handler // metadata
 	closers []func()
 
+	powerDownTime, graceTime time.Duration // constants, but in tests
+
 	terminal *term.State // to restore; nil where it is as it was
+}
+
+// listeningPort is a port of this host that is ours.
+type listeningPort struct {
+	net.Listener
+	forwardedPort
 }
 
 func (s *session) close() {
@@ -103,14 +115,44 @@ func (s *session) run(ctx context.Context) error {
 		CPUs: s.cpus, MemoryMiB: s.memory, Network: s.network, Address: s.address, Console: out,
 	})
 	if err != nil {
-		return err
+		return s.explainKVM(nil, err)
 	}
 	s.closers = append(s.closers, m.Kill)
 	err = s.watch(machineCtx, m, signals, unread)
 	m.Kill()
 	s.restore() // what follows is for people again
 	out.flush()
-	return errors.Join(err, s.printGuestAttributes())
+	return errors.Join(s.explainKVM(m, err), s.printGuestAttributes())
+}
+
+// explainKVM names the remedy where KVM was forced and no kernel came up under it.
+func (s *session) explainKVM(m *vm.Machine, err error) error {
+	var ended *endedError
+	if err == nil || s.accel != string(vm.KVM) || m != nil && kernelRan(m) {
+		return err
+	}
+	const remedy = "no kernel started under KVM; --accel auto tries KVM once, and runs without it where that fails"
+	if errors.As(err, &ended) {
+		return &endedError{ended.what + "\n" + remedy}
+	}
+	return fmt.Errorf("%w (%s)", err, remedy)
+}
+
+func kernelRan(m *vm.Machine) bool {
+	return slices.ContainsFunc(m.Console.Lines(), func(l vm.Line) bool { return vm.KernelRuns().MatchString(l.Text) })
+}
+
+// listen takes the ports that are forwarded, before anything slow begins.
+func (s *session) listen() error {
+	for _, p := range s.ports {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.host)))
+		if err != nil {
+			return fmt.Errorf("forwarding port %d to port %d of the machine: %w (give another; 0 is any that is free)", p.host, p.guest, err)
+		}
+		s.closers = append(s.closers, func() { l.Close() })
+		s.open = append(s.open, listeningPort{l, p})
+	}
+	return nil
 }
 
 // connect starts the network, the metadata server and the forwarded ports.
@@ -121,17 +163,22 @@ func (s *session) connect(ctx context.Context) error {
 	}
 	s.server = metadatatest.NewServer(s.instance())
 	s.network.ServeMetadata(s.address, s.server)
-	for _, p := range s.ports {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.host)))
-		if err != nil {
-			return fmt.Errorf("forwarding a port: %w", err)
-		}
-		s.closers = append(s.closers, func() { listener.Close() })
+	for _, p := range s.open {
 		to := net.JoinHostPort(s.address.String(), strconv.Itoa(p.guest))
-		go s.network.Forward(ctx, listener, to)
-		s.note("%s leads to port %d of %s", listener.Addr(), p.guest, s.name)
+		go s.network.Forward(ctx, p.Listener, to)
+		s.note("%s leads to port %d of %s", p.Addr(), p.guest, s.name)
 	}
-	return nil
+	if !s.ssh {
+		return nil
+	}
+	i := slices.IndexFunc(s.open, func(p listeningPort) bool { return p.guest == 22 })
+	command, err := s.writeLogin(s.open[i].Addr().(*net.TCPAddr).Port)
+	if err != nil {
+		return err
+	}
+	// It was asked for, whatever is quiet.
+	_, err = fmt.Fprintf(s.host.stderr, "bake: to log in, once %s has made the account: %s\n", s.name, command)
+	return err
 }
 
 // watch waits until the machine has ended, or may be ended.
@@ -155,9 +202,9 @@ func (s *session) watch(ctx context.Context, m *vm.Machine, signals <-chan os.Si
 	var result error    // what to return at the end, whatever else there is to say
 	var asked time.Time // when the power button was pressed first
 	var patience <-chan time.Time
-	powerDown := func(why string, err error) {
+	powerDown := func(why string, err error, within time.Duration) {
 		if asked.IsZero() {
-			asked, result, patience = time.Now(), err, time.After(powerDownTime)
+			asked, result, patience = time.Now(), err, time.After(within)
 			s.note("%s: powering %s down", why, s.name)
 			go m.PowerDown(ctx)
 		}
@@ -176,26 +223,29 @@ func (s *session) watch(ctx context.Context, m *vm.Machine, signals <-chan os.Si
 				return nil // what is dropped needs no clean end
 			}
 			s.pattern = nil
-			powerDown("done", nil)
+			powerDown("done", nil, s.powerDownTime)
 		case <-late:
-			powerDown("out of time", &endedError{fmt.Sprintf("%s was not done within %v; its console's last lines:\n%s", s.name, s.timeout, m.Console.Tail(20))})
+			if !asked.IsZero() { // it is ending already
+				patience = time.After(s.graceTime)
+			}
+			powerDown("out of time", &endedError{fmt.Sprintf("%s was not done within %v; its console's last lines:\n%s", s.name, s.timeout, m.Console.Tail(20))}, s.graceTime)
 		case <-signals:
 			// timeout(1), for one, sends a signal twice.
 			if !asked.IsZero() && time.Since(asked) > time.Second {
 				return &endedError{fmt.Sprintf("interrupted twice; %s's power was cut", s.name)}
 			}
-			powerDown("interrupted", &endedError{"interrupted; " + s.name + " was powered down"})
+			powerDown("interrupted", &endedError{"interrupted; " + s.name + " was powered down"}, s.powerDownTime)
 		case <-keys:
 			if !asked.IsZero() {
 				s.note("the power of %s was cut", s.name)
 				return result
 			}
-			powerDown("Ctrl-]", nil)
+			powerDown("Ctrl-]", nil, s.powerDownTime)
 		case <-unread:
 			unread = nil
-			powerDown("nobody reads the console", &endedError{"nobody reads the console any more"})
+			powerDown("nobody reads the console", &endedError{"nobody reads the console any more"}, s.powerDownTime)
 		case <-patience:
-			return errors.Join(result, &endedError{fmt.Sprintf("%s did not power off within %v; its power was cut", s.name, powerDownTime)})
+			return errors.Join(result, &endedError{fmt.Sprintf("%s did not power off within %v; its power was cut", s.name, since(asked))})
 		}
 	}
 }
@@ -279,7 +329,7 @@ func (s *session) printGuestAttributes() error {
 		}
 		return json.NewEncoder(s.host.stdout).Encode(map[string]any{"guestAttributes": all})
 	}
-	return printGuestAttributes(s.host.stdout, s.server)
+	return printGuestAttributes(s.host.stderr, s.server)
 }
 
 // console returns what the machine's serial port is written to, and what is

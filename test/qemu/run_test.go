@@ -65,7 +65,7 @@ func TestRun(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r := startRun(t, image, "--metadata", dir, "--forward", "0:22", "--accel", string(h.accel), "--timeout", "9m")
+		r := startRun(t, image, "--metadata", dir, "--ssh", "--accel", string(h.accel), "--timeout", "9m")
 		port := r.find(t, `127\.0\.0\.1:(\d+) leads to port 22 of worker-0`, time.Minute)
 		client := sshTo(t, "127.0.0.1:"+port, signer, 8*time.Minute)
 		for command, want := range map[string]string{
@@ -84,6 +84,18 @@ func TestRun(t *testing.T) {
 			if got := strings.TrimSpace(string(out)); got != want {
 				t.Errorf("%s: %q, %v; want %q", command, got, err, want)
 			}
+		}
+		// What is printed works as printed. The agent makes accounts one after the other.
+		command := r.find(t, `to log in, once worker-0 has made the account: (.*)`, time.Minute)
+		if _, err := exec.LookPath("ssh"); err != nil {
+			t.Fatal("ssh is missing: apt-get install openssh-client")
+		}
+		var out []byte
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && string(out) != "bake\n"; time.Sleep(2 * time.Second) {
+			out, _ = exec.CommandContext(t.Context(), "sh", "-c", command+" id -un").Output()
+		}
+		if string(out) != "bake\n" {
+			t.Errorf("%s id -un: %q; want bake", command, out)
 		}
 		r.cmd.Process.Signal(os.Interrupt)
 		if code := r.wait(t, 3*time.Minute); code != 130 {
