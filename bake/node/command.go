@@ -47,7 +47,9 @@ func CreateCommand(c Config, in Instance, dir string, values map[string][]byte, 
 	if c.Hostname != "" {
 		add("--hostname", trimDot(c.Hostname))
 	}
-	argv = append(argv, "--can-ip-forward") // pods' addresses are not the instance's
+	argv = append(argv,
+		"--can-ip-forward",       // pods' addresses are not the instance's
+		"--shielded-secure-boot") // which is off unless it is asked for; every part of the image's boot chain is signed
 	if secrets {
 		add("--service-account", account(in))
 		add("--scopes", "cloud-platform")

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +22,6 @@ import (
 
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/pki"
 )
 
 // keys are all of them.
@@ -110,7 +108,10 @@ func InstanceNames(name, zone, project string) []string {
 
 // New makes the worker's metadata: the value of each key.
 func New(c Config) (map[string][]byte, error) {
-	if err := c.validate(); err != nil {
+	if c.CA == nil || c.Now.IsZero() {
+		return nil, errors.New("making a worker's metadata: BUG: CA or Now is not set")
+	}
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	fail := func(err error) (map[string][]byte, error) {
@@ -118,22 +119,8 @@ func New(c Config) (map[string][]byte, error) {
 	}
 	host := c.Host()
 	ca := c.CA.CertificatePEM()
-	values := map[string][]byte{
-		config.KeyPodCIDR: line(c.PodCIDR.String()),
-		config.KeyCA:      ca,
-	}
-	if c.ClusterCIDR.IsValid() {
-		values[config.KeyClusterCIDR] = line(c.ClusterCIDR.String())
-	}
-	if c.ClusterDNS.IsValid() {
-		values[config.KeyClusterDNS] = line(c.ClusterDNS.String())
-	}
-	if c.ClusterDomain != "" {
-		values[config.KeyClusterDomain] = line(trimDot(c.ClusterDomain))
-	}
-	if c.MTU != 0 {
-		values[config.KeyMTU] = line(strconv.Itoa(c.MTU))
-	}
+	values := c.network()
+	values[config.KeyCA] = ca
 
 	// kube-proxy's identity is the same on every node, and each gets a key of its own.
 	certificate, key, err := c.CA.Issue(IssueConfig{
@@ -179,6 +166,28 @@ func New(c Config) (map[string][]byte, error) {
 		return nil, err
 	}
 	return values, nil
+}
+
+// network returns the values that are about addresses and names, as far as they
+// are set.
+func (c Config) network() map[string][]byte {
+	values := map[string][]byte{}
+	if c.PodCIDR.IsValid() {
+		values[config.KeyPodCIDR] = line(c.PodCIDR.String())
+	}
+	if c.ClusterCIDR.IsValid() {
+		values[config.KeyClusterCIDR] = line(c.ClusterCIDR.String())
+	}
+	if c.ClusterDNS.IsValid() {
+		values[config.KeyClusterDNS] = line(c.ClusterDNS.String())
+	}
+	if c.ClusterDomain != "" {
+		values[config.KeyClusterDomain] = line(trimDot(c.ClusterDomain))
+	}
+	if c.MTU != 0 {
+		values[config.KeyMTU] = line(strconv.Itoa(c.MTU))
+	}
+	return values
 }
 
 // Doubts returns what the worker will log about values that New made.
@@ -235,82 +244,6 @@ func (c Config) names() ([]string, []netip.Addr) {
 		}
 	}
 	return names, ips
-}
-
-// InputError is a value of a Config that can't be.
-type InputError struct {
-	Field string // metadata key, or else the flag of bake node: pod-cidr, san
-	Err   error
-}
-
-func (e *InputError) Error() string { return e.Field + ": " + e.Err.Error() }
-
-func (e *InputError) Unwrap() error { return e.Err }
-
-func (c Config) validate() error {
-	bad := func(field, format string, args ...any) error {
-		return &InputError{field, fmt.Errorf(format, args...)}
-	}
-	if c.CA == nil || c.Now.IsZero() {
-		return errors.New("making a worker's metadata: BUG: CA or Now is not set")
-	}
-	if len(c.Name) > 63 || !instanceName().MatchString(c.Name) {
-		return bad("name", "%q can't be an instance's name: want up to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last; a longer name goes to hostname", c.Name)
-	}
-	if err := checkDNSName(c.Hostname); c.Hostname != "" && err != nil {
-		return bad("hostname", "%w", err)
-	}
-	if c.Hostname != strings.ToLower(c.Hostname) {
-		return bad("hostname", "%q has capital letters, which no node's name has", c.Hostname)
-	}
-	for _, name := range c.Names {
-		if err := checkDNSName(name); err != nil {
-			return bad("san", "%w", err)
-		}
-	}
-	if err := pki.CheckServer(c.Server); err != nil {
-		return bad("server", "%w", err)
-	}
-	if !c.IP.IsValid() || c.IP.Zone() != "" || c.IP.IsLoopback() || c.IP.IsUnspecified() || c.IP.IsMulticast() || c.IP.IsLinkLocalUnicast() {
-		return bad("ip", "%s can't be the instance's internal address (want one like 10.240.0.20)", c.IP)
-	}
-	if !c.IP.Unmap().Is4() {
-		return bad("ip", "%s is IPv6; a worker's node and pods have IPv4 addresses only (want one like 10.240.0.20)", c.IP)
-	}
-	if !c.PodCIDR.IsValid() {
-		return bad("pod-cidr", "is missing (want a range like 10.200.0.0/24)")
-	}
-	if strings.ContainsFunc(c.BootstrapToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return bad("bootstrap-token", "has a character that no token has")
-	}
-	if c.KeyType != "" && c.KeyType != ECDSA && c.KeyType != RSA {
-		return bad("key-type", "%q is unknown: want %s or %s", c.KeyType, ECDSA, RSA)
-	}
-	if c.Validity < 0 {
-		return bad("validity", "%s ends before it begins", c.Validity)
-	}
-	return nil
-}
-
-// instanceName is Compute Engine's rule, RFC 1035's label.
-func instanceName() *regexp.Regexp { return regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`) }
-
-// checkDNSName checks name as RFC 1123 has host names. A trailing dot may be
-// there; it is taken off.
-func checkDNSName(name string) error {
-	name = trimDot(name)
-	if len(name) > 253 {
-		return fmt.Errorf("%q has %d characters; a name has 253 at most", name, len(name))
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if len(label) > 63 {
-			return fmt.Errorf("%q has a label of %d characters; 63 is the most (%s)", name, len(label), label)
-		}
-		if !regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$`).MatchString(label) {
-			return fmt.Errorf("%q is not a host name: want labels of letters, digits and hyphens, separated by dots", name)
-		}
-	}
-	return nil
 }
 
 // sorted returns the keys of values in order.

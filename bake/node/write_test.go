@@ -138,14 +138,14 @@ func TestCommands(t *testing.T) {
 		want   string
 	}{
 		{"little", func(*node.Config) {}, node.Instance{}, "worker-0",
-			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward" +
+			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward --shielded-secure-boot" +
 				" --metadata-from-file=pod-cidr=worker-0/pod-cidr,kubelet-certificate=worker-0/kubelet-certificate,kubelet-key-secret=worker-0/kubelet-key-secret"},
 		{"much", func(c *node.Config) { c.Hostname = "worker-0.example.com." },
 			node.Instance{Image: "img", Project: "p", Zone: "z", MachineType: "m", Subnet: "s", Address: "203.0.113.20"}, "it's/a b",
 			"gcloud compute instances create worker-0 --project p --zone z --machine-type m --image img --subnet s --private-network-ip 10.240.0.20 --address 203.0.113.20" +
-				` --hostname worker-0.example.com --can-ip-forward '--metadata-from-file=pod-cidr=it'\''s/a b/pod-cidr,kubelet-certificate=it'\''s/a b/kubelet-certificate,kubelet-key-secret=it'\''s/a b/kubelet-key-secret'`},
+				` --hostname worker-0.example.com --can-ip-forward --shielded-secure-boot '--metadata-from-file=pod-cidr=it'\''s/a b/pod-cidr,kubelet-certificate=it'\''s/a b/kubelet-certificate,kubelet-key-secret=it'\''s/a b/kubelet-key-secret'`},
 		{"commas", func(*node.Config) {}, node.Instance{}, "a,b:c",
-			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward" +
+			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward --shielded-secure-boot" +
 				" '--metadata-from-file=^;^pod-cidr=a,b:c/pod-cidr;kubelet-certificate=a,b:c/kubelet-certificate;kubelet-key-secret=a,b:c/kubelet-key-secret'"},
 	} {
 		c := c

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/printable"
 )
@@ -67,13 +69,6 @@ Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usag
   bake node worker-0 ... --bootstrap-token @token`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			for _, required := range []struct{ name, value string }{
-				{"server", in.server}, {"ip", in.ip}, {"pod-cidr", in.podCIDR}, {"out", in.out},
-			} {
-				if err := requireFlag(c, required.name, required.value); err != nil {
-					return err
-				}
-			}
 			return in.run(c, h, args[0])
 		},
 	}
@@ -122,19 +117,33 @@ type nodeResult struct {
 }
 
 func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
-	config, err := in.config(name, h.now())
-	if err != nil {
-		return err
+	config, wrong := in.config(c, name, h.now())
+	var errs []error
+	for _, m := range wrong {
+		errs = append(errs, m.err)
+	}
+	for _, err := range unjoin(config.Check()) {
+		if m := (*node.InputError)(nil); !errors.As(err, &m) || !wrong.at(m.Field) {
+			errs = append(errs, in.explain(err))
+		}
 	}
 	old, err := node.Present(in.out)
-	if err != nil {
-		return fmt.Errorf("looking into --out: %w", err)
+	switch {
+	case in.out == "":
+	case err != nil:
+		errs = append(errs, fmt.Errorf("looking into --out: %w", err))
+	case len(old) > 0 && !in.force:
+		errs = append(errs, fmt.Errorf("%s: there already; --force replaces what an earlier run wrote", node.List(old)))
 	}
-	if len(old) > 0 && !in.force {
-		return fmt.Errorf("%s: there already; --force replaces what an earlier run wrote", node.List(old))
+	var ca *node.CA
+	var caDir string
+	var made bool
+	if in.caDir != "" || in.out != "" && err == nil { // or else there is no place for one
+		if ca, caDir, made, err = in.authority(config.Now); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	ca, caDir, made, err := in.authority(config.Now)
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	config.CA = ca
@@ -175,9 +184,22 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	return nil
 }
 
-// config reads the flags. What is wrong with a value beyond its form is for
-// package node to say.
-func (in *nodeFlags) config(name string, now time.Time) (node.Config, error) {
+// mistakes are flags whose values can't be read.
+type mistakes []mistake
+
+type mistake struct {
+	flag string
+	err  error
+}
+
+// at says whether one is at the flag.
+func (m mistakes) at(flag string) bool {
+	return slices.ContainsFunc(m, func(m mistake) bool { return m.flag == flag })
+}
+
+// config reads the flags, and returns those that can't be read. What is wrong
+// with a value beyond its form is for package node to say.
+func (in *nodeFlags) config(c *cobra.Command, name string, now time.Time) (node.Config, mistakes) {
 	config := node.Config{
 		Name:          name,
 		Hostname:      in.hostname,
@@ -187,34 +209,40 @@ func (in *nodeFlags) config(name string, now time.Time) (node.Config, error) {
 		MTU:           in.mtu,
 		Now:           now,
 	}
-	bad := func(flag, value, want string) (node.Config, error) {
-		return node.Config{}, &usageError{fmt.Errorf("--%s %q: want %s", flag, value, want)}
+	var wrong mistakes
+	for _, required := range []struct{ name, value string }{
+		{"server", in.server}, {"ip", in.ip}, {"pod-cidr", in.podCIDR}, {"out", in.out},
+	} {
+		if err := requireFlag(c, required.name, required.value); err != nil {
+			wrong = append(wrong, mistake{required.name, err})
+		}
 	}
+	bad := func(flag, value, want string) {
+		wrong = append(wrong, mistake{flag, &usageError{fmt.Errorf("--%s %q: want %s", flag, value, want)}})
+	}
+	address := func(flag, value, like string) (ip netip.Addr) {
+		ip, err := netip.ParseAddr(value)
+		if value != "" && err != nil {
+			bad(flag, value, "an address like "+like)
+		}
+		return ip
+	}
+	network := func(flag, value, like string) (p netip.Prefix) {
+		p, err := netip.ParsePrefix(value)
+		if value != "" && err != nil {
+			bad(flag, value, "a range like "+like)
+		}
+		return p
+	}
+	config.IP = address("ip", in.ip, "10.240.0.20")
+	config.PodCIDR = network("pod-cidr", in.podCIDR, "10.200.0.0/24")
+	config.ClusterCIDR = network("cluster-cidr", in.clusterCIDR, "10.200.0.0/16")
+	config.ClusterDNS = address("cluster-dns", in.clusterDNS, "10.32.0.10")
 	var err error
-	if config.IP, err = netip.ParseAddr(in.ip); err != nil {
-		return bad("ip", in.ip, "an address like 10.240.0.20")
-	}
-	if config.PodCIDR, err = netip.ParsePrefix(in.podCIDR); err != nil {
-		return bad("pod-cidr", in.podCIDR, "a range like 10.200.0.0/24")
-	}
-	if in.clusterCIDR != "" {
-		if config.ClusterCIDR, err = netip.ParsePrefix(in.clusterCIDR); err != nil {
-			return bad("cluster-cidr", in.clusterCIDR, "a range like 10.200.0.0/16")
-		}
-	}
-	if in.clusterDNS != "" {
-		if config.ClusterDNS, err = netip.ParseAddr(in.clusterDNS); err != nil {
-			return bad("cluster-dns", in.clusterDNS, "an address like 10.32.0.10")
-		}
-	}
 	if config.Validity, err = parseValidity(in.validity); err != nil {
-		return bad("validity", in.validity, "days or hours, like 365d or 8760h")
+		bad("validity", in.validity, "days or hours, like 365d or 8760h")
 	}
-	if in.externalIP != "" {
-		ip, err := netip.ParseAddr(in.externalIP)
-		if err != nil {
-			return bad("external-ip", in.externalIP, "an address like 203.0.113.20")
-		}
+	if ip := address("external-ip", in.externalIP, "203.0.113.20"); ip.IsValid() {
 		config.IPs = append(config.IPs, ip)
 	}
 	for _, san := range in.sans {
@@ -224,19 +252,45 @@ func (in *nodeFlags) config(name string, now time.Time) (node.Config, error) {
 			config.Names = append(config.Names, san)
 		}
 	}
-	config.Names = append(config.Names, node.InstanceNames(name, in.zone, in.project)...)
-	config.BootstrapToken = in.bootstrapToken
-	if path, ok := strings.CutPrefix(in.bootstrapToken, "@"); ok {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return node.Config{}, &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %w", err)}
-		}
-		config.BootstrapToken = strings.TrimSpace(string(content))
-		if config.BootstrapToken == "" {
-			return node.Config{}, &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %s is empty", path)}
+	if isHostName(name) { // or else it is what is wrong with them
+		config.Names = append(config.Names, node.InstanceNames(name, in.zone, in.project)...)
+	}
+	if in.image != "" && !strings.Contains(in.image, "/") { // of another project: projects/PROJECT/global/images/NAME
+		if err := manifest.CheckImageName(in.image); err != nil {
+			wrong = append(wrong, mistake{"image", &usageError{fmt.Errorf("--image: %w", err)}})
 		}
 	}
-	return config, nil
+	if config.BootstrapToken, err = readToken(in.bootstrapToken); err != nil {
+		wrong = append(wrong, mistake{"bootstrap-token", err})
+	}
+	return config, wrong
+}
+
+// readToken returns a token, or the one in the file that it names.
+func readToken(token string) (string, error) {
+	path, ok := strings.CutPrefix(token, "@")
+	if !ok {
+		return token, nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %w", err)}
+	}
+	if token = strings.TrimSpace(string(content)); token == "" {
+		return "", &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %s is empty", path)}
+	}
+	return token, nil
+}
+
+// unjoin returns the errors that err joins.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // parseValidity reads a duration, of days too.
@@ -278,7 +332,11 @@ func (in *nodeFlags) authority(now time.Time) (ca *node.CA, dir string, made boo
 	case in.caDir != "" && !in.newCA:
 		return nil, "", false, &bake.InputError{Err: fmt.Errorf("%w; --new-ca makes one", err)}
 	}
-	ca, err = node.NewCA(node.CAConfig{Now: now, KeyType: node.KeyType(in.keyType)})
+	keyType := node.KeyType(in.keyType)
+	if keyType != node.RSA {
+		keyType = node.ECDSA // another is said to be unknown elsewhere
+	}
+	ca, err = node.NewCA(node.CAConfig{Now: now, KeyType: keyType})
 	if err != nil {
 		return nil, "", false, &usageError{err}
 	}

@@ -164,7 +164,7 @@ func (c *checker) checkUser(a authInfo) ([]*x509.Certificate, error) {
 	case a.token != "" && (hasCert || hasKey):
 		return nil, errors.New("has a token and a client certificate; want one of them")
 	case a.token != "":
-		return nil, checkToken(a.token)
+		return nil, CheckToken(a.token)
 	case !hasCert && !hasKey:
 		return nil, errors.New("has no credentials: want client-certificate-data and client-key-data, or a token")
 	case !hasKey:
@@ -218,8 +218,8 @@ func fileError(field, path, command string) error {
 	return fmt.Errorf("refers to the file %q (%s), which is not on the worker; embed its content: `%s`", shorten(path), field, command)
 }
 
-// checkToken knows only what no token is.
-func checkToken(token string) error {
+// CheckToken knows only what no token is.
+func CheckToken(token string) error {
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("has a token with a space, a line break or another character in it that no token has")
 	}
