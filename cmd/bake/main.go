@@ -119,6 +119,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
 	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newCache(h), newRun(h), newVersion(h))
+	addCompletions(root)
 	return root
 }
 
