@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/bom/slsa"
-	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
 )
@@ -32,7 +31,7 @@ func (b *Baker) writeBeside(ctx context.Context, c *composed, out output, replac
 		sum   manifest.Sum
 	}{
 		{path: out.record, write: c.record.Write},
-		{path: out.spdx, write: func(w io.Writer) error { return spdx.Write(w, c.bill) }},
+		{path: out.spdx, write: func(w io.Writer) error { return c.sbom.Write(w, c.record.File) }},
 	}
 	// Each is megabytes of JSON, which takes most of the time of a bake that
 	// changes nothing.

@@ -32,6 +32,10 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 		bill.Packages = append(bill.Packages, p.LockedPackage)
 	}
 	for _, c := range parts.Components {
+	var err error
+	if bill.Licenses, err = b.licenses(parts.Packages); err != nil {
+		return nil, err
+	}
 		made, err := b.made(c.Built, c.Pack.Entries)
 		if err != nil {
 			return nil, fmt.Errorf("reading what component %s is built of: %w", c.Name, err)
@@ -94,13 +98,7 @@ func (b *Baker) goProgram(e tree.Entry) (*bom.GoProgram, error) {
 		if read, err = bom.ReadGo(&e); err != nil {
 			return nil, err
 		}
-		value, err := json.Marshal(read)
-		if err == nil {
-			err = b.store.Put(key, value)
-		}
-		if err != nil {
-			b.config.Progress.Note("what %s is built of could not be kept for next time: %v", e.Path, err)
-		}
+		b.keepFact(key, read, "what "+e.Path+" is built of")
 	}
 	if read != nil {
 		read.Path = "/" + e.Path // the same program may be in two places
@@ -111,12 +109,12 @@ func (b *Baker) goProgram(e tree.Entry) (*bom.GoProgram, error) {
 // billInside returns the files of the image that say what is in it. record is
 // the file of the record inside. Neither holds the digest of the image, which
 // is not known before they are written.
-func billInside(bill *bom.Bill, record tree.Entry) ([]tree.Entry, error) {
-	var sbom bytes.Buffer
-	if err := spdx.Write(&sbom, bill); err != nil {
+func billInside(bill *bom.Bill, sbom *spdx.Encoded, record tree.Entry) ([]tree.Entry, error) {
+	var text bytes.Buffer
+	if err := sbom.Write(&text, nil); err != nil {
 		return nil, err
 	}
-	sbomFile := file(sbomPath, 0o644, sbom.Bytes())
+	sbomFile := file(sbomPath, 0o644, text.Bytes())
 	statement, err := slsa.Statement(bill, []slsa.Subject{subject(record), subject(sbomFile)})
 	if err != nil {
 		return nil, err

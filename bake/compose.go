@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/image"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
@@ -31,6 +32,7 @@ type composed struct {
 	*image.Image
 	record  *bom.Image
 	bill    *bom.Bill
+	sbom    *spdx.Encoded
 	missing []Missing
 }
 
@@ -85,7 +87,11 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		return nil, err
 	}
 	bill.NameGiven = given
-	bills, err := billInside(bill, recordFile)
+	sbom, err := spdx.Encode(bill)
+	if err != nil {
+		return nil, err
+	}
+	bills, err := billInside(bill, sbom, recordFile)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +114,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	record.Files = bom.Entries(made.Root)
-	return &composed{made, record, bill, nil}, nil
+	return &composed{made, record, bill, sbom, nil}, nil
 }
 
 // file is an entry with content that is in memory.

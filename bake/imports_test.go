@@ -40,7 +40,7 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/license", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
 		{"bake/baketest", []string{"bake", "bake/check/checktest", "bake/manifest", "bake/source/oci/ocitest", "units"}, "a world for tests"},
 

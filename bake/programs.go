@@ -153,12 +153,6 @@ func (b *Baker) program(e tree.Entry) (programRead, error) {
 	} else if read.Says = program.ReadSays(content); content.Err() != nil {
 		return read, content.Err()
 	}
-	value, err := json.Marshal(read)
-	if err == nil {
-		err = b.store.Put(key, value)
-	}
-	if err != nil {
-		b.config.Progress.Note("what %s is could not be kept for next time: %v", e.Path, err)
-	}
+	b.keepFact(key, read, "what "+e.Path+" is")
 	return read, nil
 }

@@ -80,6 +80,12 @@ func (d *builder) debian(l manifest.LockedPackage) common.ElementID {
 	p.PackageSupplier = &common.Supplier{SupplierType: "Organization", Supplier: "Debian"}
 	p.PackageChecksums = checksums([]manifest.Sum{l.SHA256})
 	setURL(p, purl.Debian(l.Name, l.Version, l.Arch, l.Suite))
+	if says, ok := d.bill.Licenses[l.SHA256]; ok {
+		p.PackageLicenseDeclared = says.Expression
+		for _, r := range says.Refs {
+			d.refs[r.ID] = r.Name
+		}
+	}
 	return p.PackageSPDXIdentifier
 }
 
@@ -94,6 +100,7 @@ func (d *builder) link(from common.ElementID, programs []*bom.GoProgram) {
 		p := d.add(id("Go", "stdlib", version), "stdlib", version)
 		p.PrimaryPackagePurpose = "LIBRARY"
 		p.PackageSummary = "Go's standard library"
+		p.PackageLicenseDeclared = "BSD-3-Clause"
 		setURL(p, purl.Toolchain(program.Toolchain))
 		d.relate(from, common.TypeRelationshipStaticLink, p.PackageSPDXIdentifier)
 	}
@@ -165,6 +172,12 @@ func (d *builder) finish() *v2_3.Document {
 		}
 	}
 	d.doc.Packages = append([]*v2_3.Package{d.packages[rootID]}, d.doc.Packages...)
+	for _, id := range slices.Sorted(maps.Keys(d.refs)) {
+		d.doc.OtherLicenses = append(d.doc.OtherLicenses, &v2_3.OtherLicense{
+			LicenseIdentifier: id, LicenseName: d.refs[id],
+			ExtractedText: "The text is in the copyright file of each Debian package that refers to it (/usr/share/doc/PACKAGE/copyright), under \"License: " + d.refs[id] + "\".",
+		})
+	}
 	related := slices.SortedFunc(maps.Keys(d.related), func(a, b relation) int {
 		return cmp.Or(strings.Compare(string(a.from), string(b.from)), strings.Compare(a.kind, b.kind), strings.Compare(string(a.to), string(b.to)))
 	})

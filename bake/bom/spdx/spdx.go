@@ -4,8 +4,12 @@
 // Debian package, every component, every container image and bake's own
 // programs; these are linked statically with the Go modules and Debian packages
 // that were compiled into them, which is read from the programs themselves, and
-// named by package URLs. The document holds no license: neither the lock nor
-// releases say them.
+// named by package URLs.
+//
+// Licenses are declared where somebody declares them: a Debian package in a
+// machine-readable copyright file (see package license), Go of its standard
+// library, and we of our programs. Releases and modules say none that is looked
+// into. Nothing is concluded. What is not said is NOASSERTION (clauses 7.13, 7.15).
 //
 // It is a function of the image's inputs: its time is that of the image, its
 // namespace derives from what it says, and everything is sorted.
@@ -42,24 +46,80 @@ const rootID = "Image"
 
 // Write writes the document of b. It has the image's file where the record has.
 func Write(w io.Writer, b *bom.Bill) error {
+	e, err := Encode(b)
+	if err != nil {
+		return err
+	}
+	return e.Write(w, b.Image.File)
+}
+
+// Encoded is a document, but for its name and the image's file.
+type Encoded struct {
+	text []byte
+	root *v2_3.Package // without the file
+	head []byte        // what text has of root
+}
+
+// Encode makes the document of b. That takes nearly all the time of writing it,
+// and what is inside of an image and what is beside it differ in the file alone.
+func Encode(b *bom.Bill) (*Encoded, error) {
 	d, err := document(b)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	d.DocumentNamespace = unnamed
+	e := &Encoded{root: d.Packages[0]}
+	if e.text, err = encode(d); err != nil {
+		return nil, err
+	}
+	e.head, err = encodePackage(e.root)
+	return e, err
+}
+
+// Write writes the document, with the image's file where there is one.
+func (e *Encoded) Write(w io.Writer, file *bom.File) error {
+	text := e.text
+	if file != nil {
+		root := *e.root
+		root.PackageFileName = file.Name
+		root.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: file.SHA256.Hex()}}
+		head, err := encodePackage(&root)
+		if err != nil {
+			return err
+		}
+		if text, err = replaceOnce(text, e.head, head); err != nil {
+			return err
+		}
 	}
 	// The name is of these very contents: two documents that differ in anything
-	// have different ones, as clause 6.5 asks. Encoding takes most of the time, so
-	// the name is put in afterwards.
-	d.DocumentNamespace = unnamed
-	text, err := encode(d)
+	// have different ones, as clause 6.5 asks.
+	named, err := replaceOnce(text, []byte(unnamed), []byte("urn:uuid:"+uuid(sha256.Sum256(text))))
 	if err != nil {
 		return err
 	}
-	if n := bytes.Count(text, []byte(unnamed)); n != 1 {
-		return fmt.Errorf("BUG: the document's place for its name stands there %d times", n)
-	}
-	named := "urn:uuid:" + uuid(sha256.Sum256(text))
-	_, err = w.Write(bytes.Replace(text, []byte(unnamed), []byte(named), 1))
+	_, err = w.Write(named)
 	return err
+}
+
+func replaceOnce(text, old, new []byte) ([]byte, error) {
+	if n := bytes.Count(text, old); n != 1 {
+		return nil, fmt.Errorf("BUG: %q stands in the document %d times", old, n)
+	}
+	return bytes.Replace(text, old, new, 1), nil
+}
+
+// encodePackage returns what encode writes of a package.
+func encodePackage(p *v2_3.Package) ([]byte, error) {
+	text, err := encode(&v2_3.Document{SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, Packages: []*v2_3.Package{p}})
+	if err != nil {
+		return nil, err
+	}
+	_, after, found := bytes.Cut(text, []byte("\n \"packages\": [\n"))
+	one, _, ended := bytes.Cut(after, []byte("\n ]"))
+	if !found || !ended {
+		return nil, fmt.Errorf("BUG: no package in %s", text)
+	}
+	return one, nil
 }
 
 // unnamed stands for a document's name until it is known.
@@ -86,6 +146,7 @@ type builder struct {
 	doc      *v2_3.Document
 	packages map[common.ElementID]*v2_3.Package
 	related  map[relation]bool
+	refs     map[string]string // names of licenses that SPDX has no identifier for, by their references
 }
 
 type relation struct {
@@ -99,7 +160,7 @@ func document(b *bom.Bill) (*v2_3.Document, error) {
 		return nil, fmt.Errorf("BUG: the bill is about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
 	}
 	d := &builder{
-		bill: b, packages: map[common.ElementID]*v2_3.Package{}, related: map[relation]bool{},
+		bill: b, packages: map[common.ElementID]*v2_3.Package{}, related: map[relation]bool{}, refs: map[string]string{},
 		doc: &v2_3.Document{
 			SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: m.Name,
 			CreationInfo: &v2_3.CreationInfo{
@@ -131,10 +192,6 @@ func (d *builder) root() {
 	p := d.add(rootID, m.Name, version(m))
 	p.PrimaryPackagePurpose = "OPERATING_SYSTEM" // so in SPDX's JSON schema; clause 7.24 has a hyphen
 	p.PackageComment = "Inputs: " + inputs(m.Inputs)
-	if f := m.File; f != nil {
-		p.PackageFileName = f.Name
-		p.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: f.SHA256.Hex()}}
-	}
 	d.relate("DOCUMENT", common.TypeRelationshipDescribe, rootID)
 }
 
@@ -158,6 +215,7 @@ func (d *builder) guest(p *bom.GoProgram) {
 	own := d.add(id("Guest", name), name, p.Main.Version)
 	own.PrimaryPackagePurpose = "APPLICATION"
 	own.PackageSummary = "A program of bake's own"
+	own.PackageLicenseDeclared = "Apache-2.0"
 	if sum, ok := d.bill.Image.Inputs.Guest[name]; ok {
 		own.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: sum.Hex()}}
 	}

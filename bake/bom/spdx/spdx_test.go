@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/github/go-spdx/v2/spdxexp"
 	"github.com/google/go-cmp/cmp"
 	"github.com/package-url/packageurl-go"
 	spdxjson "github.com/spdx/tools-golang/json"
@@ -45,6 +46,10 @@ func bill() *bom.Bill {
 				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5"), Manifest: sum("6"), Config: sum("7"), Layers: []manifest.Sum{sum("8")}},
 				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Sum{sum("0")}},
 			},
+		},
+		Licenses: map[manifest.Sum]bom.License{
+			sum("2"): {Expression: "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain", Refs: []bom.LicenseRef{{ID: "LicenseRef-Debian-public-domain", Name: "public-domain"}}},
+			sum("0"): {Expression: "MIT"}, // of no package that is here
 		},
 		Packages: []manifest.LockedPackage{deb("libstdc++6", "14.2.0-19", "trixie-security", "2"), deb("libstdc--6", "14.2.0-19", "trixie", "2")},
 		Components: []bom.Made{
@@ -163,6 +168,62 @@ func TestWrite(t *testing.T) {
 		"pkg:oci/pause@" + string(sum("5")) + "?arch=amd64&repository_url=registry.k8s.io%2Fpause&tag=3.10.2",
 	}, urls); diff != "" {
 		t.Errorf("package URLs (-want +got):\n%s", diff)
+	}
+}
+
+// TestLicenses reads what is declared, and has an expression parser that is not
+// ours judge it.
+func TestLicenses(t *testing.T) {
+	t.Parallel()
+	text := write(t, bill())
+	d := read(t, text)
+	got := map[string]string{}
+	for _, p := range d.Packages {
+		got[name(d, p.PackageSPDXIdentifier)] = p.PackageLicenseDeclared
+		if ok, _ := spdxexp.ValidateLicenses([]string{p.PackageLicenseDeclared}); !ok && p.PackageLicenseDeclared != "" {
+			t.Errorf("%s declares %q, which is no expression of SPDX's", p.PackageName, p.PackageLicenseDeclared)
+		}
+		if p.PackageLicenseConcluded != "" {
+			t.Errorf("%s has the conclusion %q; want none", p.PackageName, p.PackageLicenseConcluded)
+		}
+	}
+	gcc := "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain"
+	want := map[string]string{
+		"firstboot": "Apache-2.0", "libstdc++6 14.2.0-19": gcc, "libstdc--6 14.2.0-19": gcc, "stdlib 1.25.1": "BSD-3-Clause", "stdlib 1.26.8": "BSD-3-Clause",
+	}
+	for _, other := range []string{"k8s-worker-v1-36-3-amd64 v1.36.3", "kubelet v1.36.3", "crictl v1.36.0", "containerd 1.4.13", "containerd 1.4.13~ds1", "pause 3.10.2",
+		"coredns v1.14.2", "libseccomp-dev 2.6.0-2", "example.com/main", "golang.org/x/sys v0.49.0", "k8s.io/kubernetes v1.36.3"} {
+		want[other] = ""
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("declared licenses (-want +got):\n%s", diff)
+	}
+	if len(d.OtherLicenses) != 1 || d.OtherLicenses[0].LicenseIdentifier != "LicenseRef-Debian-public-domain" || d.OtherLicenses[0].LicenseName != "public-domain" ||
+		d.OtherLicenses[0].ExtractedText != `The text is in the copyright file of each Debian package that refers to it (/usr/share/doc/PACKAGE/copyright), under "License: public-domain".` {
+		t.Errorf("other licenses are %+v; want the one that is referred to", d.OtherLicenses)
+	}
+	if !bytes.Contains(text, []byte(`"hasExtractedLicensingInfos": [`)) {
+		t.Error("the other licenses don't stand where SPDX has them")
+	}
+}
+
+// TestFileIsPutIn writes a document with the image's file, which must be what
+// encoding it with the file gives.
+func TestFileIsPutIn(t *testing.T) {
+	t.Parallel()
+	b := bill()
+	b.Image.File = &bom.File{Name: "x.tar.gz", SHA256: sum("1")}
+	text := write(t, b)
+	d := read(t, text)
+	if p := d.Packages[0]; p.PackageFileName != "x.tar.gz" || len(p.PackageChecksums) != 1 || p.PackageChecksums[0].Value != sum("1").Hex() {
+		t.Errorf("the image is %+v; want its file", p)
+	}
+	var again bytes.Buffer
+	if err := spdxjson.Write(d, &again, spdxjson.Indent(" "), spdxjson.EscapeHTML(false)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(again.String(), string(text)); diff != "" {
+		t.Errorf("the document (-as it is encoded +as it is written):\n%s", diff)
 	}
 }
 
