@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/nodebake/bake/bake/bom"
@@ -31,11 +32,11 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 	for _, p := range parts.Packages {
 		bill.Packages = append(bill.Packages, p.LockedPackage)
 	}
-	for _, c := range parts.Components {
 	var err error
 	if bill.Licenses, err = b.licenses(parts.Packages); err != nil {
 		return nil, err
 	}
+	for _, c := range parts.Components {
 		made, err := b.made(c.Built, c.Pack.Entries)
 		if err != nil {
 			return nil, fmt.Errorf("reading what component %s is built of: %w", c.Name, err)
@@ -72,6 +73,7 @@ func (b *Baker) made(built *gomod.Built, programs []tree.Entry) (bom.Made, error
 	if built != nil {
 		made.Module = &bom.GoModule{Path: built.Module, Version: built.Version, Sum: built.Sum}
 		made.Linked = built.Packages
+		made.Tools = b.tools(built.Tools)
 	}
 	for _, e := range programs {
 		read, err := b.goProgram(e)
@@ -83,6 +85,54 @@ func (b *Baker) made(built *gomod.Built, programs []tree.Entry) (bom.Made, error
 		}
 	}
 	return made, nil
+}
+
+// tools returns the host's tools with the digests of their files.
+func (b *Baker) tools(tools []gomod.Tool) []bom.Tool {
+	var out []bom.Tool
+	for _, t := range tools {
+		tool := bom.Tool{Name: t.Name}
+		if t.Version != "" {
+			tool.Module = bom.GoModule{Path: t.Name, Version: t.Version, Sum: t.Sum}
+		}
+		if t.Path != "" {
+			sum, err := b.hostFile(t.Path)
+			if err != nil {
+				b.config.Progress.Note("the provenance lacks the digest of %s: %v", t.Path, err)
+				continue
+			}
+			tool.SHA256 = sum
+		}
+		out = append(out, tool)
+	}
+	return out
+}
+
+// hostFile returns the digest of a file of the host. It is kept under the file's
+// name, size and time, as make knows files: compilers have tens of megabytes.
+func (b *Baker) hostFile(path string) (manifest.Sum, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "file 1 of the host: %q %d %d", path, info.Size(), info.ModTime().UnixNano()))
+	if value, ok := b.store.Get(key); ok {
+		if sum, err := manifest.ParseSum(string(value)); err == nil {
+			return sum, nil
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	read, err := sumOf(f)
+	if err != nil {
+		return "", err
+	}
+	sum := manifest.SHA256(read)
+	_ = b.store.Put(key, []byte(sum)) // or else it is read again
+	return sum, nil
 }
 
 // goProgram reads what Go wrote into a program; nil: it is none of Go's. The

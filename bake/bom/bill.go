@@ -26,10 +26,10 @@ type Made struct {
 	Package  *manifest.LockedPackage  // that it was taken out of
 	Module   *GoModule                // that it was built from
 	Linked   []manifest.LockedPackage // with cgo: what was compiled and linked against
+	Tools    []Tool                   // that built it on the host that baked: no function of the inputs
 	Programs []*GoProgram             // those of its programs that Go built, by their paths
 }
 
-// Codename returns the name of the Debian release that a suite belongs to:
 // Tool is a program that took part in a build, or the module that it came in.
 type Tool struct {
 	Name   string       // as Component.Toolchain has it, or else Module's
@@ -49,6 +49,7 @@ type LicenseRef struct {
 	Name string `json:"name"` // as the copyright file has it
 }
 
+// Codename returns the name of the Debian release that a suite belongs to:
 // "trixie" for "trixie-security".
 func Codename(suite string) string {
 	name, _, _ := strings.Cut(strings.TrimSuffix(suite, "/updates"), "-")

@@ -71,6 +71,37 @@ func ToolchainVersion(toolchain string) string {
 	return version
 }
 
+// Tool names a compiler or linker by what it calls itself: "gcc (Debian
+// 12.2.0-14+deb12u1) 12.2.0 (x86_64-linux-gnu)", "GNU ld (GNU Binutils for Debian)
+// 2.40". "" where it tells no version.
+func Tool(line string) string {
+	var words []string
+	depth := 0
+	for _, word := range strings.Fields(line) {
+		opens, closes := strings.Count(word, "("), strings.Count(word, ")")
+		if depth == 0 && opens == 0 {
+			words = append(words, word)
+		}
+		depth += opens - closes
+	}
+	name := ""
+	for _, word := range words {
+		switch {
+		case word[0] >= '0' && word[0] <= '9':
+			if name == "" {
+				return ""
+			}
+			return format(packageurl.TypeGeneric, "", name, word, nil)
+		case word != "version":
+			name = word
+		}
+		if name == "cc" || strings.HasSuffix(name, "-gcc") { // how it was called; clang does not say so
+			name = "gcc"
+		}
+	}
+	return ""
+}
+
 // Image names a container image by its digest.
 func Image(reference string, digest manifest.Sum, arch manifest.Arch) string {
 	repository, tag := reference, ""

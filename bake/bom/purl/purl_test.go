@@ -11,6 +11,23 @@ import (
 
 // TestNames holds names to what packageurl-go reads out of them, which is what
 // was put in, with every character that means something in a URL.
+func TestTool(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"gcc (Debian 12.2.0-14+deb12u1) 12.2.0 (x86_64-linux-gnu)":        "pkg:generic/gcc@12.2.0",
+		"cc (Debian 14.2.0-19) 14.2.0 (x86_64-linux-gnu)":                 "pkg:generic/gcc@14.2.0",
+		"aarch64-linux-gnu-gcc (Debian 12.2.0-14) 12.2.0 (aarch64-linux)": "pkg:generic/gcc@12.2.0",
+		"Debian clang version 14.0.6 (x86_64-pc-linux-gnu)":               "pkg:generic/clang@14.0.6",
+		"GNU ld (GNU Binutils for Debian) 2.40":                           "pkg:generic/ld@2.40",
+		"LLD 14.0.6 (compatible with GNU linkers)":                        "pkg:generic/LLD@14.0.6",
+		"12.2.0": "", "cc": "", "": "", "(only) (parentheses": "",
+	} {
+		if got := Tool(line); got != want {
+			t.Errorf("Tool(%q) = %q; want %q", line, got, want)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	sum := manifest.Sum("sha256:00ff")

@@ -154,7 +154,7 @@ func predicate(b *bom.Bill) (*provenance.Provenance, error) {
 // packages, components with their toolchains and modules, container images.
 // Each is there once.
 func dependencies(b *bom.Bill) []*intoto.ResourceDescriptor {
-	var l list
+	l := list{beside: b.Image.File != nil}
 	in := b.Image.Inputs
 	l.add(versionsFile, "", digests(in.Versions))
 	l.add(lock, "", digests(in.Lock))
@@ -185,6 +185,10 @@ func dependencies(b *bom.Bill) []*intoto.ResourceDescriptor {
 type list struct {
 	all  []*intoto.ResourceDescriptor
 	seen map[string]bool
+
+	// beside is for the statement beside the image, which may say what differs
+	// from host to host. The one inside decides the image's digest.
+	beside bool
 }
 
 // add appends what has not been there.
@@ -213,15 +217,7 @@ func (l *list) made(name, from, origin, toolchain string, made bom.Made) {
 		l.add(name, from, digests(made.Sums...))
 	case made.Module != nil:
 		l.module(*made.Module)
-		// The Go toolchain is known by its version. With cgo the compiler and the
-		// linker, which are the host's, follow.
-		for i, tool := range strings.Split(toolchain, ", ") {
-			uri := ""
-			if i == 0 {
-				uri = purl.Toolchain(tool)
-			}
-			l.add(tool, uri, nil)
-		}
+		l.tools(toolchain, made.Tools)
 		for _, p := range made.Linked {
 			l.debian(p)
 		}
@@ -229,6 +225,34 @@ func (l *list) made(name, from, origin, toolchain string, made bom.Made) {
 			for _, m := range p.Deps {
 				l.module(m)
 			}
+		}
+	}
+}
+
+// tools appends what built a component: the Go toolchain, known by its version,
+// and with cgo the compiler and the linker, which are the host's, by what they call
+// themselves. Beside the image they have the digests of what the host has.
+func (l *list) tools(toolchain string, have []bom.Tool) {
+	for i, tool := range strings.Split(toolchain, ", ") {
+		uri := purl.Tool(tool)
+		if i == 0 {
+			uri = purl.Toolchain(tool)
+		}
+		var digest map[string]string
+		for _, h := range have {
+			if h.Name == tool && h.SHA256 != "" && l.beside {
+				digest = digests(h.SHA256)
+			}
+		}
+		l.add(tool, uri, digest)
+	}
+	for _, h := range have {
+		switch {
+		case !l.beside || h.Module.Path == "":
+		case h.Module.Sum != "":
+			l.module(h.Module)
+		case h.SHA256 != "":
+			l.add(h.Module.Path+" "+h.Module.Version, purl.Module(h.Module.Path, h.Module.Version), digests(h.SHA256))
 		}
 	}
 }

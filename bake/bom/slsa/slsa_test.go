@@ -45,7 +45,11 @@ func bill() *bom.Bill {
 		},
 		Packages: []manifest.LockedPackage{deb("bash", "2"), deb("libseccomp-dev", "3")},
 		Components: []bom.Made{
-			{Module: &runc, Linked: []manifest.LockedPackage{deb("libseccomp-dev", "3")}, Programs: []*bom.GoProgram{{Toolchain: "go1.26.8", Deps: []bom.GoModule{sys, runc}}}},
+			{Module: &runc, Linked: []manifest.LockedPackage{deb("libseccomp-dev", "3")}, Tools: []bom.Tool{
+				{Name: "golang.org/toolchain", Module: bom.GoModule{Path: "golang.org/toolchain", Version: "v0.0.1-go1.26.8.linux-amd64", Sum: sys.Sum}},
+				{Name: "cmd/link", Module: bom.GoModule{Path: "cmd/link", Version: "1.26.8"}, SHA256: sum("6")},
+				{Name: "cc (Debian) 12.2.0", SHA256: sum("7")}, {Name: "GNU ld 2.40", SHA256: sum("8")},
+			}, Programs: []*bom.GoProgram{{Toolchain: "go1.26.8", Deps: []bom.GoModule{sys, runc}}}},
 			{Sums: []manifest.Sum{sum("f"), manifest.Sum("sha512:" + strings.Repeat("f", 128))}, Programs: []*bom.GoProgram{{Toolchain: "go1.25.1", Deps: []bom.GoModule{sys}}}},
 			{Package: &containerd},
 		},
@@ -137,7 +141,9 @@ func TestStatement(t *testing.T) {
 		"bash 1 pkg:deb/debian/bash@1?arch=amd64&distro=debian-13 sha256:22",
 		"libseccomp-dev 1 pkg:deb/debian/libseccomp-dev@1?arch=amd64&distro=debian-13 sha256:33",
 		"github.com/opencontainers/runc v1.4.3 pkg:golang/github.com/opencontainers/runc@v1.4.3 dirHash:04",
-		"go1.26.8 pkg:golang/stdlib@1.26.8", "cc (Debian) 12.2.0 ", "GNU ld 2.40 ",
+		"go1.26.8 pkg:golang/stdlib@1.26.8", "cc (Debian) 12.2.0 pkg:generic/gcc@12.2.0 sha256:77", "GNU ld 2.40 pkg:generic/ld@2.40 sha256:88",
+		"golang.org/toolchain v0.0.1-go1.26.8.linux-amd64 pkg:golang/golang.org/toolchain@v0.0.1-go1.26.8.linux-amd64 dirHash:00",
+		"cmd/link 1.26.8 pkg:golang/cmd/link@1.26.8 sha256:66",
 		"golang.org/x/sys v0.49.0 pkg:golang/golang.org/x/sys@v0.49.0 dirHash:00",
 		"crictl v1.36.0 https://example.com/crictl.tar.gz sha256:ff sha512:ff",
 		"containerd 1 pkg:deb/debian/containerd@1?arch=amd64&distro=debian-13 sha256:44",
@@ -157,6 +163,23 @@ func TestSameBytes(t *testing.T) {
 	}
 	if !slices.Equal(first[:14], []byte("{\n \"_type\": \"h")) {
 		t.Errorf("the statement begins with %q; want its keys sorted and one space before them", first[:14])
+	}
+	// What is inside decides the image's digest, and must not differ from host to host.
+	other := bill()
+	other.Components[0].Tools = nil
+	if diff := cmp.Diff(string(first), string(statement(t, other))); diff != "" {
+		t.Errorf("the statement inside, of another host (-first +second):\n%s", diff)
+	}
+	for given, want := range map[bool]string{false: "", true: "worker"} {
+		other.NameGiven = given
+		var s struct {
+			Predicate struct {
+				BuildDefinition struct{ ExternalParameters struct{ Name string } }
+			}
+		}
+		if err := json.Unmarshal(statement(t, other), &s); err != nil || s.Predicate.BuildDefinition.ExternalParameters.Name != want {
+			t.Errorf("the name among the parameters is %q, %v; want %q", s.Predicate.BuildDefinition.ExternalParameters.Name, err, want)
+		}
 	}
 	// Inside of the image nobody knows what it is packed in.
 	if strings.Contains(string(first), `"format"`) {

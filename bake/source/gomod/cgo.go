@@ -54,7 +54,9 @@ func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO)
 		return err
 	}
 	r.cgo.cc = cc
-	r.cgo.compiler = fmt.Sprintf("%s (%s), %s", version, machine, ld)
+	compiler := fmt.Sprintf("%s (%s)", version, machine)
+	r.cgo.compiler = compiler + ", " + ld
+	r.cgo.tools = []Tool{{Name: compiler, Path: cc}, {Name: ld, Path: linker}}
 	return nil
 }
 

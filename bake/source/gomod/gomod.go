@@ -117,6 +117,8 @@ type Built struct {
 
 	Compiler string                   // with cgo: compiler and linker, as they name themselves
 	Packages []manifest.LockedPackage // with cgo: what was compiled and linked against
+
+	Tools []Tool // of this host, as far as they are known
 }
 
 // Build returns the programs of c as a pack of root-owned executables at their
@@ -136,6 +138,10 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 		return nil, Built{}, err
 	}
 	built := r.built()
+	built.Tools = b.goTools(r.toolchain)
+	if r.cgo != nil {
+		built.Tools = append(built.Tools, r.cgo.tools...)
+	}
 	var failed error // the build's own error, without the store's words around it
 	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
 		progress.Expect(b.Progress, 2) // fetching modules and building

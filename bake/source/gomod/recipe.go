@@ -48,6 +48,7 @@ type cgo struct {
 	compiler string // what it and its linker call themselves
 	packages []manifest.LockedPackage
 	ldflags  []string
+	tools    []Tool // cc and its linker: no part of the identity either
 }
 
 func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recipe, error) {

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -146,7 +147,7 @@ func TestSources(t *testing.T) {
 	if diff := cmp.Diff(usual, got); diff != "" {
 		t.Errorf("the build without a network (-usual +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(usualBuilt, built); diff != "" {
+	if diff := cmp.Diff(usualBuilt, built, cmpopts.IgnoreFields(Built{}, "Tools")); diff != "" { // go is found in another way
 		t.Errorf("the build without a network describes itself (-usual +got):\n%s", diff)
 	}
 
