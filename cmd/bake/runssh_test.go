@@ -104,7 +104,8 @@ func TestLoginKey(t *testing.T) {
 func TestLoginCommand(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"", filepath.Join(t.TempDir(), "a key")} {
-		r, notes := sshRunner(t, runner{sshKey: file, quiet: true})
+		r, notes := sshRunner(t, runner{sshKey: file})
+		r.host.shown.quiet = true
 		if err := r.check(); err != nil {
 			t.Fatal(err)
 		}
