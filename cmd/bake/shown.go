@@ -21,7 +21,6 @@ func (h *host) addShownFlags(c *cobra.Command, quiet string) {
 	f.BoolVarP(&h.shown.quiet, "quiet", "q", false, quiet)
 	f.BoolVarP(&h.shown.verbose, "verbose", "v", false, "show details: every file that is unavailable, at every URL, and why")
 	f.Var(&h.shown.form, "progress", "`FORM` of progress on standard error: plain, tty, json, or auto, which is tty\non a terminal and plain elsewhere (see docs/progress.md)")
-	_ = c.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{"auto", "plain", "tty", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // progressForm is the value of --progress.
