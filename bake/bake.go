@@ -9,8 +9,8 @@
 //	write    stream the disk to what ships, and record it         (image/archive, bom)
 //
 // The digest of what is written is a function of the versions file, the lock,
-// the definition, the units, the guest programs and the origin of each component
-// and container image. `bake verify` (verify.go) takes the first three steps from
+// the definition, the units, the guest programs, the image's name and the origin
+// of each component and container image. `bake verify` (verify.go) takes the first three steps from
 // what an image records, and compares; `bake mirror` (mirror.go) plans, and puts
 // what would be fetched into a directory.
 package bake

@@ -221,12 +221,17 @@ func list(t *testing.T, dir string) []string {
 
 func readRecord(t *testing.T, c bake.Config) *bom.Image {
 	t.Helper()
-	f, err := os.Open(filepath.Join(c.Out, recordName))
+	return recordAt(t, filepath.Join(c.Out, recordName))
+}
+
+func recordAt(t *testing.T, path string) *bom.Image {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	record, err := bom.Read(recordName, f)
+	record, err := bom.Read(path, f)
 	if err != nil {
 		t.Fatal(err)
 	}

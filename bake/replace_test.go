@@ -13,7 +13,6 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
@@ -237,18 +236,4 @@ func TestNamedImage(t *testing.T) {
 	w.Lock()
 	_, err := baketest.Image(t.Context(), w.Config())
 	wantError(t, err, "input", `-v1-30-0-amd64" has 74 characters `, "; it begins with the definition's name (give another by name: in "+w.Versions+", or by --name)")
-}
-
-func recordAt(t *testing.T, path string) *bom.Image {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	record, err := bom.Read(path, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return record
 }

@@ -1,9 +1,11 @@
 package check
 
 import (
+	"io"
 	"path"
 	"strings"
 
+	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/program"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -125,49 +127,41 @@ func unitRules() []Rule {
 }
 
 func checkComponentPrograms(s *subject) []string {
-	r, err := s.Inside()
-	if err != nil {
-		return nil // rule record says so
-	}
-	var p problems
-	for _, c := range r.Components {
-		for _, f := range c.Files {
-			n, err := s.files.resolve(f.Path)
-			if err != nil || n.Type != tree.File || n.Perm&0o111 == 0 {
-				continue
-			}
-			content, err := s.Root.Content(n)
-			if err != nil {
-				p.err(err)
-				continue
-			}
-			info, err := program.Read(content, s.Arch)
-			if err != nil {
-				p.add("component %s: %s: %v", c.Name, f.Path, err)
-				continue
-			}
-			if info.Interpreter == "" {
-				continue
-			}
-			if by, err := s.files.resolve(info.Interpreter); err != nil || by.Type != tree.File || by.Perm&0o111 == 0 {
-				p.add("component %s: %s needs %s, which is no program of the image", c.Name, f.Path, info.Interpreter)
-			}
+	return s.eachProgram(func(p *problems, c bom.Component, path string, content io.ReaderAt) {
+		info, err := program.Read(content, s.Arch)
+		if err != nil {
+			p.add("component %s: %s: %v", c.Name, path, err)
+			return
 		}
-	}
-	return p
+		if info.Interpreter == "" {
+			return
+		}
+		if by, err := s.files.resolve(info.Interpreter); err != nil || by.Type != tree.File || by.Perm&0o111 == 0 {
+			p.add("component %s: %s needs %s, which is no program of the image", c.Name, path, info.Interpreter)
+		}
+	})
 }
 
 func checkComponentVersions(s *subject) []string {
-	r, err := s.Inside()
-	if err != nil {
-		return nil // rule record says so
-	}
-	var p problems
-	for _, c := range r.Components {
+	return s.eachProgram(func(p *problems, c bom.Component, path string, content io.ReaderAt) {
 		accepted := ""
 		if c.Reports != nil {
 			accepted = c.Reports.Version
 		}
+		if err := program.ReadSays(content).CheckVersion(c.Version, accepted); err != nil {
+			p.add("component %s: %s: %v", c.Name, path, err)
+		}
+	})
+}
+
+// eachProgram has check look at every program of a component.
+func (s *subject) eachProgram(check func(p *problems, c bom.Component, path string, content io.ReaderAt)) []string {
+	r, err := s.Inside()
+	if err != nil {
+		return nil // rule record says so
+	}
+	var p problems
+	for _, c := range r.Components {
 		for _, f := range c.Files {
 			n, err := s.files.resolve(f.Path)
 			if err != nil || n.Type != tree.File || n.Perm&0o111 == 0 {
@@ -178,9 +172,7 @@ func checkComponentVersions(s *subject) []string {
 				p.err(err)
 				continue
 			}
-			if err := program.ReadSays(content).CheckVersion(c.Version, accepted); err != nil {
-				p.add("component %s: %s: %v", c.Name, f.Path, err)
-			}
+			check(&p, c, f.Path, content)
 		}
 	}
 	return p

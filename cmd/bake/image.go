@@ -38,8 +38,8 @@ of --json.
 
 One line goes to standard output: the image's digest and path. The digest is a
 function of the versions file, the lock, the image definition and the origin
-(release or source) of each component and container image, and of this bake's
-own units and programs.`,
+(release or source) of each component and container image, of the image's
+name, and of this bake's own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions manifests/versions.yaml --build-missing=runc,pause
