@@ -68,8 +68,7 @@ func TestCancel(t *testing.T) {
 // TestCancelBeforehand bakes with a context that is done.
 func TestCancelBeforehand(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	cause := errors.New("the user has had enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)

@@ -29,8 +29,7 @@ func TestPlus(t *testing.T) {
 // measures what that costs.
 func TestDeadMirror(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(silent.Close)
 	for _, work := range []struct {

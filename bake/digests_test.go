@@ -38,7 +38,7 @@ func bumped(w *baketest.World, why string) string {
 // the bytes are at hand, and they are of another version.
 func TestVersionWithoutDigest(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	warm := w.Config()
 	w.Image(warm)
 	mirrored := mirrorConfig(t, w)
@@ -167,7 +167,7 @@ func TestUnknownDigest(t *testing.T) {
 // without its digest.
 func TestMirrorVersionWithoutDigest(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := mirrorConfig(t, w)
 	c.Sources = true
 	makeMirror(t, c)

@@ -88,7 +88,7 @@ func allow(t *testing.T, dir string, mode fs.FileMode) {
 // finds with what the record says and the world has.
 func TestImageIsReadable(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := w.Config()
 	result := w.Image(c)
 	record := readRecord(t, c)
@@ -275,8 +275,7 @@ func TestImageAgain(t *testing.T) {
 // TestRaw holds the raw disk to that of the archive.
 func TestRaw(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	c := w.Config()
 	archived := w.Image(c)
 	c.Format, c.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
@@ -338,8 +337,7 @@ func readUnlessHole(t *testing.T, f *os.File, p []byte, at int64) {
 // come is announced before the first line.
 func TestProgressLines(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	c := w.Config()
 	var sink recorder
 	c.Progress = &sink

@@ -83,8 +83,7 @@ func TestLock(t *testing.T) {
 // TestLockRefuses locks where something is wrong. The lock that is there stays.
 func TestLockRefuses(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	before := read(t, w.LockFile())
 	restore := w.Snapshot()
 	const inRelease = "/debian/dists/trixie/InRelease"
@@ -171,8 +170,7 @@ func TestLockExpired(t *testing.T) {
 // TestLockOlder has the archive step back behind the lock.
 func TestLockOlder(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	before := read(t, w.LockFile())
 	now := w.Now
 	w.Now = now.Add(-time.Hour)
@@ -230,8 +228,7 @@ func TestLockCancelled(t *testing.T) {
 // TestCheckLock publishes newer packages after locking.
 func TestCheckLock(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	restore := w.Snapshot()
 	newer := func(name, version, suite string) *baketest.Package {
 		return &baketest.Package{Name: name, Version: version, Suite: suite}

@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,6 +45,11 @@ const orderVariable = "BAKE_TEST_ORDER"
 func TestMain(m *testing.M) {
 	if text := os.Getenv(orderVariable); text != "" {
 		os.Exit(obey(text))
+	}
+	// Several tests wait for a server that says nothing; others can use the time.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -129,11 +137,18 @@ func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env 
 	return result, json.Unmarshal(stdout.Bytes(), result)
 }
 
-// newWorld returns a world with its lock made, and the digest of its image.
-func newWorld(t *testing.T) (*baketest.World, manifest.Sum) {
+// lockedWorld returns a world with its lock made.
+func lockedWorld(t *testing.T) *baketest.World {
 	t.Helper()
 	w := baketest.New(t)
 	w.Lock()
+	return w
+}
+
+// newWorld returns a world with its lock made, and the digest of its image.
+func newWorld(t *testing.T) (*baketest.World, manifest.Sum) {
+	t.Helper()
+	w := lockedWorld(t)
 	c := w.Config()
 	result := w.Image(c)
 	wantImage(t, c, result, result.SHA256)

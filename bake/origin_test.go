@@ -105,8 +105,7 @@ func TestOrigin(t *testing.T) {
 // do not say whether it is gone. Only what is gone is built.
 func TestDoubt(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	restore := w.Snapshot()
 	built := bake.Missing{
 		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
@@ -187,8 +186,7 @@ func TestDoubt(t *testing.T) {
 // TestOriginForced forces an origin that not every component has.
 func TestOriginForced(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	c := w.Config()
 	c.Origin = source.FromSource
 	_, err := baketest.Image(t.Context(), c)

@@ -11,7 +11,7 @@ import (
 // TestProgramsThatAreNone pins what is no program of the image.
 func TestProgramsThatAreNone(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := w.Config()
 	for _, test := range []struct{ name, kubelet, want string }{
 		{"empty", "", "it is empty"},

@@ -86,7 +86,7 @@ func TestNoChmod(t *testing.T) {
 // remedy.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := w.Config()
 	_, err := spawn(t.Context(), w, c, limits{Refuse: "flock"}, "TMPDIR="+t.TempDir())
 	wantError(t, err, "input",

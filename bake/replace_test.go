@@ -173,7 +173,7 @@ func (s *atStart) Start(verb, name string, total int64) progress.Task {
 // TestNamedImage gives names, and makes the images again from what they hold.
 func TestNamedImage(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	restore := w.Snapshot()
 	for _, test := range []struct {
 		name, versions, given, want string

@@ -45,8 +45,7 @@ func released(t *testing.T, pkg, version string) []byte {
 // than the versions file says.
 func TestProgramsThatSayAnother(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	at := func(place string) string {
 		return w.Versions + place + ": component kubelet: "
 	}

@@ -119,7 +119,7 @@ func readFile(t *testing.T, path string) []byte {
 // anything is asked for.
 func TestKeyIsCheckedFirst(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	key, public := newKey(t, "secret")
 	publicFile := filepath.Join(t.TempDir(), "key.pub")
 	if err := os.WriteFile(publicFile, public, 0o644); err != nil {
@@ -151,7 +151,7 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 // TestBillInside compares what the image holds with what is beside it.
 func TestBillInside(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := w.Config()
 	result := w.Image(c)
 	root := openRoot(t, c, result)

@@ -18,7 +18,7 @@ import (
 // signedWorld is an image with its signature.
 func signedWorld(t *testing.T) (c bake.Config, image *bake.Result, key, public []byte) {
 	t.Helper()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	private, public := newKey(t, "")
 	c = w.Config()
 	c.Sign = private

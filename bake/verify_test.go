@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
@@ -170,7 +171,7 @@ func (d *disk) find(path, text string) int64 {
 // place can belong to, locatePlaces and the packages ext4 and fat test.
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w := lockedWorld(t)
 	c := w.Config()
 	archived := w.Image(c)
 	rawConfig := c
@@ -184,7 +185,6 @@ func TestVerify(t *testing.T) {
 		wantSame(t, c, whole)
 		fresh := inspected(w.Config())
 		wantSame(t, fresh, archived) // compressed again
-		wantSame(t, fresh, archived) // and known now
 		fresh = inspected(w.Config())
 		fresh.Jobs = 1
 		wantSame(t, fresh, whole)
@@ -229,8 +229,6 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
-	wantSame(t, c, whole) // the tests above left nothing
-
 	t.Run("archives", func(t *testing.T) { verifyArchives(t, c, archived.Path, raw.path) })
 
 	for _, test := range []struct {
@@ -351,10 +349,23 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 		make func(out string)
 		want bake.Difference // What begins so; Want and Got are not compared
 	}{
-		{"packed by tar", func(out string) {
+		{"packed by tar", func(out string) { // and another gzip at another level
 			dir := t.TempDir()
-			shell(`cd "$2" && cp --sparse=always "$1" disk.raw && tar --format=oldgnu -cf - disk.raw | gzip -1 >image.tar.gz && rm disk.raw`, raw, dir)
-			if err := os.Rename(filepath.Join(dir, "image.tar.gz"), out); err != nil {
+			if err := os.Symlink(raw, filepath.Join(dir, "disk.raw")); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Create(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			z.ModTime = time.Unix(0, 0) // what gzip writes of a pipe
+			cmd := exec.Command("tar", "--format=oldgnu", "--dereference", "-C", dir, "-cf", "-", "disk.raw")
+			cmd.Stdout = z
+			if err := errors.Join(cmd.Run(), z.Close(), f.Close()); err != nil {
 				t.Fatal(err)
 			}
 		}, bake.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
@@ -417,8 +428,7 @@ func writeFile(t *testing.T, path string, content []byte) {
 // release can be had by now, and what was taken from the release.
 func TestVerifyOrigins(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	restore := w.Snapshot()
 	w.Remove(baketest.KubeletRelease)
 	c := w.Config()
@@ -457,14 +467,13 @@ func TestVerifyOrigins(t *testing.T) {
 // TestVerifyCancel cancels at many places.
 func TestVerifyCancel(t *testing.T) {
 	t.Parallel()
-	w := baketest.New(t)
-	w.Lock()
+	w := lockedWorld(t)
 	image := w.Image(w.Config())
 	var all recorder
 	c := inspected(w.Config())
 	c.Progress = &all
 	wantSame(t, c, image)
-	const points = 6
+	const points = 4
 	for i := range points {
 		at := 1 + i*(all.events-1)/(points-1)
 		c := inspected(w.Config())
