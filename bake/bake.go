@@ -42,12 +42,12 @@ import (
 	"github.com/nodebake/bake/bake/source/store"
 )
 
-// Config says what to make, of what, and with what. Versions, Definition,
-// Units, Arch and Cache are required.
+// Config says what to make, of what, and with what. Versions, Definition, Units,
+// Arch and Cache are required.
 type Config struct {
 	Versions   string        // the versions file
 	Lock       string        // its lock; beside it where empty (see manifest.LockFile)
-	Definition fs.FS         // the image definition: images/worker
+	Definition fs.FS         // the image definition of a versions file that names none: images/worker
 	Units      fs.FS         // the units of our own
 	Arch       manifest.Arch //
 	Cache      string        // directory of the store
@@ -67,7 +67,8 @@ type Config struct {
 	BuildNamed   []string       // with BuildMissing: these alone, by their names in the versions file; empty: all
 	Env          []string       // for the go command and the C compiler, which get little of it: os.Environ()
 
-	Confined bool // the inputs came out of an image: see gomod.Config
+	Confined bool                 // the inputs came out of an image: see gomod.Config
+	inside   *manifest.Definition // likewise, whatever the versions file names; nil: the inputs are the user's
 
 	Sign         string                 // file of the private key that signs what is made; "": nothing is signed
 	SignPassword func() ([]byte, error) // of that key, asked only where it is encrypted; nil: there is none
@@ -204,11 +205,7 @@ func (b *Baker) readInputs() error {
 	if b.versions, err = manifest.ParseVersions(b.config.Versions, data); err != nil {
 		return err
 	}
-	b.definition, err = manifest.ParseDefinition(b.config.Definition)
-	var input *manifest.InputError
-	if err != nil && !errors.As(err, &input) {
-		return &InputError{err}
-	}
+	b.definition, err = b.config.readDefinition(b.versions)
 	return err
 }
 

@@ -54,7 +54,7 @@ func TestBadInput(t *testing.T) {
 
 		// The image definition.
 		{"no definition", func(t *testing.T, c *bake.Config) { remove(t, filepath.Join(w.Definition(), "image.yaml")) },
-			"input", []string{"image definition has no image.yaml"}},
+			"input", []string{"the image definition " + w.Definition() + " has no image.yaml"}},
 		{"unknown key in the definition", func(t *testing.T, c *bake.Config) {
 			w.Edit("definition/image.yaml", "modes:", "mode:")
 		}, "input", []string{"image.yaml:17:1: mode: ", `did you mean "modes"?`}},

@@ -1,7 +1,9 @@
 package bake
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -18,17 +20,51 @@ import (
 
 // inputsDir is where the image holds what it was made from. The files have the
 // bytes that were given and names of their own; modules lie as the versions
-// file names them.
+// file names them, the definition's files in a directory of theirs.
 const (
-	inputsDir    = "usr/lib/bake/inputs"
-	versionsName = "versions.yaml"
-	lockName     = "versions.lock"
+	inputsDir      = "usr/lib/bake/inputs"
+	versionsName   = "versions.yaml"
+	lockName       = "versions.lock"
+	definitionName = "definition"
 )
+
+// embedded is what the record calls the definition that is built in.
+const embedded = "embedded"
+
+// readDefinition reads the image definition that v names, or the built-in one.
+func (c *Config) readDefinition(v *manifest.Versions) (*manifest.Definition, error) {
+	if c.inside != nil {
+		return c.inside, nil
+	}
+	dir, fsys := "built-in images/worker", c.Definition
+	if v.Definition != "" {
+		dir = v.DefinitionDir()
+		info, err := os.Stat(dir)
+		problem := ""
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			problem = "there is no directory " + dir
+		case err != nil:
+			problem = err.Error()
+		case !info.IsDir():
+			problem = dir + " is no directory"
+		}
+		if problem != "" {
+			return nil, &manifest.InputError{Pos: v.DefinitionPos, Key: "definition", Problem: problem + " (correct the path, or remove the key: without it the built-in definition is used)"}
+		}
+		fsys = os.DirFS(dir)
+	}
+	d, err := manifest.ParseDefinition(dir, fsys)
+	var input *manifest.InputError
+	if err != nil && !errors.As(err, &input) {
+		return nil, &InputError{err}
+	}
+	return d, err
+}
 
 // recordedInputs returns the files of the image that hold what it was made
 // from, for `bake verify` to make it again. What the record has digests of and
-// every bake brings itself (definition, units, guest programs) is not among
-// them.
+// every bake brings itself (units and guest programs) is not among them.
 func (b *Baker) recordedInputs(record *bom.Image, parts *source.Parts) ([]tree.Entry, error) {
 	modules, err := b.modules(parts)
 	if err != nil {
@@ -37,6 +73,9 @@ func (b *Baker) recordedInputs(record *bom.Image, parts *source.Parts) ([]tree.E
 	files := []tree.Entry{
 		file(path.Join(inputsDir, versionsName), 0o644, b.given.versions),
 		file(path.Join(inputsDir, lockName), 0o644, b.given.lock),
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.definition.Files)) {
+		files = append(files, file(path.Join(inputsDir, definitionName, name), 0o644, b.definition.Files[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		// A build may take minutes, in which somebody may have edited.
@@ -84,7 +123,11 @@ func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
 func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (bom.Inputs, error) {
 	in := bom.Inputs{
 		Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum,
+		DefinitionFrom: cmp.Or(b.versions.Definition, embedded), DefinitionFiles: map[string]manifest.Sum{},
 		Guest: map[string]manifest.Sum{},
+	}
+	for name, content := range b.definition.Files {
+		in.DefinitionFiles[name] = manifest.SHA256(sha256.Sum256(content))
 	}
 	var err error
 	if in.Units, err = sumFiles(b.config.Units); err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
 )
 
@@ -56,10 +57,10 @@ func TestMain(m *testing.M) {
 
 // order is a bake for another process.
 type order struct {
-	Versions, Definition, Cache, Out string
-	Mirrors                          []string
-	Jobs                             int
-	Limits                           limits
+	Versions, Cache, Out string
+	Mirrors              []string
+	Jobs                 int
+	Limits               limits
 }
 
 // limits are what a process does to itself before it bakes.
@@ -91,7 +92,7 @@ func obey(text string) int {
 	var result *bake.Result
 	if err == nil {
 		result, err = baketest.Image(context.Background(), bake.Config{
-			Versions: o.Versions, Definition: os.DirFS(o.Definition), Units: units.FS(), Arch: manifest.AMD64,
+			Versions: o.Versions, Definition: worker.FS(), Units: units.FS(), Arch: manifest.AMD64,
 			Cache: o.Cache, Out: o.Out, Mirrors: o.Mirrors, Jobs: o.Jobs,
 		})
 	}
@@ -113,7 +114,7 @@ func obey(text string) int {
 // spawn bakes c in a process of its own. What it needs of the environment is
 // in env.
 func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env ...string) (*bake.Result, error) {
-	text, err := json.Marshal(order{c.Versions, w.Definition(), c.Cache, c.Out, c.Mirrors, c.Jobs, l})
+	text, err := json.Marshal(order{c.Versions, c.Cache, c.Out, c.Mirrors, c.Jobs, l})
 	if err != nil {
 		return nil, err
 	}

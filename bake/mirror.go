@@ -3,9 +3,11 @@ package bake
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,6 +41,10 @@ type MirrorSet struct {
 	Name     string
 	Versions string // file
 	Lock     string // file; beside it where empty
+
+	// Dir is the absolute directory of Versions. An image definition that Versions
+	// names may lie outside of it: then the names of directories are the mirror's too.
+	Dir string
 }
 
 // MirrorResult is what a mirror holds, and what was done to it.
@@ -142,8 +148,9 @@ type ExtractedInputs struct {
 	Files  []mirror.Extracted `json:"files"` // by path
 }
 
-// ExtractMirror puts the versions files, locks and module files of the mirror in
-// dir below the directory to, and overwrites nothing. Both are absolute paths.
+// ExtractMirror puts the versions files, locks, image definitions and module
+// files of the mirror in dir below the directory to, and overwrites nothing. Both
+// are absolute paths.
 func ExtractMirror(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
 	inputs, err := mirror.ReadInputs(ctx, dir)
 	if err != nil {
@@ -209,6 +216,7 @@ type entryKey struct {
 type mirrorSet struct {
 	MirrorSet
 	mirror.Set
+	dir    string        // of the versions file below the set's, see place; "": the set's
 	inputs []mirrorInput // files of the person who makes the set
 	archs  []*mirrorArch
 }
@@ -263,20 +271,58 @@ func (m *mirroring) read(given MirrorSet) (_ *mirrorSet, err error) {
 	}
 	first := s.archs[0]
 	s.Set.Versions, s.Set.Lock = first.versions.Sum, first.lock.Sum
+	if s.dir, err = place(filepath.ToSlash(given.Dir), first.versions.Definition); err != nil {
+		return nil, &InputError{fmt.Errorf("%s: definition: %w", first.versions.DefinitionPos, err)}
+	}
 	s.input(mirror.Versions, filepath.Base(first.config.Versions), s.Set.Versions, first.given.versions)
 	s.input(mirror.Lock, filepath.Base(first.config.Lock), s.Set.Lock, first.given.lock)
+	if dir := first.versions.Definition; dir != "" {
+		files := first.definition.Files
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			s.input(mirror.Definition, path.Join(dir, name), manifest.SHA256(sha256.Sum256(files[name])), files[name])
+		}
+	}
 	if m.config.Sources {
 		if err := s.moduleFiles(first); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, s.checkInputs()
 }
 
-// input adds a file of the set by its name below the versions file's directory.
+// input adds a file of the set by its path from the versions file's directory.
 func (s *mirrorSet) input(kind mirror.Kind, name string, sum manifest.Sum, content []byte) {
-	path := s.Set.Name + "/" + name
-	s.inputs = append(s.inputs, mirrorInput{mirror.Entry{Kind: kind, Name: path, Path: path, SHA256: sum, Size: int64(len(content))}, content})
+	p := path.Join(s.Set.Name, s.dir, name)
+	s.inputs = append(s.inputs, mirrorInput{mirror.Entry{Kind: kind, Name: p, Path: p, SHA256: sum, Size: int64(len(content))}, content})
+}
+
+// place returns where a set has the directory of its versions file, which is dir:
+// as many names deep as the path of its image definition leads up, so that the
+// definition is below the set's directory too. Without a definition, and with one
+// that is beside the versions file, it is the set's own.
+func place(dir, definition string) (string, error) {
+	names := strings.Split(strings.Trim(dir, "/"), "/")
+	up := strings.Count(definition, "../") // they stand at its beginning only
+	if up > len(names) || up > 0 && names[0] == "" {
+		return "", fmt.Errorf("%q leads above the root of the file system", definition)
+	}
+	return path.Join(names[len(names)-up:]...), nil
+}
+
+// checkInputs requires that every file has a path that a mirror takes.
+func (s *mirrorSet) checkInputs() error {
+	seen := map[string]bool{}
+	for _, in := range s.inputs {
+		err := mirror.CheckPath(in.Path)
+		if err == nil && seen[in.Path] {
+			err = fmt.Errorf("%q is that of two files", in.Path)
+		}
+		if err != nil {
+			return &InputError{fmt.Errorf("%s can't be a set of the mirror: the path %w (rename the file or the directory)", s.MirrorSet.Versions, err)}
+		}
+		seen[in.Path] = true
+	}
+	return nil
 }
 
 // keepOthers takes what the mirror has of sets that this run is not about.

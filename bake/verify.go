@@ -36,14 +36,16 @@ type VerifyConfig struct {
 
 	// Without a signature, what the image was made from is fetched and built again
 	// only if the user vouches for it. Versions is a versions file of his, "" for
-	// none: it, and the lock and the modules beside it as far as they are there, must
-	// be the image's. TrustInputs takes the image's as they are.
+	// none: it, and the lock, the modules and the image definition that belong to it as
+	// far as they are there, must be the image's. TrustInputs takes the image's as they
+	// are.
 	Versions    string
 	TrustInputs bool
 
-	// Config is what it is made with: Definition, Units, Cache, mirrors and so
-	// on. Versions, Lock, Arch, Origin, Origins, Out and Format come from the
-	// image; Sign is not used.
+	// Config is what it is made with: Units, Cache, mirrors and so on. Versions,
+	// Lock, Arch, Origin, Origins, Out and Format come from the image, as does the
+	// image definition: Definition is that of Versions where it names none. Sign is
+	// not used.
 	Config Config
 }
 
@@ -114,8 +116,7 @@ func orNothing(s string) string {
 // all of it, if somebody vouches for these (see verify_trust.go); else it is held
 // against its record. That it differs, or that its signature is wrong, is no
 // error. An image without the signature that is asked for is not looked at any
-// further. Inputs that this bake does not have, such as another image definition, are an
-// [InputError].
+// further. Inputs that this bake does not have, such as other units, are an [InputError].
 //
 // The image's file is opened once: what was hashed and signed is what is
 // compared. Nothing is written but the store and, of an archive, the disk that
@@ -168,7 +169,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		result.Difference = in.altered
 		return result, nil
 	}
-	if err := in.known(c.Config.Definition, c.Config.Units); err != nil {
+	if err := in.known(c.Config.Units); err != nil {
 		return nil, err
 	}
 	v, err := c.vouchers(result.Signature, in)
@@ -217,7 +218,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 	if err := manifest.CheckImageName(in.record.Name); err != nil {
 		return &InputError{fmt.Errorf("the record in %s: %w", c.Image, err)}
 	}
-	config.Name, config.Confined = in.record.Name, true
+	config.Name, config.Confined, config.inside = in.record.Name, true, in.definition
 	b, err := New(config)
 	if err != nil {
 		return fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)

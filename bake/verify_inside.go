@@ -23,8 +23,10 @@ import (
 type inside struct {
 	path    string
 	record  *bom.Image
-	files   map[string][]byte // by their paths below inputsDir
+	files   map[string][]byte // by their paths below inputsDir, but for the definition's
 	altered *Difference       // an input that is not what the record says
+
+	definition *manifest.Definition // nil where something is altered, or the image has none
 }
 
 // readInside reads the record and the inputs that m holds, which can be done
@@ -56,23 +58,72 @@ func readInside(m *check.Image) (*inside, error) {
 		sums = map[string]manifest.Sum{}
 	}
 	sums[versionsName], sums[lockName] = in.record.Inputs.Versions, in.record.Inputs.Lock
+	hold := func(name string, want manifest.Sum) ([]byte, error) {
+		data, err := read(name)
+		if err != nil {
+			return nil, err
+		}
+		if got := manifest.SHA256(sha256.Sum256(data)); got != want && m.Fault != nil {
+			return nil, in.cutOff(name, m.Fault)
+		} else if got != want && in.altered == nil {
+			in.altered = &Difference{
+				Partition: "root", Path: "/" + name, Offset: -1, DiskOffset: -1,
+				What: fmt.Sprintf("the file has %s, /%s says %s: one of the two was changed", got, recordPath, want),
+			}
+		}
+		return data, nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		if err := manifest.CheckLocalPath(name); err != nil {
 			return nil, fmt.Errorf("reading /%s in %s: its module file %w", recordPath, m.Path, err)
 		}
-		if in.files[name], err = read(path.Join(inputsDir, name)); err != nil {
+		if in.files[name], err = hold(path.Join(inputsDir, name), sums[name]); err != nil {
 			return nil, err
 		}
-		if got := manifest.SHA256(sha256.Sum256(in.files[name])); got != sums[name] && m.Fault != nil {
-			return nil, in.cutOff(path.Join(inputsDir, name), m.Fault)
-		} else if got != sums[name] && in.altered == nil {
-			in.altered = &Difference{
-				Partition: "root", Path: "/" + path.Join(inputsDir, name), Offset: -1, DiskOffset: -1,
-				What: fmt.Sprintf("the file has %s, /%s says %s: one of the two was changed", got, recordPath, sums[name]),
-			}
+	}
+	return in, in.readDefinition(hold)
+}
+
+// readDefinition reads the image definition by hold, which reads a file of the
+// image and holds it against a digest. It is as foreign as the rest: nothing of
+// it is written anywhere, its files are few and small, and their names are the
+// image's alone.
+func (in *inside) readDefinition(hold func(name string, want manifest.Sum) ([]byte, error)) error {
+	sums := in.record.Inputs.DefinitionFiles
+	if len(sums) == 0 {
+		return nil // see known
+	}
+	dir := path.Join(inputsDir, definitionName)
+	files := map[string][]byte{}
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		if !fs.ValidPath(name) || name == "." {
+			return fmt.Errorf("reading /%s in %s: %q is no path of a file of an image definition", recordPath, in.path, name)
+		}
+		var err error
+		if files[name], err = hold(path.Join(dir, name), sums[name]); err != nil {
+			return err
+		}
+		if total += len(files[name]); total > manifest.MaxDefinitionSize {
+			return fmt.Errorf("reading /%s in %s: it has more than %d bytes", dir, in.path, manifest.MaxDefinitionSize)
 		}
 	}
-	return in, nil
+	if in.altered != nil {
+		return nil // it is looked at no further
+	}
+	d, err := manifest.ParseDefinitionFiles(in.path+": /"+dir, files)
+	if err != nil {
+		return fmt.Errorf("reading what the image was made from: %w", err)
+	}
+	if want := in.record.Inputs.Definition; d.Sum != want {
+		in.altered = &Difference{
+			Partition: "root", Path: "/" + dir, Offset: -1, DiskOffset: -1,
+			What: fmt.Sprintf("the image definition is %s, /%s says %s: one of the two was changed", d.Sum, recordPath, want),
+		}
+		return nil
+	}
+	in.definition = d
+	return nil
 }
 
 // cutOff is the error for a file that an archive does not hold to its end.
@@ -80,32 +131,30 @@ func (in *inside) cutOff(name string, fault error) error {
 	return fmt.Errorf("reading /%s in %s: it is not there to its end: %w; nothing else says what it was made from", name, in.path, fault)
 }
 
-// known requires that this bake has the inputs that the image does not hold.
-func (in *inside) known(definition, unitFiles fs.FS) error {
+// known requires that the image holds its definition, and that this bake has the
+// inputs that an image does not hold.
+func (in *inside) known(unitFiles fs.FS) error {
 	var wrong []error
-	differs := func(what, remedy string, got, want manifest.Sum) {
+	differs := func(what string, got, want manifest.Sum) {
 		if got != want {
-			wrong = append(wrong, fmt.Errorf("%s: it was made with %s %s, this bake has %s (%s)", in.path, what, want, got, remedy))
+			wrong = append(wrong, fmt.Errorf("%s: it was made with %s %s, this bake has %s (use the bake that made the image)", in.path, what, want, got))
 		}
 	}
-	d, err := manifest.ParseDefinition(definition)
-	if err != nil {
-		return err
+	if in.definition == nil {
+		wrong = append(wrong, fmt.Errorf("%s: /%s names no files of an image definition: an older bake made it (use that one)", in.path, recordPath))
 	}
-	const sameBake = "use the bake that made the image"
-	differs("image definition", sameBake+", or give the definition by --definition", d.Sum, in.record.Inputs.Definition)
 	sum, err := sumFiles(unitFiles)
 	if err != nil {
 		return fmt.Errorf("reading units: %w", err)
 	}
-	differs("units", sameBake, sum, in.record.Inputs.Units)
+	differs("units", sum, in.record.Inputs.Units)
 	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Guest)) {
 		program, err := guest.Program(name, in.record.Arch)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		differs("guest program "+name, sameBake, manifest.SHA256(sha256.Sum256(program)), in.record.Inputs.Guest[name])
+		differs("guest program "+name, manifest.SHA256(sha256.Sum256(program)), in.record.Inputs.Guest[name])
 	}
 	if len(wrong) > 0 {
 		return &InputError{errors.Join(wrong...)}
@@ -125,7 +174,8 @@ func (in *inside) origins() source.Origins {
 	return o
 }
 
-// write puts the inputs into dir as they were beside the versions file.
+// write puts the inputs into dir as they were beside the versions file. The
+// definition stays in memory.
 func (in *inside) write(dir string) error {
 	for name, data := range in.files {
 		file := filepath.Join(dir, filepath.FromSlash(name))

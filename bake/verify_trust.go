@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -60,6 +61,9 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 		return v, nil
 	}
 	v.given = map[string]input{}
+	if err := c.vouchDefinition(&v, in); err != nil {
+		return v, err
+	}
 	for name := range in.files {
 		file := filepath.Join(filepath.Dir(c.Versions), filepath.FromSlash(name))
 		switch name {
@@ -80,9 +84,35 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 	return v, nil
 }
 
+// vouchDefinition adds the definition of the user's versions file to what he
+// gave, where that file is the image's: if it is not, that is what is wrong.
+func (c *VerifyConfig) vouchDefinition(v *vouchers, in *inside) error {
+	data, err := os.ReadFile(c.Versions)
+	if err != nil {
+		return &InputError{fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
+	}
+	if manifest.SHA256(sha256.Sum256(data)) != in.record.Inputs.Versions {
+		return nil
+	}
+	versions, err := manifest.ParseVersions(c.Versions, data)
+	if err != nil {
+		return err
+	}
+	dir := versions.DefinitionDir()
+	if _, err := os.Stat(dir); dir != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil // he gave a versions file alone
+	}
+	d, err := c.Config.readDefinition(versions)
+	if err != nil {
+		return fmt.Errorf("reading what vouches for the image's inputs: %w", err)
+	}
+	v.given[definitionName] = input{cmp.Or(dir, "this bake's built-in image definition"), d.Sum}
+	return nil
+}
+
 // sums returns the digests of the image's inputs.
 func (in *inside) sums() map[string]manifest.Sum {
-	out := map[string]manifest.Sum{}
+	out := map[string]manifest.Sum{definitionName: in.definition.Sum}
 	for name, data := range in.files {
 		out[name] = manifest.SHA256(sha256.Sum256(data))
 	}

@@ -1,8 +1,13 @@
 package bake
 
 import (
+	"crypto/sha256"
+	"maps"
+	"path"
+	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -42,5 +47,60 @@ func TestVouch(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: vouch = %q; want %q", test.name, got, test.want)
 		}
+	}
+}
+
+// TestReadDefinition has records of strangers name what no definition has.
+func TestReadDefinition(t *testing.T) {
+	sum := func(s string) manifest.Sum { return manifest.SHA256(sha256.Sum256([]byte(s))) }
+	whole := map[string]string{
+		"image.yaml":     "name: n\npackages: []\nkernel: {arguments: [], modules: []}\nunits: {enable: {}, mask: {}}\n",
+		"configure.yaml": "{}\n",
+	}
+	with := func(name, content string) map[string]string {
+		files := maps.Clone(whole)
+		files[name] = content
+		return files
+	}
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"good", whole, ""},
+		{"a path that leads out", with("files/../../../etc/passwd", ""), `reading /usr/lib/bake/image.json in x.raw: "files/../../../etc/passwd" is no path of a file of an image definition`},
+		{"an absolute path", with("/etc/passwd", ""), `reading /usr/lib/bake/image.json in x.raw: "/etc/passwd" is no path of a file of an image definition`},
+		{"a stray file", with("etc/passwd", ""), "reading what the image was made from: reading the image definition x.raw: /usr/lib/bake/inputs/definition: unexpected file etc/passwd (files for the image go below files/)"},
+		{"too large", with("files/large", strings.Repeat("x", manifest.MaxDefinitionSize)), "reading /usr/lib/bake/inputs/definition in x.raw: it has more than 16777216 bytes"},
+		{"not ours", with("image.yaml", "name: [n]\n"), `reading what the image was made from: x.raw: /usr/lib/bake/inputs/definition/image.yaml:1:1: packages: missing (add it)`},
+	} {
+		in := &inside{path: "x.raw", record: &bom.Image{}}
+		in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{}
+		byPath := map[string][]byte{}
+		for name, content := range test.files {
+			in.record.Inputs.DefinitionFiles[name] = sum(content)
+			byPath[path.Join(inputsDir, definitionName, name)] = []byte(content)
+		}
+		if d, err := manifest.ParseDefinitionFiles("", map[string][]byte{"image.yaml": []byte(whole["image.yaml"]), "configure.yaml": []byte(whole["configure.yaml"])}); err == nil {
+			in.record.Inputs.Definition = d.Sum
+		}
+		err := in.readDefinition(func(name string, _ manifest.Sum) ([]byte, error) { return byPath[name], nil })
+		got := ""
+		if err != nil {
+			got, _, _ = strings.Cut(err.Error(), "\n")
+		}
+		if got != test.want {
+			t.Errorf("%s: readDefinition = %q; want %q", test.name, got, test.want)
+		}
+		if (in.definition != nil) != (test.want == "") {
+			t.Errorf("%s: the definition is %v", test.name, in.definition)
+		}
+	}
+	in := &inside{path: "x.raw", record: &bom.Image{}}
+	in.record.Inputs.Definition = "sha256:a"
+	in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{"image.yaml": "", "configure.yaml": ""}
+	err := in.readDefinition(func(name string, _ manifest.Sum) ([]byte, error) { return []byte(whole[path.Base(name)]), nil })
+	if err != nil || in.definition != nil || in.altered == nil || !strings.Contains(in.altered.What, "says sha256:a: one of the two was changed") {
+		t.Errorf("with another digest in the record: readDefinition = %v, %+v; want that one was changed", err, in.altered)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestCommittedLocksAreNotStale(t *testing.T) {
-	definition, err := manifest.ParseDefinition(worker.FS())
+	definition, err := manifest.ParseDefinition("", worker.FS())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,7 @@ components:
       files:
         - member: usr/bin/kube-proxy
           path: /usr/local/bin/kube-proxy
+definition: definition
 `, w.URL, sha256.Sum256(w.Kubelet), runtime.Version(), w.URL, sha256.Sum256(w.Containerd))+w.images)
 }
 

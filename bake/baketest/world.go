@@ -25,6 +25,7 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
+	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
 )
 
@@ -48,7 +49,8 @@ type World struct {
 	key   *openpgp.Entity
 	proxy string // of Go modules, a URL
 
-	images string // of the versions file; "" for none
+	images     string // of the versions file; "" for none
+	definition string // directory of the image definition
 }
 
 // New returns a world with its archive published and its files written. Only
@@ -62,7 +64,7 @@ func New(t testing.TB) *World {
 		Containerd: Tarball(File{Path: "bin/containerd", Mode: 0o755, Content: string(program("containerd", 1_400_000))}),
 		Packages:   packages(),
 	}
-	w.Versions = filepath.Join(w.Dir, "versions.yaml")
+	w.Versions, w.definition = filepath.Join(w.Dir, "versions.yaml"), filepath.Join(w.Dir, "definition")
 	w.makeKey()
 	w.Publish()
 	w.makeModule()
@@ -81,7 +83,8 @@ func (w *World) Shutdown() {
 	}
 }
 
-// definition is what images/worker is to the real world.
+// definition is what images/worker is to the real world: the versions file names
+// it.
 var definition = map[string]string{
 	"image.yaml": `name: tiny
 packages:
@@ -127,7 +130,7 @@ func (w *World) Config() bake.Config {
 	dir := w.t.TempDir()
 	return bake.Config{
 		Versions:   w.Versions,
-		Definition: os.DirFS(w.Definition()),
+		Definition: worker.FS(), // the versions file names another
 		Units:      units.FS(),
 		Arch:       manifest.AMD64,
 		Cache:      filepath.Join(dir, "cache"),
@@ -140,15 +143,39 @@ func (w *World) Config() bake.Config {
 }
 
 // Definition is the directory of the image definition.
-func (w *World) Definition() string { return filepath.Join(w.Dir, "definition") }
+func (w *World) Definition() string { return w.definition }
+
+// Checkout lays the world out as a checkout of this project is, without a lock:
+// the versions file is in manifests/, the image definition in images/worker/.
+func (w *World) Checkout() {
+	w.t.Helper()
+	w.Edit("versions.yaml", "definition: definition\n", "definition: ../images/worker\n")
+	for _, dir := range []string{"manifests", "images"} {
+		if err := os.Mkdir(filepath.Join(w.Dir, dir), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.Versions, w.definition = filepath.Join(w.Dir, "manifests", "versions.yaml"), filepath.Join(w.Dir, "images", "worker")
+	for from, to := range map[string]string{"versions.yaml": w.Versions, "modules": filepath.Join(w.Dir, "manifests", "modules"), "definition": w.definition} {
+		if err := os.Rename(filepath.Join(w.Dir, from), to); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
 
 // LockFile is the path of the lock that Lock writes.
-func (w *World) LockFile() string { return filepath.Join(w.Dir, "versions.lock") }
+func (w *World) LockFile() string { return manifest.LockFile(w.Versions) }
 
 // Lock makes the lock.
 func (w *World) Lock() {
 	w.t.Helper()
-	b, err := bake.New(w.Config())
+	w.LockWith(w.Config())
+}
+
+// LockWith makes a lock by c.
+func (w *World) LockWith(c bake.Config) {
+	w.t.Helper()
+	b, err := bake.New(c)
 	if err != nil {
 		w.t.Fatalf("New() = %v", err)
 	}

@@ -64,12 +64,14 @@ type Partition struct {
 
 // Inputs are the digests of what the image was made from.
 type Inputs struct {
-	Versions   manifest.Sum            `json:"versions"`
-	Lock       manifest.Sum            `json:"lock"`
-	Definition manifest.Sum            `json:"definition"`
-	Units      manifest.Sum            `json:"units"`
-	Guest      map[string]manifest.Sum `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
-	Modules    map[string]manifest.Sum `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
+	Versions        manifest.Sum            `json:"versions"`
+	Lock            manifest.Sum            `json:"lock"`
+	Definition      manifest.Sum            `json:"definition"`               // over all its files: see manifest.ParseDefinition
+	DefinitionFrom  string                  `json:"definitionFrom,omitempty"` // its directory as the versions file names it, "../images/worker", or "embedded"
+	DefinitionFiles map[string]manifest.Sum `json:"definitionFiles,omitempty"`
+	Units           manifest.Sum            `json:"units"`
+	Guest           map[string]manifest.Sum `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
+	Modules         map[string]manifest.Sum `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
 }
 
 // Node is what containerd and kubelet are to be configured with; firstboot reads

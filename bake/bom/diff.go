@@ -135,6 +135,9 @@ func inputs(m *Image) map[string]string {
 		"definition": string(m.Inputs.Definition),
 		"units":      string(m.Inputs.Units),
 	}
+	if m.Inputs.DefinitionFrom != "" {
+		out["definition's directory"] = m.Inputs.DefinitionFrom
+	}
 	for name, sum := range m.Inputs.Guest {
 		out[name] = string(sum)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,10 +25,11 @@ const (
 //
 //	image.yaml        packages, kernel, units: what an operator edits
 //	configure.yaml    what the packages' maintainer scripts would have done
-//	differences.yaml  where the result may differ from a root that they configured; for tests
+//	differences.yaml  where the result may differ from a root that they configured; for tests, may be missing
 //	files/            files as they stand in the image, owned by root, 0644 unless image.yaml gives a mode
 type Definition struct {
-	Sum Sum // see [ParseDefinition]
+	Sum   Sum               // see [ParseDefinition]
+	Files map[string][]byte // what Sum is over, by path: all that an image depends on
 
 	Name      string // of the image, before the version: "k8s-worker"
 	Packages  []string
@@ -91,15 +93,34 @@ func (d *Definition) PackagesFor(arch Arch, suite string) ([]PackageRef, error) 
 }
 
 // ParseDefinition reads a definition from a directory or an embedded copy of
-// one; both give the same. Definition.Sum is the digest of every file's path
-// and content but differences.yaml, which no image depends on. Modes of the
-// files do not count, since an embedded copy has none.
-func ParseDefinition(fsys fs.FS) (*Definition, error) {
+// one; both give the same. dir is what the directory is called in errors; "":
+// nothing. Definition.Sum is the digest of every file's path and content but
+// differences.yaml, which no image depends on. Modes of the files do not count,
+// since an embedded copy has none.
+func ParseDefinition(dir string, fsys fs.FS) (*Definition, error) {
 	files, err := readDefinition(fsys)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the image definition%s: %w", called(dir), err)
 	}
-	d := &Definition{Sum: sumDefinition(files)}
+	return ParseDefinitionFiles(dir, files)
+}
+
+// called is a name to put after what is called so.
+func called(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " " + name
+}
+
+// ParseDefinitionFiles is ParseDefinition for files in memory, by their
+// slash-separated paths.
+func ParseDefinitionFiles(dir string, files map[string][]byte) (*Definition, error) {
+	if err := checkDefinitionFiles(files); err != nil {
+		return nil, fmt.Errorf("reading the image definition%s: %w", called(dir), err)
+	}
+	d := &Definition{Files: covered(files)}
+	d.Sum = sumDefinition(d.Files)
 	var errs []error
 	for _, part := range []struct {
 		file  string
@@ -110,11 +131,14 @@ func ParseDefinition(fsys fs.FS) (*Definition, error) {
 		{differencesFile, d.parseDifferences},
 	} {
 		content, ok := files[part.file]
-		if !ok {
-			errs = append(errs, fmt.Errorf("image definition has no %s", part.file))
+		switch {
+		case !ok && part.file == differencesFile:
+			continue
+		case !ok:
+			errs = append(errs, fmt.Errorf("the image definition%s has no %s", called(dir), part.file))
 			continue
 		}
-		doc, top := parseYAML(part.file, content)
+		doc, top := parseYAML(path.Join(dir, part.file), content)
 		if part.file == definitionFile {
 			// parseImage gives modes to these.
 			d.Overlay = overlay(files)
@@ -128,12 +152,15 @@ func ParseDefinition(fsys fs.FS) (*Definition, error) {
 	return d, nil
 }
 
-// maxDefinitionSize bounds all files of a definition together, in bytes.
-const maxDefinitionSize = 16 << 20
+// MaxDefinitionSize bounds all files of a definition together, in bytes.
+const MaxDefinitionSize = 16 << 20
+
+// maxDefinitionFiles bounds how many there are.
+const maxDefinitionFiles = 10_000
 
 func readDefinition(fsys fs.FS) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	total := 0
+	total := int64(0)
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -143,39 +170,56 @@ func readDefinition(fsys fs.FS) (map[string][]byte, error) {
 		case !entry.Type().IsRegular():
 			return fmt.Errorf("%s is not a regular file (write symbolic links in %s)", name, configureFile)
 		}
-		content, err := fs.ReadFile(fsys, name)
+		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-		if total += len(content); total > maxDefinitionSize {
-			return fmt.Errorf("more than %d bytes of files", maxDefinitionSize)
+		if total += info.Size(); total > MaxDefinitionSize || len(files) == maxDefinitionFiles {
+			return errLargeDefinition
 		}
-		files[name] = content
-		return nil
+		files[name], err = fs.ReadFile(fsys, name)
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("reading image definition: %w", err)
-	}
-	for name := range files {
+	return files, err
+}
+
+// errLargeDefinition says that a definition is larger than any.
+var errLargeDefinition = fmt.Errorf("it has more than %d bytes, or more than %d files", MaxDefinitionSize, maxDefinitionFiles)
+
+// checkDefinitionFiles checks names and sizes of files that may be from anywhere.
+func checkDefinitionFiles(files map[string][]byte) error {
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		total += len(files[name])
 		known := name == definitionFile || name == configureFile || name == differencesFile ||
 			strings.HasPrefix(name, definitionFiles+"/")
-		if !known && !strings.HasSuffix(name, ".md") && !strings.HasSuffix(name, ".go") {
-			return nil, fmt.Errorf("reading image definition: unexpected file %s (files for the image go below %s/)", name, definitionFiles)
+		switch {
+		case !fs.ValidPath(name):
+			return fmt.Errorf("%q is not the path of a file", name)
+		case !known && !strings.HasSuffix(name, ".md") && !strings.HasSuffix(name, ".go"):
+			return fmt.Errorf("unexpected file %s (files for the image go below %s/)", name, definitionFiles)
 		}
 	}
-	return files, nil
+	if total > MaxDefinitionSize || len(files) > maxDefinitionFiles {
+		return errLargeDefinition
+	}
+	return nil
+}
+
+// covered returns the files that an image depends on.
+func covered(files map[string][]byte) map[string][]byte {
+	out := map[string][]byte{}
+	for name, content := range files {
+		if strings.HasSuffix(name, ".yaml") && name != differencesFile || strings.HasPrefix(name, definitionFiles+"/") {
+			out[name] = content
+		}
+	}
+	return out
 }
 
 func sumDefinition(files map[string][]byte) Sum {
-	var names []string
-	for name := range files {
-		if strings.HasSuffix(name, ".yaml") && name != differencesFile || strings.HasPrefix(name, definitionFiles+"/") {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
 	h := sha256.New()
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		// Lengths keep one file from being taken for two.
 		fmt.Fprintf(h, "%d %s %d\n", len(name), name, len(files[name]))
 		h.Write(files[name])

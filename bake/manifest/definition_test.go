@@ -43,7 +43,7 @@ modes:
 }
 
 func TestParseDefinition(t *testing.T) {
-	d, err := manifest.ParseDefinition(definition(nil))
+	d, err := manifest.ParseDefinition("", definition(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestParseDefinition(t *testing.T) {
 
 func TestDefinitionSum(t *testing.T) {
 	sum := func(files map[string]string) manifest.Sum {
-		d, err := manifest.ParseDefinition(definition(files))
+		d, err := manifest.ParseDefinition("", definition(files))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestParseDefinitionErrors(t *testing.T) {
 		{"stray file", "etc/passwd", "", "unexpected file etc/passwd"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := manifest.ParseDefinition(definition(map[string]string{test.file: test.text}))
+			_, err := manifest.ParseDefinition("", definition(map[string]string{test.file: test.text}))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("ParseDefinition = %v; want an error with %q", err, test.want)
 			}
@@ -104,14 +104,14 @@ func TestParseDefinitionErrors(t *testing.T) {
 	}
 	missing := definition(nil)
 	delete(missing, "configure.yaml")
-	if _, err := manifest.ParseDefinition(missing); err == nil || !strings.Contains(err.Error(), "no configure.yaml") {
+	if _, err := manifest.ParseDefinition("", missing); err == nil || !strings.Contains(err.Error(), "no configure.yaml") {
 		t.Errorf("without configure.yaml: %v", err)
 	}
 }
 
 // TestWorkerDefinition reads the definition that bake carries.
 func TestWorkerDefinition(t *testing.T) {
-	d, err := manifest.ParseDefinition(worker.FS())
+	d, err := manifest.ParseDefinition("", worker.FS())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func FuzzParseDefinition(f *testing.F) {
 		if file != "image.yaml" && file != "configure.yaml" && file != "differences.yaml" {
 			t.Skip()
 		}
-		d, err := manifest.ParseDefinition(definition(map[string]string{file: text}))
+		d, err := manifest.ParseDefinition("", definition(map[string]string{file: text}))
 		var input *manifest.InputError
 		switch {
 		case err == nil && d.Sum == "":

@@ -15,3 +15,19 @@ func CheckLocalPath(p string) error {
 	}
 	return nil
 }
+
+// checkDefinitionDir checks the path of an image definition relative to the
+// directory of the versions file that names it.
+func checkDefinitionDir(s string) error {
+	below := s
+	for strings.HasPrefix(below, "../") {
+		below = strings.TrimPrefix(below, "../")
+	}
+	switch {
+	case strings.HasPrefix(s, "/") || strings.Contains(s, ":"):
+		return fmt.Errorf("%q is absolute (write it relative to the directory of this file, such as ../images/worker)", s)
+	case CheckLocalPath(below) != nil:
+		return fmt.Errorf(`%q is not the path of a directory as it is written here (want names with a / between them, such as ../images/worker: .. at the beginning only, no . or \, no / at the end)`, s)
+	}
+	return nil
+}

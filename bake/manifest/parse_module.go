@@ -176,6 +176,9 @@ func checkModuleDir(s string) error {
 	if CheckLocalPath(s) != nil || strings.Contains(s, ":") {
 		return fmt.Errorf("%q is not a directory below the one of this file (want a relative path such as modules/runc)", s)
 	}
+	if s == "definition" || strings.HasPrefix(s, "definition/") {
+		return fmt.Errorf("%q is where an image has its definition among what it was made from (take another name, such as modules/runc)", s)
+	}
 	return nil
 }
 

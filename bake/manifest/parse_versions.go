@@ -20,6 +20,8 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 	doc, top := parseYAML(file, data)
 	v := &Versions{File: file, Sum: SHA256(sha256.Sum256(data))}
 	name := top.optional("name")
+	definition := top.optional("definition")
+	v.Definition, v.DefinitionPos = definition.checked(checkDefinitionDir), definition.pos()
 	v.OS = readOS(top.required("os"))
 	node := top.optional("node")
 	v.Node = readNode(node)

@@ -7,7 +7,10 @@
 // aliases, merge keys or tags; numbers and truth values are not taken for text.
 package manifest
 
-import "strings"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // Arch is an architecture by Debian's and Go's common name.
 type Arch string
@@ -24,10 +27,25 @@ type Versions struct {
 	Sum  Sum    // sha256 of its bytes, as the lock records it
 
 	Name       string // template of the image's name, see ImageName; "" where the file has none
+	// Definition is the directory of the image definition, a slash-separated path
+	// relative to the file's directory that may begin with ../ elements; "": the
+	// definition that is built into bake.
+	Definition    string
+	DefinitionPos Pos
+
 	OS         OS
 	Node       *NodeSettings    // nil where the file has none; a file with kubelet and containerd has one
 	Components []Component      // in the file's order
 	Images     []ContainerImage // in the file's order
+}
+
+// DefinitionDir returns the directory of the image definition as it is reached
+// from where v.File is, "" for the built-in one.
+func (v *Versions) DefinitionDir() string {
+	if v.Definition == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(v.File), filepath.FromSlash(v.Definition))
 }
 
 // OS names the distribution that the root filesystem comes from.

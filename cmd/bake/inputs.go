@@ -27,16 +27,15 @@ const (
 // inputs are the flags that say what an image is made from, shared by the
 // commands that read them.
 type inputs struct {
-	versions   string
-	lock       string
-	definition string
-	arch       string
-	cache      string
-	mirrors    []string
-	mirror     string
-	offline    bool
-	insecure   []string
-	jobs       int
+	versions string
+	lock     string
+	arch     string
+	cache    string
+	mirrors  []string
+	mirror   string
+	offline  bool
+	insecure []string
+	jobs     int
 }
 
 func (in *inputs) addFlags(c *cobra.Command) {
@@ -49,7 +48,6 @@ func (in *inputs) addFlags(c *cobra.Command) {
 // addBaseFlags adds the flags that baseConfig reads.
 func (in *inputs) addBaseFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&in.definition, "definition", "", "image definition `DIR` in place of the built-in images/worker")
 	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/\n"+
 		"and debian-security/ below it, or as debian=URL or debian-security=URL (a\n"+
 		"snapshot archive); may be repeated (environment: "+mirrorVariable+")")
@@ -161,13 +159,6 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 		UserAgent:  "bake/" + version(),
 
 		InsecureRegistries: insecure,
-	}
-	if in.definition != "" {
-		// An fs.FS doesn't name its directory in errors.
-		if _, err := os.ReadDir(in.definition); err != nil {
-			return bake.Config{}, &bake.InputError{Err: fmt.Errorf("reading the image definition: %w", err)}
-		}
-		config.Definition = os.DirFS(in.definition)
 	}
 	if runtime.GOOS == "linux" {
 		config.Apt = os.DirFS("/")

@@ -328,7 +328,7 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 	}
 	fmt.Fprintln(t, "\nmade from")
 	for _, input := range inputsOf(r) {
-		row(t, "  "+input.name, string(input.sum))
+		row(t, "  "+input.name, string(input.sum)+input.from)
 	}
 	fmt.Fprintln(t, "\ncomponents")
 	for _, c := range r.Components {
@@ -371,15 +371,20 @@ func binaryBytes(n int64) string {
 type namedSum struct {
 	name string
 	sum  manifest.Sum
+	from string // behind sum: " (../images/worker)"
 }
 
 func inputsOf(r *bom.Image) []namedSum {
+	from := ""
+	if r.Inputs.DefinitionFrom != "" {
+		from = " (" + r.Inputs.DefinitionFrom + ")"
+	}
 	list := []namedSum{
-		{"versions file", r.Inputs.Versions}, {"lock", r.Inputs.Lock},
-		{"definition", r.Inputs.Definition}, {"units", r.Inputs.Units},
+		{"versions file", r.Inputs.Versions, ""}, {"lock", r.Inputs.Lock, ""},
+		{"definition", r.Inputs.Definition, from}, {"units", r.Inputs.Units, ""},
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Inputs.Guest)) {
-		list = append(list, namedSum{name, r.Inputs.Guest[name]})
+		list = append(list, namedSum{name, r.Inputs.Guest[name], ""})
 	}
 	return list
 }

@@ -25,8 +25,9 @@ func newMirror(h *host) *cobra.Command {
 		Short: "Bring all that a site without a network needs into one directory",
 		Long: `Bring everything that baking a versions file takes, and nothing else, into one
 directory: releases, Debian packages with the signed indices that list them,
-container images as an OCI layout, the versions file and its lock. Any static
-file server or bucket can serve the directory; index.html says what is inside.
+container images as an OCI layout, the versions file with its lock and the image
+definition that it names. Any static file server or bucket can serve the
+directory; index.html says what is inside.
 
 Files are named by their digests. Sets of versions share what they share, what
 is there is not fetched again, and a run that was interrupted is continued by
@@ -44,9 +45,9 @@ Where there is no network, bake image takes all from the directory or from the
 server that has it. It believes nothing of what it gets: the lock and the
 versions file say by digest what each file must be. --check reads every byte of
 a mirror, as after carrying it, and names what is missing or altered. --extract
-takes the versions files, with their locks and what pins Go modules, out of a
-mirror, for a site that has them from nowhere else; it overwrites nothing. Read
-them before you bake: a versions file is what decides.
+takes the versions files, with their locks, definitions and what pins Go modules,
+out of a mirror, for a site that has them from nowhere else; it overwrites
+nothing. Read them before you bake: a versions file is what decides.
 
 docs/offline.md tells the whole way.`,
 		Example: `  Where there is a network:
@@ -95,7 +96,11 @@ docs/offline.md tells the whole way.`,
 				if err != nil {
 					return err
 				}
-				mc.Sets = append(mc.Sets, bake.MirrorSet{Name: name, Versions: file})
+				path, err := filepath.Abs(file)
+				if err != nil {
+					return &usageError{fmt.Errorf("--versions %s: %w", file, err)}
+				}
+				mc.Sets = append(mc.Sets, bake.MirrorSet{Name: name, Versions: file, Dir: filepath.Dir(path)})
 			}
 			for _, name := range arches {
 				arch, err := parseArch("--arch", name)
@@ -129,7 +134,7 @@ docs/offline.md tells the whole way.`,
 	f.StringArrayVar(&mc.Drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
 	f.BoolVar(&mc.Prune, "prune", false, "remove the files that no set needs any more")
 	f.StringVar(&check, "check", "", "change nothing; read every byte of the mirror in `DIR`")
-	f.StringVar(&extract, "extract", "", "put the versions files and locks of the mirror in `DIR` below --out")
+	f.StringVar(&extract, "extract", "", "put versions files, locks and definitions of the mirror in `DIR` below --out")
 	f.StringVar(&out, "out", "", "with --extract: `DIR` for them, each below the name of its set")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")

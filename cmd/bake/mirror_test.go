@@ -22,7 +22,7 @@ import (
 // checks indices against Debian's own keys, and the world has others, so the
 // indices are in the store.
 func (p *program) mirrorCommand(to string, args ...string) *exec.Cmd {
-	cmd := exec.Command(p.path, append([]string{"mirror", "--versions", "versions.yaml", "--definition", "definition",
+	cmd := exec.Command(p.path, append([]string{"mirror", "--versions", "versions.yaml",
 		"--debian-mirror", p.URL, "--cache", p.cache, "--to", to}, args...)...)
 	cmd.Dir = p.Dir
 	cmd.Env = p.Env()

@@ -31,17 +31,18 @@ func newVerify(h *host) *cobra.Command {
 records, and say whether it is the same, byte by byte. Where it is not, the
 first difference is named by partition, file and offset.
 
-The image holds its versions file, its lock, and the go.mod and go.sum of what
-was built from source, in /usr/lib/bake/inputs. A versions file is code: it says
-what is fetched and compiled on this machine. So an image is made again only if
-you vouch for its inputs: they are what you trust the owner of --key to have
-signed, or those of --versions FILE (the lock and the modules beside it, as far
-as they are there, must be the image's too), or you say --trust-inputs.
+The image holds its versions file, its lock, its image definition, and the go.mod
+and go.sum of what was built from source, in /usr/lib/bake/inputs. A versions file
+is code: it says what is fetched and compiled on this machine. So an image is made
+again only if you vouch for its inputs: they are what you trust the owner of --key
+to have signed, or those of --versions FILE (the lock, the definition and the
+modules that belong to it, as far as they are there, must be the image's too), or
+you say --trust-inputs.
 Otherwise the image is held against its record and against what this bake
 brings, nothing is fetched or built, and the exit code is 3.
 
-What a bake brings itself is compared by digest: the image definition, units,
-firstboot and init must be those of the bake that made the image. Parts come from
+What a bake brings itself is compared by digest: units, firstboot and init must
+be those of the bake that made the image. Parts come from
 the store, from mirrors or from their publishers as for bake image; a component
 that was built from source is built from source again, out of the user's module
 proxies alone (GOPROXY without direct), without version control systems, and on

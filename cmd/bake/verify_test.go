@@ -23,7 +23,7 @@ import (
 // verify is `bake verify` with what the world needs, and more arguments.
 func (p *program) verify(args ...string) *exec.Cmd {
 	cmd := p.command()
-	cmd.Args = append([]string{p.path, "verify", "--definition", "definition", "--debian-mirror", p.URL, "--cache", p.cache}, args...)
+	cmd.Args = append([]string{p.path, "verify", "--debian-mirror", p.URL, "--cache", p.cache}, args...)
 	return cmd
 }
 
@@ -108,10 +108,13 @@ func TestVerifyCommand(t *testing.T) {
 		`: the signed statement is of type "https://example.com/review/v1\u202e\nbake: all is well": it is not provenance of this image (want what `+"`bake image --sign` writes)\n")
 	want(p.verify(image, "--key", public, "--bundle", other, "--json"), exitBadInput, `"rebuilt":false.*"valid":false.*"otherStatement":true`, "")
 
-	// Another definition is not this bake's.
-	cmd := p.verify(image)
-	cmd.Args = append([]string{p.path, "verify"}, cmd.Args[4:]...)
-	want(cmd, 3, "^$", ": it was made with image definition sha256:")
+	// The image has its definition, which must be that of a versions file that
+	// vouches for it.
+	p.Edit("definition/files/etc/tool.conf", "yes", "maybe")
+	want(p.verify(image, "--trust-inputs", "--quiet"), exitDone, "^"+same, "")
+	want(p.verify(image, "--versions", p.Versions, "--quiet"), exitBadInput, "^sha256:[0-9a-f]{64} "+regexp.QuoteMeta(image)+": not verified: inputs not vouched for\n$",
+		"bake: "+image+" is not verified: inputs not vouched for: "+p.Definition()+" is sha256:")
+	p.Edit("definition/files/etc/tool.conf", "maybe", "yes")
 
 	// What lies beside the image is signed as well.
 	record := filepath.Join(p.out, "tiny-v1-30-0-amd64.json")

@@ -49,7 +49,7 @@ func newProgram(t *testing.T) *program {
 
 // command is `bake image` with what the world needs, and more arguments.
 func (p *program) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.path, append([]string{"image", "--versions", "versions.yaml", "--definition", "definition",
+	cmd := exec.Command(p.path, append([]string{"image", "--versions", "versions.yaml",
 		"--debian-mirror", p.URL, "--cache", p.cache, "--out", p.out}, args...)...)
 	cmd.Dir = p.Dir
 	cmd.Env = p.Env()

@@ -1,5 +1,6 @@
-// Package worker carries the image definition of Kubernetes worker nodes, so
-// that the bake program needs no files beside it.
+// Package worker carries the image definition of Kubernetes worker nodes for
+// versions files that name none, so that the bake program needs no files beside
+// it.
 package worker
 
 import (

@@ -67,7 +67,7 @@ func fetchClosure(suite string) (c closure) {
 	c.err = func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
-		d, err := manifest.ParseDefinition(worker.FS())
+		d, err := manifest.ParseDefinition("", worker.FS())
 		if err != nil {
 			return err
 		}

@@ -78,7 +78,7 @@ func config(t testing.TB, files map[string]string, packages ...Package) Config {
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	d, err := manifest.ParseDefinition(fsys)
+	d, err := manifest.ParseDefinition("", fsys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 )
 
-// maxInputs bounds what ReadInputs reads. A set has less than 1 MiB.
+// maxInputs bounds what ReadInputs reads. A set has about 1 MiB.
 const maxInputs = 64 << 20 // bytes
 
 // Extracted is a file that Write has put somewhere. It encodes as JSON.
@@ -41,8 +41,8 @@ func (e *DiffersError) Error() string {
 }
 
 // Inputs are the files that people made the sets of a mirror from: versions
-// files, locks, and the go.mod and go.sum of modules. They are in memory, and
-// have the digests that the index gives them.
+// files, locks, image definitions, and the go.mod and go.sum of modules. They are
+// in memory, and have the digests that the index gives them.
 type Inputs struct{ files []input }
 
 // Write puts every file below to, an absolute path, in a directory with its
@@ -127,7 +127,7 @@ func readInputs(ctx context.Context, dir string) (*Inputs, error) {
 			return nil, err
 		}
 		if left -= e.Size; left < 0 {
-			return nil, fmt.Errorf("its versions files and locks have more than %d bytes", maxInputs)
+			return nil, fmt.Errorf("its versions files, locks and image definitions have more than %d bytes", maxInputs)
 		}
 		content, err := readBlob(root, &e)
 		if err != nil {

@@ -275,7 +275,7 @@ func checkPath(e *Entry) error {
 }
 
 // isInput reports whether e is a file of the person who made the set.
-func isInput(e *Entry) bool { return e.Kind == Versions || e.Kind == Lock }
+func isInput(e *Entry) bool { return e.Kind == Versions || e.Kind == Lock || e.Kind == Definition }
 
 // addInput requires that every such file can be put at its path: see [Inputs].
 func (c *contents) addInput(e *Entry) error {
@@ -348,6 +348,9 @@ func CheckSetName(name string) error {
 	}
 	return nil
 }
+
+// CheckPath says why a file of a set can't have a path, or nil.
+func CheckPath(p string) error { return checkLocal(p) }
 
 // checkLocal refuses what can't be put below a directory.
 func checkLocal(s string) error {

@@ -52,19 +52,20 @@ type Kind string
 
 // The kinds, in the order in which people see them.
 const (
-	Versions  Kind = "versions"  // a versions file
-	Lock      Kind = "lock"      // its lock
-	Release   Kind = "release"   // an artifact of a component
-	Image     Kind = "image"     // a blob of a container image
-	Archive   Kind = "index"     // InRelease, Packages, Sources of an archive
-	Package   Kind = "package"   // a .deb
-	Toolchain Kind = "toolchain" // a Go toolchain
-	Module    Kind = "module"    // a file of the Go module proxy protocol
+	Versions   Kind = "versions"   // a versions file
+	Lock       Kind = "lock"       // its lock
+	Definition Kind = "definition" // a file of the image definition that it names
+	Release    Kind = "release"    // an artifact of a component
+	Image      Kind = "image"      // a blob of a container image
+	Archive    Kind = "index"      // InRelease, Packages, Sources of an archive
+	Package    Kind = "package"    // a .deb
+	Toolchain  Kind = "toolchain"  // a Go toolchain
+	Module     Kind = "module"     // a file of the Go module proxy protocol
 )
 
 // kinds returns all kinds in their order.
 func kinds() []Kind {
-	return []Kind{Versions, Lock, Release, Image, Archive, Package, Toolchain, Module}
+	return []Kind{Versions, Lock, Definition, Release, Image, Archive, Package, Toolchain, Module}
 }
 
 // Entry is one file and what it is for. Several entries may have one digest.

@@ -138,6 +138,8 @@ func title(k Kind) string {
 		return "Versions files"
 	case Lock:
 		return "Locks"
+	case Definition:
+		return "Image definitions"
 	case Release:
 		return "Releases"
 	case Image:

@@ -159,8 +159,22 @@ func (w *world) changePackage(ctx context.Context, dir string) error {
 }
 
 // write writes a versions file and a lock that fits it. The directory gets the
-// pinned modules too, since they are found beside the versions file.
+// pinned modules and the image definition too, since they are found from there.
 func (w *world) write(dir string, versions []byte, change func(*manifest.Lock) error) error {
+	parsed, err := manifest.ParseVersions(w.versions, versions)
+	if err != nil {
+		return err
+	}
+	if parsed.Definition != "" {
+		definition := filepath.Join(dir, "definition")
+		if err := os.RemoveAll(definition); err != nil {
+			return err
+		}
+		if err := os.CopyFS(definition, os.DirFS(parsed.DefinitionDir())); err != nil {
+			return err
+		}
+		versions = regexp.MustCompile(`(?m)^definition: .*$`).ReplaceAll(versions, []byte("definition: definition"))
+	}
 	lockFile := manifest.LockFile(w.versions)
 	data, err := os.ReadFile(lockFile)
 	if err != nil {
