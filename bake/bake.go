@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,7 +60,9 @@ type Config struct {
 	Apt     fs.FS    // root of a file system with an apt configuration; nil: none
 	Keyring []byte   // armored keys that sign the mirrors' indices, for archives other than Debian's own; nil: Debian's
 
-	AllowOlder bool // take indices that are older than those of the lock that is there
+	AllowOlder bool     // take indices that are older than those of the lock that is there
+	UpgradeAll bool     // lock what is newest, whatever was locked before
+	Upgrade    []string // the same for packages of these names and what they need
 
 	Origin       source.Origin  // of every component; "" chooses, see source.Config
 	Origins      source.Origins // of single components and images, whatever Origin says; zero: of none
@@ -228,16 +231,48 @@ func (b *Baker) checkNamed() error {
 
 // readLock reads the lock and requires that it fits the inputs.
 func (b *Baker) readLock() (*manifest.Lock, *manifest.LockedArch, error) {
-	lock, data, err := readLockBytes(b.config.Lock)
+	lock, data, err := b.readLockBytes()
 	if err != nil {
 		return nil, nil, err
 	}
 	b.given.lock = data
-	if err := lock.Stale(b.versions, b.definition.Sum); err != nil {
-		return nil, nil, err
-	}
 	locked, err := lock.For(b.config.Arch)
-	return lock, locked, err
+	if err != nil {
+		return nil, nil, b.lockArch(err, lock)
+	}
+	return lock, locked, b.Stale(lock)
+}
+
+// Stale returns a *manifest.StaleError unless lock has for the architecture what
+// the inputs ask for.
+func (b *Baker) Stale(lock *manifest.Lock) error {
+	config, err := b.resolveConfig(b.config.Arch, time.Time{})
+	if err != nil {
+		return err
+	}
+	var wanted []string
+	for _, ref := range slices.Concat(config.Packages, config.Extra) {
+		wanted = append(wanted, ref.Name)
+	}
+	return lock.Stale(b.versions, b.config.Arch, config.Request(), wanted)
+}
+
+// lockCommand is the command that makes the lock; "" where it is an image's.
+func (b *Baker) lockCommand() string {
+	if b.config.inside != nil {
+		return ""
+	}
+	return manifest.LockCommand(b.config.Versions, b.config.Lock)
+}
+
+// lockArch adds to an error that lock has nothing for the architecture how it is
+// made for that as well.
+func (b *Baker) lockArch(err error, lock *manifest.Lock) error {
+	arches := string(b.config.Arch)
+	for _, arch := range slices.Sorted(maps.Keys(lock.Archs)) {
+		arches = string(arch) + "," + arches
+	}
+	return fmt.Errorf("%w (run: %s)", err, manifest.LockCommand(b.config.Versions, b.config.Lock, "--arches", arches))
 }
 
 func readLockFile(path string) (*manifest.Lock, error) {
@@ -245,12 +280,20 @@ func readLockFile(path string) (*manifest.Lock, error) {
 	return lock, err
 }
 
+// readLockBytes returns the lock and its bytes.
+func (b *Baker) readLockBytes() (*manifest.Lock, []byte, error) {
+	lock, data, err := readLockBytes(b.config.Lock)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &InputError{fmt.Errorf("there is no lock %s (run: %s)", b.config.Lock, b.lockCommand())}
+	} else if input := (*manifest.InputError)(nil); errors.As(err, &input) && b.lockCommand() != "" {
+		err = fmt.Errorf("%w\nnobody edits a lock (run: %s)", err, b.lockCommand())
+	}
+	return lock, data, err
+}
+
 // readLockBytes returns a lock and its bytes.
 func readLockBytes(path string) (*manifest.Lock, []byte, error) {
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, &InputError{fmt.Errorf("there is no lock %s: make it with `bake lock`", path)}
-	}
 	if err != nil {
 		return nil, nil, &InputError{fmt.Errorf("reading the lock: %w", err)}
 	}
@@ -277,6 +320,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		Keychain:     b.config.Keychain,
 		Insecure:     b.config.InsecureRegistries,
 		Program:      guest.Program,
+		LockCommand:  b.lockCommand(),
 		Jobs:         b.config.Jobs,
 		Progress:     b.config.Progress,
 	})

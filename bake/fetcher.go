@@ -53,7 +53,7 @@ func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
 	if b.mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
 		return err
 	}
-	why := staleMirror(b.mirror.Index().Sets, lock, b.config.Arch, errors.As(err, &modules))
+	why := staleMirror(b.mirror.Index().Sets, b.versions, lock, b.config.Arch, errors.As(err, &modules))
 	if why == "" {
 		return err
 	}
@@ -61,12 +61,19 @@ func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
 		err, b.mirror, why, b.config.Versions, mirrorFlags(b.config.Arch, errors.As(err, &modules)))
 }
 
-// staleMirror says what keeps sets from being made for lock; "": nothing does.
-func staleMirror(sets []mirror.Set, lock *manifest.Lock, arch manifest.Arch, sources bool) string {
+// staleMirror says what keeps sets from being made for v and lock; "": nothing
+// does.
+func staleMirror(sets []mirror.Set, v *manifest.Versions, lock *manifest.Lock, arch manifest.Arch, sources bool) string {
 	var others []string
+	// The lock does not say which versions file it is of.
+	sameLock := func(s mirror.Set) bool { return s.Lock == lock.Sum }
+	same := func(s mirror.Set) bool { return sameLock(s) && s.Versions == v.Sum }
+	if i := slices.IndexFunc(sets, sameLock); i >= 0 && !slices.ContainsFunc(sets, same) {
+		return fmt.Sprintf("has set %s, which is of this lock, but of another versions file than %s, which is %s", sets[i].Name, v.File, v.Sum)
+	}
 	for _, s := range sets {
 		switch {
-		case s.Lock != lock.Sum:
+		case !same(s):
 			others = append(others, fmt.Sprintf("set %s from lock %s", s.Name, s.Lock))
 		case !slices.Contains(s.Archs, arch):
 			return fmt.Sprintf("has set %s, which is of this lock, but not for %s", s.Name, arch)

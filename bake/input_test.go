@@ -61,19 +61,19 @@ func TestBadInput(t *testing.T) {
 
 		// The lock.
 		{"no lock", func(t *testing.T, c *bake.Config) { remove(t, w.LockFile()) },
-			"input", []string{"there is no lock " + w.LockFile() + ": make it with `bake lock`"}},
-		{"lock that was edited", func(t *testing.T, c *bake.Config) { w.Edit("versions.lock", "format: 1", "format: 1\nmore: 2") },
-			"input", []string{w.LockFile() + ":4:1: more: "}},
-		{"versions changed", func(t *testing.T, c *bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
-			"stale", []string{w.LockFile() + " is stale: since it was made, " + w.Versions + " changed (run: bake lock --versions " + w.Versions + ")"}},
-		{"definition changed", func(t *testing.T, c *bake.Config) { w.Edit("definition/files/etc/tool.conf", "yes", "maybe") },
-			"stale", []string{"since it was made, the image definition changed (run: "}},
-		{"both changed", func(t *testing.T, c *bake.Config) {
-			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
-			w.Edit("definition/configure.yaml", "Tool", "A tool")
-		}, "stale", []string{"since it was made, " + w.Versions + " and the image definition changed"}},
+			"input", []string{"there is no lock " + w.LockFile() + " (run: bake lock --versions " + w.Versions + ")"}},
+		{"lock that was edited", func(t *testing.T, c *bake.Config) { w.Edit("versions.lock", "format: 2", "format: 2\nmore: 2") },
+			"input", []string{w.LockFile() + ":4:1: more: ", "\nnobody edits a lock (run: bake lock --versions " + w.Versions + ")"}},
+		{"another package in the versions file", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [jq]\n  kernel")
+		}, "stale", []string{w.LockFile() + " is stale: " + w.Versions + " with the image definition " + w.Definition() + " asks for jq, which it lacks (run: bake lock --versions " + w.Versions + ")"}},
+		{"one package fewer in the definition", func(t *testing.T, c *bake.Config) { w.Edit("definition/image.yaml", "- tool\n", "") },
+			"stale", []string{" asks for other packages than when it was made (run: "}},
+		{"another package of a component", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: kubelet-{arch}")
+		}, "stale", []string{" asks for kubelet-amd64, which it lacks (run: "}},
 		{"lock without the architecture", func(t *testing.T, c *bake.Config) { c.Arch = manifest.ARM64 },
-			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64)"}},
+			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64) (run: bake lock --versions " + w.Versions + " --arches amd64,arm64)"}},
 
 		// Releases.
 		{"release is another file", func(t *testing.T, c *bake.Config) {
@@ -98,7 +98,7 @@ func TestBadInput(t *testing.T) {
 		// Packages.
 		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
 			"superseded", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
-				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --debian-mirror)"}},
+				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (give a snapshot archive by --debian-mirror, or take newer ones in their place, run: bake lock --versions " + w.Versions + ")"}},
 		{"package and release are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(w.Package("tool").Pool())
 			w.Remove(baketest.ContainerdRelease)

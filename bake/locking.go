@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -31,6 +32,8 @@ type Result struct {
 	Replaced manifest.Sum `json:"replaced,omitempty"` // digest of another image of that name that was there, see Config.Force
 
 	Missing []Missing `json:"missing,omitempty"` // parts of an image that something else was made in place of
+
+	Locked []LockedPackages `json:"locked,omitempty"` // of a lock
 }
 
 // packages returns the OS packages that are asked for, those that they need not
@@ -119,29 +122,38 @@ func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.Package
 	return refs, errors.Join(errs...)
 }
 
-// Lock resolves the OS packages for each of arches and writes the lock.
-// now is what signatures and validity dates are checked against. Indices that
-// are older than those of the lock that is there, or of the versions file's own,
-// are refused.
+// Lock resolves the OS packages for each of arches and writes the lock; without
+// any it is for those of the lock that is there, or for all. now is what
+// signatures and validity dates are checked against. Indices that are older than
+// those of the lock that is there, or of the versions file's own, are refused.
+//
+// What is locked already and still does stays as it is, the lock's own bytes
+// included where nothing changes; see Config.UpgradeAll and Config.Upgrade.
 func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch) (*Result, error) {
-	if len(arches) == 0 {
-		return nil, &InputError{errors.New("a lock is for at least one architecture, and none was given")}
+	before := b.lockedBefore()
+	if err := b.checkUpgrade(before); err != nil {
+		return nil, err
 	}
-	lock := &manifest.Lock{
-		File: b.config.Lock, Versions: b.versions.Sum, Definition: b.definition.Sum,
-		Archs: map[manifest.Arch]*manifest.LockedArch{},
+	if len(arches) == 0 && before != nil {
+		arches = slices.Sorted(maps.Keys(before.Archs))
+	} else if len(arches) == 0 {
+		arches = []manifest.Arch{manifest.AMD64, manifest.ARM64}
 	}
-	known := b.known(slices.Compact([]string{b.config.Lock, manifest.LockFile(b.config.Versions)})...)
+	lock := &manifest.Lock{File: b.config.Lock, Archs: map[manifest.Arch]*manifest.LockedArch{}}
+	known := b.known(b.lockFiles()...)
+	var packages []LockedPackages
 	for _, arch := range arches {
-		config, err := b.resolveConfig(arch, now)
+		var old *manifest.LockedArch
+		if before != nil {
+			old = before.Archs[arch]
+		}
+		progress.Phase(b.config.Progress, "resolve "+string(arch))
+		section, changes, err := b.lockArchitecture(ctx, now, arch, old, known)
 		if err != nil {
 			return nil, err
 		}
-		config.Known = known
-		progress.Phase(b.config.Progress, "resolve "+string(arch))
-		if lock.Archs[arch], err = debian.Resolve(ctx, config); err != nil {
-			return nil, err
-		}
+		lock.Archs[arch] = section
+		packages = append(packages, changes)
 	}
 	progress.Phase(b.config.Progress, "")
 	data := lock.Marshal()
@@ -153,7 +165,7 @@ func (b *Baker) Lock(ctx context.Context, now time.Time, arches []manifest.Arch)
 	if err := writeWhole(b.config.Lock, data); err != nil {
 		return nil, fmt.Errorf("writing the lock: %w", err)
 	}
-	return &Result{SHA256: parsed.Sum, Path: b.config.Lock, Size: int64(len(data))}, nil
+	return &Result{SHA256: parsed.Sum, Path: b.config.Lock, Size: int64(len(data)), Locked: packages}, nil
 }
 
 // LockReport is what is wrong with a lock.
@@ -174,12 +186,19 @@ type LockedUpdate struct {
 
 // OutdatedError says that a lock misses security updates.
 type OutdatedError struct {
-	Lock    string
-	Updates []LockedUpdate
+	Lock         string
+	VersionsFile string
+	Updates      []LockedUpdate
 }
 
 func (e *OutdatedError) Error() string {
-	text := fmt.Sprintf("%s misses security updates (run `bake lock`):", e.Lock)
+	var names []string
+	for _, u := range e.Updates {
+		names = append(names, u.Name)
+	}
+	slices.Sort(names)
+	text := fmt.Sprintf("%s misses security updates (run: %s):", e.Lock,
+		manifest.LockCommand(e.VersionsFile, e.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
 	for _, u := range e.Updates {
 		text += fmt.Sprintf("\n  %s %s, %s has %s", u.Name, u.Locked, u.Suite, u.Available)
 	}
@@ -191,16 +210,16 @@ func (e *OutdatedError) Error() string {
 // OutdatedError where it does not; the report comes with it, and lists no
 // updates where they could not be looked up.
 func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, error) {
-	lock, err := readLockFile(b.config.Lock)
+	lock, _, err := b.readLockBytes()
 	if err != nil {
 		return nil, err
 	}
 	locked, err := lock.For(b.config.Arch)
 	if err != nil {
-		return nil, err
+		return nil, b.lockArch(err, lock)
 	}
 	report := &LockReport{Lock: b.config.Lock, Security: []LockedUpdate{}, Updates: []LockedUpdate{}}
-	stale := lock.Stale(b.versions, b.definition.Sum)
+	stale := b.Stale(lock)
 	if stale != nil {
 		report.Stale = stale.Error()
 	}
@@ -230,7 +249,7 @@ func (b *Baker) CheckLock(ctx context.Context, now time.Time) (*LockReport, erro
 	}
 	var outdated error
 	if len(report.Security) > 0 {
-		outdated = &OutdatedError{b.config.Lock, report.Security}
+		outdated = &OutdatedError{b.config.Lock, b.config.Versions, report.Security}
 	}
 	return report, errors.Join(stale, outdated)
 }

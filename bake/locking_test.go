@@ -41,6 +41,10 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := read(t, w.LockFile())
+	if l := result.Locked; len(l) != 1 || l[0].Arch != manifest.AMD64 || l[0].Count != 10 || l[0].Kept != 0 || len(l[0].Changes) != 10 {
+		t.Errorf("locked is %+v; want 10 new packages for amd64", l)
+	}
+	result.Locked = nil
 	if diff := cmp.Diff(&bake.Result{SHA256: sum(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
@@ -121,13 +125,12 @@ func TestLockRefuses(t *testing.T) {
 			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " can't be had: 404 Not Found"}},
 		{"architecture that the archive lacks", func(*bake.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
-		{"no architecture", func(*bake.Config) {}, nil, 0,
-			"input", []string{"a lock is for at least one architecture, and none was given"}},
 		{"package that is not there", func(*bake.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64(), 0,
 			"failed", []string{"resolving packages of trixie for amd64: ", "toool", "image definition tiny"}},
-		{"dependency that is not there", func(*bake.Config) {
+		{"dependency that is not there", func(c *bake.Config) {
 			w.Package("tool").Fields = "Depends: libtool0 (>= 2.0)\n"
 			w.Publish()
+			c.UpgradeAll = true
 		}, amd64(), 0, "failed", []string{"tool", "libtool0 (>= 2.0)"}},
 		{"package of a component that is not there", func(*bake.Config) { w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: proxy-{arch}") }, amd64(), 0,
 			"failed", []string{"proxy-amd64"}},
@@ -230,6 +233,9 @@ func TestCheckLock(t *testing.T) {
 	t.Parallel()
 	w := lockedWorld(t)
 	restore := w.Snapshot()
+	more := func() {
+		w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [shell]\n  kernel")
+	}
 	newer := func(name, version, suite string) *baketest.Package {
 		return &baketest.Package{Name: name, Version: version, Suite: suite}
 	}
@@ -249,7 +255,7 @@ func TestCheckLock(t *testing.T) {
 		}, "done", nil, bake.LockReport{}},
 		{"security update", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
-		}, "outdated", []string{w.LockFile() + " misses security updates (run `bake lock`):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
+		}, "outdated", []string{w.LockFile() + " misses security updates (run: bake lock --versions " + w.Versions + " --upgrade tool):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
 			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
 		// What closes the hole may have reached the suite in a later version still.
 		{"security update, and a newer version in the suite", func(*bake.Config) {
@@ -261,15 +267,17 @@ func TestCheckLock(t *testing.T) {
 			w.Packages = append(w.Packages, newer("kube-proxy-amd64", "1.30.1", "trixie-security"))
 		}, "outdated", []string{"kube-proxy-amd64 1.30.0, trixie-security has 1.30.1"},
 			bake.LockReport{Security: []bake.LockedUpdate{{"kube-proxy-amd64", "1.30.0", "1.30.1", "trixie-security"}}}},
-		{"stale", func(*bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
+		{"an edit that asks for the same", func(*bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
+			"done", nil, bake.LockReport{}},
+		{"stale", func(*bake.Config) { more() },
 			"stale", []string{w.LockFile() + " is stale"}, bake.LockReport{Stale: "stale"}},
 		{"stale, and a security update", func(*bake.Config) {
-			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			more()
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
 		}, "stale", []string{w.LockFile() + " is stale", "misses security updates"},
 			bake.LockReport{Stale: "stale", Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
 		{"stale, and no mirror answers", func(c *bake.Config) {
-			w.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			more()
 			c.Mirrors = nil
 		}, "stale", []string{w.LockFile() + " is stale", "no mirror of archive debian is known"}, bake.LockReport{Stale: "stale"}},
 	} {
@@ -330,7 +338,7 @@ func TestDiffLocks(t *testing.T) {
 	w.Package("kube-proxy-amd64").Version = "1.30.1"
 	w.Publish()
 	c := w.Config()
-	c.Lock = filepath.Join(w.Dir, "new.lock")
+	c.Lock, c.UpgradeAll = filepath.Join(w.Dir, "new.lock"), true
 	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
 		t.Fatal(err)
 	}

@@ -383,6 +383,9 @@ func (m *mirroring) unchanged(s *mirrorSet) bool {
 		return false
 	}
 	inputs := map[entryKey]bool{}
+	for _, in := range s.inputs {
+		inputs[entryKey{in.Entry.Kind, in.Entry.Path, in.SHA256}] = true
+	}
 	for _, e := range m.old.Entries {
 		if !slices.Contains(e.Sets, o.Name) {
 			continue
@@ -390,11 +393,13 @@ func (m *mirroring) unchanged(s *mirrorSet) bool {
 		if !m.writer.Has(e.SHA256, e.Size) {
 			return false
 		}
-		inputs[entryKey{e.Kind, e.Path, e.SHA256}] = true
+		key := entryKey{e.Kind, e.Path, e.SHA256}
+		if mirror.IsInput(&e) && !inputs[key] {
+			return false // a definition that has lost a file
+		}
+		delete(inputs, key)
 	}
-	return m.hasToolchains(s) && !slices.ContainsFunc(s.inputs, func(in mirrorInput) bool {
-		return !inputs[entryKey{in.Entry.Kind, in.Entry.Path, in.SHA256}]
-	})
+	return m.hasToolchains(s) && len(inputs) == 0
 }
 
 // commit makes the new index the mirror's, and removes what nothing needs.

@@ -309,7 +309,9 @@ func TestMirrorFails(t *testing.T) {
 			[]string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:"}},
 		{"index without a signature", func(*bake.MirrorConfig) { w.Serve("/debian/dists/trixie/InRelease", []byte("x")) }, "failed",
 			[]string{"finding the index of trixie of debian, from which the lock was made: ", "does not start with an OpenPGP clearsigned message"}},
-		{"stale lock", func(*bake.MirrorConfig) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") }, "stale", []string{"versions.lock is stale: "}},
+		{"stale lock", func(*bake.MirrorConfig) {
+			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [shell]\n  kernel")
+		}, "stale", []string{"versions.lock is stale: "}},
 		{"no lock", func(*bake.MirrorConfig) { os.Remove(w.LockFile()) }, "input", []string{"there is no lock "}},
 		{"architecture that the lock lacks", func(c *bake.MirrorConfig) { c.Archs = []manifest.Arch{manifest.AMD64, manifest.ARM64} }, "input", []string{"nothing for arm64"}},
 		{"no architecture", func(c *bake.MirrorConfig) { c.Archs = nil }, "input", []string{"a mirror is for at least one architecture"}},

@@ -230,6 +230,9 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 // verify makes the image of b again and compares m with it.
 func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, result *VerifyResult) error {
 	lock, locked, err := b.readLock()
+	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
+		return &InputError{fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
+	}
 	if err != nil {
 		return err
 	}

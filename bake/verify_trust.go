@@ -131,8 +131,9 @@ func (r *VerifyResult) look(ctx context.Context, m *check.Image, in *inside, c *
 	if err != nil {
 		return err
 	}
-	if lock.Stale(versions, in.record.Inputs.Definition) != nil {
-		r.Contradictions = append(r.Contradictions, lock.File+" was made from another versions file or image definition")
+	b := &Baker{config: Config{Arch: in.record.Arch}, versions: versions, definition: in.definition}
+	if b.Stale(lock) != nil {
+		r.Contradictions = append(r.Contradictions, lock.File+" was made for other packages than its versions file and image definition ask for")
 	}
 	if m.Fault != nil {
 		r.Contradictions = append(r.Contradictions, m.Fault.Error())

@@ -166,10 +166,12 @@ func (w *World) Checkout() {
 // LockFile is the path of the lock that Lock writes.
 func (w *World) LockFile() string { return manifest.LockFile(w.Versions) }
 
-// Lock makes the lock.
+// Lock makes the lock of what is newest.
 func (w *World) Lock() {
 	w.t.Helper()
-	w.LockWith(w.Config())
+	c := w.Config()
+	c.UpgradeAll = true
+	w.LockWith(c)
 }
 
 // LockWith makes a lock by c.

@@ -3,23 +3,24 @@ package manifest
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Lock is what `bake lock` resolves a versions file and an image definition
-// to. `bake image` takes every OS package from it and resolves nothing itself.
+// Lock is what `bake lock` resolves the packages to that a versions file and an
+// image definition ask for. `bake image` takes every OS package from it and
+// resolves nothing itself.
 type Lock struct {
-	File       string // where it was read from, for errors
-	Sum        Sum    // sha256 of its bytes
-	Versions   Sum    // sha256 of the versions file that it was made from
-	Definition Sum    // of the image definition (see Definition.Sum)
-	Archs      map[Arch]*LockedArch
+	File  string // where it was read from, for errors
+	Sum   Sum    // sha256 of its bytes
+	Archs map[Arch]*LockedArch
 }
 
 // LockedArch is the section of one architecture.
 type LockedArch struct {
+	Request  Sum             // of what was asked for, see debian.Config.Request; "": an older bake made it, and did not say
 	Releases []LockedRelease // sorted by archive, suite
 	Packages []LockedPackage // the root filesystem; sorted by name
 	Extra    []LockedPackage // not installed: for Component.Package and CGO.Packages; sorted by name, suite
@@ -60,32 +61,78 @@ func (l *Lock) For(arch Arch) (*LockedArch, error) {
 	return nil, &MissingArchError{Pos: Pos{l.File, 1, 1}, What: "lock", Arch: arch, Have: slices.Sorted(maps.Keys(l.Archs))}
 }
 
-// Stale returns a *StaleError unless l was made from v and from the image
-// definition with the digest definition.
-func (l *Lock) Stale(v *Versions, definition Sum) error {
-	e := &StaleError{Lock: l.File, VersionsFile: v.File, Versions: l.Versions != v.Sum, Definition: l.Definition != definition}
-	if !e.Versions && !e.Definition {
+// Stale returns a *StaleError unless l has for arch what was resolved from
+// request, which v and its image definition ask for now. Nothing else that they
+// say is in a lock, so nothing else makes it stale. wanted are the names that are
+// asked for.
+func (l *Lock) Stale(v *Versions, arch Arch, request Sum, wanted []string) error {
+	section := l.Archs[arch]
+	if section == nil || section.Request == request {
 		return nil
 	}
+	e := &StaleError{Lock: l.File, VersionsFile: v.File, Definition: v.DefinitionDir(), Arch: arch, Old: section.Request == ""}
+	for _, name := range wanted {
+		if !slices.ContainsFunc(slices.Concat(section.Packages, section.Extra), func(p LockedPackage) bool { return p.Name == name }) {
+			e.Lacks = append(e.Lacks, name)
+		}
+	}
+	slices.Sort(e.Lacks)
+	e.Lacks = slices.Compact(e.Lacks)
 	return e
 }
 
-// StaleError says that a lock was made from other inputs than those at hand.
+// StaleError says that a lock was resolved from another request than inputs make
+// now: other packages, or another suite.
 type StaleError struct {
 	Lock         string // file name
 	VersionsFile string
-	Versions     bool // the versions file has changed
-	Definition   bool // the image definition has changed
+	Definition   string // directory of the image definition; "": the built-in one
+	Arch         Arch
+	Lacks        []string // packages that are asked for and not in it
+	Old          bool     // it does not say what was asked for
 }
 
 func (e *StaleError) Error() string {
-	var changed []string
-	if e.Versions {
-		changed = append(changed, e.VersionsFile)
+	inputs := e.VersionsFile + " with the built-in image definition"
+	if e.Definition != "" {
+		inputs = e.VersionsFile + " with the image definition " + e.Definition
 	}
-	if e.Definition {
-		changed = append(changed, "the image definition")
+	what := "asks for other packages than when it was made"
+	switch n := len(e.Lacks); {
+	case e.Old:
+		return fmt.Sprintf("%s is stale: an older bake made it, which did not say what for (run: %s)", e.Lock, LockCommand(e.VersionsFile, e.Lock))
+	case n > maxLacks:
+		what = fmt.Sprintf("asks for %s and %d more, which it lacks", strings.Join(e.Lacks[:maxLacks], ", "), n-maxLacks)
+	case n > 0:
+		what = fmt.Sprintf("asks for %s, which it lacks", strings.Join(e.Lacks, ", "))
 	}
-	return fmt.Sprintf("%s is stale: since it was made, %s changed (run: bake lock --versions %s)",
-		e.Lock, strings.Join(changed, " and "), e.VersionsFile)
+	return fmt.Sprintf("%s is stale: %s %s (run: %s)", e.Lock, inputs, what, LockCommand(e.VersionsFile, e.Lock))
 }
+
+// maxLacks is how many packages a StaleError names.
+const maxLacks = 5
+
+// LockCommand is the command that makes the lock of a versions file, or with
+// further arguments another one.
+func LockCommand(versionsFile, lock string, args ...string) string {
+	words := []string{"bake", "lock", "--versions", versionsFile}
+	if lock != "" && lock != LockFile(versionsFile) {
+		words = append(words, "--output", lock)
+	}
+	return Command(append(words, args...)...)
+}
+
+// Command writes a command as a POSIX shell takes it: words with what means
+// something to a shell are in quotes.
+func Command(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = w
+		if !plainWord.MatchString(w) {
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9%+,./:=@_-]+$`)

@@ -13,10 +13,9 @@ import (
 func sampleLock() *Lock {
 	date := time.Date(2026, 11, 14, 9, 30, 0, 0, time.UTC)
 	return &Lock{
-		Versions:   "sha256:" + sumA,
-		Definition: "sha256:" + sumB,
 		Archs: map[Arch]*LockedArch{
 			AMD64: {
+				Request: "sha256:" + sumA,
 				Releases: []LockedRelease{
 					{"debian", "trixie", date, "sha256:" + sumA},
 					{"debian", "trixie-updates", date, "sha256:" + sumA},
@@ -34,6 +33,7 @@ func sampleLock() *Lock {
 				},
 			},
 			ARM64: {
+				Request:  "sha256:" + sumB,
 				Releases: []LockedRelease{{"debian", "trixie", date, "sha256:" + sumA}},
 				Packages: []LockedPackage{
 					{"0ad", "0.27~rc1-1", "arm64", "trixie", "debian", "pool/main/0/0ad/0ad_0.27~rc1-1_arm64.deb", 1 << 40, "sha256:" + sumA},
@@ -43,10 +43,9 @@ func sampleLock() *Lock {
 	}
 }
 
-const sampleLockText = lockHeader + `format: 1
-versions: sha256:` + sumA + `
-definition: sha256:` + sumB + `
+const sampleLockText = lockHeader + `format: 2
 amd64:
+  request: sha256:` + sumA + `
   releases:
     - {archive: debian, suite: trixie, date: "2026-11-14T09:30:00Z", sum: sha256:` + sumA + `}
     - {archive: debian, suite: trixie-updates, date: "2026-11-14T09:30:00Z", sum: sha256:` + sumA + `}
@@ -60,6 +59,7 @@ amd64:
     - {name: libseccomp-dev, version: "2.6.0-2", arch: amd64, suite: trixie, archive: debian, path: pool/main/libs/libseccomp/libseccomp-dev_2.6.0-2_amd64.deb, size: 94000, sum: sha256:` + sumA + `}
     - {name: libseccomp-dev, version: "2.6.0-3", arch: amd64, suite: trixie-updates, archive: debian, path: pool/main/libs/libseccomp/libseccomp-dev_2.6.0-3_amd64.deb, size: 94004, sum: sha256:` + sumB + `}
 arm64:
+  request: sha256:` + sumB + `
   releases:
     - {archive: debian, suite: trixie, date: "2026-11-14T09:30:00Z", sum: sha256:` + sumA + `}
   packages:
@@ -101,7 +101,6 @@ func TestLockMarshalSorts(t *testing.T) {
 }
 
 func TestParseLockErrors(t *testing.T) {
-	const again = "(run bake lock again)"
 	release, packages := "amd64.releases", "amd64.packages"
 	pathRule := " is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ : % - only)"
 	for _, test := range []struct {
@@ -110,34 +109,35 @@ func TestParseLockErrors(t *testing.T) {
 		want     string
 	}{
 		{"empty", sampleLockText, "", "v.lock:1:1: file is empty"},
-		{"format", "format: 1", "format: 2", "v.lock:3:9: format: this bake reads format 1 only (use the bake that wrote it, or run bake lock again)"},
-		{"no format", "format: 1\n", "", "v.lock:3:1: format: missing (add it)"},
-		{"unknown key", "versions:", "version:", "v.lock:3:1: versions: missing (add it)\nv.lock:4:1: version: unknown key (did you mean \"versions\"?)"},
-		{"no sections", sampleLockText[strings.Index(sampleLockText, "amd64:\n"):], "", "v.lock:3:1: no section for any architecture " + again},
-		{"unknown architecture", "\narm64:", "\narm46:", "v.lock:19:1: arm46: unknown key (did you mean \"arm64\"?)"},
-		{"bad digest", "definition: sha256:b", "definition: sha256:g", "v.lock:5:13: definition: sha256 has 'g' at 1, which is no hexadecimal digit"},
-		{"sha512", "definition: sha256:" + sumB, "definition: sha512:" + sumB + sumB, "v.lock:5:13: definition: sha512 is not sha256"},
-		{"no releases", "  releases:\n    - {archive: debian, suite: trixie, date: \"2026-11-14T09:30:00Z\", sum: sha256:" + sumA + "}\n  packages:\n    - {name: \"0ad", "  packages:\n    - {name: \"0ad", "v.lock:19:1: arm64.releases: missing (add it)"},
-		{"release twice", "suite: trixie-updates, date", "suite: trixie, date", "v.lock:9:7: " + release + "[1]: debian trixie stands twice " + again + "\nv.lock:18:7: amd64.extra[1]: suite trixie-updates of archive debian is not among the releases " + again},
-		{"date", "2026-11-14T10:30:00Z", "2026-11-14 10:30", "v.lock:10:64: " + release + "[2].date: \"2026-11-14 10:30\" is not a date (want 2006-01-02T15:04:05Z)"},
-		{"date elsewhere", "2026-11-14T10:30:00Z", "2026-11-14T10:30:00+01:00", "v.lock:10:64: " + release + "[2].date: \"2026-11-14T10:30:00+01:00\" is not a date (want 2006-01-02T15:04:05Z)"},
-		{"unquoted date", "\"2026-11-14T10:30:00Z\"", "2026-11-14T10:30:00Z", "v.lock:10:64: " + release + "[2].date: want text, found the date 2026-11-14T10:30:00Z (put it in quotes)"},
-		{"archive outside", "archive: debian-security, suite", "archive: ../debian, suite", "v.lock:10:17: " + release + "[2].archive: \"../debian\"" + pathRule},
-		{"package key", "size: 73004", "sized: 73004", "v.lock:12:7: " + packages + "[0].size: missing (add it)\nv.lock:12:160: " + packages + "[0].sized: unknown key (did you mean \"size\"?)"},
-		{"package name", "name: libc6", "name: libC6", "v.lock:13:14: " + packages + "[1].name: \"libC6\" is not a Debian package name (lower-case letters, digits, + - and .)"},
-		{"package version", "\"2.41-12\"", "\"v2.41\"", "v.lock:13:30: " + packages + "[1].version: \"v2.41\" is not a Debian version (it begins with a digit, and has letters, digits and . + - : ~ only)"},
-		{"package architecture", "version: \"2.41-12\", arch: amd64", "version: \"2.41-12\", arch: arm64", "v.lock:13:47: " + packages + "[1].arch: \"arm64\" is not known (choose from: amd64, all)"},
-		{"package suite", "arch: all, suite: trixie", "arch: all, suite: sid", "v.lock:14:7: " + packages + "[2]: suite sid of archive debian is not among the releases " + again},
-		{"path outside", "pool/main/n/no/", "pool/../../no/", "v.lock:14:86: " + packages + "[2].path: \"pool/../../no/no_1.10_all.deb\"" + pathRule},
-		{"path absolute", "pool/main/n/no/", "/pool/", "v.lock:14:86: " + packages + "[2].path: \"/pool/no_1.10_all.deb\"" + pathRule},
-		{"path with query", "no_1.10_all.deb", "no_1.10_all.deb#x.deb", "v.lock:14:86: " + packages + "[2].path: \"pool/main/n/no/no_1.10_all.deb#x.deb\"" + pathRule},
-		{"path of a source", "no_1.10_all.deb", "no_1.10.tar.xz", "v.lock:14:86: " + packages + "[2].path: \"pool/main/n/no/no_1.10.tar.xz\" is not the path of a .deb"},
-		{"size 0", "size: 1,", "size: 0,", "v.lock:14:124: " + packages + "[2].size: 0 is out of range (at least 1)"},
-		{"size of text", "size: 1,", "size: \"1\",", "v.lock:14:124: " + packages + "[2].size: want a whole decimal number, found \"1\""},
-		{"package digest", "size: 1, sum: sha256:b", "size: 1, sum: sha256:", "v.lock:14:132: " + packages + "[2].sum: sha256 has 63 hexadecimal digits; want 64"},
-		{"package twice", "{name: \"no\"", "{name: libc6", "v.lock:14:7: " + packages + "[2]: libc6 stands twice " + again},
-		{"unsorted", "{name: \"no\"", "{name: ant", "v.lock:14:7: " + packages + "[2]: ant stands after libc6, and the list must be sorted " + again},
-		{"extra twice", "suite: trixie-updates, archive", "suite: trixie, archive", "v.lock:18:7: amd64.extra[1]: libseccomp-dev/trixie stands twice " + again},
+		{"format", "format: 2\n", "format: 3\nnew: 1\n", "v.lock:3:9: format: this bake reads formats up to 2 (use the bake that wrote it)"},
+		{"no format", "format: 2\n", "", "v.lock:3:1: format: missing (add it)"},
+		{"unknown key", "  request: sha256:a", "  requests: sha256:a", "v.lock:4:1: amd64.request: missing (add it)\nv.lock:5:3: amd64.requests: unknown key (did you mean \"request\"?)"},
+		{"key of an older format", "format: 2\n", "format: 2\nversions: x\n", "v.lock:4:1: versions: unknown key (known here: amd64, arm64, format)"},
+		{"no sections", sampleLockText[strings.Index(sampleLockText, "amd64:\n"):], "", "v.lock:3:1: no section for any architecture"},
+		{"unknown architecture", "\narm64:", "\narm46:", "v.lock:18:1: arm46: unknown key (did you mean \"arm64\"?)"},
+		{"bad digest", "request: sha256:b", "request: sha256:g", "v.lock:19:12: arm64.request: sha256 has 'g' at 1, which is no hexadecimal digit"},
+		{"sha512", "request: sha256:" + sumB, "request: sha512:" + sumB + sumB, "v.lock:19:12: arm64.request: sha512 is not sha256"},
+		{"no releases", "  releases:\n    - {archive: debian, suite: trixie, date: \"2026-11-14T09:30:00Z\", sum: sha256:" + sumA + "}\n  packages:\n    - {name: \"0ad", "  packages:\n    - {name: \"0ad", "v.lock:18:1: arm64.releases: missing (add it)"},
+		{"release twice", "suite: trixie-updates, date", "suite: trixie, date", "v.lock:8:7: " + release + "[1]: debian trixie stands twice\nv.lock:17:7: amd64.extra[1]: suite trixie-updates of archive debian is not among the releases"},
+		{"date", "2026-11-14T10:30:00Z", "2026-11-14 10:30", "v.lock:9:64: " + release + "[2].date: \"2026-11-14 10:30\" is not a date (want 2006-01-02T15:04:05Z)"},
+		{"date elsewhere", "2026-11-14T10:30:00Z", "2026-11-14T10:30:00+01:00", "v.lock:9:64: " + release + "[2].date: \"2026-11-14T10:30:00+01:00\" is not a date (want 2006-01-02T15:04:05Z)"},
+		{"unquoted date", "\"2026-11-14T10:30:00Z\"", "2026-11-14T10:30:00Z", "v.lock:9:64: " + release + "[2].date: want text, found the date 2026-11-14T10:30:00Z (put it in quotes)"},
+		{"archive outside", "archive: debian-security, suite", "archive: ../debian, suite", "v.lock:9:17: " + release + "[2].archive: \"../debian\"" + pathRule},
+		{"package key", "size: 73004", "sized: 73004", "v.lock:11:7: " + packages + "[0].size: missing (add it)\nv.lock:11:160: " + packages + "[0].sized: unknown key (did you mean \"size\"?)"},
+		{"package name", "name: libc6", "name: libC6", "v.lock:12:14: " + packages + "[1].name: \"libC6\" is not a Debian package name (lower-case letters, digits, + - and .)"},
+		{"package version", "\"2.41-12\"", "\"v2.41\"", "v.lock:12:30: " + packages + "[1].version: \"v2.41\" is not a Debian version (it begins with a digit, and has letters, digits and . + - : ~ only)"},
+		{"package architecture", "version: \"2.41-12\", arch: amd64", "version: \"2.41-12\", arch: arm64", "v.lock:12:47: " + packages + "[1].arch: \"arm64\" is not known (choose from: amd64, all)"},
+		{"package suite", "arch: all, suite: trixie", "arch: all, suite: sid", "v.lock:13:7: " + packages + "[2]: suite sid of archive debian is not among the releases"},
+		{"path outside", "pool/main/n/no/", "pool/../../no/", "v.lock:13:86: " + packages + "[2].path: \"pool/../../no/no_1.10_all.deb\"" + pathRule},
+		{"path absolute", "pool/main/n/no/", "/pool/", "v.lock:13:86: " + packages + "[2].path: \"/pool/no_1.10_all.deb\"" + pathRule},
+		{"path with query", "no_1.10_all.deb", "no_1.10_all.deb#x.deb", "v.lock:13:86: " + packages + "[2].path: \"pool/main/n/no/no_1.10_all.deb#x.deb\"" + pathRule},
+		{"path of a source", "no_1.10_all.deb", "no_1.10.tar.xz", "v.lock:13:86: " + packages + "[2].path: \"pool/main/n/no/no_1.10.tar.xz\" is not the path of a .deb"},
+		{"size 0", "size: 1,", "size: 0,", "v.lock:13:124: " + packages + "[2].size: 0 is out of range (at least 1)"},
+		{"size of text", "size: 1,", "size: \"1\",", "v.lock:13:124: " + packages + "[2].size: want a whole decimal number, found \"1\""},
+		{"package digest", "size: 1, sum: sha256:b", "size: 1, sum: sha256:", "v.lock:13:132: " + packages + "[2].sum: sha256 has 63 hexadecimal digits; want 64"},
+		{"package twice", "{name: \"no\"", "{name: libc6", "v.lock:13:7: " + packages + "[2]: libc6 stands twice"},
+		{"unsorted", "{name: \"no\"", "{name: ant", "v.lock:13:7: " + packages + "[2]: ant stands after libc6, and the list must be sorted"},
+		{"extra twice", "suite: trixie-updates, archive", "suite: trixie, archive", "v.lock:17:7: amd64.extra[1]: libseccomp-dev/trixie stands twice"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if !strings.Contains(sampleLockText, test.old) {
@@ -183,22 +183,73 @@ func TestLockFor(t *testing.T) {
 func TestLockStale(t *testing.T) {
 	lock := sampleLock()
 	lock.File = "m/v.lock"
+	const request = "sha256:" + sumA
+	wanted := []string{"no", "base-files", "libseccomp-dev"}
 	for _, test := range []struct {
-		versions, definition Sum
-		want                 string
+		name       string
+		arch       Arch
+		request    Sum
+		definition string
+		file       string
+		more       []string // wanted
+		want       string
 	}{
-		{lock.Versions, lock.Definition, ""},
-		{abc256, lock.Definition, "m/v.lock is stale: since it was made, m/v.yaml changed (run: bake lock --versions m/v.yaml)"},
-		{lock.Versions, abc256, "m/v.lock is stale: since it was made, the image definition changed (run: bake lock --versions m/v.yaml)"},
-		{abc256, abc256, "m/v.lock is stale: since it was made, m/v.yaml and the image definition changed (run: bake lock --versions m/v.yaml)"},
+		{"fresh", AMD64, request, "", "m/v.yaml", []string{"jq"}, ""}, // the request is what counts
+		{"of no lock", "riscv64", abc256, "", "m/v.yaml", nil, ""},
+		{"other packages", AMD64, abc256, "", "m/v.yaml", nil,
+			"m/v.lock is stale: m/v.yaml with the built-in image definition asks for other packages than when it was made (run: bake lock --versions m/v.yaml)"},
+		{"one more", AMD64, abc256, "../images/worker", "m/v.yaml", []string{"jq"},
+			"m/v.lock is stale: m/v.yaml with the image definition images/worker asks for jq, which it lacks (run: bake lock --versions m/v.yaml)"},
+		{"many more", AMD64, abc256, "d", "m/v.yaml", []string{"f", "e", "d", "c", "b", "a", "a"},
+			"m/v.lock is stale: m/v.yaml with the image definition m/d asks for a, b, c, d, e and 1 more, which it lacks (run: bake lock --versions m/v.yaml)"},
+		{"lock that is elsewhere, and a blank", AMD64, abc256, "", "my sets/v.yaml", []string{"jq"},
+			"m/v.lock is stale: my sets/v.yaml with the built-in image definition asks for jq, which it lacks (run: bake lock --versions 'my sets/v.yaml' --output m/v.lock)"},
 	} {
-		err := lock.Stale(&Versions{File: "m/v.yaml", Sum: test.versions}, test.definition)
-		if text(err) != test.want {
-			t.Errorf("Stale = %v; want %s", err, test.want)
+		err := lock.Stale(&Versions{File: test.file, Definition: test.definition}, test.arch, test.request, append(test.more, wanted...))
+		if got := strings.ReplaceAll(text(err), `\`, "/"); got != test.want {
+			t.Errorf("%s: Stale = %v; want %s", test.name, err, test.want)
 		}
 		var stale *StaleError
 		if test.want != "" && !errors.As(err, &stale) {
-			t.Errorf("Stale = %T; want *StaleError", err)
+			t.Errorf("%s: Stale = %T; want *StaleError", test.name, err)
+		}
+	}
+}
+
+// TestOldLock reads a lock that says from which files it was made and not what
+// they asked for.
+func TestOldLock(t *testing.T) {
+	old := strings.Replace(sampleLockText, "format: 2\n", "format: 1\nversions: sha256:"+sumA+"\ndefinition: sha256:"+sumB+"\n", 1)
+	for _, sum := range []string{sumA, sumB} {
+		old = strings.Replace(old, "  request: sha256:"+sum+"\n", "", 1)
+	}
+	lock, err := ParseLock("v.lock", []byte(old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sampleLock()
+	for _, section := range want.Archs {
+		section.Request = ""
+	}
+	if diff := cmp.Diff(want.Archs, lock.Archs); diff != "" {
+		t.Errorf("ParseLock (-want +got):\n%s", diff)
+	}
+	const stale = "v.lock is stale: an older bake made it, which did not say what for (run: bake lock --versions v.yaml)"
+	if err := lock.Stale(&Versions{File: "v.yaml"}, AMD64, "sha256:"+sumA, nil); text(err) != stale {
+		t.Errorf("Stale = %v; want %s", err, stale)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	for _, test := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"bake", "lock", "--versions", "a/b-c_d.yaml", "--upgrade", "g++,libstdc++6"}, "bake lock --versions a/b-c_d.yaml --upgrade g++,libstdc++6"},
+		{[]string{"a b", "", "it's", "$HOME", "*", "ü", "a\\b", "~"}, `'a b' '' 'it'\''s' '$HOME' '*' 'ü' 'a\b' '~'`},
+	} {
+		if got := Command(test.words...); got != test.want {
+			t.Errorf("Command(%q) = %s; want %s", test.words, got, test.want)
 		}
 	}
 }
@@ -251,6 +302,11 @@ func FuzzParseLock(f *testing.F) {
 				t.Errorf("ParseLock = %v, %v; want no value and an error with a position", l, err)
 			}
 			return
+		}
+		for _, section := range l.Archs {
+			if section.Request == "" {
+				return // of an older format, which is not written any more
+			}
 		}
 		again, err := ParseLock("v.lock", l.Marshal())
 		if err != nil {

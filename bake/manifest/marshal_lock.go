@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-const lockHeader = `# Made by bake lock from the versions file beside this one and the image
-# definition. Do not edit it: change those, and run bake lock again.
+const lockHeader = `# Made by bake lock: the packages that the versions file beside this one and its
+# image definition ask for. Do not edit it: change those, and run bake lock again.
 `
 
 // lockFormat is the version of the lock's format.
-const lockFormat = 1
+const lockFormat = 2
 
 // Marshal writes l as ParseLock reads it: YAML, sorted, and each package on
 // one line, so that a diff of two locks is a list of packages. Equal locks
@@ -23,13 +23,13 @@ const lockFormat = 1
 func (l *Lock) Marshal() []byte {
 	var b bytes.Buffer
 	b.WriteString(lockHeader)
-	fmt.Fprintf(&b, "format: %d\nversions: %s\ndefinition: %s\n", lockFormat, l.Versions, l.Definition)
+	fmt.Fprintf(&b, "format: %d\n", lockFormat)
 	for _, arch := range []Arch{AMD64, ARM64} {
 		section := l.Archs[arch]
 		if section == nil {
 			continue
 		}
-		fmt.Fprintf(&b, "%s:\n  releases:\n", arch)
+		fmt.Fprintf(&b, "%s:\n  request: %s\n  releases:\n", arch, section.Request)
 		for _, r := range slices.SortedFunc(slices.Values(section.Releases), compareReleases) {
 			fmt.Fprintf(&b, "    - {archive: %s, suite: %s, date: %q, sum: %s}\n",
 				quote(r.Archive), quote(r.Suite), r.Date.UTC().Format(time.RFC3339), r.SHA256)

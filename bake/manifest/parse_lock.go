@@ -18,20 +18,24 @@ import (
 func ParseLock(file string, data []byte) (*Lock, error) {
 	doc, top := parseYAML(file, data)
 	l := &Lock{File: file, Sum: SHA256(sha256.Sum256(data)), Archs: map[Arch]*LockedArch{}}
-	if format := top.required("format"); format.present() {
-		if n := format.integer(1, math.MaxInt64); n != 0 && n != lockFormat {
-			format.errorf("this bake reads format %d only (use the bake that wrote it, or run bake lock again)", lockFormat)
-		}
+	format := top.required("format")
+	version := format.integer(1, math.MaxInt64)
+	switch {
+	case version > lockFormat:
+		format.errorf("this bake reads formats up to %d (use the bake that wrote it)", lockFormat)
+		top.closed = true // what it has otherwise is no mistake
+		return nil, doc.err()
+	case version == 1: // did not know what had been asked for, but the digests of the files that did
+		top.optional("versions")
+		top.optional("definition")
 	}
-	l.Versions = top.required("versions").sum()
-	l.Definition = top.required("definition").sum()
 	for _, arch := range []Arch{AMD64, ARM64} {
 		if section := top.optional(string(arch)); section.present() {
-			l.Archs[arch] = readLockedArch(section, arch)
+			l.Archs[arch] = readLockedArch(section, arch, version)
 		}
 	}
 	if len(l.Archs) == 0 {
-		top.errorf("no section for any architecture (run bake lock again)")
+		top.errorf("no section for any architecture")
 	}
 	if err := doc.err(); err != nil {
 		return nil, err
@@ -39,12 +43,15 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 	return l, nil
 }
 
-func readLockedArch(v value, arch Arch) *LockedArch {
+func readLockedArch(v value, arch Arch, version int64) *LockedArch {
 	m := v.mapping()
 	releases, packages, extra := m.required("releases"), m.required("packages"), m.optional("extra")
 	section := &LockedArch{
 		Packages: readLockedPackages(packages, arch),
 		Extra:    readLockedPackages(extra, arch),
+	}
+	if version != 1 {
+		section.Request = m.required("request").sum()
 	}
 	for _, item := range releases.list() {
 		section.Releases = append(section.Releases, readLockedRelease(item))
@@ -95,7 +102,7 @@ func checkSuites(v value, packages []LockedPackage, releases []LockedRelease) {
 	values := v.list()
 	for i, p := range packages {
 		if !slices.ContainsFunc(releases, func(r LockedRelease) bool { return r.Archive == p.Archive && r.Suite == p.Suite }) {
-			values[i].errorf("suite %s of archive %s is not among the releases (run bake lock again)", p.Suite, p.Archive)
+			values[i].errorf("suite %s of archive %s is not among the releases", p.Suite, p.Archive)
 		}
 	}
 }
@@ -106,9 +113,9 @@ func checkOrder[T any](v value, items []T, compare func(a, b T) int, name func(T
 	for i := 1; i < len(items); i++ {
 		switch c := compare(items[i-1], items[i]); {
 		case c == 0:
-			values[i].errorf("%s stands twice (run bake lock again)", name(items[i]))
+			values[i].errorf("%s stands twice", name(items[i]))
 		case c > 0:
-			values[i].errorf("%s stands after %s, and the list must be sorted (run bake lock again)", name(items[i]), name(items[i-1]))
+			values[i].errorf("%s stands after %s, and the list must be sorted", name(items[i]), name(items[i-1]))
 		}
 	}
 }

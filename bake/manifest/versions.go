@@ -26,7 +26,7 @@ type Versions struct {
 	File string // where it was read from, for errors
 	Sum  Sum    // sha256 of its bytes, as the lock records it
 
-	Name       string // template of the image's name, see ImageName; "" where the file has none
+	Name string // template of the image's name, see ImageName; "" where the file has none
 	// Definition is the directory of the image definition, a slash-separated path
 	// relative to the file's directory that may begin with ../ elements; "": the
 	// definition that is built into bake.

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -47,6 +48,20 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 		task.End("done")
 		return nil
 	})
+}
+
+// Control returns the control file of a package, downloading and unpacking it
+// where the store does not have it.
+func (s *Source) Control(ctx context.Context, p manifest.LockedPackage) ([]byte, error) {
+	pack, err := s.Unpack(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(pack.Entries, func(e tree.Entry) bool { return e.Path == "DEBIAN/control" && e.Type == tree.File })
+	if i < 0 {
+		return nil, fmt.Errorf("BUG: the pack of package %s has no control file", p.Name)
+	}
+	return io.ReadAll(pack.Entries[i].Content())
 }
 
 // readerFunc is a function as an io.Reader.

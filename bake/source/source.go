@@ -61,6 +61,7 @@ type Config struct {
 	Keychain     authn.Keychain                                        // who we are at registries; nil: nobody
 	Insecure     []string                                              // registries that may speak http: see oci.Config
 	Program      func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
+	LockCommand  string                                                // makes the lock anew, for errors; "": there is none
 	Jobs         int                                                   // how many packages are unpacked at once
 	Progress     progress.Sink
 }
@@ -137,10 +138,15 @@ type plannedComponent struct {
 type SupersededError struct {
 	Packages []string // "bash 5.2.37-2"
 	Err      error    // one line for each
+	Command  string   // see Config.LockCommand
 }
 
 func (e *SupersededError) Error() string {
-	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (run `bake lock` to lock what they have now, or give a snapshot archive by --debian-mirror)", e.Err, len(e.Packages))
+	remedy := "give a snapshot archive by --debian-mirror"
+	if e.Command != "" {
+		remedy += ", or take newer ones in their place, run: " + e.Command
+	}
+	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (%s)", e.Err, len(e.Packages), remedy)
 }
 
 func (e *SupersededError) Unwrap() error { return e.Err }
@@ -268,7 +274,7 @@ func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) 
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	superseded := &SupersededError{Err: err}
+	superseded := &SupersededError{Err: err, Command: s.LockCommand}
 	var all *release.PreflightError
 	if !errors.As(err, &all) {
 		return err
@@ -319,7 +325,7 @@ func (s *Source) planPackage(c manifest.Component, locked *manifest.LockedArch) 
 			return planned, nil
 		}
 	}
-	return planned, fmt.Errorf("%s: component %s: package %s is not in the lock (run `bake lock`)", c.Pos, c.Name, ref)
+	return planned, fmt.Errorf("%s: component %s: package %s is not in the lock, which was edited (run: %s)", c.Pos, c.Name, ref, s.LockCommand)
 }
 
 // planComponent decides between a component's release and its module.

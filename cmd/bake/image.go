@@ -37,9 +37,9 @@ one line, also with --quiet, with all details with --verbose, and in "missing"
 of --json.
 
 One line goes to standard output: the image's digest and path. The digest is a
-function of the versions file, the lock, the image definition and the origin
-(release or source) of each component and container image, of the image's
-name, and of this bake's own units and programs.`,
+function of the versions file, the image definition that it names, the lock and
+the origin (release or source) of each component and container image, of the
+image's name, and of this bake's own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions manifests/versions.yaml --build-missing=runc,pause

@@ -19,7 +19,10 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 )
 
-func main() {
+func main() { os.Exit(start(time.Now, nil)) }
+
+// start runs the program on this machine and returns its exit code.
+func start(now func() time.Time, keyring []byte) int {
 	// A bake holds a few ten megabytes and makes as much garbage again: collecting
 	// half as often takes a twentieth off a bake that changes nothing, for 40 MB.
 	if os.Getenv("GOGC") == "" {
@@ -39,14 +42,15 @@ func main() {
 		stderr:   os.Stderr,
 		terminal: drawsOn(os.Stderr),
 		size:     progress.TerminalSize(os.Stderr),
-		now:      time.Now,
-		began:    time.Now(),
+		now:      now,
+		began:    now(),
+		keyring:  keyring,
 	}
 	err := run(ctx, host, os.Args[1:])
 	if err != nil {
 		host.report(err)
 	}
-	os.Exit(exitCode(ctx, err))
+	return exitCode(ctx, err)
 }
 
 // host is what commands know of the machine that they run on.
@@ -59,6 +63,7 @@ type host struct {
 	now      func() time.Time
 	began    time.Time // when the program started
 	shown    shown     // set by flags
+	keyring  []byte    // of Debian's archives; nil: those that are built in
 }
 
 // print writes what was made to stdout: its digest and path in one line, or

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -20,8 +21,35 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 )
 
+// The variables that say when and with which keys the program of tests runs.
+const (
+	nowVariable     = "BAKE_TEST_NOW"
+	keyringVariable = "BAKE_TEST_KEYRING" // file
+)
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"bake": main})
+	testscript.Main(m, map[string]func(){"bake": testMain})
+}
+
+// testMain is main in a tiny world, whose archive is signed by its own key and is
+// valid at its own time.
+func testMain() {
+	now := time.Now
+	if text := os.Getenv(nowVariable); text != "" {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			panic(err)
+		}
+		now = func() time.Time { return at }
+	}
+	var keyring []byte
+	if file := os.Getenv(keyringVariable); file != "" {
+		var err error
+		if keyring, err = os.ReadFile(file); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(start(now, keyring))
 }
 
 // TestScripts runs testdata/script/*.txtar. Beside testscript's own commands

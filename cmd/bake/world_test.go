@@ -299,9 +299,9 @@ func TestImageCommandFails(t *testing.T) {
 		}, exitFailed, "bake: component containerd 2.0.0: its release can't be had from " + p.URL + baketest.ContainerdRelease + ": 404 Not Found"},
 		{"one of two mirrors does not answer", func() []string { return []string{"--debian-mirror", "http://127.0.0.1:1"} }, exitDone, ""},
 		{"stale lock", func() []string {
-			p.Edit("versions.yaml", "os:\n", "# more\nos:\n")
+			p.Edit("definition/image.yaml", "- tool\n", "- tool\n- jq\n")
 			return nil
-		}, exitStale, "bake: versions.lock is stale: since it was made, versions.yaml changed"},
+		}, exitStale, "bake: versions.lock is stale: versions.yaml with the image definition definition asks for jq, which it lacks (run: bake lock --versions versions.yaml)\n"},
 		{"architecture that the lock lacks", func() []string { return []string{"--arch", "arm64"} },
 			exitBadInput, "bake: versions.lock:1:1: lock: nothing for arm64 (there is: amd64)"},
 		{"release that lies", func() []string {
@@ -332,7 +332,7 @@ func TestImageCommandFails(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	outdated := &bake.OutdatedError{Lock: "versions.lock", Updates: []bake.LockedUpdate{{Name: "bash", Locked: "1", Available: "2", Suite: "trixie-security"}}}
-	stale := &manifest.StaleError{Lock: "versions.lock", Versions: true}
+	stale := &manifest.StaleError{Lock: "versions.lock", VersionsFile: "versions.yaml"}
 	for _, err := range []error{outdated, stale, errors.Join(stale, outdated), errors.Join(stale, errors.New("no mirror"))} {
 		if got := exitCode(t.Context(), err); got != exitStale {
 			t.Errorf("exitCode(%v) = %d; want %d", err, got, exitStale)

@@ -6,6 +6,7 @@
 //	keys.go      Debian's public keys, embedded
 //	load.go      InRelease, verified, and the Packages index that it vouches for (repo)
 //	resolve.go   the closure of what is wanted (closure), as a lock records it
+//	keep.go      what was locked before, and stays
 //	outdated.go  what a lock misses
 //	indices.go   the index files that a lock was made from
 //	requests.go  locked packages as downloads
@@ -51,11 +52,27 @@ type Config struct {
 	Now      time.Time     // against which signatures and Valid-Until are checked
 	Keyring  []byte        // ASCII-armored public keys; nil: those of Debian's archives
 	Known    []Known       // Releases that were locked before: older ones are refused; nil: any will do
+	Locked   *Locked       // packages that stay as they are where they will do; nil: the newest are taken
 	Progress progress.Sink // nil: progress.Discard
 
 	// Keep is given every index file that was used, for Indices to find it by
 	// its digest later; nil: nobody wants it.
 	Keep func(ctx context.Context, content []byte) error
+
+	// Explain is told of each package that Resolve takes why, "image definition
+	// k8s-worker asks for it", and why it is not the one of Locked, "" where it is,
+	// or Locked has none; nil: nobody wants to know.
+	Explain func(p manifest.LockedPackage, why, instead string)
+}
+
+// Locked are packages that were locked before.
+type Locked struct {
+	*manifest.LockedArch
+	Upgrade []string // names of packages that are taken as if they had not been
+
+	// Control returns the control file of a package that no index lists any more,
+	// out of its .deb. The error is [release.Gone] where no mirror has that either.
+	Control func(ctx context.Context, p manifest.LockedPackage) ([]byte, error)
 }
 
 // UnsolvableError is [closure.UnsolvableError]: what is wanted cannot be had

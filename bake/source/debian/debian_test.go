@@ -196,6 +196,7 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &manifest.LockedArch{
+		Request: cfg.Request(),
 		Packages: []manifest.LockedPackage{
 			locked("debian", "trixie", "base-files", "13"),
 			locked("debian-security", "trixie-security", "curl", "8.0+deb13u1"),
@@ -222,6 +223,32 @@ func TestResolve(t *testing.T) {
 	for _, u := range w.asked {
 		if !strings.HasSuffix(u, "/InRelease") && !strings.Contains(u, "/by-hash/") {
 			t.Errorf("asked for %s; want indices by their digest", u)
+		}
+	}
+}
+
+// TestRequest is the same for lists in another order, and another for other lists.
+func TestRequest(t *testing.T) {
+	base := Config{Suite: "trixie", Arch: manifest.AMD64, Packages: refs("curl", "tzdata"), Extra: refs("unused", "curl/bookworm")}
+	want := base.Request()
+	same := base
+	same.Packages = []manifest.PackageRef{{Name: "tzdata", Suite: "trixie"}, {Name: "curl"}, {Name: "curl"}}
+	same.List, same.Now = "other list", testNow()
+	if got := same.Request(); got != want {
+		t.Errorf("Request of the same lists = %s; want %s", got, want)
+	}
+	for name, change := range map[string]func(*Config){
+		"suite":         func(c *Config) { c.Suite = "forky" },
+		"architecture":  func(c *Config) { c.Arch = manifest.ARM64 },
+		"package":       func(c *Config) { c.Packages = refs("curl") },
+		"suite of one":  func(c *Config) { c.Packages = refs("curl", "tzdata/forky") },
+		"extra":         func(c *Config) { c.Extra = refs("unused") },
+		"another extra": func(c *Config) { c.Packages, c.Extra = refs("curl", "tzdata", "unused"), refs("curl/bookworm") },
+	} {
+		other := base
+		change(&other)
+		if got := other.Request(); got == want {
+			t.Errorf("%s: Request = %s, as without the change", name, got)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type loader struct {
 	sink   progress.Sink
 	groups map[string]closure.Group
 	locked []manifest.LockedRelease
+	let    map[string]string // why locked packages are not kept, by name and suite
 }
 
 func newLoader(cfg Config) (*loader, error) {
@@ -49,7 +50,7 @@ func newLoader(cfg Config) (*loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, groups: make(map[string]closure.Group)}
+	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, groups: make(map[string]closure.Group), let: make(map[string]string)}
 	if l.sink == nil {
 		l.sink = progress.Discard{}
 	}
@@ -68,6 +69,12 @@ func (l *loader) group(ctx context.Context, suite string) (closure.Group, error)
 			return closure.Group{}, fmt.Errorf("loading %s of %s: %w", s.suite, s.archive, err)
 		}
 		g.Indices = append(g.Indices, x)
+	}
+	if l.cfg.Locked != nil {
+		var err error
+		if g.Held, err = l.hold(ctx, g); err != nil {
+			return closure.Group{}, err
+		}
 	}
 	l.groups[suite] = g
 	return g, nil

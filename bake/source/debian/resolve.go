@@ -3,7 +3,9 @@ package debian
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -11,10 +13,34 @@ import (
 	"github.com/nodebake/bake/bake/source/debian/closure"
 )
 
+// Request returns the digest of what cfg asks for: suite, architecture and lists.
+// Where it is the same, a lock that was resolved from it holds.
+func (c *Config) Request() manifest.Sum {
+	h := sha256.New()
+	fmt.Fprintf(h, "suite %s\narch %s\n", c.Suite, c.Arch)
+	for _, list := range []struct {
+		name string
+		refs []manifest.PackageRef
+	}{{"package", c.Packages}, {"extra", c.Extra}} {
+		var lines []string
+		for _, r := range list.refs {
+			lines = append(lines, fmt.Sprintf("%s %s/%s\n", list.name, r.Name, cmp.Or(r.Suite, c.Suite)))
+		}
+		slices.Sort(lines)
+		for _, line := range slices.Compact(lines) {
+			io.WriteString(h, line)
+		}
+	}
+	return manifest.SHA256([sha256.Size]byte(h.Sum(nil)))
+}
+
 // Resolve fetches and verifies the indices that cfg needs, and returns what a
 // lock records: the closure of cfg.Packages with the essential packages, and
-// cfg.Extra alone. The result depends on the indices and cfg's lists only, not
-// on their order or on which mirror answered.
+// cfg.Extra alone. The result depends on the indices, cfg's lists and cfg.Locked
+// only, not on their order or on which mirror answered.
+//
+// Of cfg.Locked stays what still fulfils what is asked for: from the index where it
+// is still listed, else with the relations that its own control file has.
 //
 // The error is an [UnsolvableError], a [NoMirrorError] or an [ExpiredError]
 // where that is the reason.
@@ -36,7 +62,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolving packages of %s for %s: %w", cfg.Suite, cfg.Arch, err)
 	}
-	locked := &manifest.LockedArch{Packages: lockChoices(choices)}
+	locked := &manifest.LockedArch{Request: cfg.Request(), Packages: lockChoices(choices)}
 
 	var extra []closure.Choice
 	for _, w := range extras(cfg) {
@@ -51,6 +77,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 		extra = append(extra, c)
 	}
 	locked.Extra = lockChoices(extra)
+	l.explain(append(choices, extra...))
 
 	locked.Releases = slices.Clone(l.locked)
 	slices.SortFunc(locked.Releases, func(a, b manifest.LockedRelease) int {
@@ -94,14 +121,18 @@ func suites(base string, wants []closure.Want) []string {
 func lockChoices(choices []closure.Choice) []manifest.LockedPackage {
 	list := make([]manifest.LockedPackage, len(choices))
 	for i, c := range choices {
-		list[i] = manifest.LockedPackage{
-			Name: c.Name, Version: c.Version, Arch: c.Arch,
-			Suite: c.Suite, Archive: c.Archive,
-			Path: c.Path, Size: c.Size, SHA256: manifest.SHA256(c.SHA256),
-		}
+		list[i] = lockChoice(c)
 	}
 	slices.SortFunc(list, func(a, b manifest.LockedPackage) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Suite, b.Suite))
 	})
 	return list
+}
+
+func lockChoice(c closure.Choice) manifest.LockedPackage {
+	return manifest.LockedPackage{
+		Name: c.Name, Version: c.Version, Arch: c.Arch,
+		Suite: c.Suite, Archive: c.Archive,
+		Path: c.Path, Size: c.Size, SHA256: manifest.SHA256(c.SHA256),
+	}
 }

@@ -30,7 +30,7 @@ func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO)
 		}
 		p, found := b.Debs.Locked(r.arch, ref)
 		if !found {
-			return fmt.Errorf("the lock has no package %s for %s, which cgo needs (run bake lock)", ref, r.arch)
+			return fmt.Errorf("the lock has no package %s for %s, which cgo needs: it was edited", ref, r.arch)
 		}
 		r.cgo.packages = append(r.cgo.packages, p)
 	}

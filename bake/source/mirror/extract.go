@@ -120,7 +120,7 @@ func readInputs(ctx context.Context, dir string) (*Inputs, error) {
 	var inputs []input
 	left := int64(maxInputs)
 	for _, e := range x.Entries {
-		if !isInput(&e) {
+		if !IsInput(&e) {
 			continue
 		}
 		if err := stopped(ctx); err != nil {

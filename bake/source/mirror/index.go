@@ -274,12 +274,12 @@ func checkPath(e *Entry) error {
 	return checkLocal(e.Path)
 }
 
-// isInput reports whether e is a file of the person who made the set.
-func isInput(e *Entry) bool { return e.Kind == Versions || e.Kind == Lock || e.Kind == Definition }
+// IsInput reports whether e is a file of the person who made the set.
+func IsInput(e *Entry) bool { return e.Kind == Versions || e.Kind == Lock || e.Kind == Definition }
 
 // addInput requires that every such file can be put at its path: see [Inputs].
 func (c *contents) addInput(e *Entry) error {
-	if !isInput(e) {
+	if !IsInput(e) {
 		return nil
 	}
 	if c.inputs[e.Path] {

@@ -184,7 +184,6 @@ func (w *world) write(dir string, versions []byte, change func(*manifest.Lock) e
 	if err != nil {
 		return err
 	}
-	lock.Versions = manifest.SHA256(sha256.Sum256(versions))
 	if err := change(lock); err != nil {
 		return err
 	}

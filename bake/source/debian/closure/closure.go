@@ -14,6 +14,11 @@
 // solution where an exhaustive search (SAT) finds one, and then says which
 // dependency it could not meet. On Debian's stable suites that does not happen
 // for lists of packages that can be installed together.
+//
+// Versions that are held ([Held]) come before higher ones. Where they can't be
+// had together with what is wanted, those that are in the way are let go and the
+// search begins anew, until there are none in the way; so a package that nothing
+// forces stays, though perhaps not as many as could.
 package closure
 
 import (
@@ -83,6 +88,15 @@ type Index struct {
 type Group struct {
 	Suite   string // the suite that gives the group its name
 	Indices []Index
+	Held    []Held // what is taken in place of the highest versions, each name once
+}
+
+// Held is a version of a package that is taken as long as all others will have
+// it, though there are higher ones or the indices don't list it any more.
+type Held struct {
+	Package
+	Archive string
+	Suite   string
 }
 
 // suites names the group's indices for an error.
@@ -107,12 +121,17 @@ type Choice struct {
 	Archive string
 	Suite   string   // of the index it was found in
 	Why     []string // the chain that led to it, from who asked: "essential", "base-files", "mawk (for awk)"
+
+	// Released says why it is not the version that was held; "": it is, or none was.
+	Released string
 }
 
 // UnsolvableError says that no set of packages fulfils what is wanted.
 type UnsolvableError struct {
 	Chain   []string // from who asked to the package that has the problem
 	Problem string
+
+	held []*candidate // whose other versions may not have the problem
 }
 
 func (e *UnsolvableError) Error() string {

@@ -47,7 +47,48 @@ func (s *state) unmet(d demand) error {
 	return &UnsolvableError{
 		Chain:   append(s.chain(d.from), d.Clause.String()),
 		Problem: fmt.Sprintf("%s of %s: %s", d.field, d.from, s.lacking(d)),
+		held:    s.unmetHeld(d),
 	}
+}
+
+// unmetHeld returns the held versions because of which nothing fulfils d: those
+// that others than them may fulfil it in place of, else who has the demand.
+func (s *state) unmetHeld(d demand) []*candidate {
+	var held []*candidate
+	for _, r := range d.Clause {
+		for _, g := range s.lookIn(r.Name, d.from) {
+			for _, c := range append(slices.Clip(s.u.groups[g].provider[r.Name]), s.u.groups[g].byName[r.Name]) {
+				if c != nil && c.held {
+					held = append(held, c)
+				}
+			}
+		}
+	}
+	if len(held) > 0 {
+		return held
+	}
+	return s.inTheWay(d.from)
+}
+
+// inTheWay returns those of candidates that are held; where none is, the nearest
+// held ones among those that led to them.
+func (s *state) inTheWay(candidates ...*candidate) []*candidate {
+	for len(candidates) > 0 {
+		var held, up []*candidate
+		for _, c := range candidates {
+			if c.held {
+				held = append(held, c)
+			}
+			if from := s.parent[c].from; from != nil {
+				up = append(up, from)
+			}
+		}
+		if len(held) > 0 {
+			return held
+		}
+		candidates = up
+	}
+	return nil
 }
 
 // lacking says for each alternative of d what there is instead.
@@ -91,5 +132,6 @@ func (s *state) clash(c *candidate, r refusal) error {
 	return &UnsolvableError{
 		Chain:   s.chain(r.from),
 		Problem: fmt.Sprintf("%s has %s: %s, and %s is chosen: %s", r.from, r.field, r.Relation, c, strings.Join(s.chain(c), " -> ")),
+		held:    s.inTheWay(r.from, c),
 	}
 }

@@ -1,6 +1,7 @@
 package closure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,47 @@ func Resolve(ctx context.Context, arch string, groups []Group, wants []Want) ([]
 	if err != nil {
 		return nil, err
 	}
+	for {
+		choices, err := u.resolve(ctx, wants)
+		var unsolvable *UnsolvableError
+		if err == nil || !errors.As(err, &unsolvable) {
+			return choices, err
+		}
+		// One version fewer is held in each round, so this ends.
+		if ok, releaseErr := u.release(unsolvable); releaseErr != nil {
+			return nil, releaseErr
+		} else if !ok {
+			return nil, err
+		}
+	}
+}
+
+// release gives up the held versions that keep a solution from being found, all
+// of them where it is not known which. It returns false where none are held.
+func (u *universe) release(e *UnsolvableError) (bool, error) {
+	held := slices.DeleteFunc(slices.Clone(e.held), func(c *candidate) bool { return u.groups[c.group].byName[c.Name] != c })
+	if len(held) == 0 {
+		for _, g := range u.groups {
+			for _, c := range g.byName {
+				if c.held {
+					held = append(held, c)
+				}
+			}
+		}
+	}
+	for _, c := range held {
+		if u.groups[c.group].byName[c.Name] != c {
+			continue // it stands twice
+		}
+		if err := u.groups[c.group].release(c, e.Problem); err != nil {
+			return false, err
+		}
+	}
+	return len(held) > 0, nil
+}
+
+// resolve is Resolve with the versions that are held now.
+func (u *universe) resolve(ctx context.Context, wants []Want) ([]Choice, error) {
 	pins, roots, err := u.roots(wants)
 	if err != nil {
 		return nil, err
@@ -235,6 +277,7 @@ func (s *state) propagate() error {
 // whose forced consequences hold.
 func (s *state) decide(d demand) (*state, error) {
 	var failed []string
+	var held []*candidate
 	var replace *replaceError // the last resort
 	for _, o := range s.options(d) {
 		t := s.clone()
@@ -249,6 +292,7 @@ func (s *state) decide(d demand) (*state, error) {
 		switch {
 		case errors.As(err, &unsolvable):
 			failed = append(failed, fmt.Sprintf("%s will not do (%s)", o.Name, unsolvable.Problem))
+			held = append(held, unsolvable.held...)
 		case replace == nil && errors.As(err, &replace):
 		case replace == nil:
 			return nil, err
@@ -257,7 +301,7 @@ func (s *state) decide(d demand) (*state, error) {
 	if replace != nil {
 		return nil, replace
 	}
-	return nil, &UnsolvableError{Chain: s.chain(d.from), Problem: fmt.Sprintf("%s %s: %s", d.field, d.Clause, strings.Join(failed, "; "))}
+	return nil, &UnsolvableError{Chain: s.chain(d.from), Problem: fmt.Sprintf("%s %s: %s", d.field, d.Clause, strings.Join(failed, "; ")), held: held}
 }
 
 func (s *state) fulfilled(d demand) bool {
@@ -307,6 +351,8 @@ func (s *state) options(d demand) []option {
 			}
 		}
 	}
+	// What was there before stays.
+	slices.SortStableFunc(list, func(a, b option) int { return cmp.Compare(s.u.before(a.candidate), s.u.before(b.candidate)) })
 	return list
 }
 
@@ -332,7 +378,7 @@ func (s *state) choose(c *candidate, why link) error {
 			return &replaceError{old: old, with: c}
 		}
 		chain := append(s.chainTo(why), c.String())
-		return &UnsolvableError{Chain: chain, Problem: fmt.Sprintf("%s is chosen already: %s", old, strings.Join(s.chain(old), " -> "))}
+		return &UnsolvableError{Chain: chain, Problem: fmt.Sprintf("%s is chosen already: %s", old, strings.Join(s.chain(old), " -> ")), held: s.inTheWay(c, old)}
 	}
 	s.parent[c] = why
 	s.chosen[c.Name] = c
@@ -355,7 +401,7 @@ func (s *state) choose(c *candidate, why link) error {
 
 // fieldError says that c, just chosen, has a field that can't be read.
 func (s *state) fieldError(c *candidate, field string, err error) error {
-	return &UnsolvableError{Chain: s.chain(c), Problem: fmt.Sprintf("package %s is malformed in the index of %s: field %s: %v", c, c.suite, field, err)}
+	return &UnsolvableError{Chain: s.chain(c), Problem: fmt.Sprintf("package %s is malformed in the index of %s: field %s: %v", c, c.suite, field, err), held: s.inTheWay(c)}
 }
 
 // refuse checks Conflicts and Breaks between c, just chosen, and the others, in
@@ -402,7 +448,7 @@ func (s *state) refuse(c *candidate) error {
 func (s *state) choices() []Choice {
 	list := make([]Choice, 0, len(s.chosen))
 	for _, c := range s.chosen {
-		list = append(list, Choice{Package: *c.Package, Archive: c.archive, Suite: c.suite, Why: s.chain(c)})
+		list = append(list, Choice{Package: *c.Package, Archive: c.archive, Suite: c.suite, Why: s.chain(c), Released: s.u.groups[c.group].released[c.Name]})
 	}
 	slices.SortFunc(list, func(a, b Choice) int { return strings.Compare(a.Name, b.Name) })
 	return list

@@ -360,3 +360,66 @@ func checkSolution(t *testing.T, choices []Choice) {
 		}
 	}
 }
+
+// TestHeld has versions that were chosen before stay as long as they will do.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		lines []string // of the index
+		held  []string
+		wants []Want
+		want  string // names with versions, and why one was let go
+	}{
+		{"higher in the index", []string{"a 2; Depends: b", "b 2"}, []string{"a 1; Depends: b", "b 1"}, want("a"), "a=1 b=1"},
+		{"not in the index", []string{"b 2"}, []string{"a 1; Depends: b", "b 1"}, want("a"), "a=1 b=1"},
+		{"nobody wants it", []string{"a 2", "b 2"}, []string{"a 1", "b 1"}, want("a"), "a=1"},
+		{"essential", []string{"a 2"}, []string{"a 1; Essential"}, nil, "a=1"},
+		{"too old for a new one", []string{"a 2", "b 2", "n 1; Depends: b (>= 2)"}, []string{"a 1", "b 1"}, want("a", "n"),
+			"a=1 b=2 (Depends of n 1: of b there is 1 in trixie) n=1"},
+		{"its friends follow", []string{"a 2; Depends: b (= 2)", "b 2", "n 1; Depends: b (>= 2)"}, []string{"a 1; Depends: b (= 1)", "b 1"}, want("a", "n"),
+			"a=2 (Depends of a 1: of b there is 2 in trixie) b=2 (Depends of n 1: of b there is 1 in trixie) n=1"},
+		{"broken by a new one", []string{"a 2", "n 1; Breaks: a (<< 2)"}, []string{"a 1"}, want("a", "n"),
+			"a=2 (n 1 has Breaks: a (<< 2), and a 1 is chosen: worker list -> a) n=1"},
+		{"breaks a new one", []string{"a 2", "n 1"}, []string{"a 1; Conflicts: n"}, want("a", "n"), "a=2 (a 1 has Conflicts: n, and n 1 is chosen: worker list -> n) n=1"},
+		{"what it needs is gone", []string{"a 2"}, []string{"a 1; Depends: b"}, want("a"), "a=2 (Depends of a 1: nothing in trixie is or provides b)"},
+		{"an alternative that was there stays", []string{"a 2; Depends: b | c", "b 1", "c 1"}, []string{"a 1; Depends: b | c", "c 1"}, want("a"), "a=1 c=1"},
+		{"a provider that was there stays", []string{"a 1; Depends: v", "b 1; Provides: v; Priority: required", "c 2; Provides: v"}, []string{"a 1; Depends: v", "c 1; Provides: v"}, want("a"), "a=1 c=1"},
+		{"a version that only the higher provides", []string{"a 1; Depends: v (>= 2)", "c 2; Provides: v (= 2)"}, []string{"c 1; Provides: v (= 1)"}, want("a"),
+			"a=1 c=2 (Depends of a 1: nothing in trixie is or provides v)"},
+		{"one that is in nobody's way", []string{"a 2", "b 2", "n 1; Depends: b (>= 2)"}, []string{"a 1", "b 1"}, want("n"), "b=2 (Depends of n 1: of b there is 1 in trixie) n=1"},
+		{"the highest is malformed", []string{"a 2"}, []string{"a 1"}, want("a"), "a=1"},
+		{"the alternatives of all kinds fail", []string{"a 1; Depends: b (>= 2) | c (>= 2)", "b 2", "c 2"}, []string{"b 1", "c 1"}, want("a"), "a=1 b=2 (Depends of a 1: of b there is 1 in trixie; of c there is 1 in trixie)"},
+	} {
+		groups := base(test.lines...)
+		if test.name == "the highest is malformed" {
+			groups[0].Indices[0].Packages[0].Malformed = errors.New("bad")
+		}
+		for _, p := range index("debian", "trixie", test.held...).Packages {
+			groups[0].Held = append(groups[0].Held, Held{p, "debian", "trixie"})
+		}
+		choices, err := Resolve(t.Context(), "amd64", groups, test.wants)
+		if err != nil {
+			t.Errorf("%s: Resolve = %v", test.name, err)
+			continue
+		}
+		var got []string
+		for _, c := range choices {
+			text := c.Name + "=" + c.Version
+			if c.Released != "" {
+				text += " (" + c.Released + ")"
+			}
+			got = append(got, text)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s: Resolve = %s; want %s", test.name, got, test.want)
+		}
+	}
+	// What can't be had without held versions can't be had at all.
+	groups := base("a 1; Depends: b (>= 2)", "b 1")
+	groups[0].Held = []Held{{index("debian", "trixie", "b 0.5").Packages[0], "debian", "trixie"}}
+	_, err := Resolve(t.Context(), "amd64", groups, want("a"))
+	if want := "worker list -> a -> b (>= 2): Depends of a 1: of b there is 1 in trixie"; err == nil || err.Error() != want {
+		t.Errorf("Resolve = %v; want %s", err, want)
+	}
+}

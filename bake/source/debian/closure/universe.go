@@ -9,7 +9,8 @@ import (
 	"github.com/nodebake/bake/bake/relation"
 )
 
-// candidate is the one version of a package that a group offers: the highest.
+// candidate is the one version of a package that a group offers: the highest,
+// or the one that is held.
 type candidate struct {
 	*Package
 	version  relation.Version
@@ -17,6 +18,7 @@ type candidate struct {
 	archive  string
 	suite    string
 	provides []relation.Relation
+	held     bool // there is another one in groupIndex.highest, or none
 }
 
 func (c *candidate) String() string { return c.Name + " " + c.Version }
@@ -33,6 +35,10 @@ type groupIndex struct {
 	broken    map[string]string       // by name: what is malformed and might be the version to take
 	essential []string                // of those
 	provider  map[string][]*candidate // by the name that they provide; the best first
+
+	highest  map[string]*candidate // by name: those that others are held in place of; nil: there is none
+	released map[string]string     // by name: why a version is not held any more
+	known    map[string]bool       // names of which a version was to be held
 }
 
 func newUniverse(arch string, groups []Group) (*universe, error) {
@@ -89,28 +95,92 @@ func indexGroup(group *Group, number int) (groupIndex, error) {
 		g.broken[m.Name] = fmt.Sprintf("package %s %s is malformed in the index of %s: %v (take the package off the list, or another mirror, until its archive mends it)",
 			m.Name, m.Version, m.index.Suite, m.Malformed)
 	}
+	if err := g.hold(group.Held, number); err != nil {
+		return g, err
+	}
 	for _, c := range g.byName {
-		if c.Provides == "" {
-			continue
-		}
-		var err error
-		if c.provides, err = c.Package.provides(); err != nil {
-			return g, fmt.Errorf("BUG: package %s of %s was not checked: %w", c, c.suite, err)
-		}
-		for _, r := range c.provides {
-			if list := g.provider[r.Name]; len(list) == 0 || list[len(list)-1] != c {
-				g.provider[r.Name] = append(list, c)
-			}
+		if err := g.provide(c); err != nil {
+			return g, err
 		}
 	}
 	// A name that several packages provide goes to the one that Debian itself
 	// installs by default, which Priority says (Policy 2.5).
 	for _, list := range g.provider {
-		slices.SortFunc(list, func(a, b *candidate) int {
-			return cmp.Or(cmp.Compare(priority(a.Priority), priority(b.Priority)), strings.Compare(a.Name, b.Name))
-		})
+		sortProviders(list)
 	}
 	return g, nil
+}
+
+func sortProviders(list []*candidate) {
+	slices.SortFunc(list, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(priority(a.Priority), priority(b.Priority)), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// provide adds c to the providers of the names that it provides.
+func (g *groupIndex) provide(c *candidate) error {
+	if c.Provides == "" {
+		return nil
+	}
+	var err error
+	if c.provides, err = c.Package.provides(); err != nil {
+		return fmt.Errorf("BUG: package %s of %s was not checked: %w", c, c.suite, err)
+	}
+	for _, r := range c.provides {
+		if list := g.provider[r.Name]; len(list) == 0 || list[len(list)-1] != c {
+			g.provider[r.Name] = append(list, c)
+		}
+	}
+	return nil
+}
+
+// hold puts held in place of the highest versions.
+func (g *groupIndex) hold(held []Held, number int) error {
+	g.highest, g.released, g.known = make(map[string]*candidate), make(map[string]string), make(map[string]bool)
+	for i := range held {
+		h := &held[i]
+		g.known[h.Name] = true
+		if err := relation.ValidVersion(h.Version); err != nil {
+			return fmt.Errorf("BUG: held package %s was not checked: %w", h.Name, err)
+		}
+		best := g.byName[h.Name]
+		if best != nil && best.Version == h.Version && best.SHA256 == h.SHA256 && best.archive == h.Archive && best.suite == h.Suite {
+			continue
+		}
+		g.highest[h.Name] = best
+		g.byName[h.Name] = &candidate{Package: &h.Package, version: relation.MustVersion(h.Version), group: number, archive: h.Archive, suite: h.Suite, held: true}
+		g.essential = slices.DeleteFunc(g.essential, func(name string) bool { return name == h.Name })
+	}
+	return nil
+}
+
+// before ranks packages that were there before ahead of others.
+func (u *universe) before(c *candidate) int {
+	if u.groups[c.group].known[c.Name] {
+		return 0
+	}
+	return 1
+}
+
+// release gives up a version that was held for the highest one.
+func (g *groupIndex) release(c *candidate, why string) error {
+	g.released[c.Name] = why
+	for _, p := range c.provides {
+		g.provider[p.Name] = slices.DeleteFunc(g.provider[p.Name], func(other *candidate) bool { return other == c })
+	}
+	best := g.highest[c.Name]
+	if best == nil {
+		delete(g.byName, c.Name)
+		return nil
+	}
+	g.byName[c.Name] = best
+	if err := g.provide(best); err != nil {
+		return err
+	}
+	for _, p := range best.provides {
+		sortProviders(g.provider[p.Name])
+	}
+	return nil
 }
 
 // priority ranks the values of Priority; unknown ones come last.

@@ -88,7 +88,66 @@ func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 	}
 }
 
+// ParseControl parses the control file of a package, of which an index has the
+// stanza with three more fields: Path, Size and SHA256 are the caller's to know.
+func ParseControl(content []byte, arch string) (closure.Package, error) {
+	reader := deb822.NewReader(bytes.NewReader(content), "Package", "Version", "Architecture", "Multi-Arch", "Priority", "Essential",
+		"Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides")
+	s, err := reader.Next()
+	if err != nil {
+		return closure.Package{}, fmt.Errorf("reading a control file: %w", err)
+	}
+	p, err := readFields(&s)
+	if err == nil {
+		err = checkNamed(&p, arch)
+	}
+	if err == nil {
+		err = p.Check()
+	}
+	if err != nil {
+		return p, fmt.Errorf("control file of package %q: %w", p.Name, err)
+	}
+	return p, nil
+}
+
 func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
+	p, wrong := readFields(s)
+	switch {
+	case wrong != nil:
+		return p, wrong
+	case p.Size == 0:
+		wrong = errors.New("field Size is missing")
+	case p.SHA256.IsZero():
+		wrong = errors.New("field SHA256 is missing")
+	case !strings.HasSuffix(p.Path, ".deb"):
+		wrong = fmt.Errorf("field Filename: %q is not the path of a .deb", p.Path)
+	}
+	if err := checkNamed(&p, arch); err != nil {
+		return p, err
+	}
+	if wrong != nil {
+		return p, wrong
+	}
+	if err := validPath(p.Path); err != nil {
+		return p, fmt.Errorf("field Filename: %w", err)
+	}
+	return p, p.Check()
+}
+
+// checkNamed requires that p has a name, and is for arch.
+func checkNamed(p *closure.Package, arch string) error {
+	if !relation.ValidName(p.Name) {
+		return errors.New("field Package: missing, or not the name of a package")
+	}
+	if p.Arch != arch && p.Arch != "all" {
+		return fmt.Errorf("field Architecture: %q in an index of %s", p.Arch, arch)
+	}
+	return nil
+}
+
+// readFields reads what a stanza has. The error is of the first field that is
+// malformed; the others are there all the same.
+func readFields(s *deb822.Stanza) (closure.Package, error) {
 	var p closure.Package
 	var wrong error // the first thing; the name and version are wanted all the same
 	for _, f := range s.Fields {
@@ -130,22 +189,5 @@ func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 			}
 		}
 	}
-	switch {
-	case wrong != nil:
-		return p, wrong
-	case !relation.ValidName(p.Name):
-		return p, errors.New("field Package: missing, or not the name of a package")
-	case p.Arch != arch && p.Arch != "all":
-		return p, fmt.Errorf("field Architecture: %q in an index of %s", p.Arch, arch)
-	case p.Size == 0:
-		return p, errors.New("field Size is missing")
-	case p.SHA256.IsZero():
-		return p, errors.New("field SHA256 is missing")
-	case !strings.HasSuffix(p.Path, ".deb"):
-		return p, fmt.Errorf("field Filename: %q is not the path of a .deb", p.Path)
-	}
-	if err := validPath(p.Path); err != nil {
-		return p, fmt.Errorf("field Filename: %w", err)
-	}
-	return p, p.Check()
+	return p, wrong
 }

@@ -193,3 +193,58 @@ func FuzzParsePackages(f *testing.F) {
 		}
 	})
 }
+
+func TestParseControl(t *testing.T) {
+	got, err := ParseControl([]byte(controlText), "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := closure.Package{
+		Name: "libc6", Version: "2.41-12", Arch: "amd64", MultiArch: "same", Priority: "optional", Essential: true,
+		Depends: "libgcc-s1", PreDepends: "x", Conflicts: "y", Breaks: "aide (<< 0.15)", Provides: "libc6-2.41",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ParseControl (-want +got):\n%s", diff)
+	}
+	for _, test := range []struct{ old, new, want string }{
+		{"Package: libc6", "Package: LibC", `control file of package "LibC": field Package: missing, or not the name of a package`},
+		{"Architecture: amd64", "Architecture: arm64", `control file of package "libc6": field Architecture: "arm64" in an index of amd64`},
+		{"Version: 2.41-12", "Version: -", `control file of package "libc6": field Version: `},
+		{"Provides: libc6-2.41", "Provides: a | b", `control file of package "libc6": field Provides: `},
+		{controlText, "", "reading a control file: EOF"},
+		{"Depends: ", "Depends ", "reading a control file: line "},
+	} {
+		_, err := ParseControl([]byte(strings.Replace(controlText, test.old, test.new, 1)), "amd64")
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("ParseControl with %q = %v; want %s", test.new, err, test.want)
+		}
+	}
+}
+
+const controlText = `Package: libc6
+Source: glibc
+Version: 2.41-12
+Architecture: amd64
+Essential: yes
+Depends: libgcc-s1
+Pre-Depends: x
+Conflicts: y
+Breaks: aide (<< 0.15)
+Provides: libc6-2.41
+Multi-Arch: same
+Priority: optional
+Filename: pool/main/elsewhere.deb
+Description: GNU C Library
+ and more
+`
+
+func FuzzParseControl(f *testing.F) {
+	f.Add([]byte(controlText))
+	f.Add([]byte("Package: a\nVersion: 1\nArchitecture: all\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		p, err := ParseControl(content, "amd64")
+		if err == nil && (p.Name == "" || p.Version == "" || p.Path != "" || p.Size != 0) {
+			t.Errorf("ParseControl = %+v", p)
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package bake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/debian"
+)
+
+// LockedPackages are the packages of a new lock for one architecture, and in what
+// it is another than before.
+type LockedPackages struct {
+	Arch    manifest.Arch `json:"arch"`
+	Count   int           `json:"count"` // of all packages, those that are not installed included
+	Kept    int           `json:"kept"`  // of those that were locked already, the very same
+	Changes []LockChange  `json:"changes"`
+}
+
+// LockChange is a package that is not as it was locked.
+type LockChange struct {
+	manifest.PackageChange `json:"-"`
+
+	Name  string `json:"name"`
+	Old   string `json:"old,omitempty"` // version; "": it is new
+	New   string `json:"new,omitempty"` // version; "": it is gone
+	Extra bool   `json:"notInstalled,omitempty"`
+	Why   string `json:"why"`
+}
+
+// String is one line: "tool 1.0 -> 1.1 (--upgrade)".
+func (c LockChange) String() string { return fmt.Sprintf("%s (%s)", c.PackageChange, c.Why) }
+
+// lockFiles are the locks that say what is locked: the one that is to be written,
+// and the versions file's own.
+func (b *Baker) lockFiles() []string {
+	return slices.Compact([]string{b.config.Lock, manifest.LockFile(b.config.Versions)})
+}
+
+// lockedBefore returns the lock whose packages are kept: the one that is there
+// already, else the versions file's own, else nil. One that can't be read is no
+// reason to make no better one.
+func (b *Baker) lockedBefore() *manifest.Lock {
+	for _, file := range b.lockFiles() {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		lock, err := readLockFile(file)
+		if err == nil {
+			return lock
+		}
+		b.config.Progress.Note("no package is kept as it was locked, since that can't be read: %v", err)
+	}
+	return nil
+}
+
+// checkUpgrade requires that packages which are to be upgraded are locked.
+func (b *Baker) checkUpgrade(before *manifest.Lock) error {
+	have := map[string]bool{}
+	file := b.config.Lock
+	if before != nil {
+		file = before.File
+		for _, section := range before.Archs {
+			for _, p := range slices.Concat(section.Packages, section.Extra) {
+				have[p.Name] = true
+			}
+		}
+	}
+	for _, name := range b.config.Upgrade {
+		if !have[name] {
+			return &InputError{fmt.Errorf("--upgrade %s: %s has no package of that name", name, file)}
+		}
+	}
+	return nil
+}
+
+// lockArchitecture resolves the packages for arch, for which old was locked
+// before, nil for nothing.
+func (b *Baker) lockArchitecture(ctx context.Context, now time.Time, arch manifest.Arch, old *manifest.LockedArch, known []debian.Known) (*manifest.LockedArch, LockedPackages, error) {
+	changes := LockedPackages{Arch: arch, Changes: []LockChange{}}
+	config, err := b.resolveConfig(arch, now)
+	if err != nil {
+		return nil, changes, err
+	}
+	config.Known = known
+	if old != nil && !b.config.UpgradeAll {
+		debs := source.New(source.Config{
+			Arch: arch, Store: b.store, Fetcher: b.fetcher, Mirrors: b.mirrors, Jobs: b.config.Jobs, Progress: b.config.Progress,
+		})
+		config.Locked = &debian.Locked{LockedArch: old, Upgrade: b.config.Upgrade, Control: func(ctx context.Context, p manifest.LockedPackage) (control []byte, err error) {
+			err = b.mending(debs, func() error {
+				control, err = debs.Control(ctx, p)
+				return err
+			})
+			return control, err
+		}}
+	}
+	why, instead := map[manifest.Sum]string{}, map[manifest.Sum]string{}
+	config.Explain = func(p manifest.LockedPackage, because, released string) {
+		why[p.SHA256], instead[p.SHA256] = because, released
+	}
+	section, err := debian.Resolve(ctx, config)
+	if err != nil {
+		return nil, changes, err
+	}
+	changes.Count = len(section.Packages) + len(section.Extra)
+	changes.Kept = changes.Count
+	for _, c := range manifest.DiffLocks(lockOf(arch, old), lockOf(arch, section), arch) {
+		change := LockChange{PackageChange: c, Extra: c.Extra}
+		switch {
+		case c.New == nil:
+			change.Name, change.Old, change.Why = c.Old.Name, c.Old.Version, "nothing asks for it or needs it any more"
+		case c.Old == nil:
+			change.Name, change.New, change.Why = c.New.Name, c.New.Version, why[c.New.SHA256]
+		default:
+			change.Name, change.Old, change.New, change.Why = c.New.Name, c.Old.Version, c.New.Version, instead[c.New.SHA256]
+			if b.config.UpgradeAll {
+				change.Why = "--upgrade"
+			}
+			if change.Why == "" { // what is asked for is of another suite now
+				change.Why = why[c.New.SHA256]
+			}
+		}
+		if c.New != nil {
+			changes.Kept--
+		}
+		// Problems of several packages stand on several lines.
+		change.Why = strings.Join(strings.Fields(change.Why), " ")
+		changes.Changes = append(changes.Changes, change)
+	}
+	// The same packages need no newer indices, whose date is the image's time.
+	if old != nil && len(changes.Changes) == 0 && (old.Request == section.Request || old.Request == "") {
+		section.Releases, section.Packages, section.Extra = old.Releases, old.Packages, old.Extra
+	}
+	return section, changes, nil
+}
+
+// lockOf is a lock with one section, or with none.
+func lockOf(arch manifest.Arch, section *manifest.LockedArch) *manifest.Lock {
+	lock := &manifest.Lock{Archs: map[manifest.Arch]*manifest.LockedArch{}}
+	if section != nil {
+		lock.Archs[arch] = section
+	}
+	return lock
+}
