@@ -208,8 +208,10 @@ func (b *Baker) readInputs() error {
 	if b.versions, err = manifest.ParseVersions(b.config.Versions, data); err != nil {
 		return err
 	}
-	b.definition, err = b.config.readDefinition(b.versions)
-	return err
+	if b.definition, err = b.config.readDefinition(b.versions); err != nil {
+		return err
+	}
+	return b.versions.Require(required(b.definition))
 }
 
 // checkNamed requires that there is what BuildNamed names.

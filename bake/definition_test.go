@@ -130,7 +130,7 @@ func TestDefinitionErrors(t *testing.T) {
 	w, _ := newWorld(t)
 	restore := w.Snapshot()
 	const remedy = " (correct the path, or remove the key: without it the built-in definition is used)"
-	key := w.Versions + ":43:1: definition: "
+	key := w.Versions + ":59:1: definition: "
 	for _, test := range []struct {
 		name   string
 		change func()
@@ -214,7 +214,7 @@ func TestMirrorDefinitionPaths(t *testing.T) {
 	w.Lock()
 	for dir, want := range map[string]string{
 		`/a/b\c`: w.Versions + ` can't be a set of the mirror: the path "tiny/b\\c/versions.yaml" is no path below a directory`,
-		"/":      w.Versions + `:43:1: definition: "../images/worker" leads above the root of the file system`,
+		"/":      w.Versions + `:59:1: definition: "../images/worker" leads above the root of the file system`,
 	} {
 		c := mirrorConfig(t, w)
 		c.Sets[0].Dir = dir

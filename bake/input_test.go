@@ -49,8 +49,15 @@ func TestBadInput(t *testing.T) {
 		}, "input", []string{"component containerd 2.0.0: " + w.Versions + ":28:5: release of component containerd: nothing for amd64 (there is: arm64)"}},
 		{"no component that names the image", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "  kubelet:\n", "  kubelet2:\n")
-			w.Lock()
+			w.Edit("definition/image.yaml", "    firstboot.service: it is the point\n", "    fstrim.timer: weekly\n")
 		}, "input", []string{w.Versions + ": there is no component kubelet, whose version names the image"}},
+		{"component that firstboot looks for in vain", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "  containerd:\n", "  containrd:\n")
+		}, "input", []string{w.Versions + `:26:3: components.containrd: there is no component containerd (firstboot.service, which the image definition enables, needs it: did you mean "containerd"?)`}},
+		{"component that a unit starts in vain", func(t *testing.T, c *bake.Config) {
+			w.Edit("versions.yaml", "  kube-proxy:\n", "  proxy:\n")
+			w.Edit("definition/image.yaml", "firstboot.service", "kube-proxy.service")
+		}, "input", []string{w.Versions + `:8:1: components.kube-proxy: missing (kube-proxy.service, which the image definition enables, needs it: add it)`}},
 
 		// The image definition.
 		{"no definition", func(t *testing.T, c *bake.Config) { remove(t, filepath.Join(w.Definition(), "image.yaml")) },

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,12 +82,12 @@ func TestLockKeeps(t *testing.T) {
 			newer()
 			ask("jq", "Depends: libjq1\n")
 			w.Packages = append(w.Packages, &baketest.Package{Name: "libjq1", Version: "1"})
-		}, []string{"amd64: + jq 1 (image definition tiny asks for it)", "amd64: + libjq1 1 (jq needs it)", "amd64: 10 of 12 kept"}},
+		}, []string{"amd64: + jq 1 (DEFINITION/image.yaml:7 asks for it)", "amd64: + libjq1 1 (jq needs it)", "amd64: 10 of 12 kept"}},
 		{"one more that needs a newer one", func(*bake.Config) {
 			newer()
 			ask("jq", "Depends: libtool0 (>= 2.0)\n")
 		}, []string{
-			"amd64: + jq 1 (image definition tiny asks for it)",
+			"amd64: + jq 1 (DEFINITION/image.yaml:7 asks for it)",
 			"amd64: libtool0 1.0 -> 2.0 (Depends of jq 1: of libtool0 there is 1.0 in trixie)",
 			"amd64: 9 of 11 kept",
 		}},
@@ -94,8 +95,8 @@ func TestLockKeeps(t *testing.T) {
 			newer()
 			ask("jq", "Breaks: shell (<< 0.6)\n")
 		}, []string{
-			"amd64: + jq 1 (image definition tiny asks for it)",
-			"amd64: shell 0.5 -> 0.6 (shell 0.5 is chosen, and jq 1 has Breaks: shell (<< 0.6))",
+			"amd64: + jq 1 (DEFINITION/image.yaml:7 asks for it)",
+			"amd64: shell 0.5 -> 0.6 (jq 1 has Breaks: shell (<< 0.6), and shell 0.5 is chosen: essential -> shell)",
 			"amd64: 9 of 11 kept",
 		}},
 		{"one fewer", func(*bake.Config) {
@@ -133,6 +134,9 @@ func TestLockKeeps(t *testing.T) {
 			result, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64())
 			if err != nil {
 				t.Fatal(err)
+			}
+			for i := range test.want {
+				test.want[i] = strings.ReplaceAll(test.want[i], "DEFINITION", w.Definition())
 			}
 			if diff := cmp.Diff(test.want, changesOf(t, result)); diff != "" {
 				t.Errorf("changes (-want +got):\n%s", diff)

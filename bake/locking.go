@@ -114,8 +114,8 @@ func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.Package
 			add(c.Package.Ref(arch))
 		}
 		if c.Module != nil && c.Module.CGO != nil {
-			for _, name := range c.Module.CGO.Packages {
-				add(manifest.ParsePackageRef(name, arch))
+			for _, listed := range c.Module.CGO.Packages {
+				add(listed.Ref(arch))
 			}
 		}
 	}

@@ -126,14 +126,17 @@ func TestLockRefuses(t *testing.T) {
 		{"architecture that the archive lacks", func(*bake.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
 		{"package that is not there", func(*bake.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64(), 0,
-			"failed", []string{"resolving packages of trixie for amd64: ", "toool", "image definition tiny"}},
+			"input", []string{w.Definition() + "/image.yaml:6:3: packages[3]: there is no package toool in trixie, trixie-updates, trixie-security"}},
+		{"package of the versions file that is not there", func(*bake.Config) {
+			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [tool, toool]\n  kernel")
+		}, amd64(), 0, "input", []string{w.Versions + ":4:20: os.packages[1]: there is no package toool in trixie, trixie-updates, trixie-security"}},
 		{"dependency that is not there", func(c *bake.Config) {
 			w.Package("tool").Fields = "Depends: libtool0 (>= 2.0)\n"
 			w.Publish()
 			c.UpgradeAll = true
-		}, amd64(), 0, "failed", []string{"tool", "libtool0 (>= 2.0)"}},
+		}, amd64(), 0, "failed", []string{"resolving packages of trixie for amd64: " + w.Definition() + "/image.yaml:6 -> tool -> libtool0 (>= 2.0): Depends of tool 1.0: "}},
 		{"package of a component that is not there", func(*bake.Config) { w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: proxy-{arch}") }, amd64(), 0,
-			"failed", []string{"proxy-amd64"}},
+			"input", []string{w.Versions + ":37:5: components.kube-proxy.package: there is no package proxy-amd64 in trixie, trixie-updates, trixie-security"}},
 		{"directory that is not there", func(c *bake.Config) { c.Lock = filepath.Join(w.Dir, "nowhere", "new.lock") }, amd64(), 0,
 			"failed", []string{"writing the lock: open " + filepath.Join(w.Dir, "nowhere")}},
 	} {

@@ -24,7 +24,7 @@ const (
 
 // WriteVersions serves the releases that w has now, and writes a versions file
 // that pins them: kubelet, which can also be built; containerd, which can't;
-// kube-proxy, out of a Debian package.
+// kube-proxy, runc and cni-plugins, out of a Debian package.
 func (w *World) WriteVersions() {
 	w.t.Helper()
 	w.Serve(KubeletRelease, w.Kubelet)
@@ -71,6 +71,22 @@ components:
       files:
         - member: usr/bin/kube-proxy
           path: /usr/local/bin/kube-proxy
+  runc:
+    version: 1.2.0
+    package:
+      name: "kube-proxy-{arch}"
+      suite: trixie
+      files:
+        - member: usr/bin/runc
+          path: /usr/local/bin/runc
+  cni-plugins:
+    version: 1.6.0
+    package:
+      name: "kube-proxy-{arch}"
+      suite: trixie
+      files:
+        - member: usr/lib/cni/bridge
+          path: /opt/cni/bin/bridge
 definition: definition
 `, w.URL, sha256.Sum256(w.Kubelet), runtime.Version(), w.URL, sha256.Sum256(w.Containerd))+w.images)
 }

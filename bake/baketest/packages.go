@@ -58,6 +58,8 @@ func packages() []*Package {
 		{Name: "libtool0", Version: "1.0", Files: []File{{Path: "usr/lib/libtool.so.0", Content: "library"}}},
 		{Name: "kube-proxy-amd64", Version: "1.30.0", Files: []File{
 			{Path: "usr/bin/kube-proxy", Mode: 0o755, Content: string(program("kube-proxy", 50_000))},
+			{Path: "usr/bin/runc", Mode: 0o755, Content: string(program("runc", 20_000))},
+			{Path: "usr/lib/cni/bridge", Mode: 0o755, Content: string(program("bridge", 20_000))},
 		}},
 	}
 }

@@ -32,8 +32,8 @@ type Definition struct {
 	Files map[string][]byte // what Sum is over, by path: all that an image depends on
 
 	Name      string // of the image, before the version: "k8s-worker"
-	Packages  []string
-	Suites    map[string][]string // packages for one suite only
+	Packages  []Listed
+	Suites    map[string][]Listed // packages for one suite only
 	Kernel    Kernel
 	Units     UnitPolicy
 	Overlay   []OverlayFile    // sorted by path
@@ -81,15 +81,7 @@ type Difference struct {
 
 // PackagesFor returns the packages that the definition asks for, in its order.
 func (d *Definition) PackagesFor(arch Arch, suite string) ([]PackageRef, error) {
-	var refs []PackageRef
-	for _, s := range slices.Concat(d.Packages, d.Suites[suite]) {
-		ref, err := ParsePackageRef(s, arch)
-		if err != nil {
-			return nil, fmt.Errorf("packages of image definition %s: %w", d.Name, err)
-		}
-		refs = append(refs, ref)
-	}
-	return refs, nil
+	return packageRefs(slices.Concat(d.Packages, d.Suites[suite]), arch)
 }
 
 // ParseDefinition reads a definition from a directory or an embedded copy of
@@ -244,7 +236,7 @@ func (d *Definition) parseImage(top *mapping) {
 		top.required("name").errorf("%q cannot begin an image's name (lower-case letters, digits and hyphens, beginning with a letter)", d.Name)
 	}
 	d.Packages = top.required("packages").packages()
-	d.Suites = map[string][]string{}
+	d.Suites = map[string][]Listed{}
 	for _, suite := range top.optional("suites").mapping().entries() {
 		if err := checkSuite(suite.name); err != nil {
 			suite.errorf("%v", err)

@@ -51,7 +51,13 @@ func TestParseDefinition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []manifest.PackageRef{{Name: "systemd"}, {Name: "linux-image-cloud-arm64"}, {Name: "systemd-repart"}}
+	at := func(line, column int) manifest.Pos {
+		return manifest.Pos{File: "image.yaml", Line: line, Column: column}
+	}
+	want := []manifest.PackageRef{
+		{Name: "systemd", Pos: at(2, 12), Key: "packages[0]"}, {Name: "linux-image-cloud-arm64", Pos: at(2, 21), Key: "packages[1]"},
+		{Name: "systemd-repart", Pos: at(5, 16), Key: "suites.trixie.packages[0]"},
+	}
 	if diff := cmp.Diff(want, refs); diff != "" {
 		t.Errorf("PackagesFor(arm64, trixie) (-want +got):\n%s", diff)
 	}

@@ -12,6 +12,40 @@ import (
 type PackageRef struct {
 	Name  string // "systemd-boot-efi-amd64-signed"
 	Suite string // "trixie"; "" for the suite of the image
+
+	Pos Pos    // where it is asked for; zero: not known
+	Key string // the same: "os.packages[2]"
+}
+
+// NotFound is a mistake of whoever asks for r: there is no such package.
+func (r PackageRef) NotFound(problem string) *InputError {
+	return &InputError{Pos: r.Pos, Key: r.Key, Problem: problem}
+}
+
+// From says who asks for r, "versions.yaml:12", or what is given where that is
+// not known.
+func (r PackageRef) From(unknown string) string {
+	if r.Pos.File == "" {
+		return unknown
+	}
+	return fmt.Sprintf("%s:%d", r.Pos.File, r.Pos.Line)
+}
+
+// Listed is one entry of a list of packages, for every architecture.
+type Listed struct {
+	Text string // as ParsePackageRef reads it
+	Pos  Pos
+	Key  string // "os.packages[2]"
+}
+
+// Ref returns the package for arch.
+func (l Listed) Ref(arch Arch) (PackageRef, error) {
+	ref, err := ParsePackageRef(l.Text, arch)
+	if err != nil {
+		return PackageRef{}, fmt.Errorf("%s: %s: %w", l.Pos, l.Key, err)
+	}
+	ref.Pos, ref.Key = l.Pos, l.Key
+	return ref, nil
 }
 
 // ParsePackageRef reads one entry of a list of packages for arch.
@@ -29,7 +63,7 @@ func ParsePackageRef(s string, arch Arch) (PackageRef, error) {
 			return PackageRef{}, err
 		}
 	}
-	return PackageRef{name, suite}, nil
+	return PackageRef{Name: name, Suite: suite}, nil
 }
 
 // String writes r as ParsePackageRef reads it.
@@ -42,11 +76,16 @@ func (r PackageRef) String() string {
 
 // PackagesFor returns the packages for arch, in the file's order.
 func (o OS) PackagesFor(arch Arch) ([]PackageRef, error) {
-	refs := make([]PackageRef, len(o.Packages))
-	for i, s := range o.Packages {
+	return packageRefs(o.Packages, arch)
+}
+
+// packageRefs returns the packages of a list for arch, in its order.
+func packageRefs(list []Listed, arch Arch) ([]PackageRef, error) {
+	refs := make([]PackageRef, len(list))
+	for i, l := range list {
 		var err error
-		if refs[i], err = ParsePackageRef(s, arch); err != nil {
-			return nil, fmt.Errorf("%s: os.packages: %w", o.Pos, err)
+		if refs[i], err = l.Ref(arch); err != nil {
+			return nil, err
 		}
 	}
 	return refs, nil
@@ -54,17 +93,13 @@ func (o OS) PackagesFor(arch Arch) ([]PackageRef, error) {
 
 // Ref returns the package for arch.
 func (p *Package) Ref(arch Arch) (PackageRef, error) {
-	ref, err := ParsePackageRef(p.Name+"/"+p.Suite, arch)
-	if err != nil {
-		return PackageRef{}, fmt.Errorf("%s: %w", p.Pos, err)
-	}
-	return ref, nil
+	return Listed{p.Name + "/" + p.Suite, p.Pos, p.Key}.Ref(arch)
 }
 
 // packages reads a list of packages and checks that each is one for every
 // architecture, and that no name stands twice.
-func (v value) packages() []string {
-	var out []string
+func (v value) packages() []Listed {
+	var out []Listed
 	first := map[string]int{} // the line of each name
 	for _, item := range v.list() {
 		s := item.text()
@@ -81,7 +116,7 @@ func (v value) packages() []string {
 			item.errorf("%v", err)
 			continue
 		}
-		out = append(out, s)
+		out = append(out, Listed{s, item.pos(), item.key})
 	}
 	return out
 }

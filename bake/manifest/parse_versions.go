@@ -3,9 +3,12 @@ package manifest
 import (
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +28,9 @@ func ParseVersions(file string, data []byte) (*Versions, error) {
 	v.OS = readOS(top.required("os"))
 	node := top.optional("node")
 	v.Node = readNode(node)
-	for _, entry := range top.required("components").mapping().entries() {
+	components := top.required("components")
+	v.ComponentsPos = components.pos()
+	for _, entry := range components.mapping().entries() {
 		v.Components = append(v.Components, readComponent(entry))
 	}
 	v.Images = readImages(top.optional("images"))
@@ -66,6 +71,33 @@ func readName(v value, kubelet *Component) string {
 		_, err := ImageName(s, values)
 		return err
 	})
+}
+
+// Require reports components that there must be, by name, and why: "firstboot.service
+// needs it". The error joins an *InputError for each that is missing, at the place of
+// the one that is likely meant to be it.
+func (v *Versions) Require(why map[string]string) error {
+	var others []string // which are not required, and so may be misspelt
+	for _, c := range v.Components {
+		if why[c.Name] == "" {
+			others = append(others, c.Name)
+		}
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(why)) {
+		if v.Component(name) != nil {
+			continue
+		}
+		e := &InputError{Pos: v.ComponentsPos, Key: "components." + name, Problem: fmt.Sprintf("missing (%s: add it)", why[name])}
+		for _, other := range others {
+			if nearest(other, []string{name}) != "" {
+				e.Pos, e.Key = v.Component(other).Pos, "components."+other
+				e.Problem = fmt.Sprintf("there is no component %s (%s: did you mean %q?)", name, why[name], name)
+			}
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
 }
 
 func readOS(v value) OS {
@@ -193,7 +225,7 @@ func readRelease(v value, c *Component) *Release {
 
 func readPackage(v value) *Package {
 	m := v.mapping()
-	p := &Package{Name: m.required("name").packageName(), Suite: m.required("suite").suite(), Pos: v.pos()}
+	p := &Package{Name: m.required("name").packageName(), Suite: m.required("suite").suite(), Pos: v.pos(), Key: v.key}
 	files := m.required("files")
 	p.Files = files.files()
 	for _, f := range p.Files {

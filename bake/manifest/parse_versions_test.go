@@ -86,7 +86,7 @@ func TestParseVersions(t *testing.T) {
 		OS: OS{
 			Distribution: "debian",
 			Suite:        "bookworm",
-			Packages:     []string{"vim", "systemd-boot-efi-{arch}-signed/trixie"},
+			Packages:     []Listed{{Text: "vim", Key: "os.packages[0]"}, {Text: "systemd-boot-efi-{arch}-signed/trixie", Key: "os.packages[1]"}},
 			APTSources:   "Types: deb\nURIs: https://mirror.example/debian\nSuites: bookworm\n",
 
 			KernelArguments: []string{"systemd.unified_cgroup_hierarchy=0", "panic=10"},
@@ -112,7 +112,7 @@ func TestParseVersions(t *testing.T) {
 					Programs:  []Program{{Package: "github.com/opencontainers/runc", Path: "/usr/local/bin/runc"}},
 					Tags:      []string{"seccomp"},
 					Stamp:     map[string]string{"main.version": "1.4.3-rc.1~1.4.3"},
-					CGO:       &CGO{Packages: []string{"libseccomp-dev"}, LDFlags: []string{"-static"}},
+					CGO:       &CGO{Packages: []Listed{{Text: "libseccomp-dev", Key: "components.runc.module.cgo.packages[0]"}}, LDFlags: []string{"-static"}},
 				},
 			},
 			{
@@ -136,6 +136,7 @@ func TestParseVersions(t *testing.T) {
 					Name:  "containerd",
 					Suite: "bullseye",
 					Files: []File{{Member: "usr/bin/ctr", Path: "/bin/", Mode: 0o755}},
+					Key:   "components.containerd.package",
 				},
 			},
 		},
@@ -193,7 +194,7 @@ func TestPackageRef(t *testing.T) {
 	}{
 		{"vim", AMD64, PackageRef{Name: "vim"}, ""},
 		{"linux-image-cloud-{arch}", ARM64, PackageRef{Name: "linux-image-cloud-arm64"}, ""},
-		{"a{arch}b/trixie-backports", AMD64, PackageRef{"aamd64b", "trixie-backports"}, ""},
+		{"a{arch}b/trixie-backports", AMD64, PackageRef{Name: "aamd64b", Suite: "trixie-backports"}, ""},
 		{"g++-12", AMD64, PackageRef{Name: "g++-12"}, ""},
 		{"Vim", AMD64, PackageRef{}, `"Vim" is not a Debian package name (lower-case letters, digits, + - and .)`},
 		{"v", AMD64, PackageRef{}, `"v" is not a Debian package name (lower-case letters, digits, + - and .)`},
@@ -211,7 +212,7 @@ func TestPackageRef(t *testing.T) {
 		}
 	}
 	p := &Package{Name: "linux-image-{arch}", Suite: "trixie"}
-	if ref, err := p.Ref(ARM64); err != nil || ref != (PackageRef{"linux-image-arm64", "trixie"}) {
+	if ref, err := p.Ref(ARM64); err != nil || ref != (PackageRef{Name: "linux-image-arm64", Suite: "trixie"}) {
 		t.Errorf("Ref(arm64) = %v, %v; want linux-image-arm64/trixie", ref, err)
 	}
 }
@@ -433,7 +434,9 @@ func checkWords(t *testing.T, m *Module) {
 	values := slices.Collect(maps.Values(m.Stamp))
 	words = slices.AppendSeq(words, maps.Keys(m.Stamp))
 	if m.CGO != nil {
-		words = append(words, m.CGO.Packages...)
+		for _, p := range m.CGO.Packages {
+			words = append(words, p.Text)
+		}
 		for _, flag := range m.CGO.LDFlags {
 			if flag != "-static" && flag != "-static-pie" {
 				t.Errorf("ParseVersions took the linker flag %q", flag)

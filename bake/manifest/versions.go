@@ -37,6 +37,8 @@ type Versions struct {
 	Node       *NodeSettings    // nil where the file has none; a file with kubelet and containerd has one
 	Components []Component      // in the file's order
 	Images     []ContainerImage // in the file's order
+
+	ComponentsPos Pos // of the key
 }
 
 // DefinitionDir returns the directory of the image definition as it is reached
@@ -52,7 +54,7 @@ func (v *Versions) DefinitionDir() string {
 type OS struct {
 	Distribution    string   // "debian", the only one there is
 	Suite           string   // "trixie"
-	Packages        []string // beside the definition's list, as ParsePackageRef reads them; see PackagesFor
+	Packages        []Listed // beside the definition's list; see PackagesFor
 	KernelArguments []string // after the definition's
 	APTSources      string   // sources.list(5) of the image in the deb822 style; "" for none
 	Pos             Pos
@@ -131,7 +133,7 @@ type Program struct {
 // CGO says what a C compiler needs: Debian packages, unpacked from the lock,
 // never installed on the host.
 type CGO struct {
-	Packages []string // "libseccomp-dev", as ParsePackageRef reads them; their closure is not followed
+	Packages []Listed // "libseccomp-dev"; their closure is not followed
 	LDFlags  []string // for the external linker: "-static"
 	Pos      Pos
 }
@@ -142,6 +144,7 @@ type Package struct {
 	Suite string // "bullseye"
 	Files []File
 	Pos   Pos
+	Key   string // "components.runc.package"
 }
 
 // ContainerImage is a container image that is baked in, so that pods of it start

@@ -53,8 +53,8 @@ func (s *Source) Needs(v *manifest.Versions, locked *manifest.LockedArch, source
 		if c.Module == nil || c.Module.CGO == nil || !sources {
 			continue
 		}
-		for _, name := range c.Module.CGO.Packages {
-			ref, err := manifest.ParsePackageRef(name, s.Arch)
+		for _, listed := range c.Module.CGO.Packages {
+			ref, err := listed.Ref(s.Arch)
 			errs = append(errs, err)
 			if p, ok := s.Debs(locked).Locked(s.Arch, ref); ok { // a lock has all that were asked for
 				wanted = append(wanted, p)

@@ -404,8 +404,8 @@ func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *ma
 	if c.Module.CGO == nil {
 		return nil
 	}
-	for _, name := range c.Module.CGO.Packages {
-		ref, err := manifest.ParsePackageRef(name, s.Arch)
+	for _, listed := range c.Module.CGO.Packages {
+		ref, err := listed.Ref(s.Arch)
 		if err != nil {
 			return err
 		}

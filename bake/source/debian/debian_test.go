@@ -232,7 +232,7 @@ func TestRequest(t *testing.T) {
 	base := Config{Suite: "trixie", Arch: manifest.AMD64, Packages: refs("curl", "tzdata"), Extra: refs("unused", "curl/bookworm")}
 	want := base.Request()
 	same := base
-	same.Packages = []manifest.PackageRef{{Name: "tzdata", Suite: "trixie"}, {Name: "curl"}, {Name: "curl"}}
+	same.Packages = []manifest.PackageRef{{Name: "tzdata", Suite: "trixie"}, {Name: "curl", Pos: manifest.Pos{File: "v.yaml", Line: 1}}, {Name: "curl"}}
 	same.List, same.Now = "other list", testNow()
 	if got := same.Request(); got != want {
 		t.Errorf("Request of the same lists = %s; want %s", got, want)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -60,7 +61,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 	}
 	choices, err := closure.Resolve(ctx, string(cfg.Arch), groups, wants)
 	if err != nil {
-		return nil, fmt.Errorf("resolving packages of %s for %s: %w", cfg.Suite, cfg.Arch, err)
+		return nil, unresolved(cfg.Suite, cfg.Arch, cfg.Suite, cfg.Packages, err)
 	}
 	locked := &manifest.LockedArch{Request: cfg.Request(), Packages: lockChoices(choices)}
 
@@ -72,7 +73,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 		}
 		c, err := closure.Find(g, w)
 		if err != nil {
-			return nil, fmt.Errorf("resolving packages of %s for %s: %w", w.Suite, cfg.Arch, err)
+			return nil, unresolved(w.Suite, cfg.Arch, cfg.Suite, cfg.Extra, err)
 		}
 		extra = append(extra, c)
 	}
@@ -89,7 +90,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 func wants(refs []manifest.PackageRef, from string) []closure.Want {
 	list := make([]closure.Want, len(refs))
 	for i, r := range refs {
-		list[i] = closure.Want{Name: r.Name, Suite: r.Suite, From: from}
+		list[i] = closure.Want{Name: r.Name, Suite: r.Suite, From: r.From(from)}
 	}
 	return list
 }
@@ -100,10 +101,25 @@ func extras(cfg Config) []closure.Want {
 	for i := range list {
 		list[i].Suite = cmp.Or(list[i].Suite, cfg.Suite)
 	}
-	slices.SortFunc(list, func(a, b closure.Want) int {
+	slices.SortStableFunc(list, func(a, b closure.Want) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Suite, b.Suite))
 	})
-	return slices.Compact(list)
+	return slices.CompactFunc(list, func(a, b closure.Want) bool { return a.Name == b.Name && a.Suite == b.Suite })
+}
+
+// unresolved says that packages can't be had together; or, where one of refs is
+// not there at all, that whoever asks for it is mistaken.
+func unresolved(suite string, arch manifest.Arch, base string, refs []manifest.PackageRef, err error) error {
+	var unsolvable *UnsolvableError
+	if errors.As(err, &unsolvable) && unsolvable.Missing != nil {
+		w := unsolvable.Missing
+		for _, r := range refs {
+			if r.Name == w.Name && cmp.Or(r.Suite, base) == cmp.Or(w.Suite, base) && r.Pos.File != "" {
+				return r.NotFound(unsolvable.Problem)
+			}
+		}
+	}
+	return fmt.Errorf("resolving packages of %s for %s: %w", suite, arch, err)
 }
 
 // suites returns base, then the other suites that wants name, sorted.

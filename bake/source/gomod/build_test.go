@@ -314,7 +314,7 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"no lock for cgo",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.CGO = &manifest.CGO{Packages: []string{"libseccomp-dev"}}
+				toy.component.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libseccomp-dev"}}}
 				c.Debs = fakeDebs{}
 			},
 			[]string{"the lock has no package libseccomp-dev for " + runtime.GOARCH, "bake lock"},
@@ -339,7 +339,7 @@ func TestBuildErrors(t *testing.T) {
 			"no C library",
 			func(t *testing.T, toy *toy, c *Config) {
 				needCC(t)
-				toy.component.Module.CGO = &manifest.CGO{Packages: []string{"libdemo-dev"}}
+				toy.component.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libdemo-dev"}}}
 				c.Debs = fakeDebs{"libdemo-dev": new(tree.Pack)}
 			},
 			[]string{"add libc6-dev and linux-libc-dev"},

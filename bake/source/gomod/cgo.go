@@ -20,11 +20,11 @@ func triplet(arch manifest.Arch) string {
 // host's compiler and linker.
 func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO) error {
 	r.cgo = &cgo{ldflags: want.LDFlags}
-	for _, name := range want.Packages {
+	for _, listed := range want.Packages {
 		if b.Debs == nil {
 			return errors.New("BUG: gomod.Config.Debs is nil and a component needs cgo")
 		}
-		ref, err := manifest.ParsePackageRef(name, r.arch)
+		ref, err := listed.Ref(r.arch)
 		if err != nil {
 			return err
 		}

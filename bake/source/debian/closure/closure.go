@@ -131,6 +131,8 @@ type UnsolvableError struct {
 	Chain   []string // from who asked to the package that has the problem
 	Problem string
 
+	Missing *Want // the package that is asked for and that there is none of; nil: the problem is another
+
 	held []*candidate // whose other versions may not have the problem
 }
 

@@ -100,7 +100,7 @@ func Find(group Group, want Want) (Choice, error) {
 	}
 	c := g.byName[want.Name]
 	if c == nil {
-		return Choice{}, &UnsolvableError{Chain: []string{want.From}, Problem: g.missing(want.Name)}
+		return Choice{}, &UnsolvableError{Chain: []string{want.From}, Problem: g.missing(want.Name), Missing: &want}
 	}
 	return Choice{Package: *c.Package, Archive: c.archive, Suite: c.suite, Why: []string{want.From}}, nil
 }
@@ -132,7 +132,7 @@ func (u *universe) roots(wants []Want) (pins map[string]int, roots []root, err e
 		}
 		c := u.groups[group].byName[w.Name]
 		if c == nil {
-			return nil, nil, &UnsolvableError{Chain: []string{w.From}, Problem: u.groups[group].missing(w.Name)}
+			return nil, nil, &UnsolvableError{Chain: []string{w.From}, Problem: u.groups[group].missing(w.Name), Missing: &w}
 		}
 		if group > 0 {
 			pins[w.Name] = group
