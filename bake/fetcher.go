@@ -53,12 +53,33 @@ func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
 	if b.mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
 		return err
 	}
-	why := staleMirror(b.mirror.Index().Sets, b.versions, lock, b.config.Arch, errors.As(err, &modules))
-	if why == "" {
+	sources := errors.As(err, &modules)
+	why := staleMirror(b.mirror.Index().Sets, b.versions, lock, b.config.Arch, sources)
+	switch {
+	case b.config.inside != nil: // its files have no place that a person could name
 		return err
+	case why == "" && errors.As(err, &missing) && missing.Lacking == "" && !sources:
+		return err // it says itself what is wrong
+	case why == "":
+		why = "is of this lock, and lacks it"
 	}
-	return fmt.Errorf("%w\nthe mirror %s %s; where there is a network, run: bake mirror --versions %s %s--to DIR",
-		err, b.mirror, why, b.config.Versions, mirrorFlags(b.config.Arch, errors.As(err, &modules)))
+	return fmt.Errorf("%w\nthe mirror %s %s; where there is a network, run: %s", err, b.mirror, why, b.mirrorCommand(sources))
+}
+
+// mirrorCommand is the command that makes the mirror what b needs.
+func (b *Baker) mirrorCommand(sources bool) string {
+	words := []string{"bake", "mirror", "--versions", b.config.Versions}
+	if b.config.Arch != manifest.AMD64 {
+		words = append(words, "--arch", string(b.config.Arch))
+	}
+	if sources {
+		words = append(words, "--sources")
+	}
+	to := b.mirror.String()
+	if strings.Contains(to, "://") {
+		to = "DIR"
+	}
+	return manifest.Command(append(words, "--to", to)...)
 }
 
 // staleMirror says what keeps sets from being made for v and lock; "": nothing
@@ -87,16 +108,4 @@ func staleMirror(sets []mirror.Set, v *manifest.Versions, lock *manifest.Lock, a
 		return "has no sets"
 	}
 	return fmt.Sprintf("was made for other locks than %s, which is %s: %s", lock.File, lock.Sum, strings.Join(others, ", "))
-}
-
-// mirrorFlags are those that the command needs which makes what is missing.
-func mirrorFlags(arch manifest.Arch, sources bool) string {
-	flags := ""
-	if arch != manifest.AMD64 {
-		flags = "--arch " + string(arch) + " "
-	}
-	if sources {
-		flags += "--sources "
-	}
-	return flags
 }

@@ -26,7 +26,7 @@ func TestFullDisk(t *testing.T) {
 		want []string
 	}{
 		{"store, foreseen", func(c bake.Config) string { return c.Cache }, 1 << 20,
-			[]string{"the file system of the store %s is full: ", " bytes are needed, ", "make room, run `bake cache prune`, or give another directory with --cache"}},
+			[]string{"the file system of the store %s is full: ", " bytes are needed, ", "; make room, or give another directory with --cache (run: bake cache prune --cache "}},
 		{"store", func(c bake.Config) string { return c.Cache }, 6 << 20,
 			[]string{"the file system of the store %s is full: ", "no space left on device"}},
 		{"output", func(c bake.Config) string { return c.Out }, 4 << 20,

@@ -350,7 +350,7 @@ func TestMirrorNewerIndex(t *testing.T) {
 	c.Progress = &sink
 	makeMirror(t, c)
 	entry(t, readIndex(t, c.To), "trixie InRelease, newer than the lock: of 2026-12-22")
-	want := "the index of trixie that mirrors have is newer than " + w.LockFile() + " and does not list 1 of its packages: tool 1.0 (`bake lock` would take newer ones)"
+	want := "the index of trixie that mirrors have is newer than " + w.LockFile() + " and does not list 1 of its packages: tool 1.0 (newer ones, run: bake lock --versions " + w.Versions + " --upgrade tool)"
 	if notes := sink.notes(); !slices.Contains(notes, want) {
 		t.Errorf("notes are %q; want %q", notes, want)
 	}

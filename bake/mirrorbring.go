@@ -267,8 +267,14 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 			e.Name += x.Date.Format(", newer than the lock: of 2006-01-02")
 		}
 		if len(x.Gone) > 0 {
-			m.config.Progress.Note("the index of %s that mirrors have is newer than %s and does not list %d of its packages: %s (`bake lock` would take newer ones)",
-				x.Suite, w.arch.config.Lock, len(x.Gone), strings.Join(x.Gone, ", "))
+			var names []string
+			for _, p := range x.Gone {
+				name, _, _ := strings.Cut(p, " ")
+				names = append(names, name)
+			}
+			m.config.Progress.Note("the index of %s that mirrors have is newer than %s and does not list %d of its packages: %s (newer ones, run: %s)",
+				x.Suite, w.arch.config.Lock, len(x.Gone), strings.Join(x.Gone, ", "),
+				manifest.LockCommand(w.arch.config.Versions, w.arch.config.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
 		}
 		request := release.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Sum{x.SHA256}, Size: x.Size}
 		copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(ctx context.Context) (io.ReadCloser, error) {

@@ -217,16 +217,24 @@ func (w *World) publishSuite(suite string, index []byte) {
 	w.t.Helper()
 	archive := archiveOf(suite)
 	dist := "/" + archive + "/dists/" + suite
-	const name = "main/binary-amd64/Packages"
-	packed := Gzip(index)
-	w.Serve(path.Join(dist, name+".gz"), packed)
+	arches, sums := "amd64", ""
+	add := func(arch string, index []byte) {
+		name := "main/binary-" + arch + "/Packages"
+		packed := Gzip(index)
+		w.Serve(path.Join(dist, name+".gz"), packed)
+		sums += fmt.Sprintf(" %x %d %s\n %x %d %s.gz\n", sha256.Sum256(index), len(index), name, sha256.Sum256(packed), len(packed), name)
+	}
+	add("amd64", index)
+	if w.ARM64 {
+		arches += " arm64"
+		add("arm64", bytes.ReplaceAll(index, []byte("amd64"), []byte("arm64")))
+	}
 	label := map[string]string{"debian": "Debian", "debian-security": "Debian-Security"}[archive]
 	const layout = "Mon, 02 Jan 2006 15:04:05 UTC"
 	date := w.Now.Add(-12 * time.Hour)
 	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: stable\nCodename: %s\nDate: %s\nValid-Until: %s\n"+
-		"Architectures: all amd64\nComponents: main\nSHA256:\n %x %d %s\n %x %d %s.gz\n",
-		label, suite, date.Format(layout), date.AddDate(0, 0, 7).Format(layout),
-		sha256.Sum256(index), len(index), name, sha256.Sum256(packed), len(packed), name)
+		"Architectures: all %s\nComponents: main\nSHA256:\n%s",
+		label, suite, date.Format(layout), date.AddDate(0, 0, 7).Format(layout), arches, sums)
 	var signed bytes.Buffer
 	c, err := clearsign.Encode(&signed, w.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
 	must(err)

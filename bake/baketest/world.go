@@ -39,6 +39,7 @@ type World struct {
 	Now      time.Time  // while the archive's indices are valid
 	Keyring  []byte     // armored public key of the archive
 	Packages []*Package // in the archive, once Publish has run
+	ARM64    bool       // its indices have the same for arm64, of which there are no files
 
 	Kubelet    []byte // its release: a program
 	Containerd []byte // its release: a tar.gz

@@ -144,7 +144,7 @@ func TestModulesOfNoMirror(t *testing.T) {
 	}
 	_, err := w.build(t, w.source(t, t.TempDir(), userEnv(t, "https://proxy.invalid"), openMirror(t, mirrorDir), true))
 	var notMirrored *gomod.NotMirroredError
-	if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: run `bake mirror --sources`") {
+	if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: make it with --sources") {
 		t.Errorf("building offline = %v; want that the module is not in the mirror", err)
 	}
 }

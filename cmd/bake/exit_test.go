@@ -98,3 +98,17 @@ func TestInterruptedCommandSaysSo(t *testing.T) {
 		t.Errorf("run with a cancelled context = %v, printed %q; want an interruption and nothing printed", err, &out)
 	}
 }
+
+// noParts is an error that may have others in it and has none.
+type noParts struct{}
+
+func (noParts) Error() string   { return "it is not there" }
+func (noParts) Unwrap() []error { return nil }
+
+func TestReportOfNoParts(t *testing.T) {
+	var b bytes.Buffer
+	report(&b, messages(fmt.Errorf("%w\nlook elsewhere", noParts{}), false))
+	if got, want := b.String(), "bake: it is not there\nbake: look elsewhere\n"; got != want {
+		t.Errorf("report = %q; want %q", got, want)
+	}
+}

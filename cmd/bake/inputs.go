@@ -152,6 +152,7 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 		Mirror:     mirror,
 		Offline:    in.offline,
 		Mirrors:    mirrors,
+		Keyring:    h.keyring,
 		Jobs:       jobs,
 		Env:        h.env,
 		Keychain:   keychain{h.getenv},

@@ -67,7 +67,7 @@ they hide updates.`,
 				}
 				arches = append(arches, arch)
 			}
-			config.Lock, config.AllowOlder, config.Keyring = output, allowOlder, h.keyring
+			config.Lock, config.AllowOlder = output, allowOlder
 			config.Upgrade, err = upgrade.packages(args)
 			if err != nil {
 				return err

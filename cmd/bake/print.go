@@ -80,8 +80,8 @@ func messages(err error, verbose bool) []message {
 	}
 	switch u := err.(type) {
 	case interface{ Unwrap() []error }:
-		if errors.Join(u.Unwrap()...).Error() != text {
-			break
+		if joined := errors.Join(u.Unwrap()...); joined == nil || joined.Error() != text {
+			break // it has no errors, or says more than they do
 		}
 		var all []message
 		for _, e := range u.Unwrap() {

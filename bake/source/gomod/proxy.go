@@ -272,7 +272,7 @@ type NotMirroredError struct {
 	Err  error  // of the go command; nil where it was not run
 }
 
-const notMirroredRemedy = "run `bake mirror --sources` with this versions file where there is a network"
+const notMirroredRemedy = "make it with --sources"
 
 func (e *NotMirroredError) Error() string {
 	if e.Err != nil {

@@ -157,7 +157,7 @@ func TestSources(t *testing.T) {
 		_, _, err := toy.preflightAndBuild(t, noNetwork(t, less))
 		var notMirrored *NotMirroredError
 		name, _, _ := strings.Cut(missing, "/@v/")
-		if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), name+"@v1.") || !strings.Contains(err.Error(), "bake mirror --sources") {
+		if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), name+"@v1.") || !strings.Contains(err.Error(), "make it with --sources") {
 			t.Errorf("without %s: %v; want a NotMirroredError that names the module", missing, err)
 		}
 	}
@@ -203,12 +203,12 @@ func TestSourcesErrors(t *testing.T) {
 		{
 			"no module",
 			func(_ *Config, files proxyFiles) { clear(files) },
-			[]string{"the mirror has no module example.com/toy@v1.2.3", "bake mirror --sources"},
+			[]string{"the mirror has no module example.com/toy@v1.2.3", "make it with --sources"},
 		},
 		{
 			"no mirror",
 			func(c *Config, _ proxyFiles) { c.Proxy = nil },
-			[]string{"the mirror has no module example.com/toy@v1.2.3", "bake mirror --sources"},
+			[]string{"the mirror has no module example.com/toy@v1.2.3", "make it with --sources"},
 		},
 		{
 			"mirror that can't be read",
@@ -220,7 +220,7 @@ func TestSourcesErrors(t *testing.T) {
 		{
 			"no toolchain",
 			func(c *Config, _ proxyFiles) { c.Go = otherGo(t) },
-			[]string{"the mirror has no toolchain " + runtime.Version() + " for linux-amd64, and go here is go1.22.0", "bake mirror --sources"},
+			[]string{"the mirror has no toolchain " + runtime.Version() + " for linux-amd64, and go here is go1.22.0", "make it with --sources"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

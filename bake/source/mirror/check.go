@@ -77,8 +77,8 @@ func (p *Problem) Error() string {
 }
 
 const (
-	again       = "run `bake mirror` again"
-	removeAgain = "remove the file and run `bake mirror` again"
+	again       = "make the mirror again"
+	removeAgain = "remove the file and make the mirror again"
 )
 
 // checkBuffer is what is read at once.

@@ -24,7 +24,7 @@ func (w *Writer) Images() ([]OCIImage, error) {
 	}
 	list, err := v1.ParseIndexManifest(bytes.NewReader(content))
 	if err != nil {
-		return nil, w.creating(fmt.Errorf("reading %s: %w; remove it and run `bake mirror` again", ociIndexFile, err))
+		return nil, w.creating(fmt.Errorf("reading %s: %w; remove it and make the mirror again", ociIndexFile, err))
 	}
 	known := map[manifest.Sum]int64{}
 	for _, e := range w.Index().Entries {

@@ -24,7 +24,7 @@ type Index struct {
 }
 
 // errForm says that an index means something, but was not written by us.
-var errForm = errors.New("it is not as `bake mirror` writes it; was it edited or converted? copy it again, or run `bake mirror` again")
+var errForm = errors.New("it is not as `bake mirror` writes it; was it edited or converted? copy it again, or make it again")
 
 // ParseIndex reads mirror.json strictly: unknown keys, other schemas, invalid
 // or contradictory entries and anything but the bytes that Encode gives are

@@ -56,7 +56,7 @@ type FullError struct {
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("the file system of the mirror %s is full; make room, or run `bake mirror --prune`, and run again: it goes on where it stopped (%v)", e.Dir, e.Err)
+	return fmt.Sprintf("the file system of the mirror %s is full; make room, and run again: it goes on where it stopped (what no set needs any more goes by: %s): %v", e.Dir, manifest.Command("bake", "mirror", "--to", e.Dir, "--prune"), e.Err)
 }
 
 func (e *FullError) Unwrap() error { return e.Err }
@@ -365,7 +365,7 @@ func (w *Writer) complete(x *Index) error {
 	if count > most {
 		missing = append(missing[:most], fmt.Sprintf("and %d more", count-most))
 	}
-	return fmt.Errorf("writing the mirror %s: %d files are not there; run `bake mirror` again:\n  %s", w.dir, count, strings.Join(missing, "\n  "))
+	return fmt.Errorf("writing the mirror %s: %d files are not there; make it again:\n  %s", w.dir, count, strings.Join(missing, "\n  "))
 }
 
 func (w *Writer) replace(ctx context.Context, name string, content []byte) error {

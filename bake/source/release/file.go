@@ -30,7 +30,7 @@ func (e *fileError) Unwrap() error { return e.err }
 
 var (
 	errOutside = errors.New("file URLs are followed below a mirror's directory only")
-	errLink    = errors.New("it is a symbolic link, or one on its way leads out of the mirror: copy the mirror with the files themselves, or run `bake mirror --check`")
+	errLink    = errors.New("it is a symbolic link, or one on its way leads out of the mirror: copy the mirror with the files themselves")
 )
 
 // RoundTrip implements http.RoundTripper.

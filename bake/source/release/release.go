@@ -204,8 +204,7 @@ type UnreachableError struct {
 func (e *UnreachableError) Error() string {
 	switch {
 	case e.Lacking != "":
-		return fmt.Sprintf("%s is not in the mirror %s, and nothing else may be asked (--offline): was the mirror made for other versions? "+
-			"Run `bake mirror --versions FILE... --to DIR` again where there is a network", e.Name, e.Lacking)
+		return fmt.Sprintf("%s is not in the mirror %s, and nothing else may be asked (--offline)", e.Name, e.Lacking)
 	case len(e.Tried) == 0:
 		return fmt.Sprintf("%s can't be had: no URL is known for it", e.Name)
 	case len(e.Tried) == 1 && e.Tried[0].URL == e.Name: // it has no other name
@@ -223,7 +222,7 @@ func (e *UnreachableError) Error() string {
 			fmt.Fprint(&b, t.Err)
 		}
 		if t.Mirror != "" {
-			fmt.Fprintf(&b, "; the mirror %s is not as its index says: run `bake mirror --check` on it, and copy or make it again", t.Mirror)
+			fmt.Fprintf(&b, "; the mirror %s is not as its index says: copy or make it again (%s)", t.Mirror, checkCommand(t.Mirror))
 		}
 	}
 	return b.String()
@@ -258,12 +257,20 @@ type DigestError struct {
 
 func (e *DigestError) Error() string {
 	if e.Mirror != "" {
-		return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; the mirror %s is damaged: run `bake mirror --check` on it, and copy or make it again",
-			e.Name, e.URL, e.Got, e.Want, e.Mirror)
+		return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; the mirror %s is damaged: copy or make it again (%s)",
+			e.Name, e.URL, e.Got, e.Want, e.Mirror, checkCommand(e.Mirror))
 	}
 	return fmt.Sprintf("%s from %s is %s, want %s: nothing was kept; compare with what the publisher states, "+
 		"and correct the versions file or the lock if that is wrong, else a mirror or proxy altered the file",
 		e.Name, e.URL, e.Got, e.Want)
+}
+
+// checkCommand says how to find out what else is wrong with a mirror.
+func checkCommand(name string) string {
+	if strings.Contains(name, "://") {
+		return "where its directory is, `bake mirror --check DIR` says what else is wrong"
+	}
+	return "what else is wrong, run: " + manifest.Command("bake", "mirror", "--check", name)
 }
 
 // StatusError is an answer of a server that is not the file.

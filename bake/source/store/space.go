@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // FullError says that a file system has no room for an entry. The store is
@@ -23,7 +25,7 @@ func (e *FullError) Error() string {
 	if e.Free >= 0 {
 		fmt.Fprintf(&b, ", %d are free", e.Free)
 	}
-	b.WriteString("; make room, run `bake cache prune`, or give another directory with --cache")
+	fmt.Fprintf(&b, "; make room, or give another directory with --cache (run: %s)", manifest.Command("bake", "cache", "prune", "--cache", e.Dir))
 	if e.Err != nil {
 		fmt.Fprintf(&b, " (%v)", e.Err)
 	}
