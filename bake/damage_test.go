@@ -147,7 +147,7 @@ func TestDamageBeyondRepair(t *testing.T) {
 			remove(t, filepath.Join(c.Cache, "files"))
 			flip(t, packData(t, c.Cache, packKey(w, "tool"))[0])
 			w.Remove(w.Package("tool").Pool())
-		}, "superseded", []string{"tool 1.0 can't be had", "404 Not Found", "run `bake lock`"}},
+		}, "superseded", []string{"tool 1.0 can't be had", "404 Not Found", "run: bake lock --versions "}},
 		{"release that is gone", func(t *testing.T, c bake.Config) {
 			remove(t, filepath.Join(c.Cache, "files"))
 			remove(t, filepath.Join(c.Cache, "values"))

@@ -66,6 +66,8 @@ func TestOrigin(t *testing.T) {
 				{Name: "kubelet", Version: "v1.30.0", Origin: "release", From: w.URL + baketest.KubeletRelease},
 				{Name: "containerd", Version: "2.0.0", Origin: "release", From: w.URL + baketest.ContainerdRelease},
 				{Name: "kube-proxy", Version: "v1.30.0", Origin: "package", From: "kube-proxy-amd64 1.30.0"},
+				{Name: "runc", Version: "1.2.0", Origin: "package", From: "kube-proxy-amd64 1.30.0"},
+				{Name: "cni-plugins", Version: "1.6.0", Origin: "package", From: "kube-proxy-amd64 1.30.0"},
 			}
 			if test.want == "source" {
 				want[0].Origin, want[0].From, want[0].Toolchain = "source", "example.com/kubelet@v1.30.0", runtime.Version()
@@ -135,7 +137,7 @@ func TestDoubt(t *testing.T) {
 	}{
 		{"404, named", baketest.KubeletRelease, status(404), []string{"containerd", "kubelet"}, nil, []bake.Missing{built}},
 		{"404, others named", baketest.KubeletRelease, status(404), []string{"containerd"}, []string{"404 Not Found; --build-missing=kubelet would build it from example.com/kubelet v1.30.0"}, nil},
-		{"nothing of that name", baketest.KubeletRelease, nil, []string{"kublet"}, []string{w.Versions + ` has no component and no image "kublet" to build where it is missing (it has: kubelet, containerd, kube-proxy)`}, nil},
+		{"nothing of that name", baketest.KubeletRelease, nil, []string{"kublet"}, []string{w.Versions + ` has no component and no image "kublet" to build where it is missing (it has: kubelet, containerd, kube-proxy, runc, cni-plugins)`}, nil},
 		{"403", baketest.KubeletRelease, status(403), nil, []string{"403 Forbidden; this does not say that it is gone, so nothing is built in its place"}, nil},
 		{"500", baketest.KubeletRelease, status(500), nil, []string{"500 Internal Server Error; this does not say that it is gone, so nothing is built in its place"}, nil},
 		{"HEAD 404", baketest.KubeletRelease, onHead(404, w.Kubelet), nil, nil, nil},
@@ -210,7 +212,7 @@ func TestOriginForced(t *testing.T) {
 	w.Image(c)
 	for _, component := range readRecord(t, c).Components {
 		want := "source"
-		if component.Name == "kube-proxy" {
+		if strings.HasPrefix(component.From, "kube-proxy-amd64 ") {
 			want = "package" // it has no choice
 		}
 		if component.Origin != want {

@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,9 @@ type output struct {
 // inputs alone don't give it.
 func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err error) {
 	values := manifest.NameValues{Version: b.version(), Arch: b.config.Arch, Lock: lock.Sum}
+	if values.Inputs, err = b.knownInputs(lock); err != nil {
+		return "", false, err
+	}
 	own, err := b.ownName(values)
 	if b.config.Name == "" {
 		return own, false, err
@@ -43,6 +47,28 @@ func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err err
 		return "", false, &InputError{fmt.Errorf("--name: %w", err)}
 	}
 	return name, name != own, nil
+}
+
+// knownInputs is a digest over all that an image is made of, but for where its
+// parts will come from.
+func (b *Baker) knownInputs(lock *manifest.Lock) (manifest.Sum, error) {
+	units, err := sumFiles(b.config.Units)
+	if err != nil {
+		return "", fmt.Errorf("reading units: %w", err)
+	}
+	sums := []manifest.Sum{b.versions.Sum, lock.Sum, b.definition.Sum, units}
+	for _, name := range []string{"firstboot", "init"} {
+		program, err := b.guests.program(name)
+		if err != nil {
+			return "", err
+		}
+		sums = append(sums, manifest.SHA256(program.SHA256))
+	}
+	h := sha256.New()
+	for _, sum := range sums {
+		fmt.Fprintln(h, sum)
+	}
+	return manifest.SHA256([sha256.Size]byte(h.Sum(nil))), nil
 }
 
 // ownName names the image as the versions file says, or else after the

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -61,8 +62,8 @@ func TestAnotherImageStays(t *testing.T) {
 		want   string // of the error; DIR, OLD and NEW stand for what they say
 		begins bool   // work may have begun by then
 	}{
-		{"other inputs", newVersions, func() {}, "writing DIR/" + imageName + ": an image that was made from another versions file and lock is there, OLD" + keepBoth, false},
-		{"other inputs, the image was moved away", newVersions, gone(imageName), "writing DIR/" + imageName + ": an image that was made from another versions file and lock is there, OLD" + keepBoth, false},
+		{"other inputs", newVersions, func() {}, "writing DIR/" + imageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
+		{"other inputs, the image was moved away", newVersions, gone(imageName), "writing DIR/" + imageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
 		{"other inputs, no record", newVersions, gone(recordName), "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
 		{"another origin", fromSource, func() {}, "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
 		{"another origin, the image was moved away", fromSource, gone(imageName), "writing DIR/" + imageName + ": the record of another image is there, DIR/" + recordName + " is of OLD; the new image is NEW" + keepBoth, true},
@@ -219,6 +220,27 @@ func TestNamedImage(t *testing.T) {
 			}
 			wantSame(t, inspected(c), result)
 		})
+	}
+	// The same lock, and yet another name.
+	inputs := func(edit func()) string {
+		defer restore()
+		edit()
+		c := w.Config()
+		c.Name = "tiny-{inputs}"
+		return filepath.Base(w.Image(c).Path)
+	}
+	names := []string{
+		inputs(func() {}),
+		inputs(func() { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") }),
+		inputs(func() { w.Edit("definition/files/etc/tool.conf", "yes", "maybe") }),
+	}
+	for _, name := range names {
+		if !regexp.MustCompile(`^tiny-[0-9a-f]{8}\.tar\.gz$`).MatchString(name) {
+			t.Errorf("the image is %s; want eight digits in its name", name)
+		}
+	}
+	if again := inputs(func() {}); again != names[0] || names[1] == names[0] || names[2] == names[0] || names[2] == names[1] {
+		t.Errorf("names are %q, and %s with the inputs of the first; want three", names, again)
 	}
 	for given, want := range map[string]string{
 		"K8s":                    `--name: image name "K8s" begins with 'K' (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`,

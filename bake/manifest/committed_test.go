@@ -170,7 +170,7 @@ func TestDocumentedExamples(t *testing.T) {
 		if strings.HasPrefix(example, "components:") {
 			example = "os:\n  distribution: debian\n  suite: trixie\n" + example
 		}
-		if !strings.HasPrefix(example, "os:") {
+		if !strings.Contains(example, "os:\n") {
 			continue // of a lock
 		}
 		v, err := ParseVersions("docs/versions.md", []byte(example))

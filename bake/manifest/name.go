@@ -10,14 +10,15 @@ import (
 // maxNameLength is that of a label, RFC 1035 section 2.3.4.
 const maxNameLength = 63
 
-// lockDigits is how much of a lock's digest {lock} stands for.
-const lockDigits = 8
+// nameDigits is how much of a digest {lock} and {inputs} stand for.
+const nameDigits = 8
 
 // NameValues are what the placeholders of an image's name stand for.
 type NameValues struct {
 	Version string // of the kubelet: "v1.36.3"; "" where there is none
 	Arch    Arch
 	Lock    Sum
+	Inputs  Sum // of all that an image is made of, as far as it is known before: see bake.Config.Name
 }
 
 // DefaultName is the template of the names of images whose definition has the
@@ -28,11 +29,11 @@ func DefaultName(definition string) string { return definition + "-{version}-{ar
 // Compute Engine takes the name. With v1.36.3 and AMD64 "k8s-worker-{version}-{arch}"
 // is "k8s-worker-v1-36-3-amd64": what may stand in a version and not in a name
 // (. + ~ _) is a hyphen there. {semver}, {major}, {minor} and {patch} are what they
-// are elsewhere, {lock} is the first 8 digits of the lock's digest.
+// are elsewhere, {lock} and {inputs} are the first 8 digits of those digests.
 func ImageName(template string, v NameValues) (string, error) {
 	hyphens := strings.NewReplacer(".", "-", "+", "-", "~", "-", "_", "-")
-	digits := v.Lock.Hex()
-	values := map[string]string{"arch": string(v.Arch), "lock": digits[:min(lockDigits, len(digits))]}
+	digits := func(s Sum) string { return s.Hex()[:min(nameDigits, len(s.Hex()))] }
+	values := map[string]string{"arch": string(v.Arch), "lock": digits(v.Lock), "inputs": digits(v.Inputs)}
 	for name, value := range versionValues(cmp.Or(v.Version, "v0.0.0")) {
 		values[name] = hyphens.Replace(strings.ToLower(value))
 		if v.Version == "" && strings.Contains(template, "{"+name+"}") {

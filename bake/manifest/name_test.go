@@ -7,6 +7,7 @@ import (
 
 func TestImageName(t *testing.T) {
 	const lock = Sum("sha256:84a27a98ad49f3ef4e6b3830486eab5da2c12f57b4b4f0531b75c5c7ad974d1b")
+	const inputs = Sum("sha256:0a1b2c3d" + "00000000000000000000000000000000000000000000000000000000")
 	const want = " (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)"
 	long := strings.Repeat("a", 48)
 	for _, test := range []struct {
@@ -17,7 +18,7 @@ func TestImageName(t *testing.T) {
 		{DefaultName("k8s-worker"), "v1.36.3", AMD64, "k8s-worker-v1-36-3-amd64", ""},
 		{DefaultName("k8s-worker"), "v1.21.0", ARM64, "k8s-worker-v1-21-0-arm64", ""},
 		{DefaultName("k8s"), "v1.37.0-RC.1+up~1_2", AMD64, "k8s-v1-37-0-rc-1-up-1-2-amd64", ""},
-		{"w-{semver}-{major}-{minor}-{patch}-{lock}", "v1.36.3", AMD64, "w-1-36-3-1-36-3-84a27a98", ""},
+		{"w-{semver}-{major}-{minor}-{patch}-{lock}-{inputs}", "v1.36.3", AMD64, "w-1-36-3-1-36-3-84a27a98-0a1b2c3d", ""},
 		{"fixed", "", AMD64, "fixed", ""},
 		{"{arch}-{lock}", "", ARM64, "arm64-84a27a98", ""},
 		{long + "a-{version}-{arch}", "v1.36.3", AMD64, long + "a-v1-36-3-amd64", ""},
@@ -34,10 +35,10 @@ func TestImageName(t *testing.T) {
 		{"k8s\n", "v1", AMD64, "", `image name "k8s\n" has the character '\n'` + want},
 		{"k8s-{version}", "", AMD64, "", `image name "k8s-{version}": {version} is of the kubelet's version, and there is no component kubelet`},
 		{"k8s-{verson}", "v1", AMD64, "", "image name: unknown placeholder {verson} (did you mean {version}?)"},
-		{"k8s-{date}", "v1.36.3", AMD64, "", "image name: unknown placeholder {date} (known here: {arch}, {lock}, {major}, {minor}, {patch}, {semver}, {version})"},
+		{"k8s-{date}", "v1.36.3", AMD64, "", "image name: unknown placeholder {date} (known here: {arch}, {inputs}, {lock}, {major}, {minor}, {patch}, {semver}, {version})"},
 		{"k8s-{lock", "v1", AMD64, "", `image name: "k8s-{lock" has a { without a }`},
 	} {
-		got, err := ImageName(test.template, NameValues{test.version, test.arch, lock})
+		got, err := ImageName(test.template, NameValues{test.version, test.arch, lock, inputs})
 		if err != nil {
 			got = ""
 		}
@@ -51,7 +52,7 @@ func TestImageName(t *testing.T) {
 func TestNameIsCheckedWhereItIsWritten(t *testing.T) {
 	head := strings.Replace(valid, "  runc:\n", "  kubelet:\n", 1)
 	for _, test := range []struct{ name, file, want string }{
-		{"k8s-{version}-{arch}-{lock}", head, ""},
+		{"k8s-{version}-{arch}-{lock}-{inputs}", head, ""},
 		{"k8s", valid, ""},
 		{"K8s", head, `v.yaml:1:7: name: image name "K8s" begins with 'K' (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`},
 		{strings.Repeat("a", 55) + "-{lock}", head, `v.yaml:1:7: name: image name "` + strings.Repeat("a", 55) + `-00000000" has 64 characters (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)`},
@@ -72,7 +73,7 @@ func FuzzImageName(f *testing.F) {
 	f.Add("k8s-{version}-{arch}-{lock}", "v1.36.3")
 	f.Add("{patch}{", "1")
 	f.Fuzz(func(t *testing.T, template, version string) {
-		name, err := ImageName(template, NameValues{version, AMD64, SHA256([32]byte{})})
+		name, err := ImageName(template, NameValues{Version: version, Arch: AMD64, Lock: SHA256([32]byte{}), Inputs: SHA256([32]byte{})})
 		if err == nil && (len(name) > 63 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.Trim(name, "-") != name) {
 			t.Errorf("ImageName(%q, %q) = %q, which is no label", template, version, name)
 		}

@@ -63,7 +63,7 @@ func (v *Versions) Component(name string) *Component {
 // length whatever the architecture and the lock, so what Compute Engine would
 // refuse shows here.
 func readName(v value, kubelet *Component) string {
-	values := NameValues{Arch: AMD64, Lock: SHA256([sha256.Size]byte{})}
+	values := NameValues{Arch: AMD64, Lock: SHA256([sha256.Size]byte{}), Inputs: SHA256([sha256.Size]byte{})}
 	if kubelet != nil {
 		values.Version = cmp.Or(kubelet.Version, "v0.0.0") // one that is wrong is reported where it stands
 	}

@@ -43,7 +43,7 @@ image's name, and of this bake's own units and programs.`,
 		Example: `  bake image --versions manifests/versions.yaml
   bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
   bake image --versions manifests/versions.yaml --build-missing=runc,pause
-  bake image --versions versions.yaml --name k8s-worker-{version}-{arch}-{lock}
+  bake image --versions versions.yaml --name k8s-worker-{version}-{arch}-{inputs}
   bake image --versions versions.yaml --json | jq -r .sha256
   bake image --versions versions.yaml --mirror /srv/mirror --offline --build-missing
 
@@ -83,7 +83,7 @@ image's name, and of this bake's own units and programs.`,
 				return err
 			}
 			if result.Replaced != "" {
-				h.say(fmt.Sprintf("another image was replaced, %s; where Compute Engine has that one as %s, it refuses the new one under this name (delete that one there, or bake with {lock} in --name)", result.Replaced, imageOf(result.Path)))
+				h.say(fmt.Sprintf("another image was replaced, %s; where Compute Engine has that one as %s, it refuses the new one under this name (delete that one there, or bake with {inputs} in --name)", result.Replaced, imageOf(result.Path)))
 			}
 			h.sayMissing(result.Missing)
 			return nil
@@ -95,7 +95,7 @@ image's name, and of this bake's own units and programs.`,
 	f := c.Flags()
 	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
 	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
-	f.StringVar(&name, "name", "", "`NAME` of the image; {version} in it is the kubelet's, {lock} of the lock's\ndigest, {arch} too may stand there (default: name in the versions file, or\nelse the definition's name with -{version}-{arch})")
+	f.StringVar(&name, "name", "", "`NAME` of the image; {version} in it is the kubelet's, {inputs} of a\ndigest of all that is given to this bake; {arch} and {lock} may stand\nthere too (default: name in the versions file, or else the\ndefinition's name with -{version}-{arch})")
 	f.BoolVar(&force, "force", false, "replace another image of that name, with all that is beside it")
 	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
 	f.Var(&missing, "build-missing", "build components and images that are gone from their Go modules (needs\ngo, and cc for runc); with `[=KEY,...]` only those that the versions file\nhas under these names")

@@ -150,5 +150,5 @@ func printFeatures(l *lines, r *check.Report) {
 	l.add("")
 	l.add("gcloud compute images create %s --source-uri gs://BUCKET/%s \\", name, base)
 	l.add("  --architecture %s --guest-os-features %s", architecture, strings.Join(names, ","))
-	l.add("# refused where an image of that name exists: bake with another --name (with {lock} in it names differ)")
+	l.add("# refused where an image of that name exists: bake with another --name (with {inputs} in it names differ)")
 }

@@ -216,17 +216,17 @@ func TestForce(t *testing.T) {
 	p.Edit("versions.yaml", "os:\n", "# more\nos:\n")
 	p.Lock()
 	stdout, stderr, code = outcome(t, p.command("--quiet"))
-	want := "bake: writing " + path + ": an image that was made from another versions file and lock is there, " + old +
+	want := "bake: writing " + path + ": an image that was made from another versions file is there, " + old +
 		" (--force replaces it with all that is beside it; another --name or --out keeps both)\n"
 	if code != exitFailed || stdout != "" || stderr != want {
 		t.Errorf("bake image exits with %d and prints %q; want %d and %q:\n%s", code, stdout, exitFailed, want, stderr)
 	}
-	stdout, stderr, code = outcome(t, p.command("--quiet", "--name", "tiny-{lock}"))
+	stdout, stderr, code = outcome(t, p.command("--quiet", "--name", "tiny-{inputs}"))
 	if name := regexp.MustCompile(`tiny-[0-9a-f]{8}\.tar\.gz\n$`); code != exitDone || stderr != "" || !name.MatchString(stdout) {
-		t.Errorf("bake image --name exits with %d and prints %q; want a name with the lock's digits:\n%s", code, stdout, stderr)
+		t.Errorf("bake image --name exits with %d and prints %q; want a name with digits:\n%s", code, stdout, stderr)
 	}
 	stdout, stderr, code = outcome(t, p.command("--quiet", "--force"))
-	want = "bake: another image was replaced, " + old + "; where Compute Engine has that one as tiny-v1-30-0-amd64, it refuses the new one under this name (delete that one there, or bake with {lock} in --name)\n"
+	want = "bake: another image was replaced, " + old + "; where Compute Engine has that one as tiny-v1-30-0-amd64, it refuses the new one under this name (delete that one there, or bake with {inputs} in --name)\n"
 	if code != exitDone || strings.HasPrefix(stdout, old) || stderr != want {
 		t.Errorf("bake image --force exits with %d and prints %q; want %q:\n%s", code, stdout, want, stderr)
 	}

@@ -153,7 +153,7 @@ func TestImages(t *testing.T) {
 	try(t, os.WriteFile(filepath.Join(dir, ociIndexFile), []byte("<html>"), 0o644))
 	m = must(Create(dir))
 	defer m.Close()
-	if _, err := m.Images(); err == nil || !strings.Contains(err.Error(), "remove it and run") {
+	if _, err := m.Images(); err == nil || !strings.Contains(err.Error(), "remove it and make the mirror again") {
 		t.Errorf("Images of a broken index.json = %v; want an error with the remedy", err)
 	}
 }

@@ -97,7 +97,7 @@ func TestMirror(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")
-		wantError(t, err, "image thing: layer 1 of 1", "bake mirror")
+		wantError(t, err, "image thing: layer 1 of 1", "not in the mirror")
 		var missing *release.UnreachableError
 		if !errors.As(err, &missing) {
 			t.Errorf("%v is no UnreachableError", err)
