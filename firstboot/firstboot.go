@@ -83,7 +83,7 @@ func (c Config) withDefaults() Config {
 		c.Status = func(string) {}
 	}
 	if c.Units == nil {
-		c.Units = func(ctx context.Context) (Units, error) { return services.Dial(ctx) }
+		c.Units = func(ctx context.Context) (Units, error) { return services.Dial(ctx, c.Root) }
 	}
 	if c.MayBootstrap == nil {
 		c.MayBootstrap = MayBootstrap

@@ -100,7 +100,7 @@ func (c HealthConfig) withDefaults() HealthConfig {
 }
 
 func reload(ctx context.Context) error {
-	manager, err := services.Dial(ctx)
+	manager, err := services.Dial(ctx, "/")
 	if err != nil {
 		return err
 	}

@@ -4,14 +4,18 @@
 // It speaks D-Bus to systemd's private socket, so that it works before and
 // without the D-Bus daemon; that socket is root's. It enqueues jobs and never
 // waits for one: who waits inside the boot for another unit's start can wait
-// for himself. It writes no units and knows nothing of what they run.
+// for himself. It writes no units and knows nothing of what they run; the links
+// that enable them it makes itself, see [Manager.Apply].
 package services
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -19,8 +23,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// socket is where systemd listens for root.
-const socket = "/run/systemd/private"
+const (
+	// socket is where systemd listens for root.
+	socket = "/run/systemd/private"
+
+	// unitDir has the units of the image, and wantsDir the links of those that
+	// systemd starts at a boot: what `systemctl enable` makes of
+	// WantedBy=multi-user.target (systemd.unit(5)).
+	unitDir  = "/usr/lib/systemd/system"
+	wantsDir = "etc/systemd/system/multi-user.target.wants"
+)
 
 // Unit is one that shall be enabled and run.
 type Unit struct {
@@ -48,6 +60,7 @@ type Result struct {
 // Manager is a connection to systemd. Make one with [Dial].
 type Manager struct {
 	conn bus
+	root string // of the links
 }
 
 // bus is what is used of go-systemd's connection, so that a test can see what
@@ -57,18 +70,18 @@ type bus interface {
 	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	RestartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	ResetFailedUnitContext(ctx context.Context, name string) error
-	EnableUnitFilesContext(ctx context.Context, files []string, runtime, force bool) (bool, []systemd.EnableUnitFileChange, error)
 	ReloadContext(ctx context.Context) error
 	Close()
 }
 
-// Dial connects to the systemd that runs this machine. Close the Manager.
-func Dial(ctx context.Context) (*Manager, error) { return dial(ctx, socket) }
+// Dial connects to the systemd that runs this machine, whose files are below
+// root. Close the Manager.
+func Dial(ctx context.Context, root string) (*Manager, error) { return dial(ctx, socket, root) }
 
 // dial does what systemd.NewSystemdConnectionContext does, without signals and
 // at any path. go-systemd wants a second connection for the signals that end
 // jobs; nobody waits for a job, and one is enough.
-func dial(ctx context.Context, path string) (*Manager, error) {
+func dial(ctx context.Context, path, root string) (*Manager, error) {
 	var dialer net.Dialer
 	stream, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
@@ -88,20 +101,22 @@ func dial(ctx context.Context, path string) (*Manager, error) {
 		conn.Close()
 		return nil, fmt.Errorf("connecting to systemd at %s: %w", path, err)
 	}
-	return &Manager{conn: manager}, nil
+	return &Manager{manager, root}, nil
 }
 
 // Close ends the connection.
 func (m *Manager) Close() { m.conn.Close() }
 
 // Apply enqueues start jobs for the units that do not run, in their order,
-// restarts those that shall be, and enables all of them for the next boots.
-// Units that run, or are about to, and need no restart are left alone.
+// restarts those that shall be, and enables all of them for the next boots, by
+// links of multi-user.target. Units that run, or are about to, and need no restart
+// are left alone.
 //
-// Jobs come first and enabling last: an explicit start needs no links below
-// multi-user.target.wants, and so the node's services do not wait for it.
-// Neither does it need a daemon-reload, which costs seconds of generators on a
-// slow machine while systemd does nothing else; Result says when one is due.
+// Jobs come first and enabling last: an explicit start needs no links, and so the
+// node's services do not wait for it. Neither does it need a daemon-reload, which
+// costs seconds of generators on a slow machine while systemd does nothing else;
+// Result says when one is due. Asked to enable units (EnableUnitFiles), systemd
+// would say of every unit that it changed on disk until then.
 func (m *Manager) Apply(ctx context.Context, units []Unit) (Result, error) {
 	var result Result
 	jobs, err := m.Start(ctx, units)
@@ -109,14 +124,35 @@ func (m *Manager) Apply(ctx context.Context, units []Unit) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	names := unitNames(units)
-	// Not only until the next boot, and over links of another making.
-	_, changes, err := m.conn.EnableUnitFilesContext(ctx, names, false, true)
-	if err != nil {
-		return result, fmt.Errorf("enabling %q: %w", names, err)
+	for _, u := range units {
+		made, err := enable(m.root, u.Name)
+		if err != nil {
+			return result, fmt.Errorf("enabling %s: %w", u.Name, err)
+		}
+		result.Enabled = result.Enabled || made
 	}
-	result.Enabled = len(changes) > 0
 	return result, nil
+}
+
+// enable makes the link of a unit, over one of another making, and reports whether
+// it was not there.
+func enable(root, name string) (made bool, err error) {
+	dir := filepath.Join(root, wantsDir)
+	link, target := filepath.Join(dir, name), filepath.Join(unitDir, name)
+	if now, err := os.Readlink(link); err == nil && now == target {
+		return false, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	staged := filepath.Join(dir, "."+name)
+	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err := os.Symlink(target, staged); err != nil {
+		return false, err
+	}
+	return true, os.Rename(staged, link)
 }
 
 // Start is the first half of Apply: it enables nothing.

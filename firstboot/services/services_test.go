@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,22 +49,18 @@ func (r *recorder) ResetFailedUnitContext(_ context.Context, name string) error 
 	return r.did("reset %s", name)
 }
 
-func (r *recorder) EnableUnitFilesContext(_ context.Context, files []string, runtime, force bool) (bool, []systemd.EnableUnitFileChange, error) {
-	return true, nil, r.did("enable %v, runtime: %t, force: %t", files, runtime, force)
-}
-
 func (r *recorder) ReloadContext(context.Context) error { return r.did("reload") }
 func (r *recorder) Close()                              {}
 
 func TestDialNamesTheSocket(t *testing.T) {
-	_, err := dial(t.Context(), "/nonexistent/private")
+	_, err := dial(t.Context(), "/nonexistent/private", "/")
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent/private") {
 		t.Errorf("dial = %v; want an error that names the socket", err)
 	}
 }
 
 // TestOrder keeps what costs boot time where it is: starting first, enabling
-// last, no reload.
+// last, and that without systemd; no reload.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	units := []Unit{{Name: "a.service"}, {Name: "b.service", Restart: true}}
@@ -72,26 +70,61 @@ func TestOrder(t *testing.T) {
 		want []string
 	}{
 		{"first boot", recorder{active: "inactive"}, []string{
-			"start a.service replace, waiting: false", "start b.service replace, waiting: false",
-			"enable [a.service b.service], runtime: false, force: true"}},
+			"start a.service replace, waiting: false", "start b.service replace, waiting: false"}},
 		{"running", recorder{active: "active"}, []string{
-			"restart b.service replace, waiting: false",
-			"enable [a.service b.service], runtime: false, force: true"}},
+			"restart b.service replace, waiting: false"}},
 		{"failed", recorder{active: "failed"}, []string{
 			"reset a.service", "start a.service replace, waiting: false",
-			"reset b.service", "restart b.service replace, waiting: false",
-			"enable [a.service b.service], runtime: false, force: true"}},
+			"reset b.service", "restart b.service replace, waiting: false"}},
 		{"a start is refused", recorder{active: "inactive", fail: "start a.service replace, waiting: false"}, []string{
 			"start a.service replace, waiting: false"}},
 	} {
-		bus := test.bus
-		_, err := (&Manager{conn: &bus}).Apply(t.Context(), units)
+		bus, root := test.bus, t.TempDir()
+		result, err := (&Manager{&bus, root}).Apply(t.Context(), units)
+		if links, _ := os.ReadDir(filepath.Join(root, wantsDir)); result.Enabled != (bus.fail == "") || len(links) > 0 != result.Enabled {
+			t.Errorf("%s: Apply = %+v with %d links; want them where all was started", test.name, result, len(links))
+		}
 		if (err != nil) != (bus.fail != "") {
 			t.Errorf("%s: Apply = %v", test.name, err)
 		}
 		if diff := cmp.Diff(test.want, bus.calls); diff != "" {
 			t.Errorf("%s: calls (-want +got):\n%s", test.name, diff)
 		}
+	}
+}
+
+// TestEnable makes links, over whatever stands there.
+func TestEnable(t *testing.T) {
+	t.Parallel()
+	for name, there := range map[string]func(path string) error{
+		"nothing":        func(string) error { return nil },
+		"another link":   func(path string) error { return os.Symlink("/lib/systemd/system/a.service", path) },
+		"a link to null": func(path string) error { return os.Symlink("/dev/null", path) },
+		"a file":         func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		root := t.TempDir()
+		link := filepath.Join(root, "etc/systemd/system/multi-user.target.wants/a.service")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), there(link), os.Symlink("x", filepath.Join(filepath.Dir(link), ".a.service"))); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []bool{true, false} {
+			if made, err := enable(root, "a.service"); made != want || err != nil {
+				t.Errorf("%s: enable = %t, %v; want %t", name, made, err, want)
+			}
+		}
+		if got, err := os.Readlink(link); got != "/usr/lib/systemd/system/a.service" || err != nil {
+			t.Errorf("%s: the link leads to %q, %v", name, got, err)
+		}
+		if left, _ := os.ReadDir(filepath.Dir(link)); len(left) != 1 {
+			t.Errorf("%s: there are %d entries; want the link alone", name, len(left))
+		}
+	}
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "etc"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := enable(root, "a.service"); made || err == nil {
+		t.Errorf("where no directory can be: enable = %t, %v; want an error", made, err)
 	}
 }
 

@@ -32,7 +32,7 @@ import (
 // starts, where it listens and what it enables is the test's.
 type machine struct {
 	t       *testing.T
-	dir     string // its /run is run/ below, its /etc/systemd/system is units/
+	dir     string // its /run is run/ below, its /etc/systemd/system is units/, which etc/systemd/system leads to
 	manager *services.Manager
 	conn    *systemd.Conn // beside it, for questions that it does not ask
 }
@@ -96,10 +96,13 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 		}
 	}
 	m := &machine{t: t, dir: t.TempDir()}
-	for _, dir := range []string{"root", "run", "units"} {
-		if err := os.Mkdir(filepath.Join(m.dir, dir), 0o755); err != nil {
+	for _, dir := range []string{"root", "run", "units", "etc/systemd"} {
+		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Symlink("../../units", filepath.Join(m.dir, "etc/systemd/system")); err != nil {
+		t.Fatal(err)
 	}
 	m.write("units/test.target", "[Unit]\nDescription=Nothing\nDefaultDependencies=no\n# As at a boot, systemd has loaded it before anything starts.\nAfter=multi-user.target\n")
 	for name, content := range units {
@@ -143,7 +146,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 // dial connects to the machine's systemd, in two ways.
 func (m *machine) dial() error {
 	relay := filepath.Join(m.dir, "run/relay")
-	manager, err := dialManager(m.t.Context(), relay)
+	manager, err := dialManager(m.t.Context(), relay, m.dir)
 	if err != nil {
 		return err
 	}
@@ -166,7 +169,7 @@ func (m *machine) dial() error {
 
 // dialManager has services.Dial, which knows systemd's own socket only, find the
 // relay there: one thread, which ends with the goroutine, sees another /run.
-func dialManager(ctx context.Context, relay string) (manager *services.Manager, err error) {
+func dialManager(ctx context.Context, relay, root string) (manager *services.Manager, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -187,7 +190,7 @@ func dialManager(ctx context.Context, relay string) (manager *services.Manager, 
 			if err := errors.Join(os.Mkdir("/run/systemd", 0o755), os.Symlink(relay, "/run/systemd/private")); err != nil {
 				return nil, err
 			}
-			return services.Dial(ctx)
+			return services.Dial(ctx, root)
 		}()
 	}()
 	<-done
@@ -360,6 +363,12 @@ func TestApply(t *testing.T) {
 		t.Errorf("runtime.service still has PID %v; what it reads has changed", now)
 	}
 
+	// Nobody is told that units changed on disk.
+	for _, u := range all {
+		if m.property(u.Name, "NeedDaemonReload") != false {
+			t.Errorf("systemd wants a daemon-reload for %s", u.Name)
+		}
+	}
 	// Enabling alone does not tell the target that runs what it wants.
 	if wants := m.property("multi-user.target", "Wants").([]string); slices.Contains(wants, "runtime.service") {
 		t.Error("systemd knows of the links without a reload; Result.Enabled has no purpose")

@@ -88,6 +88,7 @@ func (w *worker) isHealthy(services string) {
 		if state, _ := w.try("systemctl is-enabled " + service); state != services {
 			w.t.Errorf("%s is %s; want %s", service, state, services)
 		}
+		w.expect("systemctl show -P NeedDaemonReload "+service, "no")
 	}
 }
 
