@@ -317,7 +317,7 @@ func TestBuildErrors(t *testing.T) {
 				toy.component.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libseccomp-dev"}}}
 				c.Debs = fakeDebs{}
 			},
-			[]string{"the lock has no package libseccomp-dev for " + runtime.GOARCH, "bake lock"},
+			[]string{"the lock has no package libseccomp-dev for " + runtime.GOARCH, "it was edited"},
 		},
 		{
 			"no compiler",
