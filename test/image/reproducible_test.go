@@ -39,7 +39,7 @@ func TestAnotherUserBakesTheSameBytes(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	must(t, os.Chmod(dir, 0o755))
-	if err := sh("cp %s %s/bake && cp -r %s %s/manifests", filepath.Join(root, "bin/bake"), dir, filepath.Dir(versions), dir); err != nil {
+	if err := sh("cp %s %s/bake && cp -r %s %s/manifests && cp -r %s %s", filepath.Join(root, "bin/bake"), dir, filepath.Dir(versions), dir, filepath.Join(root, "images"), dir); err != nil {
 		t.Fatal(err)
 	}
 	must(t, sh("cp %s %s/used.lock", lock, dir))
