@@ -12,6 +12,7 @@ import (
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/gomod"
@@ -28,7 +29,7 @@ const (
 // bill says what an image of parts consists of and was made from. It refers to
 // record, and has what becomes known there later.
 func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.LockedArch) (*bom.Bill, error) {
-	bill := &bom.Bill{Image: record, Epoch: epoch(locked)}
+	bill := &bom.Bill{Image: record, Epoch: epoch(locked), Modules: map[bom.GoModule]license.License{}}
 	for _, p := range parts.Packages {
 		bill.Packages = append(bill.Packages, p.LockedPackage)
 	}
@@ -38,6 +39,9 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 	}
 	for _, c := range parts.Components {
 		made, err := b.made(c.Built, c.Pack.Entries)
+		if err == nil {
+			err = b.moduleLicenses(bill.Modules, made, c.Pack.Entries)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what component %s is built of: %w", c.Name, err)
 		}
@@ -46,6 +50,9 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 	}
 	for _, image := range parts.Images {
 		made, err := b.made(image.Built, image.Programs)
+		if err == nil {
+			err = b.moduleLicenses(bill.Modules, made, image.Programs)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what image %s is built of: %w", image.Name, err)
 		}

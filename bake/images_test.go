@@ -165,7 +165,7 @@ func TestContainerImages(t *testing.T) {
 	other.Origins.Images = map[string]source.Origin{"pause": source.FromSource, "dns": source.FromSource}
 	wantImage(t, other, w.Image(other), result.SHA256)
 	remove(t, filepath.Join(other.Cache, "values"))
-	for _, path := range packData(t, other.Cache, "assembled image 1", "gomod") {
+	for _, path := range packData(t, other.Cache, "assembled image 2", "gomod") {
 		flip(t, path)
 	}
 	wantImage(t, other, w.Image(other), result.SHA256)

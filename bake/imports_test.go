@@ -40,7 +40,7 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/bom/license", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/license", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
 		{"bake/baketest", []string{"bake", "bake/check/checktest", "bake/manifest", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
@@ -53,7 +53,7 @@ func rules() []rule {
 		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
 		{"bake/source/release", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
-		{"bake/source/gomod", []string{"bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
+		{"bake/source/gomod", []string{"bake/license", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
 		{"bake/source/oci", []string{"bake/decompress", "bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", nil, "a registry for tests"},
@@ -73,9 +73,9 @@ func rules() []rule {
 		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
 		{"bake/image/containerd/containerdtest", []string{"bake/image/containerd", "bake/manifest", "bake/tree"}, "images for tests"},
 
-		{"bake/bom", []string{"bake/manifest", "bake/tree"}, "a record"},
+		{"bake/bom", []string{"bake/license", "bake/manifest", "bake/tree"}, "a record"},
 		{"bake/bom/purl", []string{"bake/bom", "bake/manifest"}, "names"},
-		{"bake/bom/*", []string{"bake/bom", "bake/bom/purl", "bake/manifest"}, "the record in other forms"},
+		{"bake/bom/*", []string{"bake/bom", "bake/bom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
 		{"bake/check/checktest", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/check", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/program", "bake/tree"}, "it takes images apart, and asks no source"},
@@ -88,6 +88,7 @@ func rules() []rule {
 		{"bake/tree", nil, "files and their content"},
 		{"bake/decompress", nil, "streams"},
 		{"bake/program", []string{"bake/manifest"}, "files that can be started"},
+		{"bake/license", nil, "texts"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/printable", nil, "it knows text alone"},

@@ -8,9 +8,10 @@ import (
 	"path"
 
 	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/license"
+	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/gomod"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -20,7 +21,7 @@ const docDir = "usr/share/doc"
 
 // licenses returns what the packages' copyright files say, by the packages'
 // digests. A package may have the directory of another one instead of its own.
-func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]bom.License, error) {
+func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]license.License, error) {
 	byName := map[string]source.Package{}
 	h := sha256.New()
 	h.Write([]byte("licenses 1"))
@@ -30,11 +31,11 @@ func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]bom.Licens
 	}
 	// A bake that changes no package asks the store once, not for each of hundreds.
 	key := tree.Digest(h.Sum(nil))
-	out := map[manifest.Sum]bom.License{}
+	out := map[manifest.Sum]license.License{}
 	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &out) == nil {
 		return out, nil
 	}
-	out = map[manifest.Sum]bom.License{}
+	out = map[manifest.Sum]license.License{}
 	for _, p := range packages {
 		e := copyrightFile(p)
 		if e == nil {
@@ -80,9 +81,9 @@ func docLink(p source.Package) string {
 }
 
 // license reads a copyright file. The answer is kept under the file's digest.
-func (b *Baker) license(e tree.Entry) (bom.License, error) {
+func (b *Baker) license(e tree.Entry) (license.License, error) {
 	key := sha256.Sum256(append([]byte("license 1 of "), e.SHA256[:]...))
-	var read bom.License
+	var read license.License
 	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
@@ -94,6 +95,29 @@ func (b *Baker) license(e tree.Entry) (bom.License, error) {
 	read = license.Debian(text)
 	b.keepFact(key, read, "what "+e.Path+" says")
 	return read, nil
+}
+
+// moduleLicenses puts into all what the license files among entries say of the modules
+// that made is built of.
+func (b *Baker) moduleLicenses(all map[bom.GoModule]license.License, made bom.Made, entries []tree.Entry) error {
+	for _, e := range entries {
+		if path.Dir(e.Path) != path.Dir(gomod.LicensesPath("any")) || made.Module == nil {
+			continue
+		}
+		text, err := io.ReadAll(e.Content())
+		if err != nil {
+			return err
+		}
+		says := license.Modules(text)
+		for _, p := range made.Programs {
+			for _, m := range p.Modules() {
+				if l, ok := says[m.Path+"@"+m.Version]; ok {
+					all[m] = l
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // keepFact keeps value, which may be had again, under key.

@@ -3,12 +3,17 @@ package bake_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	spdxjson "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
+	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/source"
 )
 
 // TestLicensesOfPackages bakes packages with copyright files of every kind; the
@@ -30,17 +35,8 @@ func TestLicensesOfPackages(t *testing.T) {
 	for _, again := range []string{"", "again"} {
 		c.Out = filepath.Join(filepath.Dir(c.Cache), "out"+again)
 		result := w.Image(c)
-		f, err := os.Open(result.SPDX)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := spdxjson.Read(f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
 		got := map[string]string{}
-		for _, p := range d.Packages {
+		for _, p := range readSPDX(t, result).Packages {
 			if p.PackageSupplier != nil { // Debian
 				got[p.PackageName] = p.PackageLicenseDeclared
 			}
@@ -56,5 +52,54 @@ func TestLicensesOfPackages(t *testing.T) {
 			t.Errorf("bake %s: declared licenses (-want +got):\n%s", again, diff)
 		}
 		wantSame(t, inspected(c), result)
+	}
+}
+
+func readSPDX(t *testing.T, result *bake.Result) *v2_3.Document {
+	t.Helper()
+	f, err := os.Open(result.SPDX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := spdxjson.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestLicensesOfModules bakes a component from its release, which says nothing about
+// its module's license, and from source, which does, as an image does that is
+// assembled of the module.
+func TestLicensesOfModules(t *testing.T) {
+	t.Parallel()
+	w := newImagesWorld(t)
+	declared := func(c bake.Config) map[string]string {
+		got := map[string]string{}
+		for _, p := range readSPDX(t, w.Image(c)).Packages {
+			if p.PackageName == "kubelet" || p.PackageName == "example.com/kubelet" {
+				got[p.PackageName] = p.PackageLicenseDeclared
+			}
+		}
+		return got
+	}
+	c := w.Config()
+	if diff := cmp.Diff(map[string]string{"kubelet": ""}, declared(c)); diff != "" {
+		t.Errorf("of a release (-want +got):\n%s", diff)
+	}
+	c.Origins.Images = map[string]source.Origin{"dns": source.FromSource}
+	c.Out = filepath.Join(t.TempDir(), "image")
+	if diff := cmp.Diff(map[string]string{"kubelet": "", "example.com/kubelet": "0BSD"}, declared(c)); diff != "" {
+		t.Errorf("of an image's module (-want +got):\n%s", diff)
+	}
+	c.Origins = kubeletFromSource()
+	c.Out = filepath.Join(t.TempDir(), "component")
+	if diff := cmp.Diff(map[string]string{"kubelet": "0BSD", "example.com/kubelet": "0BSD"}, declared(c)); diff != "" {
+		t.Errorf("of a component's module (-want +got):\n%s", diff)
+	}
+	file := "/usr/lib/bake/licenses/kubelet"
+	if !slices.ContainsFunc(readRecord(t, c).Files, func(e bom.Entry) bool { return e.Path == file && e.Mode == "0644" && e.Origin == "component kubelet" }) {
+		t.Errorf("the image has no %s", file)
 	}
 }

@@ -48,6 +48,9 @@ func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 	}
 	for _, image := range parts.Images {
 		for _, e := range image.Programs {
+			if e.Perm&0o111 == 0 {
+				continue
+			}
 			where := fmt.Sprintf("%s: image %s: /%s from %s", image.Pos, image.Name, e.Path, image.From)
 			if _, err := check(where, e, true); err != nil {
 				return err

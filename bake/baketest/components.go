@@ -96,7 +96,13 @@ const (
 	modulePath    = "example.com/kubelet"
 	moduleVersion = "v1.30.0"
 	moduleGoMod   = "module " + modulePath + "\n\ngo 1.21\n"
-	moduleMain    = "package main\n\nvar version string\n\nfunc main() { println(version) }\n"
+	moduleLicense = `Copyright 2020 Somebody
+
+Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+`
+	moduleMain = "package main\n\nvar version string\n\nfunc main() { println(version) }\n"
 )
 
 // makeModule writes a proxy (go.dev/ref/mod#module-proxy) that has the module,
@@ -105,7 +111,7 @@ func (w *World) makeModule() {
 	w.t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	for _, f := range [][2]string{{"go.mod", moduleGoMod}, {"cmd/kubelet/main.go", moduleMain}} {
+	for _, f := range [][2]string{{"go.mod", moduleGoMod}, {"cmd/kubelet/main.go", moduleMain}, {"LICENSE", moduleLicense}} {
 		member, err := z.Create(modulePath + "@" + moduleVersion + "/" + f[0])
 		must(err)
 		_, err = io.WriteString(member, f[1])

@@ -3,6 +3,7 @@ package bom
 import (
 	"strings"
 
+	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -11,13 +12,14 @@ import (
 // people's forms. It is a function of the image's inputs alone.
 type Bill struct {
 	Image      *Image
-	NameGiven  bool                     // Image.Name is not the one that the inputs give it
-	Epoch      int64                    // the image's time: seconds since 1970
-	Packages   []manifest.LockedPackage // of the root file system
-	Licenses   map[manifest.Sum]License // of packages, by the digests of their .debs, as far as they say them
-	Components []Made                   // in the order of Image.Components
-	Images     []Made                   // in the order of Image.Images
-	Guest      []*GoProgram             // programs of bake's own that are in the image
+	NameGiven  bool                             // Image.Name is not the one that the inputs give it
+	Epoch      int64                            // the image's time: seconds since 1970
+	Packages   []manifest.LockedPackage         // of the root file system
+	Licenses   map[manifest.Sum]license.License // of packages, by the digests of their .debs, as far as they say them
+	Modules    map[GoModule]license.License     // of Go modules that bake built programs of, as far as their license files are known
+	Components []Made                           // in the order of Image.Components
+	Images     []Made                           // in the order of Image.Images
+	Guest      []*GoProgram                     // programs of bake's own that are in the image
 }
 
 // Made says how a component or a container image came to be.
@@ -35,18 +37,6 @@ type Tool struct {
 	Name   string       // as Component.Toolchain has it, or else Module's
 	Module GoModule     // zero for what Go does not name
 	SHA256 manifest.Sum // of its file; "" for a module, which has a Sum
-}
-
-// License is what is said about a package's licenses.
-type License struct {
-	Expression string       `json:"expression,omitempty"` // of SPDX; "": nothing
-	Refs       []LicenseRef `json:"refs,omitempty"`       // the references in it, sorted
-}
-
-// LicenseRef is a license that SPDX has no identifier for.
-type LicenseRef struct {
-	ID   string `json:"id"`   // "LicenseRef-Debian-public-domain"
-	Name string `json:"name"` // as the copyright file has it
 }
 
 // Codename returns the name of the Debian release that a suite belongs to:

@@ -186,7 +186,7 @@ func ownProgram(name string, content []byte) oci.Program {
 }
 
 // imagePrograms builds the programs of an image's module, in the order in which
-// the versions file names them: the first is the entry point.
+// the versions file names them, and their licenses: the first is the entry point.
 func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Program, gomod.Built, error) {
 	builder := *s.Builder // takes its turn with the other
 	builder.Packs = imagePacks{s.packs}
@@ -200,6 +200,11 @@ func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Progr
 			if "/"+e.Path == wanted.Path {
 				programs = append(programs, oci.Program{Path: wanted.Path, Content: e})
 			}
+		}
+	}
+	for _, e := range pack.Entries {
+		if e.Path == gomod.LicensesPath(p.module.Name) {
+			programs = append(programs, oci.Program{Path: "/" + e.Path, Content: e})
 		}
 	}
 	return programs, built, nil

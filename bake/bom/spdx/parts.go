@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/bom/purl"
+	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -26,6 +27,7 @@ func (d *builder) component(c bom.Component, made bom.Made) {
 		p.PackageSourceInfo = fmt.Sprintf("built by bake from %s with %s", c.From, c.Toolchain)
 		setURL(p, purl.Module(made.Module.Path, made.Module.Version))
 		p.PackageComment = goSum(made.Module.Sum)
+		d.license(p, d.bill.Modules[*made.Module])
 	case made.Package != nil:
 		p.PackageSourceInfo = "taken out of the Debian package " + c.From
 		d.relate(p.PackageSPDXIdentifier, common.TypeRelationshipGeneratedFrom, d.debian(*made.Package))
@@ -80,13 +82,19 @@ func (d *builder) debian(l manifest.LockedPackage) common.ElementID {
 	p.PackageSupplier = &common.Supplier{SupplierType: "Organization", Supplier: "Debian"}
 	p.PackageChecksums = checksums([]manifest.Sum{l.SHA256})
 	setURL(p, purl.Debian(l.Name, l.Version, l.Arch, l.Suite))
-	if says, ok := d.bill.Licenses[l.SHA256]; ok {
-		p.PackageLicenseDeclared = says.Expression
-		for _, r := range says.Refs {
-			d.refs[r.ID] = r.Name
-		}
-	}
+	d.license(p, d.bill.Licenses[l.SHA256])
 	return p.PackageSPDXIdentifier
+}
+
+// license declares what is said about p's licenses, if anything is.
+func (d *builder) license(p *v2_3.Package, says license.License) {
+	if says.Expression == "" {
+		return
+	}
+	p.PackageLicenseDeclared = says.Expression
+	for _, r := range says.Refs {
+		d.refs[r.ID] = r.Name
+	}
 }
 
 // link adds the modules of programs and Go's standard library, and says that
@@ -112,6 +120,7 @@ func (d *builder) module(m bom.GoModule) common.ElementID {
 	p.PrimaryPackagePurpose = "LIBRARY"
 	p.PackageComment = goSum(m.Sum)
 	setURL(p, purl.Module(m.Path, m.Version))
+	d.license(p, d.bill.Modules[m])
 	return p.PackageSPDXIdentifier
 }
 

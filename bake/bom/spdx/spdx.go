@@ -7,9 +7,9 @@
 // named by package URLs.
 //
 // Licenses are declared where somebody declares them: a Debian package in a
-// machine-readable copyright file (see package license), Go of its standard
-// library, and we of our programs. Releases and modules say none that is looked
-// into. Nothing is concluded. What is not said is NOASSERTION (clauses 7.13, 7.15).
+// machine-readable copyright file, a module that bake built something of in its
+// license files (see package license), Go of its standard library, and we of our
+// programs. Releases, and modules that are in them, say none that is looked into. Nothing is concluded. What is not said is NOASSERTION (clauses 7.13, 7.15).
 //
 // It is a function of the image's inputs: its time is that of the image, its
 // namespace derives from what it says, and everything is sorted.

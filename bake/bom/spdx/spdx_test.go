@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -47,10 +48,11 @@ func bill() *bom.Bill {
 				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Sum{sum("0")}},
 			},
 		},
-		Licenses: map[manifest.Sum]bom.License{
-			sum("2"): {Expression: "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain", Refs: []bom.LicenseRef{{ID: "LicenseRef-Debian-public-domain", Name: "public-domain"}}},
+		Licenses: map[manifest.Sum]license.License{
+			sum("2"): {Expression: "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain", Refs: []license.Ref{{ID: "LicenseRef-Debian-public-domain", Name: "public-domain"}}},
 			sum("0"): {Expression: "MIT"}, // of no package that is here
 		},
+		Modules:  map[bom.GoModule]license.License{sys: {Expression: "BSD-3-Clause"}, kubernetes: {Expression: "Apache-2.0"}},
 		Packages: []manifest.LockedPackage{deb("libstdc++6", "14.2.0-19", "trixie-security", "2"), deb("libstdc--6", "14.2.0-19", "trixie", "2")},
 		Components: []bom.Made{
 			{Module: &kubernetes, Linked: []manifest.LockedPackage{runc}, Programs: []*bom.GoProgram{{Path: "/usr/local/bin/kubelet", Toolchain: "go1.26.8", Main: bom.GoModule{Path: "example.com/main"}, Deps: []bom.GoModule{sys, kubernetes}}}},
@@ -190,9 +192,10 @@ func TestLicenses(t *testing.T) {
 	gcc := "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain"
 	want := map[string]string{
 		"firstboot": "Apache-2.0", "libstdc++6 14.2.0-19": gcc, "libstdc--6 14.2.0-19": gcc, "stdlib 1.25.1": "BSD-3-Clause", "stdlib 1.26.8": "BSD-3-Clause",
+		"golang.org/x/sys v0.49.0": "BSD-3-Clause", "k8s.io/kubernetes v1.36.3": "Apache-2.0", "kubelet v1.36.3": "Apache-2.0",
 	}
-	for _, other := range []string{"k8s-worker-v1-36-3-amd64 v1.36.3", "kubelet v1.36.3", "crictl v1.36.0", "containerd 1.4.13", "containerd 1.4.13~ds1", "pause 3.10.2",
-		"coredns v1.14.2", "libseccomp-dev 2.6.0-2", "example.com/main", "golang.org/x/sys v0.49.0", "k8s.io/kubernetes v1.36.3"} {
+	for _, other := range []string{"k8s-worker-v1-36-3-amd64 v1.36.3", "crictl v1.36.0", "containerd 1.4.13", "containerd 1.4.13~ds1", "pause 3.10.2",
+		"coredns v1.14.2", "libseccomp-dev 2.6.0-2", "example.com/main"} {
 		want[other] = ""
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -23,6 +23,30 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
+// toyLicenses is what is packed of the licenses of hello and bye: those of modules
+// as they are linked, and of directories that are.
+const toyLicenses = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: hello
+Source: example.com/toy@v1.2.3
+
+Files: example.com/fork@v1.1.0/*
+Copyright: see the license
+License: unknown
+ The fork's license.
+
+Files: example.com/toy@v1.2.3/*
+Copyright: see the license
+License: unknown
+ Toy's own license.
+
+Files: example.com/toy@v1.2.3/version/*
+Copyright: see the license
+License: as-module
+ .
+Comment:
+ A notice about versions.
+`
+
 func TestBuild(t *testing.T) {
 	toy := newToy(t)
 	toy.component.Module.Programs = append(toy.component.Module.Programs,
@@ -51,6 +75,7 @@ func TestBuild(t *testing.T) {
 	want := []tree.Entry{
 		{Path: "opt/bye", Type: tree.File, Perm: 0o755, Origin: "component hello"},
 		{Path: "usr/local/bin/hello", Type: tree.File, Perm: 0o755, Origin: "component hello"},
+		{Path: "usr/lib/bake/licenses/hello", Type: tree.File, Perm: 0o644, Origin: "component hello"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
@@ -68,6 +93,13 @@ func TestBuild(t *testing.T) {
 		if got, want := runProgram(t, pack.Entries[0]), "goodbye\n"; got != want {
 			t.Errorf("the program with a tag of its own says %q; want %q", got, want)
 		}
+	}
+	licenses, err := io.ReadAll(pack.Entries[2].Content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(toyLicenses, string(licenses)); diff != "" {
+		t.Errorf("licenses (-want +got):\n%s", diff)
 	}
 	for _, task := range sink.tasks {
 		if task.result != "done" || task.done != task.total {

@@ -29,11 +29,20 @@ type goPackage struct {
 	CFiles     []string
 	SFiles     []string
 	Imports    []string
+	Module     *goModule // nil: Go's own
+}
+
+// goModule is what it says of a module.
+type goModule struct {
+	Path    string
+	Version string
+	Dir     string // of what Replace names, where there is one
+	Replace *goModule
 }
 
 // listFields are the fields of goPackage: asking for no more saves the go
 // command from finding out what nobody reads.
-const listFields = "Dir,ImportPath,Name,Standard,GoFiles,CgoFiles,CFiles,SFiles,Imports"
+const listFields = "Dir,ImportPath,Name,Standard,GoFiles,CgoFiles,CFiles,SFiles,Imports,Module"
 
 // compile fetches r's modules, builds its programs and adds them to w.
 func (b *Builder) compile(ctx context.Context, g *gocmd, r *recipe, w *tree.PackWriter) error {
@@ -52,7 +61,7 @@ func (b *Builder) compile(ctx context.Context, g *gocmd, r *recipe, w *tree.Pack
 			return fmt.Errorf("packing %s: %w", p.Package, err)
 		}
 	}
-	return nil
+	return addLicenses(w, r, packages)
 }
 
 // list fetches the modules that r's programs need, and no others, and returns

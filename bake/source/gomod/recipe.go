@@ -17,7 +17,7 @@ import (
 
 // recipeVersion is part of every key. Raise it when the same inputs are to
 // give other bytes: another flag, another environment.
-const recipeVersion = 1
+const recipeVersion = 2
 
 // recipe is all that decides what a build gives.
 type recipe struct {

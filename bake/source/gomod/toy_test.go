@@ -32,6 +32,14 @@ go 1.21
 require example.com/dep v1.0.0
 
 replace example.com/dep => example.com/fork v1.1.0
+-- example.com/toy@v1.2.3/LICENSE --
+Toy's own license.
+-- example.com/toy@v1.2.3/version/NOTICE.txt --
+A notice about versions.
+-- example.com/toy@v1.2.3/unused/LICENSE --
+Of nothing that is linked.
+-- example.com/toy@v1.2.3/unused/unused.go --
+package unused
 -- example.com/toy@v1.2.3/version/version.go --
 package version
 
@@ -77,6 +85,8 @@ func Name() string { return "dep" }
 module example.com/dep
 
 go 1.21
+-- example.com/fork@v1.1.0/COPYING --
+The fork's license.
 -- example.com/fork@v1.1.0/dep.go --
 package dep
 

@@ -27,7 +27,7 @@ type Recipe struct {
 	Source   string        `json:"source,omitempty"` // a label: where the programs' source is; "": none
 	Arch     manifest.Arch `json:"arch"`             //
 	User     string        `json:"user,omitempty"`   // "UID:GID"; "": root
-	Programs []Program     `json:"programs"`         // the first is the entry point
+	Programs []Program     `json:"programs"`         // the first is the entry point; the last may be their licenses
 }
 
 // Program is a file of an assembled image.
@@ -38,13 +38,13 @@ type Program struct {
 
 // assembleFormat is part of every key: images assembled by other rules have
 // another.
-const assembleFormat = "assembled image 1"
+const assembleFormat = "assembled image 2"
 
 // Reference is the name of an image that was assembled, never an upstream's:
 // .invalid is nobody's (RFC 2606).
 func Reference(name, tag string) string { return "bake.invalid/" + name + ":" + tag }
 
-// Assemble makes an image of programs, as ko does: one layer with them and their
+// Assemble makes an image of programs, as ko does: one layer with them, the licenses of what they are built of and their
 // directories, owned by root and of the year 1970. Nothing else is in it, no
 // shell and no CA certificates; a program that calls other hosts by TLS must be
 // given those by its pod.
@@ -111,7 +111,7 @@ func (r *Recipe) key() (string, error) {
 	}
 	text := assembleFormat + "\n" + string(key)
 	for _, p := range r.Programs {
-		text += "\n" + p.Content.SHA256.String()
+		text += fmt.Sprintf("\n%s %o", p.Content.SHA256, p.Content.Perm)
 	}
 	return text, nil
 }
@@ -233,7 +233,7 @@ func (r *Recipe) writeLayer(ctx context.Context, w io.Writer) error {
 	for _, m := range members {
 		h := &tar.Header{Typeflag: tar.TypeDir, Name: m.name, Mode: 0o755, ModTime: time.Unix(0, 0)}
 		if m.program != nil {
-			h.Typeflag, h.Size = tar.TypeReg, m.program.Content.Size
+			h.Typeflag, h.Size, h.Mode = tar.TypeReg, m.program.Content.Size, int64(m.program.Content.Perm)
 		}
 		if err := t.WriteHeader(h); err != nil {
 			return err

@@ -7,8 +7,6 @@ import (
 
 	"github.com/github/go-spdx/v2/spdxexp"
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/nodebake/bake/bake/bom"
 )
 
 const format = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
@@ -22,10 +20,10 @@ func TestDebian(t *testing.T) {
 		}
 		return text
 	}
-	ref := func(id, name string) bom.LicenseRef { return bom.LicenseRef{ID: "LicenseRef-Debian-" + id, Name: name} }
+	ref := func(id, name string) Ref { return Ref{ID: "LicenseRef-Debian-" + id, Name: name} }
 	for _, test := range []struct {
 		name, text, want string
-		refs             []bom.LicenseRef
+		refs             []Ref
 	}{
 		{"not machine-readable", "This package was debianized by somebody.\n\nLicense: GPL-2\n", "", nil},
 		{"another format", strings.Replace(files("GPL-2"), "1.0", "2.0", 1), "", nil},
@@ -46,15 +44,15 @@ func TestDebian(t *testing.T) {
 		{"an exception", files("GPL-3+ with Autoconf exception"), "GPL-3.0-or-later WITH Autoconf-exception-3.0", nil},
 		{"GCC's", files("GPL-3+ with GCC-Runtime-Library-exception or Expat"), "GPL-3.0-or-later WITH GCC-exception-3.1 OR MIT", nil},
 		{"the GFDL without invariant sections", files("GFDL-NIV-1.3+"), "GFDL-1.3-no-invariants-or-later", nil},
-		{"a name that SPDX has not", files("public-domain", "Expat"), "LicenseRef-Debian-public-domain AND MIT", []bom.LicenseRef{ref("public-domain", "public-domain")}},
+		{"a name that SPDX has not", files("public-domain", "Expat"), "LicenseRef-Debian-public-domain AND MIT", []Ref{ref("public-domain", "public-domain")}},
 		{"an exception that SPDX has not", files("GPL-2+ with OpenSSL exception"), "LicenseRef-Debian-GPL-2--with-OpenSSL-exception-a0de130f",
-			[]bom.LicenseRef{ref("GPL-2--with-OpenSSL-exception-a0de130f", "GPL-2+ with OpenSSL exception")}},
-		{"what is no list of names", files("GPL-2+ LGPL-2"), "LicenseRef-Debian-GPL-2--LGPL-2-ca451b40", []bom.LicenseRef{ref("GPL-2--LGPL-2-ca451b40", "GPL-2+ LGPL-2")}},
-		{"an old form", files("GPL-2 | Expat"), "LicenseRef-Debian-GPL-2---Expat-e09e3b46", []bom.LicenseRef{ref("GPL-2---Expat-e09e3b46", "GPL-2 | Expat")}},
-		{"an operator at the end", files("Expat and"), "LicenseRef-Debian-Expat-and-d0447e12", []bom.LicenseRef{ref("Expat-and-d0447e12", "Expat and")}},
+			[]Ref{ref("GPL-2--with-OpenSSL-exception-a0de130f", "GPL-2+ with OpenSSL exception")}},
+		{"what is no list of names", files("GPL-2+ LGPL-2"), "LicenseRef-Debian-GPL-2--LGPL-2-ca451b40", []Ref{ref("GPL-2--LGPL-2-ca451b40", "GPL-2+ LGPL-2")}},
+		{"an old form", files("GPL-2 | Expat"), "LicenseRef-Debian-GPL-2---Expat-e09e3b46", []Ref{ref("GPL-2---Expat-e09e3b46", "GPL-2 | Expat")}},
+		{"an operator at the end", files("Expat and"), "LicenseRef-Debian-Expat-and-d0447e12", []Ref{ref("Expat-and-d0447e12", "Expat and")}},
 	} {
 		got := Debian([]byte(test.text))
-		if diff := cmp.Diff(bom.License{Expression: test.want, Refs: test.refs}, got); diff != "" {
+		if diff := cmp.Diff(License{Expression: test.want, Refs: test.refs}, got); diff != "" {
 			t.Errorf("%s: Debian (-want +got):\n%s", test.name, diff)
 		}
 		valid(t, got)
@@ -62,7 +60,7 @@ func TestDebian(t *testing.T) {
 }
 
 // valid holds an expression to a parser of somebody else's, which has SPDX's list.
-func valid(t *testing.T, l bom.License) {
+func valid(t *testing.T, l License) {
 	t.Helper()
 	if l.Expression == "" {
 		if len(l.Refs) > 0 {

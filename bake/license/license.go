@@ -1,9 +1,10 @@
-// Package license reads what a Debian package's copyright file says about
-// licenses, where it is machine-readable (DEP-5), and says it as SPDX does.
+// Package license reads what copyright files say about licenses, where they are
+// machine-readable (DEP-5), and says it as SPDX does. Those of Debian packages are as
+// they are; for what is built from Go modules, Copyright makes one of the modules' license files.
 //
-// It goes by names alone: a short name of DEP-5 is an SPDX identifier where the
-// table has it, and otherwise a reference to what the copyright file says under
-// that name. No text is compared with any license's. What a file says is about the
+// It goes by names: a short name of DEP-5 is an SPDX identifier where the table has
+// it, and otherwise a reference to what the copyright file says under that name. No
+// text of a Debian package is compared with any license's. What a copyright file says is about the
 // source package: a binary package may hold less.
 //
 // Limits. A copyright file that is not machine-readable says nothing here, nor
@@ -18,22 +19,32 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/nodebake/bake/bake/bom"
 )
+
+// License is what is said about the licenses of a package or a module.
+type License struct {
+	Expression string `json:"expression,omitempty"` // of SPDX; "": nothing
+	Refs       []Ref  `json:"refs,omitempty"`       // the references in it, sorted
+}
+
+// Ref is a license that SPDX has no identifier for.
+type Ref struct {
+	ID   string `json:"id"`   // "LicenseRef-Debian-public-domain"
+	Name string `json:"name"` // as the copyright file has it
+}
 
 // MaxSize is that of the largest copyright file that is read, in bytes.
 const MaxSize = 1 << 20
 
 // Debian returns what a copyright file says: the license of the package as a
 // whole, if its header has one, or else all licenses of its files together.
-func Debian(text []byte) bom.License {
+func Debian(text []byte) License {
 	if len(text) > MaxSize {
-		return bom.License{}
+		return License{}
 	}
 	paragraphs := split(string(text))
 	if len(paragraphs) == 0 || !isFormat(paragraphs[0]["format"]) {
-		return bom.License{}
+		return License{}
 	}
 	e := expression{refs: map[string]string{}, ids: identifiers()}
 	if whole := paragraphs[0]["license"]; whole != "" {
@@ -106,23 +117,23 @@ func (e *expression) add(line string) {
 	e.all = append(e.all, tree.conjuncts()...)
 }
 
-func (e *expression) license() bom.License {
+func (e *expression) license() License {
 	slices.Sort(e.all)
 	all := slices.Compact(e.all)
 	if len(all) == 0 || slices.Contains(all, "NOASSERTION") {
-		return bom.License{}
+		return License{}
 	}
-	l := bom.License{Expression: strings.Join(all, " AND ")}
+	l := License{Expression: strings.Join(all, " AND ")}
 	if len(all) == 1 {
 		l.Expression = strings.TrimSuffix(strings.TrimPrefix(l.Expression, "("), ")")
 	}
 	for id, name := range e.refs {
 		// A line that could not be read whole may have left one behind.
 		if slices.ContainsFunc(all, func(s string) bool { return slices.Contains(strings.FieldsFunc(s, isBetween), id) }) {
-			l.Refs = append(l.Refs, bom.LicenseRef{ID: id, Name: name})
+			l.Refs = append(l.Refs, Ref{ID: id, Name: name})
 		}
 	}
-	slices.SortFunc(l.Refs, func(a, b bom.LicenseRef) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(l.Refs, func(a, b Ref) int { return strings.Compare(a.ID, b.ID) })
 	return l
 }
 
