@@ -15,7 +15,7 @@ export CGO_ENABLED := 0
 OUT      ?= out
 VERSIONS ?= manifests/versions.yaml
 ARCHES   := amd64 arm64
-GUESTS   := $(foreach a,$(ARCHES),$(foreach p,firstboot init pause,bake/guest/bin/$(a)/$(p)))
+GUESTS   := $(foreach a,$(ARCHES),$(foreach p,firstboot init pause,bake/embedded/bin/$(a)/$(p)))
 SOURCES  := $(shell find bake cmd firstboot units images -name '*.go' -not -name '*_test.go') go.mod go.sum
 # What bake embeds beside Go code.
 EMBEDDED := $(shell find images units bake/source/debian -type f -not -name '*.go' -not -path '*/testdata/*')
@@ -27,14 +27,14 @@ bin/bake: $(SOURCES) $(EMBEDDED) $(GUESTS)
 	go build -o $@ ./cmd/bake
 
 bin/firstboot: $(GUESTS)
-	mkdir -p bin && cp bake/guest/bin/$$(go env GOHOSTARCH)/firstboot $@
+	mkdir -p bin && cp bake/embedded/bin/$$(go env GOHOSTARCH)/firstboot $@
 
 # Every program is made by Go, which is installed where it is missing or too old.
 .PHONY: go
 go:
 	@scripts/install-tools go
 
-bake/guest/bin/%: $(SOURCES) | go
+bake/embedded/bin/%: $(SOURCES) | go
 	GOOS=linux GOARCH=$(word 1,$(subst /, ,$*)) \
 	  go build -ldflags '-s -w -buildid=' -o $@ ./cmd/$(notdir $*)
 
@@ -67,7 +67,7 @@ cross: $(GUESTS) ## build bake, unoptimized, for the other systems it is used on
 
 .PHONY: clean
 clean: ## remove what was built here (the cache stays: `bin/bake cache prune`)
-	rm -rf bin out $(addprefix bake/guest/bin/,$(ARCHES))
+	rm -rf bin out $(addprefix bake/embedded/bin/,$(ARCHES))
 
 .PHONY: help
 help: ## this list

@@ -6,7 +6,7 @@
 //	         each part comes from, and prove that it can be had   (manifest, source)
 //	fetch    bring the parts into the store, unpacked             (source)
 //	compose  lay out the root file system and the disk            (image)
-//	write    stream the disk to what ships, and record it         (image/archive, bom)
+//	write    stream the disk to what ships, and record it         (image/archive, record)
 //
 // The digest of what is written is a function of the versions file, the lock,
 // the definition, the units, the guest programs, the image's name and the origin
@@ -31,15 +31,15 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
-	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/debian"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 )
 
@@ -70,7 +70,7 @@ type Config struct {
 	BuildNamed   []string       // with BuildMissing: these alone, by their names in the versions file; empty: all
 	Env          []string       // for the go command and the C compiler, which get little of it: os.Environ()
 
-	Confined bool                 // the inputs came out of an image: see gomod.Config
+	Confined bool                 // the inputs came out of an image: see gobuild.Config
 	inside   *manifest.Definition // likewise, whatever the versions file names; nil: the inputs are the user's
 
 	Sign         string                 // file of the private key that signs what is made; "": nothing is signed
@@ -86,7 +86,7 @@ type Config struct {
 	// password then. Those of this machine may in any case.
 	InsecureRegistries []string
 
-	PublicOnly bool // URLs of the versions file lead to public addresses alone: see release.Config
+	PublicOnly bool // URLs of the versions file lead to public addresses alone: see fetch.Config
 
 	Proxy     func(*http.Request) (*url.URL, error) // nil: none
 	UserAgent string
@@ -146,7 +146,7 @@ type Baker struct {
 	definition *manifest.Definition
 	mirrors    debian.MirrorList
 	store      *store.Store
-	fetcher    *release.Fetcher
+	fetcher    *fetch.Fetcher
 	mirror     *mirror.Mirror // nil until openMirror
 	key        *sign.Key      // nil: nothing is signed
 	guests     guests
@@ -321,12 +321,12 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		BuildNamed:   b.config.BuildNamed,
 		Keychain:     b.config.Keychain,
 		Insecure:     b.config.InsecureRegistries,
-		Program:      guest.Program,
+		Program:      embedded.Program,
 		LockCommand:  b.lockCommand(),
 		Jobs:         b.config.Jobs,
 		Progress:     b.config.Progress,
 	})
-	config := gomod.Config{
+	config := gobuild.Config{
 		Packs: s.Packs(), Debs: s.Debs(locked), Env: b.config.Env,
 		Dir: filepath.Join(b.store.Dir(), "build"), Progress: b.config.Progress,
 		Offline: b.config.Offline, Confined: b.config.Confined,
@@ -336,7 +336,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		config.Proxy = s.ModuleProxy(b.mirror.Index(), b.config.Offline)
 	}
 	var err error
-	s.Builder, err = gomod.New(config)
+	s.Builder, err = gobuild.New(config)
 	return s, err
 }
 

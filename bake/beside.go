@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 )
 

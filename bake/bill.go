@@ -9,13 +9,13 @@ import (
 	"os"
 	"slices"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/slsa"
-	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/slsa"
+	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/source"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -28,8 +28,8 @@ const (
 
 // bill says what an image of parts consists of and was made from. It refers to
 // record, and has what becomes known there later.
-func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.LockedArch) (*bom.Bill, error) {
-	bill := &bom.Bill{Image: record, Epoch: epoch(locked), Modules: map[bom.GoModule]license.License{}}
+func (b *Baker) bill(rec *record.Image, parts *source.Parts, locked *manifest.LockedArch) (*record.Bill, error) {
+	bill := &record.Bill{Image: rec, Epoch: epoch(locked), Modules: map[record.GoModule]license.License{}}
 	for _, p := range parts.Packages {
 		bill.Packages = append(bill.Packages, p.LockedPackage)
 	}
@@ -58,7 +58,7 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 		}
 		bill.Images = append(bill.Images, made)
 	}
-	for _, name := range slices.Sorted(maps.Keys(record.Inputs.Guest)) {
+	for _, name := range slices.Sorted(maps.Keys(rec.Inputs.Guest)) {
 		program, err := b.guests.program(name)
 		if err != nil {
 			return nil, err
@@ -75,10 +75,10 @@ func (b *Baker) bill(record *bom.Image, parts *source.Parts, locked *manifest.Lo
 }
 
 // made says how programs came to be. built is nil where bake did not build them.
-func (b *Baker) made(built *gomod.Built, programs []tree.Entry) (bom.Made, error) {
-	var made bom.Made
+func (b *Baker) made(built *gobuild.Built, programs []tree.Entry) (record.Made, error) {
+	var made record.Made
 	if built != nil {
-		made.Module = &bom.GoModule{Path: built.Module, Version: built.Version, Sum: built.Sum}
+		made.Module = &record.GoModule{Path: built.Module, Version: built.Version, Sum: built.Sum}
 		made.Linked = built.Packages
 		made.Tools = b.tools(built.Tools)
 	}
@@ -95,12 +95,12 @@ func (b *Baker) made(built *gomod.Built, programs []tree.Entry) (bom.Made, error
 }
 
 // tools returns the host's tools with the digests of their files.
-func (b *Baker) tools(tools []gomod.Tool) []bom.Tool {
-	var out []bom.Tool
+func (b *Baker) tools(tools []gobuild.Tool) []record.Tool {
+	var out []record.Tool
 	for _, t := range tools {
-		tool := bom.Tool{Name: t.Name}
+		tool := record.Tool{Name: t.Name}
 		if t.Version != "" {
-			tool.Module = bom.GoModule{Path: t.Name, Version: t.Version, Sum: t.Sum}
+			tool.Module = record.GoModule{Path: t.Name, Version: t.Version, Sum: t.Sum}
 		}
 		if t.Path != "" {
 			sum, err := b.hostFile(t.Path)
@@ -144,15 +144,15 @@ func (b *Baker) hostFile(path string) (manifest.Sum, error) {
 
 // goProgram reads what Go wrote into a program; nil: it is none of Go's. The
 // answer is kept under the digest of the program, so that it is read once.
-func (b *Baker) goProgram(e tree.Entry) (*bom.GoProgram, error) {
+func (b *Baker) goProgram(e tree.Entry) (*record.GoProgram, error) {
 	if e.Type != tree.File {
 		return nil, nil
 	}
 	key := sha256.Sum256(append([]byte("go build information 1 of "), e.SHA256[:]...))
-	var read *bom.GoProgram
+	var read *record.GoProgram
 	if value, ok := b.store.Get(key); !ok || json.Unmarshal(value, &read) != nil {
 		var err error
-		if read, err = bom.ReadGo(&e); err != nil {
+		if read, err = record.ReadGo(&e); err != nil {
 			return nil, err
 		}
 		b.keepFact(key, read, "what "+e.Path+" is built of")
@@ -166,13 +166,13 @@ func (b *Baker) goProgram(e tree.Entry) (*bom.GoProgram, error) {
 // billInside returns the files of the image that say what is in it. record is
 // the file of the record inside. Neither holds the digest of the image, which
 // is not known before they are written.
-func billInside(bill *bom.Bill, sbom *spdx.Encoded, record tree.Entry) ([]tree.Entry, error) {
+func billInside(bill *record.Bill, sbom *spdx.Encoded, rec tree.Entry) ([]tree.Entry, error) {
 	var text bytes.Buffer
 	if err := sbom.Write(&text, nil); err != nil {
 		return nil, err
 	}
 	sbomFile := file(sbomPath, 0o644, text.Bytes())
-	statement, err := slsa.Statement(bill, []slsa.Subject{subject(record), subject(sbomFile)})
+	statement, err := slsa.Statement(bill, []slsa.Subject{subject(rec), subject(sbomFile)})
 	if err != nil {
 		return nil, err
 	}

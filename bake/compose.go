@@ -9,11 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/image"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -30,8 +30,8 @@ const (
 // composed is a disk and its record, not yet written.
 type composed struct {
 	*image.Image
-	record  *bom.Image
-	bill    *bom.Bill
+	record  *record.Image
+	bill    *record.Bill
 	sbom    *spdx.Encoded
 	missing []Missing
 }
@@ -46,14 +46,14 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
-	record, err := b.newRecord(parts, lock, name)
+	rec, err := b.newRecord(parts, lock, name)
 	if err != nil {
 		return nil, err
 	}
 	config := image.Config{
 		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
 		KernelArguments: b.versions.OS.KernelArguments,
-		Name:            name, Version: b.version(), Seed: seed(record), Epoch: epoch(locked), Init: init.content,
+		Name:            name, Version: b.version(), Seed: seed(rec), Epoch: epoch(locked), Init: init.content,
 		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(ctx context.Context, w *tree.PackWriter) error {
 				if ctx.Err() != nil {
@@ -74,15 +74,15 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		return nil, err
 	}
 	var inside bytes.Buffer
-	if err := record.Write(&inside); err != nil {
+	if err := rec.Write(&inside); err != nil {
 		return nil, err
 	}
 	recordFile := file(recordPath, 0o644, inside.Bytes())
-	inputs, err := b.recordedInputs(record, parts)
+	inputs, err := b.recordedInputs(rec, parts)
 	if err != nil {
 		return nil, err
 	}
-	bill, err := b.bill(record, parts, locked)
+	bill, err := b.bill(rec, parts, locked)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +108,13 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err := b.checkPrograms(parts, made.Root); err != nil {
 		return nil, err
 	}
-	record.KernelArguments = strings.Fields(made.CommandLine)
-	record.Disk = bom.Disk{Size: made.Layout.Size, Partitions: []bom.Partition{
+	rec.KernelArguments = strings.Fields(made.CommandLine)
+	rec.Disk = record.Disk{Size: made.Layout.Size, Partitions: []record.Partition{
 		{Name: "esp", Type: "esp", GUID: made.GUIDs.ESP.String(), Start: made.Layout.ESP.Start, Size: made.Layout.ESP.Length},
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
-	record.Files = bom.Entries(made.Root)
-	return &composed{made, record, bill, sbom, nil}, nil
+	rec.Files = record.Entries(made.Root)
+	return &composed{made, rec, bill, sbom, nil}, nil
 }
 
 // file is an entry with content that is in memory.
@@ -151,41 +151,41 @@ func (b *Baker) requested() ([]string, error) {
 
 // newRecord records what is known before the disk is laid out. In this form it
 // goes into the image; what is beside it adds disk, files and the digest.
-func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string) (*bom.Image, error) {
+func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string) (*record.Image, error) {
 	inputs, err := b.inputSums(lock, parts)
 	if err != nil {
 		return nil, err
 	}
-	record := &bom.Image{
-		Schema: bom.Schema, Name: name, Arch: b.config.Arch, Inputs: inputs,
+	rec := &record.Image{
+		Schema: record.Schema, Name: name, Arch: b.config.Arch, Inputs: inputs,
 		KernelArguments: slices.Concat(b.definition.Kernel.Arguments, b.versions.OS.KernelArguments),
 	}
 	if n := b.versions.Node; n != nil {
-		record.Node = bom.Node{RuntimeType: n.RuntimeType, CgroupDriver: n.CgroupDriver}
+		rec.Node = record.Node{RuntimeType: n.RuntimeType, CgroupDriver: n.CgroupDriver}
 	}
-	record.Images, record.Node.SandboxImage = recordImages(parts.Images)
+	rec.Images, rec.Node.SandboxImage = recordImages(parts.Images)
 	var packages []manifest.LockedPackage
 	for _, p := range parts.Packages {
 		packages = append(packages, p.LockedPackage)
 	}
-	record.Packages = bom.Packages(packages)
+	rec.Packages = record.Packages(packages)
 	for _, c := range parts.Components {
-		component := bom.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), From: c.From, Toolchain: c.Toolchain}
+		component := record.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), From: c.From, Toolchain: c.Toolchain}
 		if c.Reports != nil {
-			component.Reports = &bom.Reports{Version: c.Reports.Version, Reason: c.Reports.Reason}
+			component.Reports = &record.Reports{Version: c.Reports.Version, Reason: c.Reports.Reason}
 		}
 		for _, e := range c.Pack.Entries {
-			component.Files = append(component.Files, bom.Program{Path: "/" + e.Path, SHA256: e.SHA256.String()})
+			component.Files = append(component.Files, record.Program{Path: "/" + e.Path, SHA256: e.SHA256.String()})
 		}
-		record.Components = append(record.Components, component)
+		rec.Components = append(rec.Components, component)
 	}
-	return record, nil
+	return rec, nil
 }
 
 // seed identifies everything that an image is made of.
-func seed(record *bom.Image) []byte {
+func seed(rec *record.Image) []byte {
 	h := sha256.New()
-	if err := record.Write(h); err != nil {
+	if err := rec.Write(h); err != nil {
 		panic("BUG: " + err.Error()) // a hash takes all
 	}
 	return h.Sum(nil)

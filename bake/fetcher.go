@@ -8,21 +8,21 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // newFetcher returns what fetches for b, from m first where there is one.
-func (b *Baker) newFetcher(m *mirror.Mirror) (*release.Fetcher, error) {
-	config := release.Config{
+func (b *Baker) newFetcher(m *mirror.Mirror) (*fetch.Fetcher, error) {
+	config := fetch.Config{
 		Store: b.store, Proxy: b.config.Proxy, UserAgent: b.config.UserAgent, Progress: b.config.Progress,
 		PublicOnly: b.config.PublicOnly,
 	}
 	if m != nil {
 		config.Mirror, config.Offline = m, b.config.Offline
 	}
-	return release.New(config)
+	return fetch.New(config)
 }
 
 // openMirror reads the index of the mirror, where one was given, and has
@@ -49,7 +49,7 @@ func (b *Baker) openMirror(ctx context.Context) error {
 // explainMirror adds to an error that something is not in the mirror why that
 // is, where the mirror was made for something else than lock.
 func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
-	missing, modules := (*release.UnreachableError)(nil), (*gomod.NotMirroredError)(nil)
+	missing, modules := (*fetch.UnreachableError)(nil), (*gobuild.NotMirroredError)(nil)
 	if b.mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
 		return err
 	}

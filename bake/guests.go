@@ -3,7 +3,7 @@ package bake
 import (
 	"sync"
 
-	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -29,7 +29,7 @@ func (g *guests) program(name string) (*guestProgram, error) {
 	if p := g.read[name]; p != nil {
 		return p, nil
 	}
-	content, err := guest.Program(name, g.arch)
+	content, err := embedded.Program(name, g.arch)
 	if err != nil {
 		return nil, err
 	}

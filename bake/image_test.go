@@ -18,12 +18,12 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -91,7 +91,7 @@ func TestImageIsReadable(t *testing.T) {
 	w := lockedWorld(t)
 	c := w.Config()
 	result := w.Image(c)
-	record := readRecord(t, c)
+	rec := readRecord(t, c)
 
 	f, err := os.Open(result.Path)
 	if err != nil {
@@ -102,8 +102,8 @@ func TestImageIsReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := r.Size(), int64(1<<30); got != want || record.Disk.Size != want {
-		t.Errorf("the disk has %d bytes, recorded are %d; want %d", got, record.Disk.Size, want)
+	if got, want := r.Size(), int64(1<<30); got != want || rec.Disk.Size != want {
+		t.Errorf("the disk has %d bytes, recorded are %d; want %d", got, rec.Disk.Size, want)
 	}
 	disk, err := archive.OpenTarGz(t.Context(), result.Path, t.TempDir())
 	if err != nil {
@@ -114,14 +114,14 @@ func TestImageIsReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var partitions []bom.Partition
+	var partitions []record.Partition
 	for _, p := range table.Partitions {
-		partitions = append(partitions, bom.Partition{Name: p.Name, Type: p.Name, GUID: p.GUID.String(), Start: p.Start, Size: p.Length})
+		partitions = append(partitions, record.Partition{Name: p.Name, Type: p.Name, GUID: p.GUID.String(), Start: p.Start, Size: p.Length})
 	}
-	if diff := cmp.Diff(record.Disk.Partitions, partitions); diff != "" || len(partitions) != 2 {
+	if diff := cmp.Diff(rec.Disk.Partitions, partitions); diff != "" || len(partitions) != 2 {
 		t.Fatalf("partitions (-recorded +there):\n%s", diff)
 	}
-	section := func(p bom.Partition) *io.SectionReader { return io.NewSectionReader(disk, p.Start, p.Size) }
+	section := func(p record.Partition) *io.SectionReader { return io.NewSectionReader(disk, p.Start, p.Size) }
 
 	esp, err := fat.Open(section(partitions[0]), partitions[0].Size)
 	if err != nil {
@@ -136,9 +136,9 @@ func TestImageIsReadable(t *testing.T) {
 	if err := root.Verify(); err != nil {
 		t.Error(err)
 	}
-	checkRoot(t, root, record)
-	if record.Inputs.Lock != sumFile(t, w.LockFile()) || record.Inputs.Versions != sumFile(t, w.Versions) {
-		t.Errorf("inputs are %+v; want the digests of the files", record.Inputs)
+	checkRoot(t, root, rec)
+	if rec.Inputs.Lock != sumFile(t, w.LockFile()) || rec.Inputs.Versions != sumFile(t, w.Versions) {
+		t.Errorf("inputs are %+v; want the digests of the files", rec.Inputs)
 	}
 }
 
@@ -158,11 +158,11 @@ func checkESP(t *testing.T, esp fs.FS, rootGUID string) {
 	}
 }
 
-func checkRoot(t *testing.T, root *ext4.FS, record *bom.Image) {
+func checkRoot(t *testing.T, root *ext4.FS, rec *record.Image) {
 	t.Helper()
-	var files []bom.Entry
+	var files []record.Entry
 	err := root.Walk(func(n *ext4.Node) error {
-		one := bom.Entries(&tree.Tree{Entries: []tree.Entry{n.Entry}})[0]
+		one := record.Entries(&tree.Tree{Entries: []tree.Entry{n.Entry}})[0]
 		one.SHA256 = ""
 		if n.Type == tree.File {
 			content, err := root.Content(n)
@@ -182,13 +182,13 @@ func checkRoot(t *testing.T, root *ext4.FS, record *bom.Image) {
 		t.Fatal(err)
 	}
 	origins := map[string]string{}
-	recorded := slices.DeleteFunc(slices.Clone(record.Files), func(e bom.Entry) bool { return e.Type == tree.Hardlink })
+	recorded := slices.DeleteFunc(slices.Clone(rec.Files), func(e record.Entry) bool { return e.Type == tree.Hardlink })
 	for i := range recorded {
 		origins[recorded[i].Path] = recorded[i].Origin
 		recorded[i].Origin = ""
 	}
 	// The file system makes this one, and a hard link's name is like its file's.
-	files = slices.DeleteFunc(files, func(e bom.Entry) bool { return e.Path == "/lost+found" || e.Type == tree.Hardlink })
+	files = slices.DeleteFunc(files, func(e record.Entry) bool { return e.Path == "/lost+found" || e.Type == tree.Hardlink })
 	if diff := cmp.Diff(recorded, files); diff != "" {
 		t.Errorf("files (-recorded +there):\n%s", diff)
 	}
@@ -213,18 +213,18 @@ func checkRoot(t *testing.T, root *ext4.FS, record *bom.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := bom.Read("image.json", content)
+	got, err := record.Read("image.json", content)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(record.Components, got.Components); diff != "" || got.File != nil {
+	if diff := cmp.Diff(rec.Components, got.Components); diff != "" || got.File != nil {
 		t.Errorf("components (-beside +inside the image):\n%s", diff)
 	}
 	// What firstboot reads, beside the components.
-	if diff := cmp.Diff(bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"}, got.Node); diff != "" {
+	if diff := cmp.Diff(record.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"}, got.Node); diff != "" {
 		t.Errorf("node in the record inside (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(record.Inputs, got.Inputs); diff != "" {
+	if diff := cmp.Diff(rec.Inputs, got.Inputs); diff != "" {
 		t.Errorf("inputs (-beside +inside the image):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"console=ttyS0,38400n8d", "panic=10"}, got.KernelArguments); diff != "" {

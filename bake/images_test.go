@@ -12,11 +12,11 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // newImagesWorld returns a world with container images, both of which can be
@@ -33,9 +33,9 @@ func newImagesWorld(t *testing.T) *baketest.World {
 }
 
 // preloaded returns the blobs of containerd's content store that a record has.
-func preloaded(record *bom.Image) map[string]bool {
+func preloaded(rec *record.Image) map[string]bool {
 	found := map[string]bool{}
-	for _, f := range record.Files {
+	for _, f := range rec.Files {
 		if digest, ok := strings.CutPrefix(f.Path, "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/"); ok {
 			found["sha256:"+digest] = digest == f.SHA256
 		}
@@ -45,15 +45,15 @@ func preloaded(record *bom.Image) map[string]bool {
 
 // wantBlobs fails unless the image's content store has what its images consist
 // of, and nothing else.
-func wantBlobs(t *testing.T, record *bom.Image) {
+func wantBlobs(t *testing.T, rec *record.Image) {
 	t.Helper()
 	want := map[string]bool{}
-	for _, image := range record.Images {
+	for _, image := range rec.Images {
 		for _, sum := range append([]manifest.Sum{image.Digest, image.Manifest, image.Config}, image.Layers...) {
 			want[string(sum)] = true
 		}
 	}
-	if diff := cmp.Diff(want, preloaded(record)); diff != "" {
+	if diff := cmp.Diff(want, preloaded(rec)); diff != "" {
 		t.Errorf("blobs in the image (-want +got):\n%s", diff)
 	}
 }
@@ -66,29 +66,29 @@ func TestContainerImages(t *testing.T) {
 	c := w.Config()
 	result := w.Image(c)
 	wantImage(t, c, result, result.SHA256)
-	record := readRecord(t, c)
-	wantBlobs(t, record)
+	rec := readRecord(t, c)
+	wantBlobs(t, rec)
 	host := w.Registry.Host
-	brief := func(images []bom.ContainerImage) (out []string) {
+	brief := func(images []record.ContainerImage) (out []string) {
 		for _, i := range images {
 			out = append(out, fmt.Sprintf("%s %s %s %s", i.Origin, i.Reference, i.From, i.Toolchain))
 		}
 		return out
 	}
-	dns := record.Images[1].Digest
+	dns := rec.Images[1].Digest
 	if diff := cmp.Diff([]string{
-		fmt.Sprintf("release %s/pause:3.10 %s/pause@%s ", host, host, record.Images[0].Digest),
+		fmt.Sprintf("release %s/pause:3.10 %s/pause@%s ", host, host, rec.Images[0].Digest),
 		fmt.Sprintf("release %s/library/dns:v1 %s/library/dns@%s ", host, host, dns),
-	}, brief(record.Images)); diff != "" {
+	}, brief(rec.Images)); diff != "" {
 		t.Errorf("images in the record (-want +got):\n%s", diff)
 	}
-	if got, want := record.Node.SandboxImage, host+"/pause:3.10"; got != want {
+	if got, want := rec.Node.SandboxImage, host+"/pause:3.10"; got != want {
 		t.Errorf("the sandbox image is %s; want %s", got, want)
 	}
-	if record.Images[0].Layers[0] != record.Images[1].Layers[0] {
+	if rec.Images[0].Layers[0] != rec.Images[1].Layers[0] {
 		t.Errorf("the images share no layer")
 	}
-	if _, ok := record.Inputs.Guest["pause"]; ok {
+	if _, ok := rec.Inputs.Guest["pause"]; ok {
 		t.Error("bake's program pause is among the inputs of an image that does not have it")
 	}
 
@@ -132,31 +132,31 @@ func TestContainerImages(t *testing.T) {
 		if reason := "manifest or index can't be had from http://" + host + "/v2/"; !strings.HasPrefix(got.Reason, reason) {
 			t.Errorf("the reason is %q; want it to begin with %q", got.Reason, reason)
 		}
-		want.Causes = []release.Cause{{What: "connection refused", Host: host, Down: true}}
+		want.Causes = []fetch.Cause{{What: "connection refused", Host: host, Down: true}}
 		got.Reason = ""
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("missing (-want +got):\n%s", diff)
 		}
 	}
-	record = readRecord(t, c)
-	wantBlobs(t, record)
+	rec = readRecord(t, c)
+	wantBlobs(t, rec)
 	if diff := cmp.Diff([]string{
 		"source bake.invalid/pause:3.10 bake's program pause ",
 		"source bake.invalid/dns:v1 example.com/kubelet@v1.30.0 " + runtime.Version(),
-	}, brief(record.Images)); diff != "" {
+	}, brief(rec.Images)); diff != "" {
 		t.Errorf("images in the record (-want +got):\n%s", diff)
 	}
-	if got, want := record.Node.SandboxImage, "bake.invalid/pause:3.10"; got != want {
+	if got, want := rec.Node.SandboxImage, "bake.invalid/pause:3.10"; got != want {
 		t.Errorf("the sandbox image is %s; want %s", got, want)
 	}
-	if record.Images[1].Digest == dns {
+	if rec.Images[1].Digest == dns {
 		t.Error("the assembled image has the digest of upstream's")
 	}
-	program, err := guest.Program("pause", manifest.AMD64)
+	program, err := embedded.Program("pause", manifest.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := record.Inputs.Guest["pause"], sum(program); got != want {
+	if got, want := rec.Inputs.Guest["pause"], sum(program); got != want {
 		t.Errorf("bake's program pause is among the inputs with %q; want %s", got, want)
 	}
 

@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/bom", "bake/check", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/metadatatest", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/check", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},
@@ -38,24 +38,24 @@ func rules() []rule {
 		{"units", nil, "files"},
 		{"images/*", nil, "files"},
 		{"manifests", nil, "files"},
-		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gomod"}, "a tool that pins modules"},
+		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gobuild"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/bom", "bake/license", "bake/bom/spdx", "bake/bom/slsa", "bake/sign", "bake/guest", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/record", "bake/license", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/embedded", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
 		{"bake/baketest", []string{"bake", "bake/check/checktest", "bake/manifest", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
 		// The wings know what is below them and not each other.
 		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
-		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/release", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
+		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
-		{"bake/source/debian/closure", []string{"bake/relation", "bake/tree"}, "it computes"},
-		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/closure", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
+		{"bake/source/debian/resolver", []string{"bake/relation", "bake/tree"}, "it computes"},
+		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/resolver", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
-		{"bake/source/release", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
-		{"bake/source/gomod", []string{"bake/license", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
+		{"bake/source/fetch", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
+		{"bake/source/gobuild", []string{"bake/license", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
-		{"bake/source/oci", []string{"bake/decompress", "bake/source/release", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
+		{"bake/source/oci", []string{"bake/decompress", "bake/source/fetch", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", nil, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
@@ -73,15 +73,15 @@ func rules() []rule {
 		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
 		{"bake/image/containerd/containerdtest", []string{"bake/image/containerd", "bake/manifest", "bake/tree"}, "images for tests"},
 
-		{"bake/bom", []string{"bake/license", "bake/manifest", "bake/tree"}, "a record"},
-		{"bake/bom/purl", []string{"bake/bom", "bake/manifest"}, "names"},
-		{"bake/bom/*", []string{"bake/bom", "bake/bom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
+		{"bake/record", []string{"bake/license", "bake/manifest", "bake/tree"}, "a record"},
+		{"bake/sbom/purl", []string{"bake/record", "bake/manifest"}, "names"},
+		{"bake/sbom/*", []string{"bake/record", "bake/sbom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
-		{"bake/check/checktest", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
-		{"bake/check", []string{"bake/bom", "bake/bom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/program", "bake/tree"}, "it takes images apart, and asks no source"},
-		{"bake/guest", []string{"bake/manifest"}, "programs"},
+		{"bake/check/checktest", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
+		{"bake/check", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/program", "bake/tree"}, "it takes images apart, and asks no source"},
+		{"bake/embedded", []string{"bake/manifest"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
-		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/metadatatest"}, "a machine, whatever it runs"},
+		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/emulator"}, "a machine, whatever it runs"},
 
 		// What everything stands on.
 		{"bake/manifest", []string{"bake/tree"}, "what is wanted"},
@@ -194,8 +194,8 @@ func TestImportsRefuses(t *testing.T) {
 		{"bake/image/gpt", "bake/manifest", "a format"},
 		{"bake/image/rootfs", "bake/source/debian", "a tree in the end"},
 		{"bake/image", "bake/source", "the face of its wing"},
-		{"bake/source/release", "bake/image/archive", "it brings files into the store"},
-		{"bake/source/store", "bake/source/release", "it knows no networks"},
+		{"bake/source/fetch", "bake/image/archive", "it brings files into the store"},
+		{"bake/source/store", "bake/source/fetch", "it knows no networks"},
 		{"bake/source", "bake", "the face of its wing"},
 		{"bake/check", "bake/source/store", "asks no source"},
 		{"bake/tree", "bake/manifest", "files and their content"},

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -28,8 +28,8 @@ const (
 	definitionName = "definition"
 )
 
-// embedded is what the record calls the definition that is built in.
-const embedded = "embedded"
+// embeddedDefinition is what the record calls the definition that is built in.
+const embeddedDefinition = "embedded"
 
 // readDefinition reads the image definition that v names, or the built-in one.
 func (c *Config) readDefinition(v *manifest.Versions) (*manifest.Definition, error) {
@@ -65,7 +65,7 @@ func (c *Config) readDefinition(v *manifest.Versions) (*manifest.Definition, err
 // recordedInputs returns the files of the image that hold what it was made
 // from, for `bake verify` to make it again. What the record has digests of and
 // every bake brings itself (units and guest programs) is not among them.
-func (b *Baker) recordedInputs(record *bom.Image, parts *source.Parts) ([]tree.Entry, error) {
+func (b *Baker) recordedInputs(rec *record.Image, parts *source.Parts) ([]tree.Entry, error) {
 	modules, err := b.modules(parts)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (b *Baker) recordedInputs(record *bom.Image, parts *source.Parts) ([]tree.E
 	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		// A build may take minutes, in which somebody may have edited.
-		if got := manifest.SHA256(sha256.Sum256(modules[name])); got != record.Inputs.Modules[name] {
+		if got := manifest.SHA256(sha256.Sum256(modules[name])); got != rec.Inputs.Modules[name] {
 			return nil, &InputError{fmt.Errorf("%s changed while the image was made", filepath.Join(filepath.Dir(b.config.Versions), name))}
 		}
 		files = append(files, file(path.Join(inputsDir, name), 0o644, modules[name]))
@@ -120,10 +120,10 @@ func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
 
 // inputSums returns the digests of everything that an image of parts is made
 // from.
-func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (bom.Inputs, error) {
-	in := bom.Inputs{
+func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inputs, error) {
+	in := record.Inputs{
 		Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum,
-		DefinitionFrom: cmp.Or(b.versions.Definition, embedded), DefinitionFiles: map[string]manifest.Sum{},
+		DefinitionFrom: cmp.Or(b.versions.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Sum{},
 		Guest: map[string]manifest.Sum{},
 	}
 	for name, content := range b.definition.Files {

@@ -7,11 +7,11 @@ import (
 	"io"
 	"path"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -88,7 +88,7 @@ func (b *Baker) license(e tree.Entry) (license.License, error) {
 		return read, nil
 	}
 	text := make([]byte, e.Size)
-	content := bom.NewContent(&e)
+	content := record.NewContent(&e)
 	if n, err := content.ReadAt(text, 0); n < len(text) || err != nil && err != io.EOF {
 		return read, err
 	}
@@ -99,9 +99,9 @@ func (b *Baker) license(e tree.Entry) (license.License, error) {
 
 // moduleLicenses puts into all what the license files among entries say of the modules
 // that made is built of.
-func (b *Baker) moduleLicenses(all map[bom.GoModule]license.License, made bom.Made, entries []tree.Entry) error {
+func (b *Baker) moduleLicenses(all map[record.GoModule]license.License, made record.Made, entries []tree.Entry) error {
 	for _, e := range entries {
-		if path.Dir(e.Path) != path.Dir(gomod.LicensesPath("any")) || made.Module == nil {
+		if path.Dir(e.Path) != path.Dir(gobuild.LicensesPath("any")) || made.Module == nil {
 			continue
 		}
 		text, err := io.ReadAll(e.Content())

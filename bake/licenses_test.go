@@ -12,7 +12,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 )
 
@@ -99,7 +99,9 @@ func TestLicensesOfModules(t *testing.T) {
 		t.Errorf("of a component's module (-want +got):\n%s", diff)
 	}
 	file := "/usr/lib/bake/licenses/kubelet"
-	if !slices.ContainsFunc(readRecord(t, c).Files, func(e bom.Entry) bool { return e.Path == file && e.Mode == "0644" && e.Origin == "component kubelet" }) {
+	if !slices.ContainsFunc(readRecord(t, c).Files, func(e record.Entry) bool {
+		return e.Path == file && e.Mode == "0644" && e.Origin == "component kubelet"
+	}) {
 		t.Errorf("the image has no %s", file)
 	}
 }

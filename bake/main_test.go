@@ -23,8 +23,8 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
@@ -184,7 +184,7 @@ func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.S
 	if diff := cmp.Diff(got, result); diff != "" {
 		t.Errorf("result differs from what is there (-there +result):\n%s", diff)
 	}
-	if diff := cmp.Diff(&bom.File{Name: name, Format: formatOf(c), Size: info.Size(), SHA256: got.SHA256}, readRecord(t, c).File); diff != "" {
+	if diff := cmp.Diff(&record.File{Name: name, Format: formatOf(c), Size: info.Size(), SHA256: got.SHA256}, readRecord(t, c).File); diff != "" {
 		t.Errorf("the record differs from what is there (-there +record):\n%s", diff)
 	}
 	wantClean(t, c)
@@ -235,23 +235,23 @@ func list(t *testing.T, dir string) []string {
 	return names
 }
 
-func readRecord(t *testing.T, c bake.Config) *bom.Image {
+func readRecord(t *testing.T, c bake.Config) *record.Image {
 	t.Helper()
 	return recordAt(t, filepath.Join(c.Out, recordName))
 }
 
-func recordAt(t *testing.T, path string) *bom.Image {
+func recordAt(t *testing.T, path string) *record.Image {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	record, err := bom.Read(path, f)
+	rec, err := record.Read(path, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return record
+	return rec
 }
 
 func sumFile(t *testing.T, path string) manifest.Sum {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // MirrorConfig says what an offline site wants to bake, and where what that
@@ -80,8 +80,8 @@ type MirrorMissing struct {
 	Reason string `json:"reason"`
 	Else   string `json:"else"` // "its module k8s.io/kubernetes v1.36.3"
 
-	Causes []release.Cause `json:"causes,omitempty"` // as in Missing
-	Image  bool            `json:"image,omitempty"`  // it is a container image
+	Causes []fetch.Cause `json:"causes,omitempty"` // as in Missing
+	Image  bool          `json:"image,omitempty"`  // it is a container image
 }
 
 // Mirror brings everything that baking each set offline takes into one

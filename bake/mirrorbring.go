@@ -19,12 +19,12 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // mirrorParallel is how many files are fetched and copied at once: as many as
-// a release.Fetcher downloads.
+// a fetch.Fetcher downloads.
 const mirrorParallel = 8
 
 // bring fetches what the mirror lacks. First everything is asked for, so that
@@ -125,7 +125,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		unreachable := (*release.UnreachableError)(nil)
+		unreachable := (*fetch.UnreachableError)(nil)
 		switch {
 		case err == nil:
 			w.images = append(w.images, needed)
@@ -151,7 +151,7 @@ func (m *mirroring) without(w *wanted, what, name, instead string, reason error)
 	switch {
 	case errors.As(reason, &input):
 		return input
-	case !release.Gone(reason):
+	case !fetch.Gone(reason):
 		return unavailable("this does not say that they are gone, so nothing is taken in their place",
 			fmt.Errorf("%w; this does not say that it is gone, so nothing is taken in its place", reason))
 	case instead == "":
@@ -173,7 +173,7 @@ func (m *mirroring) noteMissing() {
 	if len(m.missing) == 0 {
 		return
 	}
-	var causes []release.Cause
+	var causes []fetch.Cause
 	var names []string
 	images := 0
 	for _, missing := range m.missing {
@@ -211,7 +211,7 @@ type mirrorCopy struct {
 func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 	name := w.set.Set.Name
 	var copies []mirrorCopy
-	var requests []release.Request
+	var requests []fetch.Request
 	for _, n := range w.needs {
 		if e, ok := m.have(n); ok {
 			m.add(name, e)
@@ -276,7 +276,7 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 				x.Suite, w.arch.config.Lock, len(x.Gone), strings.Join(x.Gone, ", "),
 				manifest.LockCommand(w.arch.config.Versions, w.arch.config.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
 		}
-		request := release.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Sum{x.SHA256}, Size: x.Size}
+		request := fetch.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Sum{x.SHA256}, Size: x.Size}
 		copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(ctx context.Context) (io.ReadCloser, error) {
 			return w.arch.fetcher.Open(ctx, request)
 		}})
@@ -365,7 +365,7 @@ func (m *mirroring) copyAll(ctx context.Context, copies []mirrorCopy) error {
 
 // onlyThisFile reports whether err says nothing about other files.
 func onlyThisFile(err error) bool {
-	digest, unreachable := (*release.DigestError)(nil), (*release.UnreachableError)(nil)
+	digest, unreachable := (*fetch.DigestError)(nil), (*fetch.UnreachableError)(nil)
 	return errors.As(err, &digest) || errors.As(err, &unreachable)
 }
 

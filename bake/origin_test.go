@@ -16,10 +16,10 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // TestOrigin bakes with kubelet from its release and from its module.
@@ -61,8 +61,8 @@ func TestOrigin(t *testing.T) {
 				digests[test.want] = result.SHA256
 			}
 			wantImage(t, c, result, digests[test.want])
-			record := readRecord(t, c)
-			want := []bom.Component{
+			rec := readRecord(t, c)
+			want := []record.Component{
 				{Name: "kubelet", Version: "v1.30.0", Origin: "release", From: w.URL + baketest.KubeletRelease},
 				{Name: "containerd", Version: "2.0.0", Origin: "release", From: w.URL + baketest.ContainerdRelease},
 				{Name: "kube-proxy", Version: "v1.30.0", Origin: "package", From: "kube-proxy-amd64 1.30.0"},
@@ -72,10 +72,10 @@ func TestOrigin(t *testing.T) {
 			if test.want == "source" {
 				want[0].Origin, want[0].From, want[0].Toolchain = "source", "example.com/kubelet@v1.30.0", runtime.Version()
 			}
-			for i := range record.Components {
-				record.Components[i].Files = nil
+			for i := range rec.Components {
+				rec.Components[i].Files = nil
 			}
-			if diff := cmp.Diff(want, record.Components); diff != "" {
+			if diff := cmp.Diff(want, rec.Components); diff != "" {
 				t.Errorf("components in the record (-want +got):\n%s", diff)
 			}
 		})
@@ -111,7 +111,7 @@ func TestDoubt(t *testing.T) {
 	restore := w.Snapshot()
 	built := bake.Missing{
 		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
-		Causes: []release.Cause{{What: "404 Not Found", Host: strings.TrimPrefix(w.URL, "http://")}},
+		Causes: []fetch.Cause{{What: "404 Not Found", Host: strings.TrimPrefix(w.URL, "http://")}},
 	}
 	status := func(code int) http.HandlerFunc {
 		return func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) }

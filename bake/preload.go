@@ -1,9 +1,9 @@
 package bake
 
 import (
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 )
 
@@ -29,9 +29,9 @@ func preloaded(images []source.Image) []containerd.Image {
 
 // recordImages returns what the record says of container images, and the name
 // of the one that is every pod's sandbox.
-func recordImages(images []source.Image) (out []bom.ContainerImage, sandbox string) {
+func recordImages(images []source.Image) (out []record.ContainerImage, sandbox string) {
 	for _, image := range images {
-		c := bom.ContainerImage{
+		c := record.ContainerImage{
 			Name: image.Name, Reference: image.Ref, Origin: string(image.Origin), From: image.From, Toolchain: image.Toolchain,
 			Digest: image.Target.Digest, Manifest: image.Manifest.Digest, Config: image.Config.Digest, Layers: []manifest.Sum{},
 		}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/program"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -145,7 +145,7 @@ func (b *Baker) program(e tree.Entry) (programRead, error) {
 	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
-	content := bom.NewContent(&e)
+	content := record.NewContent(&e)
 	var err error
 	read = programRead{}
 	if read.Info, err = program.Read(content, b.config.Arch); err != nil {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // An image and what is beside it are one thing, and the only record of what
@@ -38,7 +38,7 @@ func (f found) other(made manifest.Sum) manifest.Sum {
 
 // changedInputs names the inputs of the image that head is the record of that are
 // not those of now.
-func changedInputs(head, now bom.Inputs) []string {
+func changedInputs(head, now record.Inputs) []string {
 	var changed []string
 	for _, input := range []struct {
 		name      string
@@ -67,7 +67,7 @@ func (b *Baker) mayBegin(out output, lock *manifest.Lock) error {
 	if err != nil {
 		return fmt.Errorf("reading units: %w", err)
 	}
-	changed := changedInputs(head.Inputs, bom.Inputs{Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum, Units: units})
+	changed := changedInputs(head.Inputs, record.Inputs{Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum, Units: units})
 	if len(changed) == 0 {
 		return nil
 	}
@@ -110,13 +110,13 @@ func (b *Baker) mayReplace(out output, made manifest.Sum) (manifest.Sum, error) 
 
 // head returns what the record that is there says, without its files; nil where
 // there is none that can be read.
-func (o output) head() *bom.Image {
+func (o output) head() *record.Image {
 	f, err := os.Open(o.record)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	head, err := bom.ReadHead(o.record, f)
+	head, err := record.ReadHead(o.record, f)
 	if err != nil || head.File == nil {
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 )
 
@@ -88,9 +88,9 @@ func TestProgramsThatSayAnother(t *testing.T) {
 		if test.want != "" {
 			continue
 		}
-		var want *bom.Reports
+		var want *record.Reports
 		if test.reports != "" {
-			want = &bom.Reports{Version: test.reports, Reason: "it is patched"}
+			want = &record.Reports{Version: test.reports, Reason: "it is patched"}
 		}
 		if diff := cmp.Diff(want, readRecord(t, c).Components[0].Reports); diff != "" {
 			t.Errorf("%s: reports in the record (-want +got):\n%s", test.name, diff)
@@ -117,8 +117,8 @@ func TestBuiltProgramsThatSayAnother(t *testing.T) {
 	w.Edit("versions.yaml", "    version: v1.30.1\n", "    version: v1.30.1\n"+accept)
 	w.Lock()
 	w.Image(c)
-	const record = "tiny-v1-30-1-amd64.json"
-	r, err := bom.Read(record, bytes.NewReader(read(t, filepath.Join(c.Out, record))))
+	const recorded = "tiny-v1-30-1-amd64.json"
+	r, err := record.Read(recorded, bytes.NewReader(read(t, filepath.Join(c.Out, recorded))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -64,9 +64,9 @@ type VerifyResult struct {
 
 	Signature *Signature `json:"signature,omitempty"` // nil where no key was given
 
-	Difference *Difference  `json:"difference,omitempty"` // the first one; nil where Identical
-	Changes    []bom.Change `json:"changes,omitempty"`    // Old as it was made again, New as the image is; at most maxChanges
-	More       int          `json:"more,omitempty"`       // changes beside those
+	Difference *Difference     `json:"difference,omitempty"` // the first one; nil where Identical
+	Changes    []record.Change `json:"changes,omitempty"`    // Old as it was made again, New as the image is; at most maxChanges
+	More       int             `json:"more,omitempty"`       // changes beside those
 }
 
 // maxChanges bounds how many changes a result lists.
@@ -228,7 +228,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 }
 
 // verify makes the image of b again and compares m with it.
-func (b *Baker) verify(ctx context.Context, m *check.Image, inside *bom.Image, result *VerifyResult) error {
+func (b *Baker) verify(ctx context.Context, m *check.Image, inside *record.Image, result *VerifyResult) error {
 	lock, locked, err := b.readLock()
 	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
 		return &InputError{fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
@@ -331,9 +331,9 @@ func hexAt(r io.ReaderAt, at, size int64) string {
 
 // asRead returns files as they are read from a file system, where all names of
 // a file have one mode and owner.
-func asRead(files []bom.Entry) []bom.Entry {
+func asRead(files []record.Entry) []record.Entry {
 	files = slices.Clone(files)
-	first := map[string]*bom.Entry{}
+	first := map[string]*record.Entry{}
 	for i := range files {
 		first[files[i].Path] = &files[i]
 	}
@@ -351,9 +351,9 @@ func asRead(files []bom.Entry) []bom.Entry {
 
 // changes lists in what the image differs, as far as it can be read: what it
 // says of itself, and its files.
-func (r *VerifyResult) changes(ctx context.Context, m *check.Image, inside *bom.Image, c *composed, jobs int) {
+func (r *VerifyResult) changes(ctx context.Context, m *check.Image, inside *record.Image, c *composed, jobs int) {
 	want, got := *c.record, *inside
-	want.Disk, want.File, want.Files = bom.Disk{}, nil, nil
+	want.Disk, want.File, want.Files = record.Disk{}, nil, nil
 	// Inside the image arguments that the disk brings, such as root=, are missing.
 	want.KernelArguments = inside.KernelArguments
 	if m.Fault == nil && m.OpenParts() == nil {
@@ -364,7 +364,7 @@ func (r *VerifyResult) changes(ctx context.Context, m *check.Image, inside *bom.
 			got.File = nil
 		}
 	}
-	changes := bom.Diff(&want, &got)
+	changes := record.Diff(&want, &got)
 	if len(changes) > maxChanges {
 		r.More = len(changes) - maxChanges
 		changes = changes[:maxChanges]

@@ -12,17 +12,17 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
-	"github.com/nodebake/bake/bake/guest"
+	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 )
 
 // inside is what an image holds about what it was made from.
 type inside struct {
 	path    string
-	record  *bom.Image
+	record  *record.Image
 	files   map[string][]byte // by their paths below inputsDir, but for the definition's
 	altered *Difference       // an input that is not what the record says
 
@@ -47,7 +47,7 @@ func readInside(m *check.Image) (*inside, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.record, err = bom.Read("/"+recordPath+" in "+m.Path, bytes.NewReader(data)); err != nil {
+	if in.record, err = record.Read("/"+recordPath+" in "+m.Path, bytes.NewReader(data)); err != nil {
 		if m.Fault != nil {
 			return nil, in.cutOff(recordPath, m.Fault)
 		}
@@ -149,7 +149,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 	}
 	differs("units", sum, in.record.Inputs.Units)
 	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Guest)) {
-		program, err := guest.Program(name, in.record.Arch)
+		program, err := embedded.Program(name, in.record.Arch)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue

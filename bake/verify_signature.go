@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 )
 

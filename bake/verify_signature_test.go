@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/bom/slsa"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 )
 

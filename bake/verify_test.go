@@ -21,7 +21,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 )
 
@@ -64,9 +64,9 @@ type disk struct {
 	start map[string]int64 // of partitions
 }
 
-func newDisk(t *testing.T, path string, record *bom.Image) *disk {
+func newDisk(t *testing.T, path string, rec *record.Image) *disk {
 	d := &disk{t, path, map[string]int64{}}
-	for _, p := range record.Disk.Partitions {
+	for _, p := range rec.Disk.Partitions {
 		d.start[p.Name] = p.Start
 	}
 	return d
@@ -433,9 +433,9 @@ func TestVerifyOrigins(t *testing.T) {
 	c := w.Config()
 	c.BuildMissing = true
 	built := w.Image(c)
-	record := readRecord(t, c)
+	rec := readRecord(t, c)
 	for _, name := range []string{"modules/kubelet/go.mod", "modules/kubelet/go.sum"} {
-		if got, want := record.Inputs.Modules[name], sumFile(t, filepath.Join(w.Dir, name)); got != want {
+		if got, want := rec.Inputs.Modules[name], sumFile(t, filepath.Join(w.Dir, name)); got != want {
 			t.Errorf("the record has %s with %s; want %s", name, got, want)
 		}
 	}
@@ -450,8 +450,8 @@ func TestVerifyOrigins(t *testing.T) {
 
 	c = w.Config()
 	released := w.Image(c)
-	if record := readRecord(t, c); len(record.Inputs.Modules) > 0 {
-		t.Errorf("the record has modules %v; want none where nothing was built", record.Inputs.Modules)
+	if rec := readRecord(t, c); len(rec.Inputs.Modules) > 0 {
+		t.Errorf("the record has modules %v; want none where nothing was built", rec.Inputs.Modules)
 	}
 	fresh = inspected(w.Config())
 	fresh.Origin = source.FromSource // of no concern

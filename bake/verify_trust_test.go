@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // TestVouch decides who vouches for what.
@@ -74,7 +74,7 @@ func TestReadDefinition(t *testing.T) {
 		{"too large", with("files/large", strings.Repeat("x", manifest.MaxDefinitionSize)), "reading /usr/lib/bake/inputs/definition in x.raw: it has more than 16777216 bytes"},
 		{"not ours", with("image.yaml", "name: [n]\n"), `reading what the image was made from: x.raw: /usr/lib/bake/inputs/definition/image.yaml:1:1: packages: missing (add it)`},
 	} {
-		in := &inside{path: "x.raw", record: &bom.Image{}}
+		in := &inside{path: "x.raw", record: &record.Image{}}
 		in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{}
 		byPath := map[string][]byte{}
 		for name, content := range test.files {
@@ -96,7 +96,7 @@ func TestReadDefinition(t *testing.T) {
 			t.Errorf("%s: the definition is %v", test.name, in.definition)
 		}
 	}
-	in := &inside{path: "x.raw", record: &bom.Image{}}
+	in := &inside{path: "x.raw", record: &record.Image{}}
 	in.record.Inputs.Definition = "sha256:a"
 	in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{"image.yaml": "", "configure.yaml": ""}
 	err := in.readDefinition(func(name string, _ manifest.Sum) ([]byte, error) { return []byte(whole[path.Base(name)]), nil })

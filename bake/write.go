@@ -11,10 +11,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -87,23 +87,23 @@ type known struct {
 // writeTarGz writes the archive, unless the one that is there is it: the plan
 // tells what its digest must be, and the file is read to see that it has it.
 // Then there is nothing pending.
-func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (_ *pending, _ bom.File, err error) {
+func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (_ *pending, _ record.File, err error) {
 	key := planKey(archive.PlanDigest(&c.List, options))
 	var before known
 	value, ok := b.store.Get(key)
 	if ok = ok && json.Unmarshal(value, &before) == nil; ok && out.present() == before {
 		b.config.Progress.Note("%s is there already, with the right digest", out.image)
-		return nil, bom.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
+		return nil, record.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
 	}
 	if ok {
 		// What it will be is known: there is no need to make it.
 		if _, err := b.mayReplace(out, manifest.SHA256(before.SHA256)); err != nil {
-			return nil, bom.File{}, err
+			return nil, record.File{}, err
 		}
 	}
 	file, err := create(out.image)
 	if err != nil {
-		return nil, bom.File{}, err
+		return nil, record.File{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -112,13 +112,13 @@ func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options
 	}()
 	result, err := archive.WriteTarGz(ctx, file, &c.List, options)
 	if err != nil {
-		return nil, bom.File{}, err
+		return nil, record.File{}, err
 	}
 	if ok && result.SHA256 != before.SHA256 {
-		return nil, bom.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
+		return nil, record.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
 	}
 	b.keep(key, known{result.Size, result.SHA256}, out)
-	return file, bom.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
+	return file, record.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
 }
 
 // keep remembers what the archive of a plan is.
@@ -164,10 +164,10 @@ func sumOf(r io.Reader) (tree.Digest, error) {
 }
 
 // writeRaw writes a sparse disk.
-func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (*pending, bom.File, error) {
+func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (*pending, record.File, error) {
 	file, err := create(out.image)
 	if err != nil {
-		return nil, bom.File{}, err
+		return nil, record.File{}, err
 	}
 	err = archive.WriteRaw(ctx, file.File, &c.List, options)
 	var sum tree.Digest
@@ -176,9 +176,9 @@ func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options a
 	}
 	if err != nil {
 		file.drop()
-		return nil, bom.File{}, err
+		return nil, record.File{}, err
 	}
-	return file, bom.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, nil
+	return file, record.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, nil
 }
 
 // sumList hashes the disk from its plan, without reading holes back.

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
 )
 
@@ -167,14 +167,14 @@ func TestChangedMetadataRestartsWhatUsesIt(t *testing.T) {
 // for, and gives up on none.
 func TestTransientFaults(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []metadatatest.FaultKind{
-		metadatatest.Status, metadatatest.Reset, metadatatest.Truncate, metadatatest.CutJSON,
-		metadatatest.Portal, metadatatest.Redirect, metadatatest.NoFlavor, metadatatest.TooLarge,
+	for _, kind := range []emulator.FaultKind{
+		emulator.Status, emulator.Reset, emulator.Truncate, emulator.CutJSON,
+		emulator.Portal, emulator.Redirect, emulator.NoFlavor, emulator.TooLarge,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			w := newWorker(t)
-			w.metadata.SetFaults(metadatatest.Fault{Kind: kind, Times: 5})
+			w.metadata.SetFaults(emulator.Fault{Kind: kind, Times: 5})
 			if diff := cmp.Diff(firstStart, w.configures()); diff != "" {
 				t.Errorf("units (-want +got):\n%s", diff)
 			}
@@ -192,7 +192,7 @@ func TestTransientFaults(t *testing.T) {
 func TestALastingReasonIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t)
-	w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Portal, Times: 10})
+	w.metadata.SetFaults(emulator.Fault{Kind: emulator.Portal, Times: 10})
 	c := w.config()
 	var clock time.Duration
 	c.Machine.Uptime = func() time.Duration { clock += time.Second; return clock }
@@ -294,7 +294,7 @@ func TestPermanentFaults(t *testing.T) {
 func TestSecretManager(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t)
-	secrets := metadatatest.NewSecretServer(w.metadata)
+	secrets := emulator.NewSecretServer(w.metadata)
 	both := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/projects/") {
 			secrets.ServeHTTP(rw, r)
@@ -335,7 +335,7 @@ func TestTLSBootstrap(t *testing.T) {
 func TestRunStopsQuietly(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t)
-	w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+	w.metadata.SetFaults(emulator.Fault{Kind: emulator.Status})
 	ctx, cancel := context.WithCancel(t.Context())
 	c := w.config()
 	c.Metadata.Sleep = func(context.Context, time.Duration) { cancel() }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
 )
 
@@ -87,7 +87,7 @@ var configured = report.State{
 func TestHealthReportsReadyOnce(t *testing.T) {
 	t.Parallel()
 	c, console, reloads := patient(t)
-	server := metadatatest.NewServer(metadatatest.Instance{Name: "worker-0", Attributes: map[string]string{"enable-guest-attributes": "TRUE"}})
+	server := emulator.NewServer(emulator.Instance{Name: "worker-0", Attributes: map[string]string{"enable-guest-attributes": "TRUE"}})
 	hs := httptest.NewServer(server)
 	defer hs.Close()
 	c.Metadata.Endpoints = []string{hs.URL}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/services"
 )
 
@@ -88,7 +88,7 @@ func TestPowerCut(t *testing.T) {
 
 			// First without metadata, until it asks for them.
 			ctx, cancel := context.WithCancel(t.Context())
-			w.metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+			w.metadata.SetFaults(emulator.Fault{Kind: emulator.Status})
 			c = w.config()
 			c.Metadata.Sleep = func(context.Context, time.Duration) { cancel() }
 			w.calls, w.console = nil, nil

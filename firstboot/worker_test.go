@@ -16,7 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/services"
 )
 
@@ -28,7 +28,7 @@ type worker struct {
 	t        *testing.T
 	root     string
 	ca       *node.CA
-	metadata *metadatatest.Server
+	metadata *emulator.Server
 	endpoint string
 	http     *httptest.Server
 
@@ -56,11 +56,11 @@ func newWorker(t *testing.T) *worker {
 	if w.ca, err = node.NewCA(node.CAConfig{Now: today.AddDate(0, -6, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	w.metadata = metadatatest.NewServer(metadatatest.Instance{
+	w.metadata = emulator.NewServer(emulator.Instance{
 		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: "10.240.0.20",
 		Attributes: w.attributes(node.Config{}),
-		ServiceAccounts: []metadatatest.ServiceAccount{{
-			Email: "worker@example.iam.gserviceaccount.com", Scopes: []string{metadatatest.CloudPlatform}}},
+		ServiceAccounts: []emulator.ServiceAccount{{
+			Email: "worker@example.iam.gserviceaccount.com", Scopes: []string{emulator.CloudPlatform}}},
 	})
 	w.http = httptest.NewServer(w.metadata)
 	t.Cleanup(w.http.Close)

@@ -3,8 +3,8 @@ package check
 import (
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/spdx"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/spdx"
 )
 
 // billPath is where an image holds its bill of materials.
@@ -12,7 +12,7 @@ const billPath = "usr/lib/bake/sbom.spdx.json"
 
 // billProblems says in what the bill of materials inside the image and the
 // record r differ.
-func (m *Image) billProblems(r *bom.Image) []string {
+func (m *Image) billProblems(r *record.Image) []string {
 	text, err := m.files.text(billPath)
 	if err != nil {
 		return wrong(err)

@@ -21,12 +21,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // The formats that Open tells apart by content.
@@ -363,7 +363,7 @@ func (m *Image) Close() error {
 
 // File describes the file that was opened, whose digest is taken now if it was
 // not before.
-func (m *Image) File(ctx context.Context) (*bom.File, error) {
+func (m *Image) File(ctx context.Context) (*record.File, error) {
 	if m.sum == nil {
 		sum := sha256.New()
 		in := &ctxReader{ctx, io.NewSectionReader(m.Source, 0, m.length)}
@@ -376,5 +376,5 @@ func (m *Image) File(ctx context.Context) (*bom.File, error) {
 		}
 		m.sum = (*[sha256.Size]byte)(sum.Sum(nil))
 	}
-	return &bom.File{Name: filepath.Base(m.Path), Format: m.Format, Size: m.length, SHA256: manifest.SHA256(*m.sum)}, nil
+	return &record.File{Name: filepath.Base(m.Path), Format: m.Format, Size: m.length, SHA256: manifest.SHA256(*m.sum)}, nil
 }

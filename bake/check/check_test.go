@@ -15,10 +15,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -211,13 +211,13 @@ func TestRecordReadsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := w.Record()
-	want.File = &bom.File{Name: imageName0 + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: sumFile(t, p)}
-	want.Disk = bom.Disk{Size: gib, Partitions: []bom.Partition{
+	want.File = &record.File{Name: imageName0 + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: sumFile(t, p)}
+	want.Disk = record.Disk{Size: gib, Partitions: []record.Partition{
 		{Name: "esp", Type: "esp", GUID: w.Parts[0].GUID.String(), Start: checktest.MiB, Size: 64 * checktest.MiB},
 		{Name: "root", Type: "root", GUID: checktest.RootGUID().String(), Start: 65 * checktest.MiB, Size: 512 * checktest.MiB},
 	}}
 	want.KernelArguments = append([]string{"root=PARTUUID=" + checktest.RootGUID().String()}, want.KernelArguments...)
-	want.Files = bom.Entries(treeOf(t, w.Root))
+	want.Files = record.Entries(treeOf(t, w.Root))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Record (-want +got):\n%s", diff)
 	}
@@ -266,7 +266,7 @@ func TestReadFile(t *testing.T) {
 func TestCheckBeside(t *testing.T) {
 	dir := t.TempDir()
 	p := writeTarGz(t, checktest.New(), dir)
-	record := filepath.Join(dir, imageName0+".json")
+	rec := filepath.Join(dir, imageName0+".json")
 	m, err := Open(t.Context(), p, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -281,27 +281,27 @@ func TestCheckBeside(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name, path string
-		change     func(f *bom.File)
+		change     func(f *record.File)
 		fails      bool
 	}{
-		{"equal", record, func(*bom.File) {}, false},
-		{"another format's", "", func(f *bom.File) { f.Name = imageName0 + ".raw" }, false},
-		{"another digest", record, func(f *bom.File) { f.SHA256 = "sha256:" + manifest.Sum(strings.Repeat("0", 64)) }, true},
+		{"equal", rec, func(*record.File) {}, false},
+		{"another format's", "", func(f *record.File) { f.Name = imageName0 + ".raw" }, false},
+		{"another digest", rec, func(f *record.File) { f.SHA256 = "sha256:" + manifest.Sum(strings.Repeat("0", 64)) }, true},
 	} {
 		described := *file
 		test.change(&described)
 		var b bytes.Buffer
-		if err := (&bom.Image{Schema: bom.Schema, File: &described}).Write(&b); err != nil {
+		if err := (&record.Image{Schema: record.Schema, File: &described}).Write(&b); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(record, b.Bytes(), 0o666); err != nil {
+		if err := os.WriteFile(rec, b.Bytes(), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := m.CheckBeside(t.Context()); got != test.path || (err != nil) != test.fails {
 			t.Errorf("%s: CheckBeside = %q, %v; want %q, error %v", test.name, got, err, test.path, test.fails)
 		}
 	}
-	if err := os.WriteFile(record, []byte("{"), 0o666); err != nil {
+	if err := os.WriteFile(rec, []byte("{"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.CheckBeside(t.Context()); err == nil {

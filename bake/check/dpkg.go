@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source/debian/deb822"
 )
 
@@ -39,7 +39,7 @@ func (f *files) installed() ([]installed, error) {
 }
 
 // comparePackages says in what dpkg's database and a record differ.
-func comparePackages(recorded []bom.Package, status []installed) []string {
+func comparePackages(recorded []record.Package, status []installed) []string {
 	var found []string
 	known := map[string]installed{}
 	for _, p := range status {

@@ -15,10 +15,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -27,18 +27,18 @@ import (
 const recordPath = "usr/lib/bake/image.json"
 
 // Inside returns the record that the image holds.
-func (m *Image) Inside() (*bom.Image, error) {
+func (m *Image) Inside() (*record.Image, error) {
 	text, err := m.files.text(recordPath)
 	if err != nil {
 		return nil, fmt.Errorf("reading the record inside the image: %w", err)
 	}
-	return bom.Read("/"+recordPath, strings.NewReader(text))
+	return record.Read("/"+recordPath, strings.NewReader(text))
 }
 
 // Record says what is in the image. Components, packages and inputs come from
 // the record inside; partitions, files with their digests and the kernel's
 // arguments from what is there. jobs files are read at once.
-func (m *Image) Record(ctx context.Context, jobs int) (*bom.Image, error) {
+func (m *Image) Record(ctx context.Context, jobs int) (*record.Image, error) {
 	r, err := m.Inside()
 	if err != nil {
 		return nil, err
@@ -46,9 +46,9 @@ func (m *Image) Record(ctx context.Context, jobs int) (*bom.Image, error) {
 	if r.File, err = m.File(ctx); err != nil {
 		return nil, err
 	}
-	r.Disk = bom.Disk{Size: m.Size}
+	r.Disk = record.Disk{Size: m.Size}
 	for _, p := range m.Table.Partitions {
-		r.Disk.Partitions = append(r.Disk.Partitions, bom.Partition{
+		r.Disk.Partitions = append(r.Disk.Partitions, record.Partition{
 			Name: p.Name, Type: partitionType(p.Type), GUID: p.GUID.String(), Start: p.Start, Size: p.Length,
 		})
 	}
@@ -70,7 +70,7 @@ func (m *Image) Record(ctx context.Context, jobs int) (*bom.Image, error) {
 		}
 		t.Entries = append(t.Entries, e)
 	}
-	r.Files = bom.Entries(&t)
+	r.Files = record.Entries(&t)
 	return r, nil
 }
 
@@ -142,7 +142,7 @@ func (m *Image) digest(p string) (tree.Digest, error) {
 // Contradictions says in what the image is not as the record r, which it
 // holds, says: packages, programs of components, guest programs, kernel
 // arguments, architecture.
-func (m *Image) Contradictions(r *bom.Image) ([]string, error) {
+func (m *Image) Contradictions(r *record.Image) ([]string, error) {
 	var found []string
 	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	if r.Arch != m.Arch {
@@ -204,7 +204,7 @@ func (m *Image) CheckBeside(ctx context.Context) (string, error) {
 	if err != nil {
 		return path, err
 	}
-	r, err := bom.Read(path, bytes.NewReader(data))
+	r, err := record.Read(path, bytes.NewReader(data))
 	if err != nil {
 		return path, err
 	}

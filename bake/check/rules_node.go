@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -37,8 +37,8 @@ func nodeRules() []Rule {
 	}}
 }
 
-func hasComponent(r *bom.Image, name string) bool {
-	return slices.ContainsFunc(r.Components, func(c bom.Component) bool { return c.Name == name })
+func hasComponent(r *record.Image, name string) bool {
+	return slices.ContainsFunc(r.Components, func(c record.Component) bool { return c.Name == name })
 }
 
 // cgroupV1 makes systemd set up cgroup v1 (systemd(1), KERNEL COMMAND LINE).

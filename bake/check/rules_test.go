@@ -12,12 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -150,7 +150,7 @@ func brokenImages() []broken {
 		{"kernel-root", "want root=PARTUUID=", arguments("ROOT ROOT console=ttyS0,38400n8d audit=0")},
 		{"kernel-console", `"console=ttyS0"`, func(w *checktest.Image) {
 			arguments("ROOT console=ttyS0 audit=0")(w)
-			w.Tamper = func(r *bom.Image) { r.KernelArguments = []string{"audit=0"} }
+			w.Tamper = func(r *record.Image) { r.KernelArguments = []string{"audit=0"} }
 		}},
 		{"kernel-quiet", "has quiet", arguments("ROOT console=ttyS0,38400n8d audit=0 quiet")},
 		{"kernel-quiet", "has splash", arguments("ROOT console=ttyS0,38400n8d audit=0 splash")},
@@ -232,18 +232,18 @@ func brokenImages() []broken {
 		{"services", "there is no unit containerd.service", remove("etc/systemd/system/containerd.service")},
 		{"programs", "there is no program /usr/local/bin/runc", remove("usr/local/bin/runc")},
 		{"programs", "there is no program /opt/cni/bin/bridge", perm("opt/cni/bin/bridge", 0o644)},
-		{"node-settings", "no runtime type", node(bom.Node{CgroupDriver: "systemd"})},
-		{"node-settings", `cgroup driver "none"`, node(bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "none"})},
+		{"node-settings", "no runtime type", node(record.Node{CgroupDriver: "systemd"})},
+		{"node-settings", `cgroup driver "none"`, node(record.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "none"})},
 		{"node-runtime", "io.containerd.runc.v2 needs containerd-shim-runc-v2", remove("usr/bin/containerd-shim-runc-v2")},
 		{"node-runtime", "io.containerd.runc.v2 needs containerd-shim-runc-v2", perm("usr/bin/containerd-shim-runc-v2", 0o644)},
-		{"node-runtime", "io.containerd.runsc.v1 needs containerd-shim-runsc-v1", node(bom.Node{RuntimeType: "io.containerd.runsc.v1", CgroupDriver: "systemd"})},
+		{"node-runtime", "io.containerd.runsc.v1 needs containerd-shim-runsc-v1", node(record.Node{RuntimeType: "io.containerd.runsc.v1", CgroupDriver: "systemd"})},
 		{"node-runtime", "io.containerd.runtime.v1.linux needs containerd-shim,", func(w *checktest.Image) {
 			arguments("ROOT console=ttyS0,38400n8d audit=0 systemd.unified_cgroup_hierarchy=0")(w)
-			node(bom.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
+			node(record.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
 		}},
 		{"node-runtime", "has not systemd.unified_cgroup_hierarchy=0", func(w *checktest.Image) {
 			w.Program("usr/bin/containerd-shim")
-			node(bom.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
+			node(record.Node{RuntimeType: "io.containerd.runtime.v1.linux", CgroupDriver: "cgroupfs"})(w)
 		}},
 		{"component-programs", `component kubelet: /usr/local/bin/kubelet: it is neither an ELF program nor a script: it begins with "<html>"`, func(w *checktest.Image) {
 			w.Root["usr/local/bin/kubelet"] = checktest.File("usr/local/bin/kubelet", 0o755, "<html>")
@@ -297,57 +297,57 @@ func brokenImages() []broken {
 
 		{"record", "/usr/lib/bake/image.json: schema 0", set(recordPath, "{}")},
 		{"record", "package jq 1.7 is recorded and not in", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Packages = append(r.Packages, bom.Package{Name: "jq", Version: "1.7"}) }
+			w.Tamper = func(r *record.Image) { r.Packages = append(r.Packages, record.Package{Name: "jq", Version: "1.7"}) }
 		}},
 		{"record", "package libc6 2.41-12 is in /var/lib/dpkg/status and not recorded", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Packages = r.Packages[:1] }
+			w.Tamper = func(r *record.Image) { r.Packages = r.Packages[:1] }
 		}},
 		{"record", "recorded as 1 (amd64) and is 13.8 (amd64)", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) {
-				r.Packages = []bom.Package{{Name: "base-files", Version: "1", Arch: "amd64"}, r.Packages[1]}
+			w.Tamper = func(r *record.Image) {
+				r.Packages = []record.Package{{Name: "base-files", Version: "1", Arch: "amd64"}, r.Packages[1]}
 			}
 		}},
 		{"record", `the status "install ok unpacked"`, set(statusPath,
 			"Package: base-files\nStatus: install ok installed\nVersion: 13.8\nArchitecture: amd64\n\n"+
 				"Package: libc6\nStatus: install ok unpacked\nVersion: 2.41-12\nArchitecture: amd64\n")},
 		{"record", "component kubelet: /usr/local/bin/kubelet has sha256:", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
+			w.Tamper = func(r *record.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
 		}},
 		{"record", "component containerd: /bin/gone is recorded and missing", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
+			w.Tamper = func(r *record.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
 		}},
 		{"component-versions", "component kubelet: /usr/local/bin/kubelet: it says v1.36.9, and the versions file says v1.36.10", func(w *checktest.Image) {
 			const kubelet = "usr/local/bin/kubelet"
 			w.Root[kubelet] = checktest.File(kubelet, 0o755, checktest.GoProgram(elf.EM_X86_64, "example.com/kubelet", "v1.36.9"))
-			w.Tamper = func(r *bom.Image) { r.Components[1].Version = "v1.36.10" }
+			w.Tamper = func(r *record.Image) { r.Components[1].Version = "v1.36.10" }
 		}},
 		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
+			w.Tamper = func(r *record.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
 		}},
 		{"record", "init in the initramfs", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
+			w.Tamper = func(r *record.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
 		}},
 		{"record", "the record says arm64", func(w *checktest.Image) { w.Arch = "arm64" }},
 		{"record", "kernel argument mitigations=off is recorded", func(w *checktest.Image) {
-			w.Tamper = func(r *bom.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
+			w.Tamper = func(r *record.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
 		}},
 		{"record", "Debian base-files 13.8 is recorded and not in", func(w *checktest.Image) {
 			var b bytes.Buffer
-			bill := &bom.Bill{Image: w.Record(), Components: make([]bom.Made, len(w.Record().Components))}
+			bill := &record.Bill{Image: w.Record(), Components: make([]record.Made, len(w.Record().Components))}
 			if err := spdx.Write(&b, bill); err != nil {
 				panic(err)
 			}
 			w.Text(billPath, b.String())
 		}},
 		{"record", billPath, set(billPath, "{}")},
-		{"record", `the recorded image name "K8s"`, func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Name = "K8s" } }},
+		{"record", `the recorded image name "K8s"`, func(w *checktest.Image) { w.Tamper = func(r *record.Image) { r.Name = "K8s" } }},
 	}
 }
 
 func nodeSysctlFile() string { return readEntry(checktest.New().Root["etc/sysctl.d/80-node.conf"]) }
 
-func node(n bom.Node) func(w *checktest.Image) {
-	return func(w *checktest.Image) { w.Tamper = func(r *bom.Image) { r.Node = n } }
+func node(n record.Node) func(w *checktest.Image) {
+	return func(w *checktest.Image) { w.Tamper = func(r *record.Image) { r.Node = n } }
 }
 
 func zero(at int64, n int) func(w *checktest.Image) {

@@ -5,8 +5,8 @@ import (
 	"path"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/program"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -127,7 +127,7 @@ func unitRules() []Rule {
 }
 
 func checkComponentPrograms(s *subject) []string {
-	return s.eachProgram(func(p *problems, c bom.Component, path string, content io.ReaderAt) {
+	return s.eachProgram(func(p *problems, c record.Component, path string, content io.ReaderAt) {
 		info, err := program.Read(content, s.Arch)
 		if err != nil {
 			p.add("component %s: %s: %v", c.Name, path, err)
@@ -143,7 +143,7 @@ func checkComponentPrograms(s *subject) []string {
 }
 
 func checkComponentVersions(s *subject) []string {
-	return s.eachProgram(func(p *problems, c bom.Component, path string, content io.ReaderAt) {
+	return s.eachProgram(func(p *problems, c record.Component, path string, content io.ReaderAt) {
 		accepted := ""
 		if c.Reports != nil {
 			accepted = c.Reports.Version
@@ -155,7 +155,7 @@ func checkComponentVersions(s *subject) []string {
 }
 
 // eachProgram has check look at every program of a component.
-func (s *subject) eachProgram(check func(p *problems, c bom.Component, path string, content io.ReaderAt)) []string {
+func (s *subject) eachProgram(check func(p *problems, c record.Component, path string, content io.ReaderAt)) []string {
 	r, err := s.Inside()
 	if err != nil {
 		return nil // rule record says so

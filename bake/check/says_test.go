@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check/checktest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // TestComponentVersions has a program of a component say its own version.
@@ -15,16 +15,16 @@ func TestComponentVersions(t *testing.T) {
 	const kubelet = "usr/local/bin/kubelet"
 	for _, test := range []struct {
 		version string
-		reports *bom.Reports
+		reports *record.Reports
 		want    []string
 	}{
 		{"v1.36.9", nil, nil},
 		{"v1.36.10", nil, []string{"component kubelet: /" + kubelet + ": it says v1.36.9, and the versions file says v1.36.10"}},
-		{"v1.36.10", &bom.Reports{Version: "1.36.9", Reason: "it is patched"}, nil},
+		{"v1.36.10", &record.Reports{Version: "1.36.9", Reason: "it is patched"}, nil},
 	} {
 		w := checktest.New()
 		w.Root[kubelet] = checktest.File(kubelet, 0o755, checktest.GoProgram(elf.EM_X86_64, "example.com/kubelet", "v1.36.9"))
-		w.Tamper = func(r *bom.Image) {
+		w.Tamper = func(r *record.Image) {
 			for i := range r.Components {
 				if r.Components[i].Name == "kubelet" {
 					r.Components[i].Version, r.Components[i].Reports = test.version, test.reports

@@ -11,8 +11,8 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
-	"github.com/nodebake/bake/bake/source/gomod"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -24,7 +24,7 @@ func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 		if err != nil {
 			return err
 		}
-		file, err := s.Fetcher.Open(ctx, release.Request(requests[0]))
+		file, err := s.Fetcher.Open(ctx, fetch.Request(requests[0]))
 		if err != nil {
 			return err
 		}
@@ -192,9 +192,9 @@ func linked(pack *tree.Pack, e tree.Entry, taken map[string]string) (string, boo
 
 // Debs gives a builder of modules the packages of locked, to compile and link
 // against.
-func (s *Source) Debs(locked *manifest.LockedArch) gomod.Debs { return debs{s, locked} }
+func (s *Source) Debs(locked *manifest.LockedArch) gobuild.Debs { return debs{s, locked} }
 
-// debs is the view that package gomod has of the locked packages.
+// debs is the view that package gobuild has of the locked packages.
 type debs struct {
 	source *Source
 	locked *manifest.LockedArch

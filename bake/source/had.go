@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 )
 
@@ -64,13 +64,13 @@ func (s *Source) knownAs(kind mirror.Kind, sums []manifest.Sum) []knownAs {
 
 // releaseRequest returns the request of c's release, and what is claimed of it.
 // Until that is known to be so, its URL is what is asked.
-func (s *Source) releaseRequest(c manifest.Component) (release.Request, *claim, error) {
+func (s *Source) releaseRequest(c manifest.Component) (fetch.Request, *claim, error) {
 	url, sums, err := c.Release.For(s.Arch)
 	if err != nil {
-		return release.Request{}, nil, err
+		return fetch.Request{}, nil, err
 	}
 	who := c.Name + " " + c.Version
-	request := release.Request{Name: who, URLs: []string{url}, Sums: sums}
+	request := fetch.Request{Name: who, URLs: []string{url}, Sums: sums}
 	made := &claim{had: store.Had{Name: releaseName(c, s.Arch), URL: url}, sums: sums}
 	known := s.knownAs(mirror.Release, sums)
 	if made.known = slices.ContainsFunc(known, func(k knownAs) bool { return sameRelease(k.Had, made.had) }); made.known {
@@ -118,7 +118,7 @@ func (c *claim) refute(err error) error {
 	if c == nil || c.other == nil || err == nil {
 		return err
 	}
-	digest, unreachable := (*release.DigestError)(nil), (*release.UnreachableError)(nil)
+	digest, unreachable := (*fetch.DigestError)(nil), (*fetch.UnreachableError)(nil)
 	var why string
 	switch {
 	case errors.As(err, &digest):
@@ -137,7 +137,7 @@ func (c *claim) refute(err error) error {
 }
 
 // reason is why a file with one URL can't be had.
-func reason(e *release.UnreachableError) error {
+func reason(e *fetch.UnreachableError) error {
 	if len(e.Tried) == 0 {
 		return fmt.Errorf("nothing but the mirror %s may be asked (--offline)", e.Lacking)
 	}
@@ -158,7 +158,7 @@ func (s *Source) record(ctx context.Context, c *claim) {
 // asked, which err says, where nothing else is known of them: an older bake has
 // brought them. A server that answers that it does not have the file was asked.
 func (s *Source) forgive(ctx context.Context, c *claim, have bool, err error) bool {
-	unreachable := (*release.UnreachableError)(nil)
+	unreachable := (*fetch.UnreachableError)(nil)
 	if c.known || c.other != nil || !errors.As(err, &unreachable) || gone(unreachable) {
 		return false
 	}
@@ -210,7 +210,7 @@ func (s *Source) checkTag(ctx context.Context, image manifest.ContainerImage) er
 		return nil
 	}
 	tagged, err := s.puller().Tagged(ctx, image, s.Arch)
-	unreachable := (*release.UnreachableError)(nil)
+	unreachable := (*fetch.UnreachableError)(nil)
 	switch {
 	case err == nil && slices.Contains(tagged, image.Digest):
 		return nil // it is recorded once it was pulled

@@ -11,9 +11,9 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/oci"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -26,8 +26,8 @@ type Image struct {
 	From      string // "registry.k8s.io/pause@sha256:...", module@version, "bake's program pause"
 	Toolchain string // FromSource: what built it
 
-	Built    *gomod.Built // FromSource, where it has a module
-	Programs []tree.Entry // FromSource: what is in it
+	Built    *gobuild.Built // FromSource, where it has a module
+	Programs []tree.Entry   // FromSource: what is in it
 }
 
 // ownUser runs programs of bake's own that an image is assembled from: nobody, as
@@ -79,7 +79,7 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 		planned.resolved, err = s.puller().Resolve(ctx, image, s.Arch)
 	}
 	could := image.Module != nil || image.Program != ""
-	unreachable := (*release.UnreachableError)(nil)
+	unreachable := (*fetch.UnreachableError)(nil)
 	unavailable := func(why string, err error) error {
 		return &PartError{Image: true, Name: image.Name, Why: why, Err: err}
 	}
@@ -90,7 +90,7 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 		return planned, err // it is there, and wrong: nothing to work around quietly
 	case forced == FromRelease:
 		return planned, unavailable("", err)
-	case !release.Gone(err):
+	case !fetch.Gone(err):
 		doubt := s.doubt(image.Name, could)
 		return planned, unavailable(doubt, fmt.Errorf("%w%s", err, semicolon(doubt)))
 	case !could:
@@ -162,7 +162,7 @@ func (s *Source) image(ctx context.Context, p plannedImage) (Image, error) {
 			recipe.Programs = []oci.Program{ownProgram(p.Program, program)}
 		}
 	} else {
-		var built gomod.Built
+		var built gobuild.Built
 		recipe.Programs, built, err = s.imagePrograms(ctx, p)
 		out.From, out.Toolchain, out.Built = built.Module+"@"+built.Version, built.Toolchain, &built
 		recipe.Source = "pkg:golang/" + out.From
@@ -187,7 +187,7 @@ func ownProgram(name string, content []byte) oci.Program {
 
 // imagePrograms builds the programs of an image's module, in the order in which
 // the versions file names them, and their licenses: the first is the entry point.
-func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Program, gomod.Built, error) {
+func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Program, gobuild.Built, error) {
 	builder := *s.Builder // takes its turn with the other
 	builder.Packs = imagePacks{s.packs}
 	pack, built, err := builder.Build(ctx, p.module.Component, s.Arch, s.Modules)
@@ -203,7 +203,7 @@ func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Progr
 		}
 	}
 	for _, e := range pack.Entries {
-		if e.Path == gomod.LicensesPath(p.module.Name) {
+		if e.Path == gobuild.LicensesPath(p.module.Name) {
 			programs = append(programs, oci.Program{Path: "/" + e.Path, Content: e})
 		}
 	}

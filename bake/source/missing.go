@@ -7,17 +7,17 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodebake/bake/bake/source/gomod"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 )
 
 // Missing is a component or container image that is unavailable as the versions
 // file says, so that something else is made in its place.
 type Missing struct {
-	Name   string          `json:"name"`             // "component kubelet v1.36.3"
-	Reason string          `json:"reason"`           // "its release can't be had from https://...: 404 Not Found"
-	Else   string          `json:"else"`             // what is made in its place: "k8s.io/kubernetes v1.36.3"
-	Causes []release.Cause `json:"causes,omitempty"` // the reason, where it is that servers don't have the file, or can't be reached
+	Name   string        `json:"name"`             // "component kubelet v1.36.3"
+	Reason string        `json:"reason"`           // "its release can't be had from https://...: 404 Not Found"
+	Else   string        `json:"else"`             // what is made in its place: "k8s.io/kubernetes v1.36.3"
+	Causes []fetch.Cause `json:"causes,omitempty"` // the reason, where it is that servers don't have the file, or can't be reached
 }
 
 // String says all that is known of m, in one line.
@@ -28,7 +28,7 @@ func (m Missing) String() string {
 // SayMissing says what is built and why, in one line: "7 releases are unavailable:
 // no such host dl.k8s.io, github.com; built from source instead: kubelet, ...".
 func SayMissing(missing []Missing) string {
-	var causes []release.Cause
+	var causes []fetch.Cause
 	var names []string
 	releases, images := 0, 0
 	for _, m := range missing {
@@ -42,7 +42,7 @@ func SayMissing(missing []Missing) string {
 		}
 		causes = append(causes, m.Causes...)
 		if len(m.Causes) == 0 {
-			causes = append(causes, release.Cause{What: m.Reason})
+			causes = append(causes, fetch.Cause{What: m.Reason})
 		}
 	}
 	return SayUnavailable(releases, images, causes, "built from source instead", names)
@@ -50,8 +50,8 @@ func SayMissing(missing []Missing) string {
 
 // SayUnavailable says that parts called names are unavailable and why, and what
 // follows from that, if anything.
-func SayUnavailable(releases, images int, causes []release.Cause, then string, names []string) string {
-	why := release.SayCauses(causes)
+func SayUnavailable(releases, images int, causes []fetch.Cause, then string, names []string) string {
+	why := fetch.SayCauses(causes)
 	if then != "" {
 		why += "; " + then
 	}
@@ -83,8 +83,8 @@ func notNone(texts ...string) []string {
 }
 
 // Causes returns why err says that files are unavailable, or nil.
-func Causes(err error) []release.Cause {
-	unreachable := (*release.UnreachableError)(nil)
+func Causes(err error) []fetch.Cause {
+	unreachable := (*fetch.UnreachableError)(nil)
 	if !errors.As(err, &unreachable) {
 		return nil
 	}
@@ -116,7 +116,7 @@ func JoinParts(errs ...error) error {
 	of := func(err error) (kind, *PartError) {
 		part := (*PartError)(nil)
 		causes := Causes(err)
-		isUp := func(c release.Cause) bool { return !c.Down }
+		isUp := func(c fetch.Cause) bool { return !c.Down }
 		if !errors.As(err, &part) || len(causes) == 0 || slices.ContainsFunc(causes, isUp) {
 			return kind{}, nil
 		}
@@ -141,8 +141,8 @@ func JoinParts(errs ...error) error {
 }
 
 func groupParts(parts []*PartError) error {
-	g := &release.GroupError{}
-	var causes []release.Cause
+	g := &fetch.GroupError{}
+	var causes []fetch.Cause
 	var names []string
 	for _, p := range parts {
 		g.Errs = append(g.Errs, p)
@@ -168,12 +168,12 @@ func semicolon(text string) string {
 // shortBuildError is err in fewer words where that is possible: without a network,
 // the go command says so in several lines, of each module.
 func shortBuildError(err error) error {
-	if tool := (*gomod.MissingToolError)(nil); errors.As(err, &tool) {
+	if tool := (*gobuild.MissingToolError)(nil); errors.As(err, &tool) {
 		return &otherWords{tool.Error(), err}
 	}
 	lookup := regexp.MustCompile(`lookup ([-a-zA-Z0-9.]+)(?: on [^ ]+)?: no such host`) // as package net says it
 	if m := lookup.FindStringSubmatch(err.Error()); m != nil {
-		return &otherWords{release.SayCauses([]release.Cause{{What: "no such host", Host: m[1]}}), err}
+		return &otherWords{fetch.SayCauses([]fetch.Cause{{What: "no such host", Host: m[1]}}), err}
 	}
 	return err
 }

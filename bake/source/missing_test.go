@@ -8,12 +8,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/source/gomod"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 )
 
 func TestSayMissing(t *testing.T) {
-	dl, github := []release.Cause{{What: "no such host", Host: "dl.k8s.io", Down: true}}, []release.Cause{{What: "no such host", Host: "github.com", Down: true}}
+	dl, github := []fetch.Cause{{What: "no such host", Host: "dl.k8s.io", Down: true}}, []fetch.Cause{{What: "no such host", Host: "github.com", Down: true}}
 	for _, test := range []struct {
 		missing []Missing
 		want    string
@@ -21,7 +21,7 @@ func TestSayMissing(t *testing.T) {
 		{[]Missing{{Name: "component kubelet v1.36.3", Causes: dl}}, "1 release is unavailable: no such host dl.k8s.io; built from source instead: kubelet"},
 		{[]Missing{
 			{Name: "component runc 1.4.3", Causes: github}, {Name: "component kubelet v1.36.3", Causes: dl}, {Name: "component kubectl v1.36.3", Causes: dl},
-			{Name: "image pause registry.k8s.io/pause:3.10", Causes: []release.Cause{{What: "404 Not Found", Host: "registry.k8s.io"}}},
+			{Name: "image pause registry.k8s.io/pause:3.10", Causes: []fetch.Cause{{What: "404 Not Found", Host: "registry.k8s.io"}}},
 		}, "3 releases and 1 container image are unavailable: 404 Not Found at registry.k8s.io; no such host dl.k8s.io, github.com; built from source instead: runc, kubelet, kubectl, pause"},
 		{[]Missing{{Name: "component kubelet v1.36.3", Reason: "it has no release"}}, "1 release is unavailable: it has no release; built from source instead: kubelet"},
 	} {
@@ -35,9 +35,9 @@ func TestSayMissing(t *testing.T) {
 // line; that there is no network is one.
 func TestJoinParts(t *testing.T) {
 	down := func(host string) error {
-		return &release.UnreachableError{Name: "x", Tried: []release.Attempt{{URL: "https://" + host + "/x", Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}}}
+		return &fetch.UnreachableError{Name: "x", Tried: []fetch.Attempt{{URL: "https://" + host + "/x", Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}}}
 	}
-	answers := &release.UnreachableError{Name: "x", Tried: []release.Attempt{{URL: "https://a.example/x", Err: &release.StatusError{Code: 404}}}}
+	answers := &fetch.UnreachableError{Name: "x", Tried: []fetch.Attempt{{URL: "https://a.example/x", Err: &fetch.StatusError{Code: 404}}}}
 	part := func(image bool, name, why string, err error) error {
 		return &PartError{Image: image, Name: name, Why: why, Err: fmt.Errorf("component %s: %w; %s it", name, err, why)}
 	}
@@ -72,7 +72,7 @@ func TestShortBuildError(t *testing.T) {
 		"no such host proxy.example":   errors.New("go list: exit status 1:\n\tgo: example.com/x@v1: Get \"https://proxy.example/example.com/x\": dial tcp: lookup proxy.example on 10.0.0.1:53: no such host"),
 		"no such host goproxy.example": errors.New("lookup goproxy.example: no such host"),
 		"one\ntwo":                     errors.New("one\ntwo"),
-		"cc is needed to compile and was not found in PATH (install gcc)": fmt.Errorf("preparing: %w", &gomod.MissingToolError{Tool: "cc", Need: "to compile", Remedy: "install gcc"}),
+		"cc is needed to compile and was not found in PATH (install gcc)": fmt.Errorf("preparing: %w", &gobuild.MissingToolError{Tool: "cc", Need: "to compile", Remedy: "install gcc"}),
 	} {
 		if got := shortBuildError(err); got.Error() != want || !errors.Is(got, err) {
 			t.Errorf("shortBuildError(%q) = %q; want %q", err, got, want)

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -35,8 +35,8 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []mani
 	if len(hosts) == 0 {
 		hosts = []string{runtime.GOOS + "-" + runtime.GOARCH}
 	}
-	added := map[gomod.File]bool{}
-	addAll := func(kind mirror.Kind, files []gomod.File) error {
+	added := map[gobuild.File]bool{}
+	addAll := func(kind mirror.Kind, files []gobuild.File) error {
 		for _, f := range files {
 			if added[f] {
 				continue
@@ -53,7 +53,7 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []mani
 	var toolchains []string
 	for _, cs := range byModule(withModules(v)) {
 		toolchains = append(toolchains, cs[0].Module.Toolchain)
-		key, err := gomod.SourcesKey(cs, archs, s.Modules)
+		key, err := gobuild.SourcesKey(cs, archs, s.Modules)
 		if err != nil {
 			return err
 		}
@@ -69,10 +69,10 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []mani
 	}
 	for _, toolchain := range slices.Compact(slices.Sorted(slices.Values(toolchains))) {
 		for _, host := range slices.Compact(slices.Sorted(slices.Values(hosts))) {
-			files, err := s.kept(ctx, gomod.ToolchainKey(toolchain, host), func(add fileAdder) error {
+			files, err := s.kept(ctx, gobuild.ToolchainKey(toolchain, host), func(add fileAdder) error {
 				return s.Builder.Toolchain(ctx, toolchain, host, add)
 			})
-			var unverified *gomod.UnverifiedError
+			var unverified *gobuild.UnverifiedError
 			if errors.As(err, &unverified) {
 				s.Progress.Note("%v", err)
 				continue
@@ -135,18 +135,18 @@ func moduleFileName(file string) string {
 	return path + " " + version
 }
 
-// fileAdder is an argument of gomod.Builder.Sources and Toolchain.
-type fileAdder = func(f gomod.File, open func() (io.ReadCloser, error)) error
+// fileAdder is an argument of gobuild.Builder.Sources and Toolchain.
+type fileAdder = func(f gobuild.File, open func() (io.ReadCloser, error)) error
 
 // kept returns the files that find found, now or before. They are in the store.
-func (s *Source) kept(ctx context.Context, key string, find func(fileAdder) error) ([]gomod.File, error) {
+func (s *Source) kept(ctx context.Context, key string, find func(fileAdder) error) ([]gobuild.File, error) {
 	digest := tree.Digest(sha256.Sum256([]byte("source files of " + key)))
-	var files []gomod.File
+	var files []gobuild.File
 	if value, ok := s.Store.Get(digest); ok && json.Unmarshal(value, &files) == nil && s.hasAll(files) {
 		return files, nil
 	}
 	files = nil
-	err := find(func(f gomod.File, open func() (io.ReadCloser, error)) error {
+	err := find(func(f gobuild.File, open func() (io.ReadCloser, error)) error {
 		files = append(files, f)
 		return s.keep(ctx, f, open)
 	})
@@ -160,15 +160,15 @@ func (s *Source) kept(ctx context.Context, key string, find func(fileAdder) erro
 	return files, err
 }
 
-func (s *Source) hasAll(files []gomod.File) bool {
-	return !slices.ContainsFunc(files, func(f gomod.File) bool {
+func (s *Source) hasAll(files []gobuild.File) bool {
+	return !slices.ContainsFunc(files, func(f gobuild.File) bool {
 		_, ok := s.Store.Path(f.SHA256)
 		return !ok
 	})
 }
 
 // keep copies f into the store, unless it is there.
-func (s *Source) keep(ctx context.Context, f gomod.File, open func() (io.ReadCloser, error)) error {
+func (s *Source) keep(ctx context.Context, f gobuild.File, open func() (io.ReadCloser, error)) error {
 	if _, ok := s.Store.Path(f.SHA256); ok {
 		return nil
 	}
@@ -184,14 +184,14 @@ func (s *Source) keep(ctx context.Context, f gomod.File, open func() (io.ReadClo
 }
 
 // ModuleProxy returns what lays out a directory as a Go module proxy with the
-// files of a mirror that has index: for [gomod.Config]. They are fetched into the
+// files of a mirror that has index: for [gobuild.Config]. They are fetched into the
 // store by s's Fetcher, all at once, and linked to from there. Offline, one that
 // can't be had is an error; else it is left out with a note, for the go command to
 // ask elsewhere.
 func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context.Context, dir string, wants func(path string) bool) error {
 	return func(ctx context.Context, dir string, wants func(path string) bool) error {
 		files := map[string]mirror.Entry{}
-		var requests []release.Request
+		var requests []fetch.Request
 		requested := map[manifest.Sum]bool{}
 		for _, e := range index.Entries {
 			if e.Kind != mirror.Module && e.Kind != mirror.Toolchain || !wants(e.Path) {
@@ -208,7 +208,7 @@ func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context
 			files[e.Path] = e
 			if !requested[e.SHA256] {
 				requested[e.SHA256] = true
-				requests = append(requests, release.Request{Name: e.Name, Sums: []manifest.Sum{e.SHA256}, Size: e.Size})
+				requests = append(requests, fetch.Request{Name: e.Name, Sums: []manifest.Sum{e.SHA256}, Size: e.Size})
 			}
 		}
 		if err := s.Fetcher.Fetch(ctx, requests); offline && err != nil || err != nil && !onlyFiles(err) {
@@ -233,7 +233,7 @@ func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context
 // have as its index says.
 func onlyFiles(err error) bool {
 	for _, e := range flatten(err) {
-		digest, unreachable := (*release.DigestError)(nil), (*release.UnreachableError)(nil)
+		digest, unreachable := (*fetch.DigestError)(nil), (*fetch.UnreachableError)(nil)
 		if !errors.As(e, &digest) && !errors.As(e, &unreachable) {
 			return false
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
 )
 
@@ -143,7 +143,7 @@ func TestModulesOfNoMirror(t *testing.T) {
 		t.Errorf("sources of nothing = %v", paths)
 	}
 	_, err := w.build(t, w.source(t, t.TempDir(), userEnv(t, "https://proxy.invalid"), openMirror(t, mirrorDir), true))
-	var notMirrored *gomod.NotMirroredError
+	var notMirrored *gobuild.NotMirroredError
 	if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: make it with --sources") {
 		t.Errorf("building offline = %v; want that the module is not in the mirror", err)
 	}

@@ -12,15 +12,15 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/oci"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // Need is a file that a bake takes from elsewhere.
 type Need struct {
 	mirror.Entry // without Sets; SHA256 and Size only where they are known
-	release.Request
+	fetch.Request
 
 	// Else is what does in its place, "its module example.com/m v1.2.3"; "":
 	// nothing.
@@ -110,7 +110,7 @@ func (s *Source) releaseNeed(c manifest.Component) (Need, error) {
 }
 
 // Asked returns the request of n as it is, once Unreachable has asked for it.
-func (n *Need) Asked() release.Request {
+func (n *Need) Asked() fetch.Request {
 	request := n.Request
 	if n.claim != nil && n.claim.unproven != nil {
 		request.As = ""
@@ -135,7 +135,7 @@ func (s *Source) Open(ctx context.Context, n Need) (*os.File, error) {
 // release's digest is another's. That a package can't be had is an error, a
 // SupersededError where mirrors have dropped it.
 func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (map[string]error, error) {
-	requests := make([]release.Request, len(packages))
+	requests := make([]fetch.Request, len(packages))
 	for i, n := range packages {
 		requests[i] = n.Request
 		if len(n.URLs) > 0 || s.Mirrored {
@@ -165,12 +165,12 @@ func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (ma
 
 func (s *Source) unreachableReleases(ctx context.Context, releases []Need) (map[string]error, error) {
 	out := map[string]error{}
-	requests := make([]release.Request, len(releases))
+	requests := make([]fetch.Request, len(releases))
 	for i, n := range releases {
 		requests[i] = n.Request
 	}
 	err := s.Fetcher.Preflight(ctx, requests)
-	var failed *release.PreflightError
+	var failed *fetch.PreflightError
 	if !errors.As(err, &failed) {
 		return out, err
 	}
@@ -227,7 +227,7 @@ func (s *Source) PullImage(ctx context.Context, n NeededImage) (*oci.Image, erro
 // whyMissing is err where something else is made in its place: what a mirror
 // made with sources lacks is no mistake of whoever made it.
 func whyMissing(err error) string {
-	unreachable := (*release.UnreachableError)(nil)
+	unreachable := (*fetch.UnreachableError)(nil)
 	if errors.As(err, &unreachable) && unreachable.Lacking != "" {
 		return fmt.Sprintf("%s is not in the mirror %s", unreachable.Name, unreachable.Lacking)
 	}

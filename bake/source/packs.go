@@ -17,7 +17,7 @@ type packs struct {
 	forgotten map[string]bool   // by key
 }
 
-// Pack implements gomod.Packs.
+// Pack implements gobuild.Packs.
 func (p *packs) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
 	p.remember(name, key)
 	return p.Store.Pack(ctx, key, name, make)

@@ -5,7 +5,7 @@
 //	store     what is kept between bakes, by content
 //	release   published artifacts, over HTTP
 //	debian    Debian's packages and their indices
-//	gomod     programs built from Go modules
+//	gobuild   programs built from Go modules
 //	oci       container images, from registries or assembled
 //	mirror    a directory that has all of these by digest, for who has no network
 //
@@ -27,9 +27,9 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -48,11 +48,11 @@ const (
 type Config struct {
 	Arch         manifest.Arch
 	Store        *store.Store
-	Fetcher      *release.Fetcher
+	Fetcher      *fetch.Fetcher
 	Mirrors      debian.MirrorList
 	Mirrored     bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
 	Indices      []*mirror.Index // what mirrors say that files are: which version's a digest is
-	Builder      *gomod.Builder
+	Builder      *gobuild.Builder
 	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
 	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
 	Origins      Origins
@@ -79,7 +79,7 @@ func New(c Config) *Source {
 
 // Packs is the store's packs as they must be asked for by whoever makes some
 // of an image's content, so that Forget knows them.
-func (s *Source) Packs() gomod.Packs { return s.packs }
+func (s *Source) Packs() gobuild.Packs { return s.packs }
 
 // Forget drops the pack called name, as a tree.CorruptError names it, from the
 // store, so that the next Fetch makes it again. It does so once for each pack
@@ -102,7 +102,7 @@ type Component struct {
 	Pack      *tree.Pack
 
 	Sums  []manifest.Sum          // FromRelease: of the artifact
-	Built *gomod.Built            // FromSource
+	Built *gobuild.Built          // FromSource
 	Deb   *manifest.LockedPackage // FromPackage
 }
 
@@ -119,15 +119,15 @@ type Plan struct {
 	packages   []manifest.LockedPackage
 	components []plannedComponent
 	images     []plannedImage
-	requests   []release.Request // what is not in the store
-	confirms   []release.Request // what the store has, and must be asked for all the same: see claim
+	requests   []fetch.Request // what is not in the store
+	confirms   []fetch.Request // what the store has, and must be asked for all the same: see claim
 	missing    []Missing
 }
 
 type plannedComponent struct {
 	manifest.Component
 	origin  Origin
-	request release.Request          // FromRelease
+	request fetch.Request            // FromRelease
 	claim   *claim                   // FromRelease: what request is said to be
 	deb     manifest.LockedPackage   // FromPackage
 	cgo     []manifest.LockedPackage // FromSource: what it is compiled against, where it must be built
@@ -249,7 +249,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 }
 
 // missingDebs returns the downloads of packages that are not unpacked yet.
-func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]release.Request, error) {
+func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]fetch.Request, error) {
 	var missing []manifest.LockedPackage
 	seen := map[manifest.Sum]bool{}
 	for _, p := range packages {
@@ -262,20 +262,20 @@ func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]release.Reque
 	if err != nil {
 		return nil, err
 	}
-	out := make([]release.Request, len(requests))
+	out := make([]fetch.Request, len(requests))
 	for i, r := range requests {
-		out[i] = release.Request(r)
+		out[i] = fetch.Request(r)
 	}
 	return out, nil
 }
 
-func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) error {
+func (s *Source) preflightDebs(ctx context.Context, requests []fetch.Request) error {
 	err := s.Fetcher.Preflight(ctx, requests)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	superseded := &SupersededError{Err: err, Command: s.LockCommand}
-	var all *release.PreflightError
+	var all *fetch.PreflightError
 	if !errors.As(err, &all) {
 		return err
 	}
@@ -290,14 +290,14 @@ func (s *Source) preflightDebs(ctx context.Context, requests []release.Request) 
 
 // gone reports whether Debian's mirrors said of every URL that they do not have
 // the file. What a mirror of bake's says is no reason to lock anew.
-func gone(e *release.UnreachableError) bool {
+func gone(e *fetch.UnreachableError) bool {
 	asked := 0
 	for _, t := range e.Tried {
 		if t.Mirror != "" {
 			continue
 		}
 		asked++
-		var status *release.StatusError
+		var status *fetch.StatusError
 		if !errors.As(t.Err, &status) || status.Code != http.StatusNotFound && status.Code != http.StatusGone {
 			return false
 		}
@@ -352,7 +352,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 		return planned, err
 	case forced == FromRelease:
 		return planned, unavailable("", fmt.Errorf("%s: %w", who, err))
-	case !release.Gone(err) && !errors.Is(err, errNoRelease) && !errors.As(err, &noArch):
+	case !fetch.Gone(err) && !errors.Is(err, errNoRelease) && !errors.As(err, &noArch):
 		doubt := s.doubt(c.Name, c.Module != nil)
 		return planned, unavailable(doubt, fmt.Errorf("%s: %w%s", who, err, semicolon(doubt)))
 	case c.Module == nil:
@@ -430,8 +430,8 @@ func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	if have && c.claim.known {
 		return nil
 	}
-	err = s.Fetcher.Preflight(ctx, []release.Request{c.request})
-	var unreachable *release.UnreachableError
+	err = s.Fetcher.Preflight(ctx, []fetch.Request{c.request})
+	var unreachable *fetch.UnreachableError
 	switch {
 	case err == nil:
 		return nil
@@ -451,7 +451,7 @@ var errNoRelease = errors.New("it has no release")
 
 // releaseError says that a release can't be had, in one line where it was asked
 // for at one URL.
-func releaseError(url string, err *release.UnreachableError) error {
+func releaseError(url string, err *fetch.UnreachableError) error {
 	if len(err.Tried) != 1 {
 		return err
 	}
@@ -460,7 +460,7 @@ func releaseError(url string, err *release.UnreachableError) error {
 
 // releaseKey identifies the files of a release in the store.
 func releaseKey(c plannedComponent) string {
-	return release.PackKey(c.request.Sums, c.Release.Files)
+	return fetch.PackKey(c.request.Sums, c.Release.Files)
 }
 
 // Fetch brings the parts of p.
@@ -488,7 +488,7 @@ func (s *Source) fetchFiles(ctx context.Context, p *Plan, parts *Parts) error {
 	// First what may prove to be the wrong file.
 	for _, c := range p.components {
 		if c.claim != nil && c.claim.other != nil {
-			if err := s.Fetcher.Fetch(ctx, []release.Request{c.request}); err != nil {
+			if err := s.Fetcher.Fetch(ctx, []fetch.Request{c.request}); err != nil {
 				return c.claim.refute(err)
 			}
 		}
@@ -540,7 +540,7 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 			s.record(ctx, c.claim)
 		}
 	case FromSource:
-		var built gomod.Built
+		var built gobuild.Built
 		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)
 		out.From, out.Built = built.Module+"@"+built.Version, &built
 		out.Toolchain = built.Toolchain

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -117,7 +117,7 @@ func TestCopyMembers(t *testing.T) {
 }
 
 func TestGone(t *testing.T) {
-	status := func(code int) error { return fmt.Errorf("wrapped: %w", &release.StatusError{Code: code}) }
+	status := func(code int) error { return fmt.Errorf("wrapped: %w", &fetch.StatusError{Code: code}) }
 	for _, test := range []struct {
 		tried []error
 		want  bool
@@ -127,12 +127,12 @@ func TestGone(t *testing.T) {
 		{[]error{status(http.StatusForbidden)}, false},
 		{[]error{status(http.StatusNotFound), status(http.StatusBadGateway)}, false},
 		{[]error{status(http.StatusNotFound), errors.New("connection refused")}, false},
-		{[]error{&release.DigestError{}}, false},
+		{[]error{&fetch.DigestError{}}, false},
 		{nil, false}, // no URL is known: locking anew gives none
 	} {
-		e := &release.UnreachableError{Name: "bash 5"}
+		e := &fetch.UnreachableError{Name: "bash 5"}
 		for _, err := range test.tried {
-			e.Tried = append(e.Tried, release.Attempt{URL: "http://mirror.example", Err: err})
+			e.Tried = append(e.Tried, fetch.Attempt{URL: "http://mirror.example", Err: err})
 		}
 		if got := gone(e); got != test.want {
 			t.Errorf("gone(%v) = %t; want %t", test.tried, got, test.want)

@@ -22,9 +22,9 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 )
 
@@ -83,7 +83,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{modules: fstest.MapFS{}, env: userEnv(t, writeModules(t, worldModules))}
 	module := func(name, version string) *manifest.Module {
-		pins, err := gomod.New(gomod.Config{Env: w.env, Dir: t.TempDir()})
+		pins, err := gobuild.New(gobuild.Config{Env: w.env, Dir: t.TempDir()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,20 +227,20 @@ func (w *world) source(t *testing.T, dir string, env []string, m *mirror.Mirror,
 	}
 	t.Cleanup(func() { kept.Close() })
 	said := &notes{}
-	config := release.Config{Store: kept, Backoff: time.Millisecond, Retries: 1, Progress: said}
+	config := fetch.Config{Store: kept, Backoff: time.Millisecond, Retries: 1, Progress: said}
 	if m != nil {
 		config.Mirror, config.Offline = m, offline
 	}
-	fetcher, err := release.New(config)
+	fetcher, err := fetch.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := New(Config{Arch: manifest.Arch(runtime.GOARCH), Store: kept, Fetcher: fetcher, Modules: w.modules, Progress: said})
-	modules := gomod.Config{Packs: s.Packs(), Env: env, Dir: filepath.Join(dir, "build"), Offline: offline, Progress: said}
+	modules := gobuild.Config{Packs: s.Packs(), Env: env, Dir: filepath.Join(dir, "build"), Offline: offline, Progress: said}
 	if m != nil {
 		modules.Proxy = s.ModuleProxy(m.Index(), offline)
 	}
-	if s.Builder, err = gomod.New(modules); err != nil {
+	if s.Builder, err = gobuild.New(modules); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 func TestExitCode(t *testing.T) {
@@ -75,7 +75,7 @@ func TestVerifiedQuotes(t *testing.T) {
 	r := verified{VerifyResult: &bake.VerifyResult{
 		SHA256:     "sha256:00",
 		Difference: &bake.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: made again, and the same", Offset: -1, DiskOffset: -1, What: "content"},
-		Changes:    []bom.Change{{Kind: "file", Name: "/\u202e\r\x9b", New: "symlink -> \x1b[1A"}},
+		Changes:    []record.Change{{Kind: "file", Name: "/\u202e\r\x9b", New: "symlink -> \x1b[1A"}},
 	}}
 	if err := r.print(&b, "x"); err != nil {
 		t.Fatal(err)

@@ -18,11 +18,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // inspection is what the flags of `bake inspect` ask for.
@@ -130,7 +130,7 @@ func catFile(ctx context.Context, w io.Writer, image, name string) error {
 
 // readRecord returns what is in an image, and in what the image contradicts the
 // records in it and beside it. beside is the path of the latter.
-func readRecord(ctx context.Context, image string) (r *bom.Image, beside string, wrong []string, err error) {
+func readRecord(ctx context.Context, image string) (r *record.Image, beside string, wrong []string, err error) {
 	m, err := check.Open(ctx, image, os.TempDir())
 	if err != nil {
 		return nil, "", nil, err
@@ -183,7 +183,7 @@ func contradicted(wrong []string) error {
 }
 
 func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newImage string) error {
-	var a, b *bom.Image
+	var a, b *record.Image
 	var wrongOld, wrongNew []string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -197,7 +197,7 @@ func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newIma
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	changes := bom.Diff(a, b)
+	changes := record.Diff(a, b)
 	if err := in.printDifference(w, changes, a.File.SHA256 == b.File.SHA256); err != nil {
 		return err
 	}
@@ -210,23 +210,23 @@ func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newIma
 	return nil
 }
 
-func (in *inspection) printDifference(w io.Writer, changes []bom.Change, sameFile bool) error {
+func (in *inspection) printDifference(w io.Writer, changes []record.Change, sameFile bool) error {
 	if !in.asJSON && in.summary && len(changes) > 0 {
-		return printSummaryOf(w, bom.Summarize(changes))
+		return printSummaryOf(w, record.Summarize(changes))
 	}
 	if !in.asJSON {
 		return printChanges(w, changes, sameFile)
 	}
-	var value any = append([]bom.Change{}, changes...) // never null
+	var value any = append([]record.Change{}, changes...) // never null
 	if in.summary {
-		value = bom.Summarize(changes)
+		value = record.Summarize(changes)
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(value)
 }
 
-func printSummaryOf(w io.Writer, s bom.Summary) error {
+func printSummaryOf(w io.Writer, s record.Summary) error {
 	var l lines
 	for _, c := range slices.Concat(s.Components, s.Images, s.Packages) {
 		l.add("%s", c)
@@ -237,7 +237,7 @@ func printSummaryOf(w io.Writer, s bom.Summary) error {
 	return l.print(w)
 }
 
-func printChanges(w io.Writer, changes []bom.Change, sameFile bool) error {
+func printChanges(w io.Writer, changes []record.Change, sameFile bool) error {
 	var l lines
 	for _, c := range changes {
 		l.add("%s", c)
@@ -252,7 +252,7 @@ func printChanges(w io.Writer, changes []bom.Change, sameFile bool) error {
 	return l.print(w)
 }
 
-func printPackages(w io.Writer, packages []bom.Package) error {
+func printPackages(w io.Writer, packages []record.Package) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, p := range packages {
 		row(t, p.Name, p.Version, p.Arch, p.Suite)
@@ -260,7 +260,7 @@ func printPackages(w io.Writer, packages []bom.Package) error {
 	return t.Flush()
 }
 
-func printFiles(w io.Writer, files []bom.Entry, patterns []string) error {
+func printFiles(w io.Writer, files []record.Entry, patterns []string) error {
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil {
 			return &usageError{fmt.Errorf("pattern %q: %w", p, err)}
@@ -302,7 +302,7 @@ func matchesAny(patterns []string, file string) bool {
 	return false
 }
 
-func printSummary(w io.Writer, r *bom.Image, beside string) error {
+func printSummary(w io.Writer, r *record.Image, beside string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row(t, "name", r.Name)
 	row(t, "arch", string(r.Arch))
@@ -313,7 +313,7 @@ func printSummary(w io.Writer, r *bom.Image, beside string) error {
 	}
 	row(t, "digest", digest)
 	row(t, "kernel", strings.Join(r.KernelArguments, " "))
-	if r.Node != (bom.Node{}) {
+	if r.Node != (record.Node{}) {
 		node := fmt.Sprintf("runtime type %s, cgroup driver %s", r.Node.RuntimeType, r.Node.CgroupDriver)
 		if r.Node.SandboxImage != "" {
 			node += ", sandbox image " + r.Node.SandboxImage
@@ -374,7 +374,7 @@ type namedSum struct {
 	from string // behind sum: " (../images/worker)"
 }
 
-func inputsOf(r *bom.Image) []namedSum {
+func inputsOf(r *record.Image) []namedSum {
 	from := ""
 	if r.Inputs.DefinitionFrom != "" {
 		from = " (" + r.Inputs.DefinitionFrom + ")"

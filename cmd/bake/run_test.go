@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 func TestReadMetadataDir(t *testing.T) {
@@ -161,11 +161,11 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 
 func TestPrintGuestAttributes(t *testing.T) {
 	t.Parallel()
-	server := metadatatest.NewServer(metadatatest.Instance{Name: "worker-0", Attributes: map[string]string{enableGuestAttributes: "TRUE"}})
+	server := emulator.NewServer(emulator.Instance{Name: "worker-0", Attributes: map[string]string{enableGuestAttributes: "TRUE"}})
 	for _, key := range []string{"firstboot/report", "firstboot/failed"} {
 		w := &answer{header: http.Header{}, status: http.StatusOK}
 		server.ServeHTTP(w, &http.Request{
-			Method: http.MethodPut, URL: &url.URL{Path: metadatatest.Root + "instance/guest-attributes/" + key},
+			Method: http.MethodPut, URL: &url.URL{Path: emulator.Root + "instance/guest-attributes/" + key},
 			Header: http.Header{"Metadata-Flavor": {"Google"}}, Body: io.NopCloser(strings.NewReader("{}")),
 		})
 		if w.status != http.StatusOK {
@@ -179,7 +179,7 @@ func TestPrintGuestAttributes(t *testing.T) {
 	if want := "guest attribute firstboot/failed: {}\nguest attribute firstboot/report: {}\n"; out.String() != want {
 		t.Errorf("guest attributes = %q; want %q", out.String(), want)
 	}
-	if err := printGuestAttributes(&out, metadatatest.NewServer(metadatatest.Instance{})); err == nil {
+	if err := printGuestAttributes(&out, emulator.NewServer(emulator.Instance{})); err == nil {
 		t.Error("where guest attributes are not enabled there is no error")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 // enableGuestAttributes is the metadata key that lets a machine write guest
@@ -50,8 +50,8 @@ func (r *runner) readMetadata() error {
 	return nil
 }
 
-func (r *runner) instance() metadatatest.Instance {
-	return metadatatest.Instance{
+func (r *runner) instance() emulator.Instance {
+	return emulator.Instance{
 		Name: r.name, Project: r.project, Zone: r.zone, IP: r.address.String(), Attributes: r.metadata,
 	}
 }
@@ -99,7 +99,7 @@ func readGuestAttributes(server http.Handler) (map[string]map[string]string, err
 	answer := &answer{header: http.Header{}, status: http.StatusOK}
 	server.ServeHTTP(answer, &http.Request{
 		Method: http.MethodGet,
-		URL:    &url.URL{Path: metadatatest.Root + "instance/guest-attributes/", RawQuery: "recursive=true"},
+		URL:    &url.URL{Path: emulator.Root + "instance/guest-attributes/", RawQuery: "recursive=true"},
 		Header: http.Header{"Metadata-Flavor": {"Google"}},
 	})
 	if answer.status != http.StatusOK {

@@ -23,7 +23,7 @@ import (
 	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/vm"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 const (
@@ -161,7 +161,7 @@ func (s *session) connect(ctx context.Context) error {
 	if s.network, err = s.newNetwork(); err != nil {
 		return err
 	}
-	s.server = metadatatest.NewServer(s.instance())
+	s.server = emulator.NewServer(s.instance())
 	s.network.ServeMetadata(s.address, s.server)
 	for _, p := range s.open {
 		to := net.JoinHostPort(s.address.String(), strconv.Itoa(p.guest))

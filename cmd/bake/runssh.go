@@ -18,9 +18,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/bake/record"
 )
 
 const (
@@ -100,10 +100,10 @@ func publicOf(private []byte) (ssh.PublicKey, error) {
 }
 
 // lacksForSSH names the packages that --ssh needs and a record does not have.
-func lacksForSSH(record *bom.Image) []string {
+func lacksForSSH(rec *record.Image) []string {
 	var lacking []string
 	for _, name := range []string{"openssh-server", "google-guest-agent"} {
-		if !slices.ContainsFunc(record.Packages, func(p bom.Package) bool { return p.Name == name }) {
+		if !slices.ContainsFunc(rec.Packages, func(p record.Package) bool { return p.Name == name }) {
 			lacking = append(lacking, name)
 		}
 	}
@@ -116,19 +116,19 @@ func (s *session) checkLogin(ctx context.Context) error {
 	if !s.ssh {
 		return nil
 	}
-	record, err := s.readRecord(ctx)
+	rec, err := s.readRecord(ctx)
 	if err != nil {
 		s.note("whether the machine has an SSH server and Google's guest agent is not known: %v", err)
 		return nil
 	}
-	if lacking := lacksForSSH(record); len(lacking) > 0 {
+	if lacking := lacksForSSH(rec); len(lacking) > 0 {
 		return &bake.InputError{Err: fmt.Errorf("--ssh: %s has no package %s, as its record /%s says (add it to the image definition, lock and bake)", s.image, strings.Join(lacking, " and no package "), recordPath)}
 	}
 	return nil
 }
 
 // readRecord reads the record that the machine's disk holds.
-func (s *session) readRecord(ctx context.Context) (*bom.Image, error) {
+func (s *session) readRecord(ctx context.Context) (*record.Image, error) {
 	m, err := check.OpenFile(s.base)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (s *session) readRecord(ctx context.Context) (*bom.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading /%s in %s: %w", recordPath, s.base, err)
 	}
-	return bom.Read("/"+recordPath+" in "+s.base, bytes.NewReader(text))
+	return record.Read("/"+recordPath+" in "+s.base, bytes.NewReader(text))
 }
 
 // writeLogin writes the key, and returns the command that logs in with it.

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -177,11 +177,11 @@ func TestLacksForSSH(t *testing.T) {
 		{[]string{"openssh-server"}, []string{"google-guest-agent"}},
 		{nil, []string{"openssh-server", "google-guest-agent"}},
 	} {
-		var record bom.Image
+		var rec record.Image
 		for _, name := range test.packages {
-			record.Packages = append(record.Packages, bom.Package{Name: name})
+			rec.Packages = append(rec.Packages, record.Package{Name: name})
 		}
-		if diff := cmp.Diff(test.want, lacksForSSH(&record)); diff != "" {
+		if diff := cmp.Diff(test.want, lacksForSSH(&rec)); diff != "" {
 			t.Errorf("lacksForSSH of %q (-want +got):\n%s", test.packages, diff)
 		}
 	}

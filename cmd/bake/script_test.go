@@ -14,11 +14,11 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/nodebake/bake/bake/bom"
 	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // The variables that say when and with which keys the program of tests runs.
@@ -140,12 +140,12 @@ func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 	case "quiet":
 		m.LoaderEntry("root=PARTUUID=" + checktest.RootGUID().String() + " console=ttyS0,38400n8d audit=0 quiet")
 	case "lies": // its record says something else
-		m.Tamper = func(r *bom.Image) { r.Packages = r.Packages[1:] }
+		m.Tamper = func(r *record.Image) { r.Packages = r.Packages[1:] }
 	case "hostile": // names and a record that write to the terminal
 		m.Text("etc/\x1b[2J\u202e\nsha256:00 worker.tar.gz: made again, and the same", "x")
 		m.Link("etc/link", "\x1b]0;title\a\xff")
 		m.Text("etc/ssh/ssh_host_\x1b[2J\nbake: 52 of 52 rules hold_key", "x")
-		m.Tamper = func(r *bom.Image) {
+		m.Tamper = func(r *record.Image) {
 			r.Components[0].From = "https://example.com/\x1b[1A\u009b2K\nall is well"
 			r.Packages[0].Name = "base\x1b[2J\nbake: all is well"
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // program is the bake command in a tiny world.
@@ -270,7 +270,7 @@ func TestBuildMissing(t *testing.T) {
 	}
 	want := []bake.Missing{{
 		Name: "component kubelet v1.30.0", Reason: strings.TrimPrefix(why, "component kubelet v1.30.0: "), Else: instead,
-		Causes: []release.Cause{{What: "404 Not Found", Host: host}},
+		Causes: []fetch.Cause{{What: "404 Not Found", Host: host}},
 	}}
 	if diff := cmp.Diff(want, got.Missing); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 // maxSize is what firstboot may add to an image.
@@ -92,7 +92,7 @@ func TestDryRunAgainstAServer(t *testing.T) {
 	for key, value := range values {
 		attributes[key] = string(value)
 	}
-	metadata := metadatatest.NewServer(metadatatest.Instance{
+	metadata := emulator.NewServer(emulator.Instance{
 		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: "10.240.0.20", Attributes: attributes,
 	})
 	server := httptest.NewServer(metadata)

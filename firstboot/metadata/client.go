@@ -17,7 +17,7 @@
 // header; reads bodies without a limit; knows IPv4 only; and takes its server
 // from the environment. Each of those would need working around from outside,
 // and what is left of it is a GET. It serves as the emulator's outside check,
-// in metadatatest's tests.
+// in the emulator's tests.
 //
 // The server's rules are those of
 // https://cloud.google.com/compute/docs/metadata/querying-metadata, the errors

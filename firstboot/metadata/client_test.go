@@ -18,14 +18,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 // world is an emulator behind a real HTTP server, and a client of it whose
 // pauses pass at once.
 type world struct {
-	server  *metadatatest.Server
-	secrets *metadatatest.SecretServer
+	server  *emulator.Server
+	secrets *emulator.SecretServer
 	url     string
 
 	mu     sync.Mutex
@@ -33,20 +33,20 @@ type world struct {
 	failed []string // what Waiting was told
 }
 
-func instance() metadatatest.Instance {
-	return metadatatest.Instance{
+func instance() emulator.Instance {
+	return emulator.Instance{
 		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: "10.240.0.20", ExternalIP: "203.0.113.7",
 		AliasRanges:       []string{"10.200.0.0/24"},
 		Attributes:        map[string]string{"pod-cidr": "10.200.0.0/24", "empty": ""},
 		ProjectAttributes: map[string]string{"cluster-dns": "10.32.0.10", "pod-cidr": "10.9.0.0/16", "empty": "project"},
-		ServiceAccounts:   []metadatatest.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
+		ServiceAccounts:   []emulator.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
 	}
 }
 
-func newWorld(t *testing.T, in metadatatest.Instance) *world {
+func newWorld(t *testing.T, in emulator.Instance) *world {
 	t.Helper()
-	w := &world{server: metadatatest.NewServer(in)}
-	w.secrets = metadatatest.NewSecretServer(w.server)
+	w := &world{server: emulator.NewServer(in)}
+	w.secrets = emulator.NewSecretServer(w.server)
 	w.url = serve(t, w.server)
 	return w
 }
@@ -143,25 +143,25 @@ func TestGetWaits(t *testing.T) {
 	const url = "URL"
 	for _, test := range []struct {
 		name  string
-		fault metadatatest.Fault
+		fault emulator.Fault
 		want  string // said three times; more often where it is about time
 	}{
-		{"503", metadatatest.Fault{Kind: metadatatest.Status, Status: 503}, url + ": answered 503 Service Unavailable"},
-		{"500", metadatatest.Fault{Kind: metadatatest.Status, Status: 500}, url + ": answered 500 Internal Server Error"},
-		{"502", metadatatest.Fault{Kind: metadatatest.Status, Status: 502}, url + ": answered 502 Bad Gateway"},
-		{"504", metadatatest.Fault{Kind: metadatatest.Status, Status: 504}, url + ": answered 504 Gateway Timeout"},
-		{"429", metadatatest.Fault{Kind: metadatatest.Status, Status: 429}, url + ": answered 429 Too Many Requests"},
-		{"408", metadatatest.Fault{Kind: metadatatest.Status, Status: 408}, url + ": answered 408 Request Timeout"},
-		{"206", metadatatest.Fault{Kind: metadatatest.Status, Status: 206}, url + ": answered 206 Partial Content"},
-		{"reset", metadatatest.Fault{Kind: metadatatest.Reset}, url + ": connection reset by peer"},
-		{"truncated", metadatatest.Fault{Kind: metadatatest.Truncate}, url + ": the answer was cut short"},
-		{"cut JSON", metadatatest.Fault{Kind: metadatatest.CutJSON}, "parsing metadata: the JSON is cut short"},
-		{"hang", metadatatest.Fault{Kind: metadatatest.Hang}, url + ": no answer in time"},
-		{"slow", metadatatest.Fault{Kind: metadatatest.Slow, Delay: 10 * time.Second}, url + ": no answer in time"},
-		{"portal", metadatatest.Fault{Kind: metadatatest.Portal}, url + ": answered 200 OK (a web page) without Metadata-Flavor: Google: something else answers at this address"},
-		{"redirect", metadatatest.Fault{Kind: metadatatest.Redirect}, url + ": answered 302 Found (a web page) without Metadata-Flavor: Google: something else answers at this address"},
-		{"no header", metadatatest.Fault{Kind: metadatatest.NoFlavor}, url + ": answered 200 OK without Metadata-Flavor: Google: something else answers at this address"},
-		{"too large", metadatatest.Fault{Kind: metadatatest.TooLarge}, url + ": the answer has more than 4194304 bytes"},
+		{"503", emulator.Fault{Kind: emulator.Status, Status: 503}, url + ": answered 503 Service Unavailable"},
+		{"500", emulator.Fault{Kind: emulator.Status, Status: 500}, url + ": answered 500 Internal Server Error"},
+		{"502", emulator.Fault{Kind: emulator.Status, Status: 502}, url + ": answered 502 Bad Gateway"},
+		{"504", emulator.Fault{Kind: emulator.Status, Status: 504}, url + ": answered 504 Gateway Timeout"},
+		{"429", emulator.Fault{Kind: emulator.Status, Status: 429}, url + ": answered 429 Too Many Requests"},
+		{"408", emulator.Fault{Kind: emulator.Status, Status: 408}, url + ": answered 408 Request Timeout"},
+		{"206", emulator.Fault{Kind: emulator.Status, Status: 206}, url + ": answered 206 Partial Content"},
+		{"reset", emulator.Fault{Kind: emulator.Reset}, url + ": connection reset by peer"},
+		{"truncated", emulator.Fault{Kind: emulator.Truncate}, url + ": the answer was cut short"},
+		{"cut JSON", emulator.Fault{Kind: emulator.CutJSON}, "parsing metadata: the JSON is cut short"},
+		{"hang", emulator.Fault{Kind: emulator.Hang}, url + ": no answer in time"},
+		{"slow", emulator.Fault{Kind: emulator.Slow, Delay: 10 * time.Second}, url + ": no answer in time"},
+		{"portal", emulator.Fault{Kind: emulator.Portal}, url + ": answered 200 OK (a web page) without Metadata-Flavor: Google: something else answers at this address"},
+		{"redirect", emulator.Fault{Kind: emulator.Redirect}, url + ": answered 302 Found (a web page) without Metadata-Flavor: Google: something else answers at this address"},
+		{"no header", emulator.Fault{Kind: emulator.NoFlavor}, url + ": answered 200 OK without Metadata-Flavor: Google: something else answers at this address"},
+		{"too large", emulator.Fault{Kind: emulator.TooLarge}, url + ": the answer has more than 4194304 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -211,7 +211,7 @@ func TestGetIsPreciseOnWhatDoesNotPass(t *testing.T) {
 		{410, "answered 410 Gone (it says: Gone)"},
 	} {
 		w := newWorld(t, instance())
-		w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status, Status: test.code})
+		w.server.SetFaults(emulator.Fault{Kind: emulator.Status, Status: test.code})
 		_, err := w.client(t, metadata.Config{}).Get(t.Context())
 		var status *metadata.StatusError
 		if !errors.As(err, &status) || status.Code != test.code || !strings.Contains(err.Error(), w.url+"/computeMetadata/v1/?recursive=true&alt=json "+test.want) {
@@ -283,11 +283,11 @@ func TestPauses(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct {
 		name  string
-		fault metadatatest.Fault
+		fault emulator.Fault
 		want  []time.Duration // at most; at least half
 	}{
-		{"503", metadatatest.Fault{Kind: metadatatest.Status}, []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms}},
-		{"429", metadatatest.Fault{Kind: metadatatest.Status, Status: 429}, []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 16000 * ms, 30000 * ms, 30000 * ms}},
+		{"503", emulator.Fault{Kind: emulator.Status}, []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms}},
+		{"429", emulator.Fault{Kind: emulator.Status, Status: 429}, []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 16000 * ms, 30000 * ms, 30000 * ms}},
 	} {
 		w := newWorld(t, instance())
 		test.fault.Times = len(test.want)
@@ -307,7 +307,7 @@ func TestPauses(t *testing.T) {
 		low, high time.Duration
 	}{{7, 7 * time.Second, 7 * time.Second}, {600, 30 * time.Second, 30 * time.Second}} {
 		w := newWorld(t, instance())
-		w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status, Times: 1, RetryAfter: test.seconds})
+		w.server.SetFaults(emulator.Fault{Kind: emulator.Status, Times: 1, RetryAfter: test.seconds})
 		if _, err := w.client(t, metadata.Config{}).Get(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestPauses(t *testing.T) {
 func TestSlowServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, instance())
-	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Slow, Delay: 300 * time.Millisecond})
+	w.server.SetFaults(emulator.Fault{Kind: emulator.Slow, Delay: 300 * time.Millisecond})
 	if _, err := w.client(t, metadata.Config{TryTimeout: 100 * time.Millisecond}).Get(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +345,7 @@ func TestSecondDoor(t *testing.T) {
 	}
 	// An endpoint that hangs does not use up the other's time.
 	hanging := newWorld(t, instance())
-	hanging.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Hang})
+	hanging.server.SetFaults(emulator.Fault{Kind: emulator.Hang})
 	c = w.client(t, metadata.Config{Endpoints: []string{hanging.url, w.url}, TryTimeout: time.Second})
 	if _, err := c.Get(t.Context()); err != nil {
 		t.Fatal(err)
@@ -357,7 +357,7 @@ func TestSecondDoor(t *testing.T) {
 		t.Errorf("the endpoint that hangs was asked %d times; want once, and then the one that answers first", n)
 	}
 	// Where both fail, what the one that answers says is the reason.
-	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status, Times: 1})
+	w.server.SetFaults(emulator.Fault{Kind: emulator.Status, Times: 1})
 	w.failed = nil
 	c = w.client(t, metadata.Config{Endpoints: []string{w.url, closed}})
 	if _, err := c.Get(t.Context()); err != nil {
@@ -371,7 +371,7 @@ func TestSecondDoor(t *testing.T) {
 func TestGetEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, instance())
-	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Hang})
+	w.server.SetFaults(emulator.Fault{Kind: emulator.Hang})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := w.client(t, metadata.Config{}).Get(ctx)
@@ -379,7 +379,7 @@ func TestGetEndsWithItsContext(t *testing.T) {
 		t.Errorf("Get = %v; want its context's end", err)
 	}
 	// In a pause, by the real clock.
-	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+	w.server.SetFaults(emulator.Fault{Kind: emulator.Status})
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	c := metadata.New(metadata.Config{
@@ -406,7 +406,7 @@ func TestPutGuestAttribute(t *testing.T) {
 	if got, _ := w.server.GuestAttribute("firstboot", "state"); got != "ready" {
 		t.Errorf("guest attribute = %q; want ready", got)
 	}
-	w.server.SetFaults(metadatatest.Fault{Kind: metadatatest.Status})
+	w.server.SetFaults(emulator.Fault{Kind: emulator.Status})
 	before := len(w.server.Requests())
 	if err := c.PutGuestAttribute(t.Context(), "firstboot", "state", "failed"); err == nil || !strings.Contains(err.Error(), "writing guest attribute firstboot/state: "+w.url+": answered 503") {
 		t.Errorf("PutGuestAttribute at 503 = %v; want that", err)

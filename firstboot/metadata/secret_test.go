@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 const (
@@ -66,29 +66,29 @@ func TestSecret(t *testing.T) {
 
 func TestSecretWaits(t *testing.T) {
 	t.Parallel()
-	const tokenPath = metadatatest.Root + "instance/service-accounts/default/token"
+	const tokenPath = emulator.Root + "instance/service-accounts/default/token"
 	for _, test := range []struct {
 		name   string
-		token  metadatatest.Fault // at the metadata server
-		secret metadatatest.Fault // at Secret Manager
+		token  emulator.Fault // at the metadata server
+		secret emulator.Fault // at Secret Manager
 		want   string
 	}{
-		{name: "token 503", token: metadatatest.Fault{Kind: metadatatest.Status, Path: tokenPath}, want: "answered 503"},
-		{name: "token portal", token: metadatatest.Fault{Kind: metadatatest.Portal}, want: "without Metadata-Flavor"},
-		{name: "token cut", token: metadatatest.Fault{Kind: metadatatest.CutJSON}, want: "the service account's token cannot be read"},
-		{name: "503", secret: metadatatest.Fault{Kind: metadatatest.Status}, want: "answered 503"},
-		{name: "429", secret: metadatatest.Fault{Kind: metadatatest.Status, Status: 429}, want: "answered 429"},
-		{name: "reset", secret: metadatatest.Fault{Kind: metadatatest.Reset}, want: ": "},
-		{name: "truncated", secret: metadatatest.Fault{Kind: metadatatest.Truncate}, want: "the answer was cut short"},
-		{name: "cut JSON", secret: metadatatest.Fault{Kind: metadatatest.CutJSON}, want: "its answer is not the JSON of a secret version"},
-		{name: "portal", secret: metadatatest.Fault{Kind: metadatatest.Portal}, want: "its answer is not the JSON of a secret version"},
-		{name: "redirect", secret: metadatatest.Fault{Kind: metadatatest.Redirect}, want: "answered 302 Found"},
-		{name: "corrupt", secret: metadatatest.Fault{Kind: metadatatest.Corrupt}, want: "the payload does not match its checksum"},
+		{name: "token 503", token: emulator.Fault{Kind: emulator.Status, Path: tokenPath}, want: "answered 503"},
+		{name: "token portal", token: emulator.Fault{Kind: emulator.Portal}, want: "without Metadata-Flavor"},
+		{name: "token cut", token: emulator.Fault{Kind: emulator.CutJSON}, want: "the service account's token cannot be read"},
+		{name: "503", secret: emulator.Fault{Kind: emulator.Status}, want: "answered 503"},
+		{name: "429", secret: emulator.Fault{Kind: emulator.Status, Status: 429}, want: "answered 429"},
+		{name: "reset", secret: emulator.Fault{Kind: emulator.Reset}, want: ": "},
+		{name: "truncated", secret: emulator.Fault{Kind: emulator.Truncate}, want: "the answer was cut short"},
+		{name: "cut JSON", secret: emulator.Fault{Kind: emulator.CutJSON}, want: "its answer is not the JSON of a secret version"},
+		{name: "portal", secret: emulator.Fault{Kind: emulator.Portal}, want: "its answer is not the JSON of a secret version"},
+		{name: "redirect", secret: emulator.Fault{Kind: emulator.Redirect}, want: "answered 302 Found"},
+		{name: "corrupt", secret: emulator.Fault{Kind: emulator.Corrupt}, want: "the payload does not match its checksum"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newSecretWorld(t)
-			for fault, set := range map[*metadatatest.Fault]func(...metadatatest.Fault){&test.token: w.server.SetFaults, &test.secret: w.secrets.SetFaults} {
+			for fault, set := range map[*emulator.Fault]func(...emulator.Fault){&test.token: w.server.SetFaults, &test.secret: w.secrets.SetFaults} {
 				if fault.Kind != "" {
 					fault.Times = 2
 					set(*fault)
@@ -111,21 +111,21 @@ func TestSecretIsPreciseOnWhatDoesNotPass(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		spoil   func(w *world)
-		in      func(*metadatatest.Instance)
+		in      func(*emulator.Instance)
 		version string
 		code    int
 		want    []string
 	}{
 		{"no role", func(w *world) { w.secrets.Deny(keySecret) }, nil, "latest", 403,
 			[]string{"needs roles/secretmanager.secretAccessor on secret worker-0-key of project example", "scope cloud-platform", "Permission 'secretmanager.versions.access' denied"}},
-		{"no scope", nil, func(in *metadatatest.Instance) {
+		{"no scope", nil, func(in *emulator.Instance) {
 			in.ServiceAccounts[0].Scopes = []string{"https://www.googleapis.com/auth/logging.write"}
 		}, "latest", 403, []string{"access scopes are too narrow", "--scopes=cloud-platform"}},
 		{"not enabled", func(w *world) { w.secrets.SetEnabled(false) }, nil, "latest", 403, []string{"gcloud services enable secretmanager.googleapis.com"}},
 		{"no version", nil, nil, "7", 404, []string{"there is no such secret or version", "gcloud secrets versions list worker-0-key --project=example", "Secret Version [projects/example/secrets/worker-0-key/versions/7] not found."}},
 		{"disabled", func(w *world) { w.secrets.Disable(keySecret + "/versions/1") }, nil, "1", 400, []string{"is it disabled or destroyed", "is in DISABLED state"}},
-		{"no service account", nil, func(in *metadatatest.Instance) { in.ServiceAccounts = nil }, "latest", 404, []string{"this instance has no service account", "gcloud compute instances set-service-account"}},
-		{"tokens refused", func(w *world) { w.secrets.SetFaults(metadatatest.Fault{Kind: metadatatest.Status, Status: 401}) }, nil, "latest", 401, []string{"is the account disabled or deleted"}},
+		{"no service account", nil, func(in *emulator.Instance) { in.ServiceAccounts = nil }, "latest", 404, []string{"this instance has no service account", "gcloud compute instances set-service-account"}},
+		{"tokens refused", func(w *world) { w.secrets.SetFaults(emulator.Fault{Kind: emulator.Status, Status: 401}) }, nil, "latest", 401, []string{"is the account disabled or deleted"}},
 	} {
 		in := instance()
 		if test.in != nil {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -63,7 +63,7 @@ func (f Find) Programs(ctx context.Context) (*Programs, error) {
 		return nil, err
 	}
 	defer packs.Close()
-	builder, err := gomod.New(gomod.Config{
+	builder, err := gobuild.New(gobuild.Config{
 		Packs: packs, Env: f.Env, Dir: filepath.Join(packs.Dir(), "build"), Progress: f.Progress,
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func component(file, name string) (*manifest.Component, error) {
 }
 
 // build returns the path of the one program of c.
-func (f Find) build(ctx context.Context, packs *store.Store, b *gomod.Builder, c manifest.Component, modfiles string) (string, error) {
+func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder, c manifest.Component, modfiles string) (string, error) {
 	for {
 		pack, built, err := b.Build(ctx, c, manifest.Arch(runtime.GOARCH), os.DirFS(modfiles))
 		if err != nil {

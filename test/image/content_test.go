@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -53,7 +53,7 @@ func TestKernelSeesTheRecordedTree(t *testing.T) {
 	}
 	os.Remove(filepath.Join(dir, "tmp", "written"))
 
-	want := map[string]bom.Entry{}
+	want := map[string]record.Entry{}
 	for _, e := range s.record.Files {
 		want[e.Path] = e
 	}
@@ -91,12 +91,12 @@ func TestKernelSeesTheRecordedTree(t *testing.T) {
 }
 
 // stat describes the file at p as a record does.
-func stat(p string, recorded bom.Entry) (bom.Entry, error) {
+func stat(p string, recorded record.Entry) (record.Entry, error) {
 	var st syscall.Stat_t
 	if err := syscall.Lstat(p, &st); err != nil {
-		return bom.Entry{}, err
+		return record.Entry{}, err
 	}
-	got := bom.Entry{
+	got := record.Entry{
 		Path: recorded.Path, Mode: fmt.Sprintf("%04o", st.Mode&0o7777), UID: st.Uid, GID: st.Gid,
 	}
 	var err error
@@ -143,13 +143,13 @@ func stat(p string, recorded bom.Entry) (bom.Entry, error) {
 }
 
 // xattrs returns the extended attributes of the file at p, links not followed.
-func xattrs(p string) (bom.Xattrs, error) {
+func xattrs(p string) (record.Xattrs, error) {
 	buf := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(p, buf)
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	out := bom.Xattrs{}
+	out := record.Xattrs{}
 	for name := range strings.SplitSeq(strings.TrimRight(string(buf[:n]), "\x00"), "\x00") {
 		value := make([]byte, 64<<10)
 		m, err := unix.Lgetxattr(p, name, value)

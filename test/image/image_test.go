@@ -17,7 +17,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/artifact"
 )
 
@@ -28,7 +28,7 @@ const root = "../.."
 type subject struct {
 	once    sync.Once
 	archive string // NAME.tar.gz
-	record  *bom.Image
+	record  *record.Image
 	dir     string // scratch
 	disk    string // disk.raw
 	esp     string // partition images
@@ -87,7 +87,7 @@ func (s *subject) prepare(find func(root string) (string, error)) error {
 		return err
 	}
 	defer f.Close()
-	if s.record, err = bom.Read(f.Name(), f); err != nil {
+	if s.record, err = record.Read(f.Name(), f); err != nil {
 		return err
 	}
 	if s.dir, err = os.MkdirTemp("", "bake-image-"); err != nil {

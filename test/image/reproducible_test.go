@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -107,7 +107,7 @@ func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	into, err := store.Open(to)
 	must(t, err)
 	defer into.Close()
-	builder, err := gomod.New(gomod.Config{Packs: copier{from, into}, Dir: t.TempDir(), Env: os.Environ()})
+	builder, err := gobuild.New(gobuild.Config{Packs: copier{from, into}, Dir: t.TempDir(), Env: os.Environ()})
 	must(t, err)
 	components := versions.Components
 	for _, image := range versions.Images {

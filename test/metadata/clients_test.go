@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/metadata"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 const (
@@ -31,8 +31,8 @@ const (
 	publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKYqyYlCkHG4WjfTBnSg6JHnLHDLXyuIxtPfmHfsMtZN"
 )
 
-func newServer() *metadatatest.Server {
-	return metadatatest.NewServer(metadatatest.Instance{
+func newServer() *emulator.Server {
+	return emulator.NewServer(emulator.Instance{
 		Name: "worker-0", ID: 7876421912356789123, Project: "example", Zone: "us-west1-c", IP: "10.240.0.20",
 		Attributes: map[string]string{
 			"enable-guest-attributes": "TRUE",
@@ -40,7 +40,7 @@ func newServer() *metadatatest.Server {
 			"user-data":               "#cloud-config\n{}\n",
 		},
 		ProjectAttributes: map[string]string{"ssh-keys": "debian:" + publicKey + " project@example.com"},
-		ServiceAccounts:   []metadatatest.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
+		ServiceAccounts:   []emulator.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 // enterNamespace puts the test's goroutine, and the programs that it starts,
@@ -84,7 +84,7 @@ func withSocket(t *testing.T, family int, f func(fd int) error) {
 }
 
 // serve has the emulator answer at an address of the namespace.
-func serve(t *testing.T, address string, server *metadatatest.Server) {
+func serve(t *testing.T, address string, server *emulator.Server) {
 	t.Helper()
 	var l net.Listener
 	var err error

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/artifact"
 )
 
@@ -196,9 +196,9 @@ func digest(t *testing.T, s set) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	record, err := bom.Read(name, f)
+	rec, err := record.Read(name, f)
 	if err != nil {
 		t.Fatal(fmt.Errorf("reading the record of %s: %w", image, err))
 	}
-	return string(record.File.SHA256)
+	return string(rec.File.SHA256)
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/test/cluster"
 )
 
@@ -30,11 +30,11 @@ func TestFaults(t *testing.T) {
 	w.waitFor(`firstboot: waiting for the metadata server`, 4*time.Minute)
 	t.Log("the metadata server is late by a minute")
 	time.Sleep(time.Minute)
-	metadata.SetFaults(metadatatest.Fault{Kind: metadatatest.Status, For: 30 * time.Second})
+	metadata.SetFaults(emulator.Fault{Kind: emulator.Status, For: 30 * time.Second})
 	w.answerMetadata()
 	time.Sleep(30 * time.Second)
-	for _, kind := range []metadatatest.FaultKind{metadatatest.Reset, metadatatest.Truncate, metadatatest.CutJSON, metadatatest.Portal, metadatatest.Redirect, metadatatest.NoFlavor} {
-		metadata.SetFaults(metadatatest.Fault{Kind: kind})
+	for _, kind := range []emulator.FaultKind{emulator.Reset, emulator.Truncate, emulator.CutJSON, emulator.Portal, emulator.Redirect, emulator.NoFlavor} {
+		metadata.SetFaults(emulator.Fault{Kind: kind})
 		time.Sleep(8 * time.Second)
 		if lines := w.failures(); lines != nil {
 			t.Fatalf("firstboot gave up on %s, which passes: %s", kind, lines)

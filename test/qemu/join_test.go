@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/test/cluster"
 )
 
@@ -62,7 +62,7 @@ func TestCredentials(t *testing.T) {
 		s := newSite(t, cluster.Current)
 		attributes := s.guideAttributes()
 		metadata := newMetadata(nil)
-		secrets := metadatatest.NewSecretServer(metadata)
+		secrets := emulator.NewSecretServer(metadata)
 		for key, value := range attributes {
 			if slices.Contains([]string{"kubelet-key", "kubelet-kubeconfig", "kube-proxy-kubeconfig"}, key) {
 				metadata.SetAttribute(key+"-secret", secrets.AddVersion("projects/example/secrets/worker-0-"+key, []byte(value)))

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // combined runs a program and returns all that it prints.
@@ -24,7 +24,7 @@ func combined(ctx context.Context, name string, args ...string) (string, error) 
 
 // writeLayout writes images, whose blobs are in a directory by their digests, to
 // an archive that `ctr images import` reads: an OCI image layout.
-func writeLayout(archive, blobs string, images []bom.ContainerImage) error {
+func writeLayout(archive, blobs string, images []record.ContainerImage) error {
 	out, err := os.Create(archive)
 	if err != nil {
 		return err

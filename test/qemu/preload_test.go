@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake/bom"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/cluster"
 )
 
@@ -30,28 +30,28 @@ func TestPreloadedGuides(t *testing.T) {
 }
 
 // recordOf returns the record beside a host's image.
-func recordOf(t *testing.T, h *host) *bom.Image {
+func recordOf(t *testing.T, h *host) *record.Image {
 	t.Helper()
 	f, err := os.Open(strings.TrimSuffix(h.image, ".tar.gz") + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	record, err := bom.Read(f.Name(), f)
+	rec, err := record.Read(f.Name(), f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return record
+	return rec
 }
 
 // preloadedImage returns what the record says of one image.
-func preloadedImage(t *testing.T, record *bom.Image, name string) bom.ContainerImage {
+func preloadedImage(t *testing.T, rec *record.Image, name string) record.ContainerImage {
 	t.Helper()
-	i := slices.IndexFunc(record.Images, func(c bom.ContainerImage) bool { return c.Name == name })
-	if i < 0 || record.Node.SandboxImage == "" {
-		unavailable(t, fmt.Errorf("image %s holds %d container images, no %s or none for sandboxes: bake it anew", record.Name, len(record.Images), name))
+	i := slices.IndexFunc(rec.Images, func(c record.ContainerImage) bool { return c.Name == name })
+	if i < 0 || rec.Node.SandboxImage == "" {
+		unavailable(t, fmt.Errorf("image %s holds %d container images, no %s or none for sandboxes: bake it anew", rec.Name, len(rec.Images), name))
 	}
-	return record.Images[i]
+	return rec.Images[i]
 }
 
 // corednsPod is CoreDNS that answers for its health. It needs no right to a low
@@ -101,8 +101,8 @@ func podMilestones() []string {
 // their repositories' digests.
 func firstPod(t *testing.T, s *site, o options, imported bool) milestones {
 	t.Helper()
-	record := recordOf(t, o.host)
-	coredns := preloadedImage(t, record, "coredns")
+	rec := recordOf(t, o.host)
+	coredns := preloadedImage(t, rec, "coredns")
 	// The pod waits for the node: nobody's reaction is in the figures.
 	if err := s.Apply(t.Context(), corednsPod(coredns.Reference)); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func firstPod(t *testing.T, s *site, o options, imported bool) milestones {
 		id = string(coredns.Config)
 	}
 	s.hasImage(id)
-	s.nodeLists(record.Node.SandboxImage)
+	s.nodeLists(rec.Node.SandboxImage)
 	w.login(3 * time.Minute)
 	w.asksNoRegistry()
 	m := w.milestones()
@@ -269,8 +269,8 @@ func importingHost(t *testing.T, h *host) *host {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	record := recordOf(t, h)
-	preloadedImage(t, record, "coredns")
+	rec := recordOf(t, h)
+	preloadedImage(t, rec, "coredns")
 	dir := t.TempDir()
 	archive, disk := filepath.Join(dir, "images.tar"), filepath.Join(dir, "disk.raw")
 	command := func(name string, args ...string) string {
@@ -283,7 +283,7 @@ func importingHost(t *testing.T, h *host) *host {
 	}
 	command("cp", "--sparse=always", h.disk, disk)
 	var at string
-	for _, p := range record.Disk.Partitions {
+	for _, p := range rec.Disk.Partitions {
 		if p.Type == "root" {
 			at = fmt.Sprintf("%s?offset=%d", disk, p.Start)
 		}
@@ -294,7 +294,7 @@ func importingHost(t *testing.T, h *host) *host {
 	const store = "/var/lib/containerd"
 	command("debugfs", "-R", "rdump "+store+" "+dir, at)
 	blobs := filepath.Join(dir, "containerd", "io.containerd.content.v1.content", "blobs", "sha256")
-	if err := writeLayout(archive, blobs, record.Images); err != nil {
+	if err := writeLayout(archive, blobs, rec.Images); err != nil {
 		t.Fatal(err)
 	}
 	found, err := os.ReadDir(blobs)

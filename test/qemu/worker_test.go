@@ -24,7 +24,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/nodebake/bake/bake/vm"
-	"github.com/nodebake/bake/firstboot/metadata/metadatatest"
+	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
 // worker is a booting or booted machine made from the image.
@@ -35,7 +35,7 @@ type worker struct {
 	config   vm.Config
 	network  *vm.Network
 	address  netip.Addr
-	metadata *metadatatest.Server
+	metadata *emulator.Server
 	signer   ssh.Signer
 	client   *ssh.Client // after login
 	consoles []string    // of starts before this one
@@ -49,11 +49,11 @@ type options struct {
 	diskSize   int64 // bytes; 0: the image's
 	twins      int   // further disks made from the same image, attached before the boot disk
 	noMetadata bool
-	network    *vm.Network          // nil: one of its own
-	more       []vm.NIC             // further network cards
-	attributes map[string]string    // beside the SSH key
-	metadata   *metadatatest.Server // nil: one with attributes and the SSH key
-	late       bool                 // the metadata server does not answer yet; see answerMetadata
+	network    *vm.Network       // nil: one of its own
+	more       []vm.NIC          // further network cards
+	attributes map[string]string // beside the SSH key
+	metadata   *emulator.Server  // nil: one with attributes and the SSH key
+	late       bool              // the metadata server does not answer yet; see answerMetadata
 	smbios     []string
 	clock      time.Time // zero: the host's
 	host       *host     // nil: of the image that make image made
@@ -81,10 +81,10 @@ func newNetwork(t *testing.T) *vm.Network {
 }
 
 // newMetadata returns worker-0's metadata server.
-func newMetadata(attributes map[string]string) *metadatatest.Server {
-	return metadatatest.NewServer(metadatatest.Instance{
+func newMetadata(attributes map[string]string) *emulator.Server {
+	return emulator.NewServer(emulator.Instance{
 		Name: "worker-0", Project: "example", Zone: "us-west1-c", IP: workerAddress.String(), Attributes: attributes,
-		ServiceAccounts: []metadatatest.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
+		ServiceAccounts: []emulator.ServiceAccount{{Email: "worker@example.iam.gserviceaccount.com"}},
 	})
 }
 

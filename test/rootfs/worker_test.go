@@ -26,7 +26,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/images/worker"
@@ -86,7 +86,7 @@ func fetchClosure(suite string) (c closure) {
 		if err != nil {
 			return err
 		}
-		fetcher, err := release.New(release.Config{Store: s, Proxy: http.ProxyFromEnvironment})
+		fetcher, err := fetch.New(fetch.Config{Store: s, Proxy: http.ProxyFromEnvironment})
 		if err != nil {
 			return err
 		}

@@ -18,14 +18,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodebake/bake/bake/bom"
-	"github.com/nodebake/bake/bake/bom/spdx"
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -45,10 +45,10 @@ type Image struct {
 	Root     map[string]tree.Entry
 	ESP      map[string]tree.Entry
 	Initrd   map[string]tree.Entry
-	Packages []bom.Package
+	Packages []record.Package
 	Parts    []gpt.Partition
 
-	Tamper func(*bom.Image)                        // changes the record that the image holds
+	Tamper func(*record.Image)                     // changes the record that the image holds
 	Patch  func(disk io.ReaderAt) map[int64][]byte // changes bytes of the disk, by offset
 
 	machine elf.Machine
@@ -81,7 +81,7 @@ func For(arch manifest.Arch) *Image {
 		Root:   map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		ESP:    map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		Initrd: map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
-		Packages: []bom.Package{
+		Packages: []record.Package{
 			{Name: "base-files", Version: "13.8", Arch: "amd64", Suite: "trixie"},
 			{Name: "libc6", Version: "2.41-12", Arch: "amd64", Suite: "trixie-security"},
 		},
@@ -287,12 +287,12 @@ func Tree(entries map[string]tree.Entry) (*tree.Tree, error) {
 }
 
 // Record is what bake would have recorded.
-func (w *Image) Record() *bom.Image {
-	r := &bom.Image{
-		Schema: bom.Schema, Name: "k8s-worker-v1-36-3-" + string(w.Arch), Arch: w.Arch,
+func (w *Image) Record() *record.Image {
+	r := &record.Image{
+		Schema: record.Schema, Name: "k8s-worker-v1-36-3-" + string(w.Arch), Arch: w.Arch,
 		KernelArguments: []string{"console=ttyS0,38400n8d", "audit=0"}, Packages: w.Packages,
-		Node: bom.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
-		Inputs: bom.Inputs{
+		Node: record.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
+		Inputs: record.Inputs{
 			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
 			Guest: map[string]manifest.Sum{},
 		},
@@ -308,12 +308,12 @@ func (w *Image) Record() *bom.Image {
 			if !strings.HasPrefix(p, "usr") {
 				p = "bin/" + p
 			}
-			r.Components = append(r.Components, bom.Component{
-				Name: name, Version: "v1", Origin: "source", Toolchain: "go1.26.8, cc 12", From: "example.com/" + name + "@v1", Files: []bom.Program{{Path: "/" + p, SHA256: e.SHA256.String()}},
+			r.Components = append(r.Components, record.Component{
+				Name: name, Version: "v1", Origin: "source", Toolchain: "go1.26.8, cc 12", From: "example.com/" + name + "@v1", Files: []record.Program{{Path: "/" + p, SHA256: e.SHA256.String()}},
 			})
 		}
 	}
-	slices.SortFunc(r.Components, func(a, b bom.Component) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Components, func(a, b record.Component) int { return strings.Compare(a.Name, b.Name) })
 	return r
 }
 
@@ -357,8 +357,8 @@ func (w *Image) List() (*extent.List, error) {
 }
 
 // bill writes the bill of materials of r.
-func (w *Image) bill(r *bom.Image) error {
-	bill := &bom.Bill{Image: r, Components: make([]bom.Made, len(r.Components)), Images: make([]bom.Made, len(r.Images))}
+func (w *Image) bill(r *record.Image) error {
+	bill := &record.Bill{Image: r, Components: make([]record.Made, len(r.Components)), Images: make([]record.Made, len(r.Images))}
 	for _, p := range r.Packages {
 		bill.Packages = append(bill.Packages, manifest.LockedPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, Suite: p.Suite, SHA256: p.SHA256})
 	}

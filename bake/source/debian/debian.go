@@ -5,7 +5,7 @@
 //	mirrors.go   where archives are fetched from: as given, and the host's apt sources (aptconf)
 //	keys.go      Debian's public keys, embedded
 //	load.go      InRelease, verified, and the Packages index that it vouches for (repo)
-//	resolve.go   the closure of what is wanted (closure), as a lock records it
+//	resolve.go   the closure of what is wanted (resolver), as a lock records it
 //	keep.go      what was locked before, and stays
 //	outdated.go  what a lock misses
 //	indices.go   the index files that a lock was made from
@@ -26,9 +26,9 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // Getter fetches small files that no lock pins.
@@ -75,9 +75,9 @@ type Locked struct {
 	Control func(ctx context.Context, p manifest.LockedPackage) ([]byte, error)
 }
 
-// UnsolvableError is [closure.UnsolvableError]: what is wanted cannot be had
+// UnsolvableError is [resolver.UnsolvableError]: what is wanted cannot be had
 // together.
-type UnsolvableError = closure.UnsolvableError
+type UnsolvableError = resolver.UnsolvableError
 
 // Known is a Release that a lock was made from.
 type Known struct {
@@ -125,7 +125,7 @@ func (l *loader) noteOld(s source, f *found) {
 // or the clock is wrong.
 type ExpiredError = repo.ExpiredError
 
-var _ Getter = (*release.Fetcher)(nil)
+var _ Getter = (*fetch.Fetcher)(nil)
 
 // baseSuite returns the suite that a suite of updates belongs to:
 // "trixie" for "trixie-security", and other names unchanged.

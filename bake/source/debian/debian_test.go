@@ -22,7 +22,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 func testNow() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
@@ -34,7 +34,7 @@ type web struct {
 }
 
 func (w *web) Get(ctx context.Context, urls []string, limit int64, accept func(string, []byte) error) ([]byte, error) {
-	e := &release.UnreachableError{Name: urls[0]}
+	e := &fetch.UnreachableError{Name: urls[0]}
 	for _, u := range urls {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -44,7 +44,7 @@ func (w *web) Get(ctx context.Context, urls []string, limit int64, accept func(s
 		err := errors.New("404")
 		switch {
 		case ok && int64(len(b)) > limit:
-			err = release.ErrTooLarge
+			err = fetch.ErrTooLarge
 		case ok && accept == nil:
 			return b, nil
 		case ok:
@@ -52,7 +52,7 @@ func (w *web) Get(ctx context.Context, urls []string, limit int64, accept func(s
 				return b, nil
 			}
 		}
-		e.Tried = append(e.Tried, release.Attempt{URL: u, Err: err})
+		e.Tried = append(e.Tried, fetch.Attempt{URL: u, Err: err})
 	}
 	return nil, e
 }
@@ -596,7 +596,7 @@ func TestRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []release.Request{{
+	want := []fetch.Request{{
 		Name: "curl 8.0",
 		URLs: []string{"http://a.example/debian/" + p.Path, "http://b.example/debian/" + p.Path},
 		Sums: []manifest.Sum{p.SHA256}, Size: 1000, Own: true,

@@ -14,12 +14,12 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian/repo"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
-// Files opens files that are known by their digests. *release.Fetcher does.
+// Files opens files that are known by their digests. *fetch.Fetcher does.
 type Files interface {
-	Open(ctx context.Context, req release.Request) (*os.File, error)
+	Open(ctx context.Context, req fetch.Request) (*os.File, error)
 }
 
 // Index is one file of a suite's index: its signed InRelease, or the Packages
@@ -75,7 +75,7 @@ type indexPair struct {
 // indexPair finds the pair that r names, or a newer one.
 func (l *loader) indexPair(ctx context.Context, files Files, r manifest.LockedRelease) (*indexPair, error) {
 	// Without URLs only what is kept answers.
-	signed, err := readRequest(ctx, files, release.Request{Name: r.Suite + " InRelease", Sums: []manifest.Sum{r.SHA256}}, maxRelease)
+	signed, err := readRequest(ctx, files, fetch.Request{Name: r.Suite + " InRelease", Sums: []manifest.Sum{r.SHA256}}, maxRelease)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -91,7 +91,7 @@ func (l *loader) indexPair(ctx context.Context, files Files, r manifest.LockedRe
 	errs := []error{kept, err}
 	for _, p := range published {
 		pair, err := l.pair(ctx, files, r, p.signed)
-		if wrong := (*release.DigestError)(nil); errors.As(err, &wrong) {
+		if wrong := (*fetch.DigestError)(nil); errors.As(err, &wrong) {
 			err = &UpdatingError{URL: redact(p.url), Date: p.date, Index: "its Packages file"}
 		}
 		if err == nil && l.cfg.Keep != nil {
@@ -132,7 +132,7 @@ func (l *loader) published(ctx context.Context, r manifest.LockedRelease) ([]pub
 		if !slices.ContainsFunc(good, func(p published) bool { return bytes.Equal(p.signed, content) }) {
 			good = append(good, published{u, content, date})
 		}
-		return fmt.Errorf("it is of %s: %w", date.Format("2006-01-02 15:04 UTC"), release.ErrSettle)
+		return fmt.Errorf("it is of %s: %w", date.Format("2006-01-02 15:04 UTC"), fetch.ErrSettle)
 	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -181,7 +181,7 @@ func (l *loader) pair(ctx context.Context, files Files, r manifest.LockedRelease
 		Suite: r.Suite, Path: dist + x.Path, Size: x.Size, SHA256: manifest.SHA256(x.SHA256), Newer: p.newer, Date: rel.Date,
 		URLs: l.packagesURLs(source{r.Archive, r.Suite}, rel, x, Mirror{}),
 	}
-	request := release.Request{Name: r.Suite + " packages", URLs: p.packages.URLs, Sums: []manifest.Sum{p.packages.SHA256}, Size: x.Size}
+	request := fetch.Request{Name: r.Suite + " packages", URLs: p.packages.URLs, Sums: []manifest.Sum{p.packages.SHA256}, Size: x.Size}
 	if !p.newer {
 		f, err := files.Open(ctx, request)
 		if err != nil {
@@ -219,7 +219,7 @@ func (p *indexPair) gone(locked *manifest.LockedArch) []string {
 
 // readRequest returns the content of a file, which is an error where it is
 // longer than limit bytes.
-func readRequest(ctx context.Context, files Files, req release.Request, limit int64) ([]byte, error) {
+func readRequest(ctx context.Context, files Files, req fetch.Request, limit int64) ([]byte, error) {
 	f, err := files.Open(ctx, req)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // shelf is a Files that has what was kept, and asks the web for the rest.
@@ -33,7 +33,7 @@ func (s *shelf) keep(_ context.Context, content []byte) error {
 	return nil
 }
 
-func (s *shelf) Open(ctx context.Context, req release.Request) (*os.File, error) {
+func (s *shelf) Open(ctx context.Context, req fetch.Request) (*os.File, error) {
 	content, ok := s.kept[req.Sums[0]]
 	for _, u := range req.URLs {
 		if got, err := s.Get(ctx, []string{u}, 1<<20, nil); !ok && err == nil && manifest.SHA256(sha256.Sum256(got)) == req.Sums[0] {
@@ -42,7 +42,7 @@ func (s *shelf) Open(ctx context.Context, req release.Request) (*os.File, error)
 		}
 	}
 	if !ok {
-		return nil, &release.UnreachableError{Name: req.Name}
+		return nil, &fetch.UnreachableError{Name: req.Name}
 	}
 	path := filepath.Join(s.dir, req.Sums[0].Hex())
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -145,7 +145,7 @@ func TestIndices(t *testing.T) {
 				t.Errorf("Indices (-want +got):\n%s", diff)
 			}
 			for _, x := range got {
-				f, err := test.files.Open(t.Context(), release.Request{Sums: []manifest.Sum{x.SHA256}})
+				f, err := test.files.Open(t.Context(), fetch.Request{Sums: []manifest.Sum{x.SHA256}})
 				if err != nil {
 					t.Errorf("%s is not there afterwards: %v", x.Path, err)
 					continue

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // controlParallel is how many packages that no index lists are fetched at once.
@@ -24,8 +24,8 @@ const controlParallel = 8
 // their .deb, which a bake needs anyway: one that can't be had is not kept.
 
 // hold returns the locked packages of g that are kept, where they will do.
-func (l *loader) hold(ctx context.Context, g closure.Group) ([]closure.Held, error) {
-	var held []closure.Held
+func (l *loader) hold(ctx context.Context, g resolver.Group) ([]resolver.Held, error) {
+	var held []resolver.Held
 	var gone []manifest.LockedPackage
 	seen := map[manifest.Sum]bool{}
 	listed := index(g)
@@ -49,12 +49,12 @@ func (l *loader) hold(ctx context.Context, g closure.Group) ([]closure.Held, err
 }
 
 // index returns the packages of g by name.
-func index(g closure.Group) map[string][]closure.Held {
-	listed := map[string][]closure.Held{}
+func index(g resolver.Group) map[string][]resolver.Held {
+	listed := map[string][]resolver.Held{}
 	for _, x := range g.Indices {
 		for _, p := range x.Packages {
 			if p.Malformed == nil {
-				listed[p.Name] = append(listed[p.Name], closure.Held{Package: p, Archive: x.Archive, Suite: x.Suite})
+				listed[p.Name] = append(listed[p.Name], resolver.Held{Package: p, Archive: x.Archive, Suite: x.Suite})
 			}
 		}
 	}
@@ -63,8 +63,8 @@ func index(g closure.Group) map[string][]closure.Held {
 
 // find returns the entry of an index that is p, of the suite that it was locked
 // from where that has it still.
-func find(listed []closure.Held, p manifest.LockedPackage) (closure.Held, bool) {
-	var found closure.Held
+func find(listed []resolver.Held, p manifest.LockedPackage) (resolver.Held, bool) {
+	var found resolver.Held
 	ok := false
 	for _, h := range listed {
 		if h.Version != p.Version || manifest.SHA256(h.SHA256) != p.SHA256 {
@@ -82,8 +82,8 @@ func find(listed []closure.Held, p manifest.LockedPackage) (closure.Held, bool) 
 
 // controls returns packages that no index lists with what their own control files
 // say of them.
-func (l *loader) controls(ctx context.Context, suite string, packages []manifest.LockedPackage) ([]closure.Held, error) {
-	held := make([]closure.Held, len(packages))
+func (l *loader) controls(ctx context.Context, suite string, packages []manifest.LockedPackage) ([]resolver.Held, error) {
+	held := make([]resolver.Held, len(packages))
 	kept := make([]bool, len(packages))
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
@@ -97,7 +97,7 @@ func (l *loader) controls(ctx context.Context, suite string, packages []manifest
 				return nil
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case !release.Gone(err):
+			case !fetch.Gone(err):
 				return fmt.Errorf("keeping %s %s, which is superseded: %w; this does not say that it is gone, so nothing is taken in its place (try again, or take what is newer by --upgrade %s)", p.Name, p.Version, err, p.Name)
 			}
 			mu.Lock()
@@ -107,7 +107,7 @@ func (l *loader) controls(ctx context.Context, suite string, packages []manifest
 		})
 	}
 	err := group.Wait()
-	var out []closure.Held
+	var out []resolver.Held
 	for i := range held {
 		if kept[i] {
 			out = append(out, held[i])
@@ -117,10 +117,10 @@ func (l *loader) controls(ctx context.Context, suite string, packages []manifest
 }
 
 // control returns a package with the relations that it says it has.
-func (l *loader) control(ctx context.Context, p manifest.LockedPackage) (closure.Held, error) {
+func (l *loader) control(ctx context.Context, p manifest.LockedPackage) (resolver.Held, error) {
 	content, err := l.cfg.Locked.Control(ctx, p)
 	if err != nil {
-		return closure.Held{}, err
+		return resolver.Held{}, err
 	}
 	parsed, err := repo.ParseControl(content, string(l.cfg.Arch))
 	if err == nil && (parsed.Name != p.Name || parsed.Version != p.Version || parsed.Arch != p.Arch) {
@@ -130,14 +130,14 @@ func (l *loader) control(ctx context.Context, p manifest.LockedPackage) (closure
 		err = parsed.SHA256.UnmarshalText([]byte(p.SHA256.Hex()))
 	}
 	if err != nil {
-		return closure.Held{}, err
+		return resolver.Held{}, err
 	}
 	parsed.Path, parsed.Size = p.Path, p.Size
-	return closure.Held{Package: parsed, Archive: p.Archive, Suite: p.Suite}, nil
+	return resolver.Held{Package: parsed, Archive: p.Archive, Suite: p.Suite}, nil
 }
 
 // explain says of each choice why it is there, and why it is not the locked one.
-func (l *loader) explain(choices []closure.Choice) {
+func (l *loader) explain(choices []resolver.Choice) {
 	if l.cfg.Explain == nil {
 		return
 	}

@@ -13,9 +13,9 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // maxRelease bounds an InRelease file in bytes. trixie's has 140 KB.
@@ -30,7 +30,7 @@ type loader struct {
 	cfg    Config
 	keys   openpgp.EntityList
 	sink   progress.Sink
-	groups map[string]closure.Group
+	groups map[string]resolver.Group
 	locked []manifest.LockedRelease
 	let    map[string]string // why locked packages are not kept, by name and suite
 }
@@ -50,7 +50,7 @@ func newLoader(cfg Config) (*loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, groups: make(map[string]closure.Group), let: make(map[string]string)}
+	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, groups: make(map[string]resolver.Group), let: make(map[string]string)}
 	if l.sink == nil {
 		l.sink = progress.Discard{}
 	}
@@ -58,22 +58,22 @@ func newLoader(cfg Config) (*loader, error) {
 }
 
 // group loads a suite with its updates.
-func (l *loader) group(ctx context.Context, suite string) (closure.Group, error) {
+func (l *loader) group(ctx context.Context, suite string) (resolver.Group, error) {
 	if g, ok := l.groups[suite]; ok {
 		return g, nil
 	}
-	g := closure.Group{Suite: suite}
+	g := resolver.Group{Suite: suite}
 	for _, s := range sources(suite) {
 		x, err := l.index(ctx, s)
 		if err != nil {
-			return closure.Group{}, fmt.Errorf("loading %s of %s: %w", s.suite, s.archive, err)
+			return resolver.Group{}, fmt.Errorf("loading %s of %s: %w", s.suite, s.archive, err)
 		}
 		g.Indices = append(g.Indices, x)
 	}
 	if l.cfg.Locked != nil {
 		var err error
 		if g.Held, err = l.hold(ctx, g); err != nil {
-			return closure.Group{}, err
+			return resolver.Group{}, err
 		}
 	}
 	l.groups[suite] = g
@@ -83,10 +83,10 @@ func (l *loader) group(ctx context.Context, suite string) (closure.Group, error)
 // index loads one suite. A mirror whose InRelease is well signed and whose other
 // files do not fit it, since it is being updated, is passed over for the next one's
 // InRelease.
-func (l *loader) index(ctx context.Context, s source) (closure.Index, error) {
+func (l *loader) index(ctx context.Context, s source) (resolver.Index, error) {
 	mirrors, err := l.cfg.Mirrors.of(s.archive)
 	if err != nil {
-		return closure.Index{}, err
+		return resolver.Index{}, err
 	}
 	var errs []error
 	failed := make(map[manifest.Sum]bool)
@@ -104,7 +104,7 @@ func (l *loader) index(ctx context.Context, s source) (closure.Index, error) {
 		if err == nil {
 			l.noteOld(s, found)
 			l.locked = append(l.locked, found.locked)
-			return closure.Index{Archive: s.archive, Suite: s.suite, Packages: packages}, nil
+			return resolver.Index{Archive: s.archive, Suite: s.suite, Packages: packages}, nil
 		}
 		errs = append(errs, err)
 		failed[found.locked.SHA256] = true
@@ -115,13 +115,13 @@ func (l *loader) index(ctx context.Context, s source) (closure.Index, error) {
 			l.sink.Note("%s: %v; trying the next mirror", s.suite, err)
 		}
 	}
-	return closure.Index{}, errors.Join(errs...)
+	return resolver.Index{}, errors.Join(errs...)
 }
 
 // isFetching reports whether err is of files that can't be had, and not of what
 // they say.
 func isFetching(err error) bool {
-	updating, unreachable := (*UpdatingError)(nil), (*release.UnreachableError)(nil)
+	updating, unreachable := (*UpdatingError)(nil), (*fetch.UnreachableError)(nil)
 	return errors.As(err, &updating) || errors.As(err, &unreachable)
 }
 
@@ -175,7 +175,7 @@ func (e *UpdatingError) Error() string {
 
 // packages fetches the Packages file of f from any mirror, f's first: by its
 // digest, which outlives an update of the mirror, then by its name.
-func (l *loader) packages(ctx context.Context, s source, f *found) ([]closure.Package, error) {
+func (l *loader) packages(ctx context.Context, s source, f *found) ([]resolver.Package, error) {
 	x, err := f.Packages(string(l.cfg.Arch))
 	if err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (l *loader) packages(ctx context.Context, s source, f *found) ([]closure.Pa
 }
 
 // noteMalformed says which packages of an index are left out.
-func (l *loader) noteMalformed(s source, packages []closure.Package) {
+func (l *loader) noteMalformed(s source, packages []resolver.Package) {
 	const most = 3
 	n := 0
 	for i := range packages {
@@ -224,9 +224,9 @@ func (l *loader) noteMalformed(s source, packages []closure.Package) {
 // tooLarge reports whether err says that the file at rawURL is longer than it
 // should be.
 func tooLarge(err error, rawURL string) bool {
-	unreachable := (*release.UnreachableError)(nil)
-	return errors.As(err, &unreachable) && slices.ContainsFunc(unreachable.Tried, func(t release.Attempt) bool {
-		return t.URL == redact(rawURL) && errors.Is(t.Err, release.ErrTooLarge)
+	unreachable := (*fetch.UnreachableError)(nil)
+	return errors.As(err, &unreachable) && slices.ContainsFunc(unreachable.Tried, func(t fetch.Attempt) bool {
+		return t.URL == redact(rawURL) && errors.Is(t.Err, fetch.ErrTooLarge)
 	})
 }
 
@@ -283,7 +283,7 @@ func (l *loader) get(ctx context.Context, urls []string, limit int64, accept fun
 		rejected[redact(u)] = err != nil
 		return err
 	})
-	if unreachable := (*release.UnreachableError)(nil); errors.As(err, &unreachable) {
+	if unreachable := (*fetch.UnreachableError)(nil); errors.As(err, &unreachable) {
 		err = &noneError{unreachable, rejected}
 	}
 	return content, err
@@ -291,7 +291,7 @@ func (l *loader) get(ctx context.Context, urls []string, limit int64, accept fun
 
 // noneError says what was wrong with each URL, in a line of its own.
 type noneError struct {
-	*release.UnreachableError
+	*fetch.UnreachableError
 	rejected map[string]bool // URLs that have a file, which will not do
 }
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/relation"
-	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
 )
 
 // Update is a locked package of which there is a newer version.
@@ -58,7 +58,7 @@ func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]U
 }
 
 // offersOf lists every version of the packages called names.
-func offersOf(g closure.Group, names map[string]bool) (map[string][]Update, error) {
+func offersOf(g resolver.Group, names map[string]bool) (map[string][]Update, error) {
 	offers := make(map[string][]Update, len(names))
 	for _, x := range g.Indices {
 		for i := range x.Packages {

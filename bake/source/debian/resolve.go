@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/debian/closure"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
 )
 
 // Request returns the digest of what cfg asks for: suite, architecture and lists.
@@ -51,7 +51,7 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 		return nil, err
 	}
 	wants := wants(cfg.Packages, cmp.Or(cfg.List, "package list"))
-	var groups []closure.Group
+	var groups []resolver.Group
 	for _, suite := range suites(cfg.Suite, wants) {
 		g, err := l.group(ctx, suite)
 		if err != nil {
@@ -59,19 +59,19 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 		}
 		groups = append(groups, g)
 	}
-	choices, err := closure.Resolve(ctx, string(cfg.Arch), groups, wants)
+	choices, err := resolver.Resolve(ctx, string(cfg.Arch), groups, wants)
 	if err != nil {
 		return nil, unresolved(cfg.Suite, cfg.Arch, cfg.Suite, cfg.Packages, err)
 	}
 	locked := &manifest.LockedArch{Request: cfg.Request(), Packages: lockChoices(choices)}
 
-	var extra []closure.Choice
+	var extra []resolver.Choice
 	for _, w := range extras(cfg) {
 		g, err := l.group(ctx, w.Suite)
 		if err != nil {
 			return nil, err
 		}
-		c, err := closure.Find(g, w)
+		c, err := resolver.Find(g, w)
 		if err != nil {
 			return nil, unresolved(w.Suite, cfg.Arch, cfg.Suite, cfg.Extra, err)
 		}
@@ -87,24 +87,24 @@ func Resolve(ctx context.Context, cfg Config) (*manifest.LockedArch, error) {
 	return locked, nil
 }
 
-func wants(refs []manifest.PackageRef, from string) []closure.Want {
-	list := make([]closure.Want, len(refs))
+func wants(refs []manifest.PackageRef, from string) []resolver.Want {
+	list := make([]resolver.Want, len(refs))
 	for i, r := range refs {
-		list[i] = closure.Want{Name: r.Name, Suite: r.Suite, From: r.From(from)}
+		list[i] = resolver.Want{Name: r.Name, Suite: r.Suite, From: r.From(from)}
 	}
 	return list
 }
 
 // extras returns cfg.Extra with every suite named, sorted and each once.
-func extras(cfg Config) []closure.Want {
+func extras(cfg Config) []resolver.Want {
 	list := wants(cfg.Extra, "extra packages")
 	for i := range list {
 		list[i].Suite = cmp.Or(list[i].Suite, cfg.Suite)
 	}
-	slices.SortStableFunc(list, func(a, b closure.Want) int {
+	slices.SortStableFunc(list, func(a, b resolver.Want) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Suite, b.Suite))
 	})
-	return slices.CompactFunc(list, func(a, b closure.Want) bool { return a.Name == b.Name && a.Suite == b.Suite })
+	return slices.CompactFunc(list, func(a, b resolver.Want) bool { return a.Name == b.Name && a.Suite == b.Suite })
 }
 
 // unresolved says that packages can't be had together; or, where one of refs is
@@ -123,7 +123,7 @@ func unresolved(suite string, arch manifest.Arch, base string, refs []manifest.P
 }
 
 // suites returns base, then the other suites that wants name, sorted.
-func suites(base string, wants []closure.Want) []string {
+func suites(base string, wants []resolver.Want) []string {
 	var others []string
 	for _, w := range wants {
 		if w.Suite != "" && w.Suite != base {
@@ -134,7 +134,7 @@ func suites(base string, wants []closure.Want) []string {
 	return append([]string{base}, slices.Compact(others)...)
 }
 
-func lockChoices(choices []closure.Choice) []manifest.LockedPackage {
+func lockChoices(choices []resolver.Choice) []manifest.LockedPackage {
 	list := make([]manifest.LockedPackage, len(choices))
 	for i, c := range choices {
 		list[i] = lockChoice(c)
@@ -145,7 +145,7 @@ func lockChoices(choices []closure.Choice) []manifest.LockedPackage {
 	return list
 }
 
-func lockChoice(c closure.Choice) manifest.LockedPackage {
+func lockChoice(c resolver.Choice) manifest.LockedPackage {
 	return manifest.LockedPackage{
 		Name: c.Name, Version: c.Version, Arch: c.Arch,
 		Suite: c.Suite, Archive: c.Archive,

@@ -17,7 +17,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
 )
 
@@ -26,7 +26,7 @@ const victim = "kubelet v1.36.3 amd64"
 
 // offline returns a fetcher with an empty store that asks nothing but the
 // mirror at location.
-func offline(t *testing.T, location string, change ...func(*release.Config)) (*release.Fetcher, *store.Store) {
+func offline(t *testing.T, location string, change ...func(*fetch.Config)) (*fetch.Fetcher, *store.Store) {
 	t.Helper()
 	m, err := Open(t.Context(), location, fromWeb)
 	if err != nil {
@@ -37,14 +37,14 @@ func offline(t *testing.T, location string, change ...func(*release.Config)) (*r
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	c := release.Config{
+	c := fetch.Config{
 		Store: st, Mirror: m, Offline: true, Retries: 1, Backoff: time.Millisecond, Jitter: func() float64 { return 0 },
 		Answer: 30 * time.Second, // of a busy machine
 	}
 	for _, f := range change {
 		f(&c)
 	}
-	f, err := release.New(c)
+	f, err := fetch.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,14 +52,14 @@ func offline(t *testing.T, location string, change ...func(*release.Config)) (*r
 }
 
 // requests returns what an offline bake asks for: every entry, by digest alone.
-func (w *world) requests() []release.Request {
-	var reqs []release.Request
+func (w *world) requests() []fetch.Request {
+	var reqs []fetch.Request
 	for _, e := range w.index.Entries {
 		sums := []manifest.Sum{e.SHA256}
 		if e.SHA512 != "" {
 			sums = []manifest.Sum{e.SHA512} // as publishers of releases state them
 		}
-		reqs = append(reqs, release.Request{Name: e.Name, URLs: []string{"http://origin.invalid/" + e.Name}, Sums: sums, Size: e.Size})
+		reqs = append(reqs, fetch.Request{Name: e.Name, URLs: []string{"http://origin.invalid/" + e.Name}, Sums: sums, Size: e.Size})
 	}
 	return reqs
 }
@@ -230,7 +230,7 @@ func try(t *testing.T, err error) {
 // what to do.
 func wantNamed(t *testing.T, what string, err error, want, location string) {
 	t.Helper()
-	unreachable, digest := (*release.UnreachableError)(nil), (*release.DigestError)(nil)
+	unreachable, digest := (*fetch.UnreachableError)(nil), (*fetch.DigestError)(nil)
 	if !errors.As(err, &unreachable) && !errors.As(err, &digest) {
 		t.Errorf("%s = %v; want an UnreachableError or a DigestError", what, err)
 		return
@@ -290,7 +290,7 @@ func TestStaleIndex(t *testing.T) {
 		t.Errorf("Check of an older index = %v, extra %q; want the new blob as extra", r.Err(), r.Extra)
 	}
 	f, st := offline(t, dir)
-	if f.Mirrored(release.Request{Sums: []manifest.Sum{added.SHA256}}) {
+	if f.Mirrored(fetch.Request{Sums: []manifest.Sum{added.SHA256}}) {
 		t.Error("Mirrored = true for what the index does not name")
 	}
 	err := f.Fetch(t.Context(), worlds[1].requests())
@@ -388,12 +388,12 @@ func TestServerFaults(t *testing.T) {
 				return
 			}
 			// What may pass ends the work, with the rest for the next run.
-			f, st := offline(t, server.URL, func(c *release.Config) {
+			f, st := offline(t, server.URL, func(c *fetch.Config) {
 				if strings.HasPrefix(name, "hangs") {
 					c.Stall = 200 * time.Millisecond
 				}
 			})
-			reqs := slices.DeleteFunc(w.requests(), func(r release.Request) bool { return r.Name != victim })
+			reqs := slices.DeleteFunc(w.requests(), func(r fetch.Request) bool { return r.Name != victim })
 			wantNamed(t, "Fetch", f.Fetch(t.Context(), reqs), test.want, server.URL)
 			if _, ok := st.Path(w.entry(t, victim).SHA256); ok {
 				t.Error("the store kept it")

@@ -181,7 +181,7 @@ func wantNoTemps(t testing.TB, dir string) {
 	}
 }
 
-// fromWeb gets a small file as release.Fetcher.Get does.
+// fromWeb gets a small file as fetch.Fetcher.Get does.
 func fromWeb(ctx context.Context, url string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

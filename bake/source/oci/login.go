@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // loggedIn sends requests to a registry on behalf of whoever the keychain knows
@@ -58,7 +58,7 @@ func (l *loggedIn) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	resp, err := login.RoundTrip(r)
-	var refused *release.StatusError
+	var refused *fetch.StatusError
 	switch {
 	case errors.As(err, &refused): // of guard, whatever it is about
 		return nil, refused
@@ -104,7 +104,7 @@ func (l *loggedIn) auth(ctx context.Context) (authn.Authenticator, error) {
 	}
 	auth, err := authn.Resolve(ctx, l.keychain, l.repo)
 	if err != nil {
-		return nil, &release.FatalError{Err: &keychainError{host, err}}
+		return nil, &fetch.FatalError{Err: &keychainError{host, err}}
 	}
 	if auth == authn.Anonymous || loopback(host) || !slices.Contains(l.insecure, host) {
 		return auth, nil
@@ -159,12 +159,12 @@ func loopback(host string) bool {
 func loginError(err error) error {
 	var answer *transport.Error
 	var sending *url.Error
-	var refused *release.StatusError
+	var refused *fetch.StatusError
 	switch {
 	case errors.As(err, &refused):
 		return fmt.Errorf("logging in: %w", refused)
 	case errors.As(err, &answer):
-		refused = &release.StatusError{Code: answer.StatusCode}
+		refused = &fetch.StatusError{Code: answer.StatusCode}
 		if len(answer.Errors) > 0 {
 			refused.Reason = reason(string(answer.Errors[0].Code), answer.Errors[0].Message)
 		}
@@ -182,7 +182,7 @@ const maxRefusal = 64 << 10
 // distribution specification 1.1, "Error Codes"), and ends resp.
 func refusal(resp *http.Response) error {
 	defer resp.Body.Close()
-	e := release.NewStatusError(resp)
+	e := fetch.NewStatusError(resp)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // without it there is no reason, and that is all
 	var answer struct {
 		Errors []struct{ Code, Message string }

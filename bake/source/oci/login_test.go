@@ -17,9 +17,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // elsewhere is a proxy to which every host is a registry that speaks http, and
@@ -97,7 +97,7 @@ func TestPlain(t *testing.T) {
 				t.Fatal(err)
 			}
 			st := newStore(t)
-			fetcher, err := release.New(release.Config{Store: st, Retries: 1, Backoff: time.Millisecond, Proxy: http.ProxyURL(at)})
+			fetcher, err := fetch.New(fetch.Config{Store: st, Retries: 1, Backoff: time.Millisecond, Proxy: http.ProxyURL(at)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +111,7 @@ func TestPlain(t *testing.T) {
 			}
 			if test.want != nil {
 				wantError(t, err, test.want...)
-				if release.Gone(err) {
+				if fetch.Gone(err) {
 					t.Errorf("Gone(%v) = true", err)
 				}
 			}
@@ -155,7 +155,7 @@ func TestReason(t *testing.T) {
 			defer r.Fault(test.path, nil)
 			_, err := newBench(t, nil).pull(t, r.Host+"/thing:v1", digest, "amd64")
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: ", test.want)
-			if release.Gone(err) {
+			if fetch.Gone(err) {
 				t.Errorf("Gone(%v) = true", err)
 			}
 			if test.never != "" && err != nil && strings.Contains(err.Error(), test.never) {
@@ -180,7 +180,7 @@ func TestKeychainBroken(t *testing.T) {
 			writeFile(t, filepath.Join(dir, "config.json"), config)
 			_, err := newBench(t, authn.DefaultKeychain).pull(t, r.Host+"/thing:v1", digest, "amd64")
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: finding credentials for "+r.Host+" in the docker configuration: ")
-			var missing *release.UnreachableError
+			var missing *fetch.UnreachableError
 			if errors.As(err, &missing) {
 				t.Errorf("%v is an UnreachableError", err)
 			}

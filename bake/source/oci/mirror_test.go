@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // blobMirror is a directory of blobs by their SHA-256, at a URL.
@@ -68,7 +68,7 @@ func TestMirror(t *testing.T) {
 	for _, url := range []string{server.URL + "/", "file://" + filepath.ToSlash(dir) + "/"} {
 		puller := func(offline bool) bench {
 			st := newStore(t)
-			fetcher, err := release.New(release.Config{
+			fetcher, err := fetch.New(fetch.Config{
 				Store: st, Retries: 1, Backoff: time.Millisecond, Mirror: blobMirror{dir, url}, Offline: offline,
 			})
 			if err != nil {
@@ -98,7 +98,7 @@ func TestMirror(t *testing.T) {
 		}
 		_, err = puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")
 		wantError(t, err, "image thing: layer 1 of 1", "not in the mirror")
-		var missing *release.UnreachableError
+		var missing *fetch.UnreachableError
 		if !errors.As(err, &missing) {
 			t.Errorf("%v is no UnreachableError", err)
 		}

@@ -20,9 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
-	"github.com/nodebake/bake/bake/source/release"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -42,7 +42,7 @@ func newBench(t *testing.T, keychain authn.Keychain) bench {
 // benchIn returns a puller that waits so long for a byte.
 func benchIn(t *testing.T, st *store.Store, patience time.Duration, keychain authn.Keychain) bench {
 	t.Helper()
-	fetcher, err := release.New(release.Config{
+	fetcher, err := fetch.New(fetch.Config{
 		Store: st, Retries: 1, Backoff: time.Millisecond, Stall: patience, Answer: patience, UserAgent: "bake/test",
 	})
 	if err != nil {
@@ -198,7 +198,7 @@ func TestNothingTwice(t *testing.T) {
 	}
 	// The same store still wants a registry for what it does not have.
 	_, err := b.pull(t, r.Host+"/two:v1", "sha256:"+strings.Repeat("0", 64), "amd64")
-	var missing *release.UnreachableError
+	var missing *fetch.UnreachableError
 	if !errors.As(err, &missing) {
 		t.Errorf("pulling another image = %v; want an UnreachableError", err)
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // patient is a Sink that counts tasks, and lets none begin before so many were
@@ -54,7 +54,7 @@ func TestProgress(t *testing.T) {
 	r := ocitest.New(t)
 	shared := ocitest.Layer(types.OCILayer, "/shared", strings.Repeat("x", 1000))
 	st := newStore(t)
-	fetcher, err := release.New(release.Config{Store: st})
+	fetcher, err := fetch.New(fetch.Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
-	"github.com/nodebake/bake/bake/source/release"
 )
 
 // raw returns manifest and configuration of an image, decoded loosely so that a
@@ -133,7 +133,7 @@ func TestRefuses(t *testing.T) {
 			digest := test.digest()
 			_, err := newBench(t, nil).pull(t, r.Host+"/thing:v1", digest, test.arch)
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: ", test.want)
-			var missing *release.UnreachableError
+			var missing *fetch.UnreachableError
 			if errors.As(err, &missing) {
 				t.Errorf("%v is an UnreachableError, as if the image could not be had", err)
 			}
@@ -227,7 +227,7 @@ func TestBrokenRegistry(t *testing.T) {
 			}
 			_, err := impatient.pull(t, r.Host+"/thing:v1", digest, "amd64")
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: ", test.want)
-			var missing *release.UnreachableError
+			var missing *fetch.UnreachableError
 			if got := errors.As(err, &missing); got != test.unreachable {
 				t.Errorf("%v is an UnreachableError: %t; want %t", err, got, test.unreachable)
 			}

@@ -13,15 +13,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 )
 
 // repository is where a registry has an image (OCI distribution specification
 // 1.1, "Pulling").
 type repository struct {
 	name.Repository
-	plain   bool             // it may speak http
-	fetcher *release.Fetcher // that says who asks
+	plain   bool           // it may speak http
+	fetcher *fetch.Fetcher // that says who asks
 	login   *loggedIn
 }
 
@@ -48,8 +48,8 @@ func (p *Puller) repository(reference string) (*repository, error) {
 }
 
 // request names one blob; kind is "manifests" or "blobs".
-func (r *repository) request(who, kind string, d Descriptor) release.Request {
-	return release.Request{Name: who, URLs: []string{r.url(kind, string(d.Digest))}, Sums: []manifest.Sum{d.Digest}, Size: d.Size}
+func (r *repository) request(who, kind string, d Descriptor) fetch.Request {
+	return fetch.Request{Name: who, URLs: []string{r.url(kind, string(d.Digest))}, Sums: []manifest.Sum{d.Digest}, Size: d.Size}
 }
 
 // Tagged asks the registry what image's tag names, and returns the digests of
@@ -61,7 +61,7 @@ func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch
 		return nil, err
 	}
 	data, err := repo.fetcher.GetForeign(ctx, repo.url("manifests", image.Tag()), maxMetadata)
-	if missing := (*release.UnreachableError)(nil); errors.As(err, &missing) && len(missing.Tried) == 1 {
+	if missing := (*fetch.UnreachableError)(nil); errors.As(err, &missing) && len(missing.Tried) == 1 {
 		e := &unreachableError{text: missing.Tried[0].Err.Error(), err: err}
 		if hint := repo.hint(missing.Tried[0]); hint != "" {
 			e.text += " (" + hint + ")"
@@ -90,12 +90,12 @@ func (r *repository) url(kind, name string) string {
 // explain adds to an error what can be done about it, and takes the lines from
 // the error of a file that has one URL.
 func (r *repository) explain(image manifest.ContainerImage, err error) error {
-	var missing *release.UnreachableError
+	var missing *fetch.UnreachableError
 	if !errors.As(err, &missing) {
 		return err
 	}
 	e := &unreachableError{text: err.Error(), err: err}
-	var all *release.PreflightError
+	var all *fetch.PreflightError
 	if several := errors.As(err, &all) && len(all.Requests) > 1; !several && len(missing.Tried) == 1 && missing.Tried[0].Mirror == "" {
 		e.text = fmt.Sprintf("%s can't be had from %s: %v",
 			strings.TrimPrefix(missing.Name, "image "+image.Name+": "), missing.Tried[0].URL, missing.Tried[0].Err)
@@ -110,8 +110,8 @@ func (r *repository) explain(image manifest.ContainerImage, err error) error {
 }
 
 // hint is what can be done about a registry's answer; "": nothing that we know.
-func (r *repository) hint(tried release.Attempt) string {
-	var refused *release.StatusError
+func (r *repository) hint(tried fetch.Attempt) string {
+	var refused *fetch.StatusError
 	switch {
 	case tried.Mirror != "":
 		return ""
@@ -148,7 +148,7 @@ type limited struct {
 func (l *limited) Read(b []byte) (int, error) {
 	n, err := l.ReadCloser.Read(b)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, &release.DigestError{Name: "a manifest", URL: l.url, Got: "longer", Want: fmt.Sprintf("at most %d bytes", maxMetadata)}
+		return 0, &fetch.DigestError{Name: "a manifest", URL: l.url, Got: "longer", Want: fmt.Sprintf("at most %d bytes", maxMetadata)}
 	}
 	return n, err
 }

@@ -10,14 +10,14 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
-	"github.com/nodebake/bake/bake/source/release"
+	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // Config is what a Puller works with.
 type Config struct {
 	Packs    Packs
-	Fetcher  *release.Fetcher
+	Fetcher  *fetch.Fetcher
 	Keychain authn.Keychain // who we are at registries; nil: nobody. authn.DefaultKeychain reads docker's configuration and the environment
 	Insecure []string       // registries that may speak http, "HOST" or "HOST:PORT", beside those of this machine
 	Progress progress.Sink
@@ -44,8 +44,8 @@ type Resolved struct {
 }
 
 // Requests are the downloads of layers that the store lacks.
-func (r *Resolved) Requests(p *Puller) []release.Request {
-	var out []release.Request
+func (r *Resolved) Requests(p *Puller) []fetch.Request {
+	var out []fetch.Request
 	seen := map[manifest.Sum]bool{}
 	for i, layer := range r.made.Layers {
 		if !seen[layer.Digest] && !p.Packs.HasPack(layerKey(layer, r.diffs[i])) {
@@ -56,7 +56,7 @@ func (r *Resolved) Requests(p *Puller) []release.Request {
 	return out
 }
 
-func (r *Resolved) layerRequest(i int) release.Request {
+func (r *Resolved) layerRequest(i int) fetch.Request {
 	who := fmt.Sprintf("image %s: layer %d of %d", r.image.Name, i+1, len(r.made.Layers))
 	return r.repo.request(who, "blobs", r.made.Layers[i])
 }
@@ -83,10 +83,10 @@ func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arc
 }
 
 // preflight asks for what would be fetched.
-func (r *repository) preflight(ctx context.Context, requests []release.Request) error {
+func (r *repository) preflight(ctx context.Context, requests []fetch.Request) error {
 	err := r.fetcher.Preflight(ctx, requests)
 	// A file of the wrong size can be had: it is not the one.
-	if wrong := (*release.DigestError)(nil); errors.As(err, &wrong) {
+	if wrong := (*fetch.DigestError)(nil); errors.As(err, &wrong) {
 		return wrong
 	}
 	return err
@@ -140,10 +140,10 @@ func (p *Puller) metadata(ctx context.Context, r *Resolved, kind, what string, d
 	key := blobKey(d)
 	if !p.Packs.HasPack(key) {
 		// Preflight gives up in seconds where fetching is patient.
-		if err := r.repo.preflight(ctx, []release.Request{req}); err != nil {
+		if err := r.repo.preflight(ctx, []fetch.Request{req}); err != nil {
 			return Blob{}, nil, err
 		}
-		if err := r.repo.fetcher.Fetch(ctx, []release.Request{req}); err != nil {
+		if err := r.repo.fetcher.Fetch(ctx, []fetch.Request{req}); err != nil {
 			return Blob{}, nil, err
 		}
 	}
@@ -164,7 +164,7 @@ func (p *Puller) metadata(ctx context.Context, r *Resolved, kind, what string, d
 
 // pack returns the pack of a blob, from the store or else by fetching it. check,
 // where there is one, sees the blob before it is kept.
-func (p *Puller) pack(ctx context.Context, r *Resolved, req release.Request, key, path string, check func(io.Reader) error) (*tree.Pack, error) {
+func (p *Puller) pack(ctx context.Context, r *Resolved, req fetch.Request, key, path string, check func(io.Reader) error) (*tree.Pack, error) {
 	var failed error // the cause, without the store's words around it
 	pack, err := p.Packs.Pack(ctx, key, "image blob "+string(req.Sums[0]), func(ctx context.Context, w *tree.PackWriter) error {
 		failed = func() error {

@@ -21,7 +21,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source/gomod"
+	"github.com/nodebake/bake/bake/source/gobuild"
 )
 
 func main() {
@@ -45,7 +45,7 @@ func run(ctx context.Context, args, env []string, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	pinner, err := gomod.New(gomod.Config{Env: env, Dir: scratch})
+	pinner, err := gobuild.New(gobuild.Config{Env: env, Dir: scratch})
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func readFiles(files []string) ([]*wrapper, error) {
 	return slices.SortedFunc(maps.Values(byDir), func(a, b *wrapper) int { return cmp.Compare(a.dir, b.dir) }), nil
 }
 
-func write(dir string, p gomod.Pinned) error {
+func write(dir string, p gobuild.Pinned) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/nodebake/bake/bake/decompress"
 	"github.com/nodebake/bake/bake/relation"
-	"github.com/nodebake/bake/bake/source/debian/closure"
 	"github.com/nodebake/bake/bake/source/debian/deb822"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -30,7 +30,7 @@ func (x Index) Verify(content []byte) error {
 
 // Parse decompresses and parses the content of the index, which must have been
 // verified.
-func (x Index) Parse(content []byte, arch string) ([]closure.Package, error) {
+func (x Index) Parse(content []byte, arch string) ([]resolver.Package, error) {
 	format := decompress.None
 	switch {
 	case strings.HasSuffix(x.Path, ".gz"):
@@ -58,10 +58,10 @@ func (x Index) Parse(content []byte, arch string) ([]closure.Package, error) {
 // ParsePackages parses a Packages index, keeping what closure needs. As apt does,
 // it goes on where a stanza is malformed: the package says so, and is an error to
 // whoever wants it. A stanza without the name of a package is an error.
-func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
+func ParsePackages(r io.Reader, arch string) ([]resolver.Package, error) {
 	reader := deb822.NewReader(r, "Package", "Version", "Architecture", "Multi-Arch", "Priority", "Essential",
 		"Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides", "Filename", "Size", "SHA256")
-	var packages []closure.Package
+	var packages []resolver.Package
 	for {
 		s, err := reader.Next()
 		if err == io.EOF {
@@ -90,12 +90,12 @@ func ParsePackages(r io.Reader, arch string) ([]closure.Package, error) {
 
 // ParseControl parses the control file of a package, of which an index has the
 // stanza with three more fields: Path, Size and SHA256 are the caller's to know.
-func ParseControl(content []byte, arch string) (closure.Package, error) {
+func ParseControl(content []byte, arch string) (resolver.Package, error) {
 	reader := deb822.NewReader(bytes.NewReader(content), "Package", "Version", "Architecture", "Multi-Arch", "Priority", "Essential",
 		"Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides")
 	s, err := reader.Next()
 	if err != nil {
-		return closure.Package{}, fmt.Errorf("reading a control file: %w", err)
+		return resolver.Package{}, fmt.Errorf("reading a control file: %w", err)
 	}
 	p, err := readFields(&s)
 	if err == nil {
@@ -110,7 +110,7 @@ func ParseControl(content []byte, arch string) (closure.Package, error) {
 	return p, nil
 }
 
-func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
+func parsePackage(s *deb822.Stanza, arch string) (resolver.Package, error) {
 	p, wrong := readFields(s)
 	switch {
 	case wrong != nil:
@@ -135,7 +135,7 @@ func parsePackage(s *deb822.Stanza, arch string) (closure.Package, error) {
 }
 
 // checkNamed requires that p has a name, and is for arch.
-func checkNamed(p *closure.Package, arch string) error {
+func checkNamed(p *resolver.Package, arch string) error {
 	if !relation.ValidName(p.Name) {
 		return errors.New("field Package: missing, or not the name of a package")
 	}
@@ -147,8 +147,8 @@ func checkNamed(p *closure.Package, arch string) error {
 
 // readFields reads what a stanza has. The error is of the first field that is
 // malformed; the others are there all the same.
-func readFields(s *deb822.Stanza) (closure.Package, error) {
-	var p closure.Package
+func readFields(s *deb822.Stanza) (resolver.Package, error) {
+	var p resolver.Package
 	var wrong error // the first thing; the name and version are wanted all the same
 	for _, f := range s.Fields {
 		switch strings.ToLower(f.Name) {

@@ -11,7 +11,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/nodebake/bake/bake/relation"
-	"github.com/nodebake/bake/bake/source/debian/closure"
+	"github.com/nodebake/bake/bake/source/debian/resolver"
 )
 
 const packagesText = `Package: libc6
@@ -49,7 +49,7 @@ func TestParsePackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []closure.Package{
+	want := []resolver.Package{
 		{
 			Name: "libc6", Version: "2.41-12", Arch: "amd64", MultiArch: "same", Priority: "optional",
 			Depends: "libgcc-s1", Breaks: "aide (<< 0.15), fakeroot (<< 1.25.1-1~)", Provides: "libc6-2.41",
@@ -199,7 +199,7 @@ func TestParseControl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := closure.Package{
+	want := resolver.Package{
 		Name: "libc6", Version: "2.41-12", Arch: "amd64", MultiArch: "same", Priority: "optional", Essential: true,
 		Depends: "libgcc-s1", PreDepends: "x", Conflicts: "y", Breaks: "aide (<< 0.15)", Provides: "libc6-2.41",
 	}

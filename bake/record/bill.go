@@ -1,0 +1,47 @@
+package record
+
+import (
+	"strings"
+
+	"github.com/nodebake/bake/bake/license"
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// Bill is what an image consists of and was made from, as far as it is known:
+// the record and what it leaves out. Packages spdx and slsa write it in other
+// people's forms. It is a function of the image's inputs alone.
+type Bill struct {
+	Image      *Image
+	NameGiven  bool                             // Image.Name is not the one that the inputs give it
+	Epoch      int64                            // the image's time: seconds since 1970
+	Packages   []manifest.LockedPackage         // of the root file system
+	Licenses   map[manifest.Sum]license.License // of packages, by the digests of their .debs, as far as they say them
+	Modules    map[GoModule]license.License     // of Go modules that bake built programs of, as far as their license files are known
+	Components []Made                           // in the order of Image.Components
+	Images     []Made                           // in the order of Image.Images
+	Guest      []*GoProgram                     // programs of bake's own that are in the image
+}
+
+// Made says how a component or a container image came to be.
+type Made struct {
+	Sums     []manifest.Sum           // of the release's file
+	Package  *manifest.LockedPackage  // that it was taken out of
+	Module   *GoModule                // that it was built from
+	Linked   []manifest.LockedPackage // with cgo: what was compiled and linked against
+	Tools    []Tool                   // that built it on the host that baked: no function of the inputs
+	Programs []*GoProgram             // those of its programs that Go built, by their paths
+}
+
+// Tool is a program that took part in a build, or the module that it came in.
+type Tool struct {
+	Name   string       // as Component.Toolchain has it, or else Module's
+	Module GoModule     // zero for what Go does not name
+	SHA256 manifest.Sum // of its file; "" for a module, which has a Sum
+}
+
+// Codename returns the name of the Debian release that a suite belongs to:
+// "trixie" for "trixie-security".
+func Codename(suite string) string {
+	name, _, _ := strings.Cut(strings.TrimSuffix(suite, "/updates"), "-")
+	return name
+}

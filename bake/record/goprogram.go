@@ -1,0 +1,122 @@
+package record
+
+import (
+	"cmp"
+	"debug/buildinfo"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// GoModule is a module as the go command names it.
+type GoModule struct {
+	Path    string `json:"path"`              // "golang.org/x/sys"
+	Version string `json:"version,omitempty"` // "v0.49.0"; absent for a directory on the builder's disk
+	Sum     string `json:"sum,omitempty"`     // of its content, as in go.sum: "h1:..."
+}
+
+// GoProgram is what the go command wrote into a program about its build.
+type GoProgram struct {
+	Path      string     `json:"path"`      // in the image, absolute
+	Toolchain string     `json:"toolchain"` // "go1.26.8", with experiments after a space
+	Main      GoModule   `json:"main"`      // whose program it is
+	Deps      []GoModule `json:"deps"`      // all that is linked into it, replacements in the place of what they replace; sorted
+}
+
+// Modules returns Main, where the program has it, and Deps.
+func (p *GoProgram) Modules() []GoModule {
+	if p.Main.Path == "" {
+		return p.Deps
+	}
+	return append([]GoModule{p.Main}, p.Deps...)
+}
+
+// ReadGo reads what Go wrote into the program that e holds. It is nil for a
+// file that is none of Go's. Only the chunks that tell are read, some megabytes
+// of a large program, and verified.
+func ReadGo(e *tree.Entry) (*GoProgram, error) {
+	if e.Type != tree.File || e.Size == 0 {
+		return nil, nil
+	}
+	r := NewContent(e)
+	info, err := buildinfo.Read(r)
+	if r.err != nil {
+		return nil, r.err // whatever was made of it
+	}
+	if err != nil {
+		return nil, nil // buildinfo's errors say of what kind the file is not
+	}
+	p := &GoProgram{Path: "/" + e.Path, Toolchain: info.GoVersion, Main: goModule(&info.Main)}
+	for _, dep := range info.Deps {
+		p.Deps = append(p.Deps, goModule(dep))
+	}
+	slices.SortFunc(p.Deps, CompareModules)
+	p.Deps = slices.Compact(p.Deps)
+	return p, nil
+}
+
+// CompareModules orders modules by path, version and sum.
+func CompareModules(a, b GoModule) int {
+	return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Version, b.Version), strings.Compare(a.Sum, b.Sum))
+}
+
+// goModule returns what was linked for m.
+func goModule(m *debug.Module) GoModule {
+	out := GoModule{m.Path, m.Version, m.Sum}
+	if r := m.Replace; r != nil {
+		out.Version, out.Sum = r.Version, r.Sum
+		// A directory's name says nothing elsewhere (golang.org/ref/mod#go-mod-file-replace).
+		if !strings.HasPrefix(r.Path, ".") && !strings.HasPrefix(r.Path, "/") {
+			out.Path = r.Path
+		}
+	}
+	if out.Version == "(devel)" {
+		out.Version = ""
+	}
+	return out
+}
+
+// Content reads an entry's content at any offset. Every chunk is verified
+// when it is read; the last one is kept.
+type Content struct {
+	entry *tree.Entry
+	chunk int // which chunk data holds; -1: none
+	data  []byte
+	buf   []byte
+	err   error // of the blob
+}
+
+// NewContent returns the content of a File.
+func NewContent(e *tree.Entry) *Content { return &Content{entry: e, chunk: -1} }
+
+// Err returns the error of the blob that ended a read, if one did.
+func (r *Content) Err() error { return r.err }
+
+// ReadAt implements io.ReaderAt, for one goroutine.
+func (r *Content) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		at := off + int64(n)
+		if at < 0 || at >= r.entry.Size {
+			return n, io.EOF
+		}
+		inBlob := r.entry.Offset + at
+		if i := int(inBlob / tree.ChunkSize); i != r.chunk {
+			if r.buf == nil {
+				r.buf = make([]byte, tree.ChunkSize)
+			}
+			r.chunk = -1
+			if r.data, err = r.entry.Blob.ReadChunk(i, r.buf); err != nil {
+				r.err = err
+				return n, err
+			}
+			r.chunk = i
+		}
+		from := inBlob - int64(r.chunk)*tree.ChunkSize
+		to := min(int64(len(r.data)), from+r.entry.Size-at)
+		n += copy(p[n:], r.data[from:to])
+	}
+	return n, nil
+}

@@ -1,0 +1,109 @@
+package gobuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+)
+
+// triplet is arch's name in GNU tools and in Debian's multiarch paths
+// (wiki.debian.org/Multiarch/Tuples).
+func triplet(arch manifest.Arch) string {
+	return map[manifest.Arch]string{manifest.AMD64: "x86_64-linux-gnu", manifest.ARM64: "aarch64-linux-gnu"}[arch]
+}
+
+// identifyCGO adds to r what a cgo build rests on: the locked packages and the
+// host's compiler and linker.
+func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO) error {
+	r.cgo = &cgo{ldflags: want.LDFlags}
+	for _, listed := range want.Packages {
+		if b.Debs == nil {
+			return errors.New("BUG: gobuild.Config.Debs is nil and a component needs cgo")
+		}
+		ref, err := listed.Ref(r.arch)
+		if err != nil {
+			return err
+		}
+		p, found := b.Debs.Locked(r.arch, ref)
+		if !found {
+			return fmt.Errorf("the lock has no package %s for %s, which cgo needs: it was edited", ref, r.arch)
+		}
+		r.cgo.packages = append(r.cgo.packages, p)
+	}
+	cc, machine, err := b.findCC(ctx, r.arch)
+	if err != nil {
+		return err
+	}
+	version, err := b.firstLine(ctx, cc, "--version")
+	if err != nil {
+		return err
+	}
+	linker, err := b.firstLine(ctx, cc, "-print-prog-name=ld")
+	if err != nil {
+		return err
+	}
+	if linker, err = lookPath(linker, b.Env); err != nil {
+		return &MissingToolError{Tool: "ld", Need: "to link " + r.component, Remedy: "on Debian: apt-get install binutils"}
+	}
+	ld, err := b.firstLine(ctx, linker, "--version")
+	if err != nil {
+		return err
+	}
+	r.cgo.cc = cc
+	compiler := fmt.Sprintf("%s (%s)", version, machine)
+	r.cgo.compiler = compiler + ", " + ld
+	r.cgo.tools = []Tool{{Name: compiler, Path: cc}, {Name: ld, Path: linker}}
+	return nil
+}
+
+// findCC returns the C compiler that makes programs for arch and the machine
+// that it names as its target.
+func (b *Builder) findCC(ctx context.Context, arch manifest.Arch) (cc, machine string, err error) {
+	missing := &MissingToolError{
+		Tool:   "a C compiler for " + string(arch),
+		Need:   "to build this component, which uses cgo,",
+		Remedy: "on Debian: apt-get install gcc; for another architecture, gcc-" + strings.ReplaceAll(triplet(arch), "_", "-"),
+	}
+	names := []string{b.CC}
+	if b.CC == "" {
+		names = []string{"cc", triplet(arch) + "-gcc"}
+	}
+	for _, name := range names {
+		path, err := lookPath(name, b.Env)
+		if errors.Is(err, exec.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return "", "", err
+		}
+		machine, err := b.firstLine(ctx, path, "-dumpmachine")
+		if err != nil {
+			return "", "", err
+		}
+		// Vendors put their name in the middle: x86_64-redhat-linux.
+		cpu, rest, _ := strings.Cut(machine, "-")
+		if wantCPU, _, _ := strings.Cut(triplet(arch), "-"); cpu == wantCPU && strings.Contains(rest, "linux") {
+			return path, machine, nil
+		}
+		missing.Remedy += fmt.Sprintf("; %s is for %s", path, machine)
+	}
+	return "", "", missing
+}
+
+// firstLine returns the first line of what a command writes.
+func (b *Builder) firstLine(ctx context.Context, path string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(pick(b.Env, hostVariables()...), "LC_ALL=C")
+	ownGroup(cmd)
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	} else if err != nil {
+		return "", fmt.Errorf("running %s %s: %w", path, strings.Join(args, " "), err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
+}

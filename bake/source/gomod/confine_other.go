@@ -1,8 +1,0 @@
-//go:build !linux
-
-package gomod
-
-import "os/exec"
-
-// separations returns nothing: namespaces are Linux's.
-func separations() []func(*exec.Cmd) { return nil }
