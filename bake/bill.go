@@ -19,13 +19,6 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Where the image holds what is in it and how it was made, in the forms of SPDX
-// and in-toto.
-const (
-	sbomPath       = "usr/lib/bake/sbom.spdx.json"
-	provenancePath = "usr/lib/bake/provenance.json"
-)
-
 // bill says what an image of parts consists of and was made from. It refers to
 // record, and has what becomes known there later.
 func (b *Baker) bill(rec *record.Image, parts *source.Parts, locked *manifest.LockedArch) (*record.Bill, error) {
@@ -171,12 +164,12 @@ func billInside(bill *record.Bill, sbom *spdx.Encoded, rec tree.Entry) ([]tree.E
 	if err := sbom.Write(&text, nil); err != nil {
 		return nil, err
 	}
-	sbomFile := file(sbomPath, 0o644, text.Bytes())
+	sbomFile := file(record.SBOMPath, 0o644, text.Bytes())
 	statement, err := slsa.Statement(bill, []slsa.Subject{subject(rec), subject(sbomFile)})
 	if err != nil {
 		return nil, err
 	}
-	return []tree.Entry{sbomFile, file(provenancePath, 0o644, statement)}, nil
+	return []tree.Entry{sbomFile, file(record.ProvenancePath, 0o644, statement)}, nil
 }
 
 // subject is a file of the image.

@@ -18,14 +18,8 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Where the image holds what bake itself puts there.
-const (
-	firstbootPath = "usr/lib/bake/firstboot"
-	recordPath    = "usr/lib/bake/image.json"
-
-	// Only where the versions file gives package sources.
-	aptSourcesPath = "etc/apt/sources.list.d/bake.sources"
-)
+// aptSourcesPath is there only where the versions file gives package sources.
+const aptSourcesPath = "etc/apt/sources.list.d/bake.sources"
 
 // composed is a disk and its record, not yet written.
 type composed struct {
@@ -77,7 +71,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err := rec.Write(&inside); err != nil {
 		return nil, err
 	}
-	recordFile := file(recordPath, 0o644, inside.Bytes())
+	recordFile := file(record.Path, 0o644, inside.Bytes())
 	inputs, err := b.recordedInputs(rec, parts)
 	if err != nil {
 		return nil, err
@@ -96,7 +90,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		return nil, err
 	}
 	installed := firstboot.Entry
-	installed.Path = firstbootPath
+	installed.Path = record.FirstbootPath
 	config.Extra = slices.Concat([]tree.Entry{installed, recordFile}, inputs, bills)
 	if sources := b.versions.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))

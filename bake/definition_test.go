@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/mirror"
 )
@@ -20,7 +20,7 @@ import (
 // below /usr/lib/bake/inputs.
 func inputsInside(t *testing.T, image string) map[string]string {
 	t.Helper()
-	m, err := check.Open(t.Context(), image, t.TempDir())
+	m, err := inspect.Open(t.Context(), image, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestEdit(t *testing.T) {
 	w.Checkout()
 	w.Lock()
 	tool := func(c bake.Config) string {
-		m, err := check.Open(t.Context(), w.Image(c).Path, t.TempDir())
+		m, err := inspect.Open(t.Context(), w.Image(c).Path, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}

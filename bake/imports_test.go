@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/check", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/inspect", "bake/lint", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},
@@ -40,9 +40,9 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gobuild"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/check", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/record", "bake/license", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/embedded", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
+		{"bake", []string{"bake/inspect", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/record", "bake/license", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/embedded", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
 			"the orchestration configures the rooms that it hands to the wings' faces"},
-		{"bake/baketest", []string{"bake", "bake/check/checktest", "bake/manifest", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/inspect/inspecttest", "bake/manifest", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
 		// The wings know what is below them and not each other.
 		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
@@ -53,7 +53,7 @@ func rules() []rule {
 		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/resolver", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
 		{"bake/source/fetch", []string{"bake/decompress", "bake/source/store", "bake/manifest", "bake/progress", "bake/tree"}, "it brings files into the store"},
-		{"bake/source/gobuild", []string{"bake/license", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
+		{"bake/source/gobuild", []string{"bake/license", "bake/record", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
 		{"bake/source/oci", []string{"bake/decompress", "bake/source/fetch", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", nil, "a registry for tests"},
@@ -77,8 +77,9 @@ func rules() []rule {
 		{"bake/sbom/purl", []string{"bake/record", "bake/manifest"}, "names"},
 		{"bake/sbom/*", []string{"bake/record", "bake/sbom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
-		{"bake/check/checktest", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
-		{"bake/check", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/program", "bake/tree"}, "it takes images apart, and asks no source"},
+		{"bake/inspect/inspecttest", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
+		{"bake/inspect", []string{"bake/record", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
+		{"bake/lint", []string{"bake/inspect", "bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/program", "bake/tree"}, "rules about what inspect reads"},
 		{"bake/embedded", []string{"bake/manifest"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/emulator"}, "a machine, whatever it runs"},
@@ -197,7 +198,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"bake/source/fetch", "bake/image/archive", "it brings files into the store"},
 		{"bake/source/store", "bake/source/fetch", "it knows no networks"},
 		{"bake/source", "bake", "the face of its wing"},
-		{"bake/check", "bake/source/store", "asks no source"},
+		{"bake/inspect", "bake/source/store", "asks no source"},
 		{"bake/tree", "bake/manifest", "files and their content"},
 		{"bake/new", "bake/tree", "bake/new has no rule"},
 	} {

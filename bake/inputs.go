@@ -18,16 +18,6 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// inputsDir is where the image holds what it was made from. The files have the
-// bytes that were given and names of their own; modules lie as the versions
-// file names them, the definition's files in a directory of theirs.
-const (
-	inputsDir      = "usr/lib/bake/inputs"
-	versionsName   = "versions.yaml"
-	lockName       = "versions.lock"
-	definitionName = "definition"
-)
-
 // embeddedDefinition is what the record calls the definition that is built in.
 const embeddedDefinition = "embedded"
 
@@ -71,18 +61,18 @@ func (b *Baker) recordedInputs(rec *record.Image, parts *source.Parts) ([]tree.E
 		return nil, err
 	}
 	files := []tree.Entry{
-		file(path.Join(inputsDir, versionsName), 0o644, b.given.versions),
-		file(path.Join(inputsDir, lockName), 0o644, b.given.lock),
+		file(path.Join(record.InputsDir, record.VersionsName), 0o644, b.given.versions),
+		file(path.Join(record.InputsDir, record.LockName), 0o644, b.given.lock),
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.definition.Files)) {
-		files = append(files, file(path.Join(inputsDir, definitionName, name), 0o644, b.definition.Files[name]))
+		files = append(files, file(path.Join(record.InputsDir, record.DefinitionName, name), 0o644, b.definition.Files[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		// A build may take minutes, in which somebody may have edited.
 		if got := manifest.SHA256(sha256.Sum256(modules[name])); got != rec.Inputs.Modules[name] {
 			return nil, &InputError{fmt.Errorf("%s changed while the image was made", filepath.Join(filepath.Dir(b.config.Versions), name))}
 		}
-		files = append(files, file(path.Join(inputsDir, name), 0o644, modules[name]))
+		files = append(files, file(path.Join(record.InputsDir, name), 0o644, modules[name]))
 	}
 	return files, nil
 }

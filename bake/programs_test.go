@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/check/checktest"
+	"github.com/nodebake/bake/bake/inspect/inspecttest"
 )
 
 // TestProgramsThatAreNone pins what is no program of the image.
@@ -16,7 +16,7 @@ func TestProgramsThatAreNone(t *testing.T) {
 	for _, test := range []struct{ name, kubelet, want string }{
 		{"empty", "", "it is empty"},
 		{"a page", "<!DOCTYPE html>\n", `it is neither an ELF program nor a script: it begins with "<!DOCTYPE html>\n"`},
-		{"other architecture", checktest.ELF(elf.EM_AARCH64), "it is for EM_AARCH64, the image for EM_X86_64"},
+		{"other architecture", inspecttest.ELF(elf.EM_AARCH64), "it is for EM_AARCH64, the image for EM_X86_64"},
 		{"script", "#!/bin/bash\n", "/bin/bash is needed to start it and is no program of the image (add the package that has it to the image definition)"},
 		{"script that can run", "#!/bin/sh\n", ""},
 	} {

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/record"
@@ -125,7 +125,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	if c.Config.Progress == nil {
 		c.Config.Progress = progress.Discard{}
 	}
-	m, err := check.OpenFile(c.Image)
+	m, err := inspect.OpenFile(c.Image)
 	if err != nil {
 		return nil, &InputError{err}
 	}
@@ -189,9 +189,9 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 }
 
 // read reads from m what it was made from.
-func (c *VerifyConfig) read(ctx context.Context, m *check.Image) (*inside, error) {
+func (c *VerifyConfig) read(ctx context.Context, m *inspect.Image) (*inside, error) {
 	if err := m.Unpack(ctx, c.TmpDir); err != nil {
-		var notImage *check.NotImageError
+		var notImage *inspect.NotImageError
 		if errors.As(err, &notImage) {
 			return nil, &InputError{err}
 		}
@@ -201,7 +201,7 @@ func (c *VerifyConfig) read(ctx context.Context, m *check.Image) (*inside, error
 }
 
 // rebuild makes the image m again from in and compares.
-func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, c *VerifyConfig) error {
+func (r *VerifyResult) rebuild(ctx context.Context, m *inspect.Image, in *inside, c *VerifyConfig) error {
 	dir, err := os.MkdirTemp(c.TmpDir, "bake-verify-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the image's inputs: %w", err)
@@ -211,7 +211,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 		return fmt.Errorf("writing the image's inputs: %w", err)
 	}
 	config := c.Config
-	config.Versions, config.Lock = filepath.Join(dir, versionsName), filepath.Join(dir, lockName)
+	config.Versions, config.Lock = filepath.Join(dir, record.VersionsName), filepath.Join(dir, record.LockName)
 	config.Arch, config.Format = in.record.Arch, Format(m.Format)
 	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
 	// Who baked may have given a name. It has no placeholders.
@@ -228,7 +228,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *check.Image, in *inside, 
 }
 
 // verify makes the image of b again and compares m with it.
-func (b *Baker) verify(ctx context.Context, m *check.Image, inside *record.Image, result *VerifyResult) error {
+func (b *Baker) verify(ctx context.Context, m *inspect.Image, inside *record.Image, result *VerifyResult) error {
 	lock, locked, err := b.readLock()
 	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
 		return &InputError{fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
@@ -264,10 +264,10 @@ func (b *Baker) verify(ctx context.Context, m *check.Image, inside *record.Image
 }
 
 // difference returns the first place at which m is not c, or nil.
-func (b *Baker) difference(ctx context.Context, m *check.Image, c *composed, result *VerifyResult) (*Difference, error) {
+func (b *Baker) difference(ctx context.Context, m *inspect.Image, c *composed, result *VerifyResult) (*Difference, error) {
 	options := archive.Options{Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress}
 	key := planKey(archive.PlanDigest(&c.List, options))
-	if m.Format == check.TarGz {
+	if m.Format == inspect.TarGz {
 		// The digest of this plan's archive may be known from when it was made.
 		var before known
 		value, ok := b.store.Get(key)
@@ -284,7 +284,7 @@ func (b *Baker) difference(ctx context.Context, m *check.Image, c *composed, res
 	if at >= 0 {
 		return locate(m, &c.List, at)
 	}
-	if m.Format != check.TarGz {
+	if m.Format != inspect.TarGz {
 		return nil, nil
 	}
 	progress.Expect(b.config.Progress, 1)
@@ -297,9 +297,9 @@ func (b *Baker) difference(ctx context.Context, m *check.Image, c *composed, res
 }
 
 // locate describes the difference at an offset of the disk.
-func locate(m *check.Image, want *extent.List, at int64) (*Difference, error) {
+func locate(m *inspect.Image, want *extent.List, at int64) (*Difference, error) {
 	d := &Difference{DiskOffset: at, Want: hexAt(want.Reader(), at, want.Size), Got: hexAt(m.Disk, at, m.Have)}
-	place, err := check.Locate(want.Reader(), want.Size, at)
+	place, err := inspect.Locate(want.Reader(), want.Size, at)
 	var corrupt *tree.CorruptError
 	switch {
 	case errors.As(err, &corrupt):
@@ -351,7 +351,7 @@ func asRead(files []record.Entry) []record.Entry {
 
 // changes lists in what the image differs, as far as it can be read: what it
 // says of itself, and its files.
-func (r *VerifyResult) changes(ctx context.Context, m *check.Image, inside *record.Image, c *composed, jobs int) {
+func (r *VerifyResult) changes(ctx context.Context, m *inspect.Image, inside *record.Image, c *composed, jobs int) {
 	want, got := *c.record, *inside
 	want.Disk, want.File, want.Files = record.Disk{}, nil, nil
 	// Inside the image arguments that the disk brings, such as root=, are missing.

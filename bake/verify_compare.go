@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -24,7 +24,7 @@ const compareRange = 16 * tree.ChunkSize
 
 // firstDifference returns the offset of the first byte in which the disk of m
 // is not want, or -1. What one of them has and the other lacks is a difference.
-func (b *Baker) firstDifference(ctx context.Context, m *check.Image, want *extent.List) (int64, error) {
+func (b *Baker) firstDifference(ctx context.Context, m *inspect.Image, want *extent.List) (int64, error) {
 	both := min(m.Have, want.Size)
 	shown := b.config.Progress.Start("compare", filepath.Base(m.Path), both)
 	var first atomic.Int64
@@ -111,7 +111,7 @@ var errDiffers = errors.New("the archive differs")
 
 // compareArchive makes the archive of a disk that is the same and compares it
 // with that of m, without keeping it.
-func compareArchive(ctx context.Context, m *check.Image, list *extent.List, options archive.Options) (*Difference, archive.Result, error) {
+func compareArchive(ctx context.Context, m *inspect.Image, list *extent.List, options archive.Options) (*Difference, archive.Result, error) {
 	f := m.Source
 	w := &comparer{file: f}
 	made, err := archive.WriteTarGz(ctx, w, list, options)

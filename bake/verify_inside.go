@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/embedded"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
@@ -23,7 +23,7 @@ import (
 type inside struct {
 	path    string
 	record  *record.Image
-	files   map[string][]byte // by their paths below inputsDir, but for the definition's
+	files   map[string][]byte // by their paths below record.InputsDir, but for the definition's
 	altered *Difference       // an input that is not what the record says
 
 	definition *manifest.Definition // nil where something is altered, or the image has none
@@ -31,7 +31,7 @@ type inside struct {
 
 // readInside reads the record and the inputs that m holds, which can be done
 // while other parts of m are damaged.
-func readInside(m *check.Image) (*inside, error) {
+func readInside(m *inspect.Image) (*inside, error) {
 	in := &inside{path: m.Path, files: map[string][]byte{}}
 	read := func(name string) ([]byte, error) {
 		data, err := m.Fragment(name)
@@ -43,13 +43,13 @@ func readInside(m *check.Image) (*inside, error) {
 		}
 		return data, nil
 	}
-	data, err := read(recordPath)
+	data, err := read(record.Path)
 	if err != nil {
 		return nil, err
 	}
-	if in.record, err = record.Read("/"+recordPath+" in "+m.Path, bytes.NewReader(data)); err != nil {
+	if in.record, err = record.Read("/"+record.Path+" in "+m.Path, bytes.NewReader(data)); err != nil {
 		if m.Fault != nil {
-			return nil, in.cutOff(recordPath, m.Fault)
+			return nil, in.cutOff(record.Path, m.Fault)
 		}
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func readInside(m *check.Image) (*inside, error) {
 	if sums == nil {
 		sums = map[string]manifest.Sum{}
 	}
-	sums[versionsName], sums[lockName] = in.record.Inputs.Versions, in.record.Inputs.Lock
+	sums[record.VersionsName], sums[record.LockName] = in.record.Inputs.Versions, in.record.Inputs.Lock
 	hold := func(name string, want manifest.Sum) ([]byte, error) {
 		data, err := read(name)
 		if err != nil {
@@ -68,16 +68,16 @@ func readInside(m *check.Image) (*inside, error) {
 		} else if got != want && in.altered == nil {
 			in.altered = &Difference{
 				Partition: "root", Path: "/" + name, Offset: -1, DiskOffset: -1,
-				What: fmt.Sprintf("the file has %s, /%s says %s: one of the two was changed", got, recordPath, want),
+				What: fmt.Sprintf("the file has %s, /%s says %s: one of the two was changed", got, record.Path, want),
 			}
 		}
 		return data, nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		if err := manifest.CheckLocalPath(name); err != nil {
-			return nil, fmt.Errorf("reading /%s in %s: its module file %w", recordPath, m.Path, err)
+			return nil, fmt.Errorf("reading /%s in %s: its module file %w", record.Path, m.Path, err)
 		}
-		if in.files[name], err = hold(path.Join(inputsDir, name), sums[name]); err != nil {
+		if in.files[name], err = hold(path.Join(record.InputsDir, name), sums[name]); err != nil {
 			return nil, err
 		}
 	}
@@ -93,12 +93,12 @@ func (in *inside) readDefinition(hold func(name string, want manifest.Sum) ([]by
 	if len(sums) == 0 {
 		return nil // see known
 	}
-	dir := path.Join(inputsDir, definitionName)
+	dir := path.Join(record.InputsDir, record.DefinitionName)
 	files := map[string][]byte{}
 	total := 0
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		if !fs.ValidPath(name) || name == "." {
-			return fmt.Errorf("reading /%s in %s: %q is no path of a file of an image definition", recordPath, in.path, name)
+			return fmt.Errorf("reading /%s in %s: %q is no path of a file of an image definition", record.Path, in.path, name)
 		}
 		var err error
 		if files[name], err = hold(path.Join(dir, name), sums[name]); err != nil {
@@ -118,7 +118,7 @@ func (in *inside) readDefinition(hold func(name string, want manifest.Sum) ([]by
 	if want := in.record.Inputs.Definition; d.Sum != want {
 		in.altered = &Difference{
 			Partition: "root", Path: "/" + dir, Offset: -1, DiskOffset: -1,
-			What: fmt.Sprintf("the image definition is %s, /%s says %s: one of the two was changed", d.Sum, recordPath, want),
+			What: fmt.Sprintf("the image definition is %s, /%s says %s: one of the two was changed", d.Sum, record.Path, want),
 		}
 		return nil
 	}
@@ -141,7 +141,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 		}
 	}
 	if in.definition == nil {
-		wrong = append(wrong, fmt.Errorf("%s: /%s names no files of an image definition: an older bake made it (use that one)", in.path, recordPath))
+		wrong = append(wrong, fmt.Errorf("%s: /%s names no files of an image definition: an older bake made it (use that one)", in.path, record.Path))
 	}
 	sum, err := sumFiles(unitFiles)
 	if err != nil {

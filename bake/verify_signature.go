@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 )
@@ -32,7 +33,7 @@ type Signature struct {
 // far as that is there, against a signature by the owner of c.Key. That the
 // signature is wrong or missing is no error. Nothing that m holds is read; what
 // the statement says about its inputs is for [Signature.hold].
-func verifySignature(ctx context.Context, m *check.Image, c VerifyConfig) (*Signature, slsa.Inputs, error) {
+func verifySignature(ctx context.Context, m *inspect.Image, c VerifyConfig) (*Signature, slsa.Inputs, error) {
 	name, ok := strings.CutSuffix(m.Path, "."+string(TarGz))
 	if !ok {
 		name = strings.TrimSuffix(m.Path, "."+string(Raw))
@@ -92,7 +93,7 @@ func (s *Signature) hold(signed slsa.Inputs, in *inside) {
 	for _, input := range []struct {
 		what, name string
 		signed     manifest.Sum
-	}{{"versions file", versionsName, signed.Versions}, {"lock", lockName, signed.Lock}} {
+	}{{"versions file", record.VersionsName, signed.Versions}, {"lock", record.LockName, signed.Lock}} {
 		if got := manifest.SHA256(sha256.Sum256(in.files[input.name])); got != input.signed {
 			s.refuse(&slsa.OtherError{What: fmt.Sprintf("says that the %s is %s, and the image holds %s", input.what, input.signed, got)})
 			return

@@ -14,8 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 )
 
 // A versions file is code, and that of an image was written by whoever made the
@@ -40,8 +41,8 @@ type input struct {
 // else vouches for them.
 func (v vouchers) vouch(inputs map[string]manifest.Sum) error {
 	names := slices.Sorted(maps.Keys(inputs))
-	if i := slices.Index(names, versionsName); i >= 0 { // what is most likely another comes first
-		names = slices.Insert(slices.Delete(names, i, i+1), 0, versionsName)
+	if i := slices.Index(names, record.VersionsName); i >= 0 { // what is most likely another comes first
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, record.VersionsName)
 	}
 	for _, name := range names {
 		if own, ok := v.given[name]; ok && own.sum != inputs[name] {
@@ -67,13 +68,13 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 	for name := range in.files {
 		file := filepath.Join(filepath.Dir(c.Versions), filepath.FromSlash(name))
 		switch name {
-		case versionsName:
+		case record.VersionsName:
 			file = c.Versions
-		case lockName:
+		case record.LockName:
 			file = manifest.LockFile(c.Versions)
 		}
 		data, err := os.ReadFile(file)
-		if name != versionsName && errors.Is(err, fs.ErrNotExist) {
+		if name != record.VersionsName && errors.Is(err, fs.ErrNotExist) {
 			continue // he gave a versions file alone
 		}
 		if err != nil {
@@ -106,13 +107,13 @@ func (c *VerifyConfig) vouchDefinition(v *vouchers, in *inside) error {
 	if err != nil {
 		return fmt.Errorf("reading what vouches for the image's inputs: %w", err)
 	}
-	v.given[definitionName] = input{cmp.Or(dir, "this bake's built-in image definition"), d.Sum}
+	v.given[record.DefinitionName] = input{cmp.Or(dir, "this bake's built-in image definition"), d.Sum}
 	return nil
 }
 
 // sums returns the digests of the image's inputs.
 func (in *inside) sums() map[string]manifest.Sum {
-	out := map[string]manifest.Sum{definitionName: in.definition.Sum}
+	out := map[string]manifest.Sum{record.DefinitionName: in.definition.Sum}
 	for name, data := range in.files {
 		out[name] = manifest.SHA256(sha256.Sum256(data))
 	}
@@ -122,12 +123,12 @@ func (in *inside) sums() map[string]manifest.Sum {
 // look does what needs no build and no URL of the image's: it reads all that is
 // in the image and holds it against the record and against what this bake brings.
 // A contradiction is no error.
-func (r *VerifyResult) look(ctx context.Context, m *check.Image, in *inside, c *Config) error {
-	versions, err := manifest.ParseVersions("/"+path.Join(inputsDir, versionsName)+" in "+in.path, in.files[versionsName])
+func (r *VerifyResult) look(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
+	versions, err := manifest.ParseVersions("/"+path.Join(record.InputsDir, record.VersionsName)+" in "+in.path, in.files[record.VersionsName])
 	if err != nil {
 		return err
 	}
-	lock, err := manifest.ParseLock("/"+path.Join(inputsDir, lockName)+" in "+in.path, in.files[lockName])
+	lock, err := manifest.ParseLock("/"+path.Join(record.InputsDir, record.LockName)+" in "+in.path, in.files[record.LockName])
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (r *VerifyResult) look(ctx context.Context, m *check.Image, in *inside, c *
 }
 
 // lookAtUnits says which of this bake's units the image has otherwise.
-func lookAtUnits(m *check.Image, units fs.FS) (found []string, err error) {
+func lookAtUnits(m *inspect.Image, units fs.FS) (found []string, err error) {
 	entries, err := fs.ReadDir(units, ".")
 	if err != nil {
 		return nil, fmt.Errorf("reading units: %w", err)

@@ -13,10 +13,10 @@ import (
 
 // TestVouch decides who vouches for what.
 func TestVouch(t *testing.T) {
-	image := map[string]manifest.Sum{versionsName: "sha256:a", lockName: "sha256:b", "modules/x/go.sum": "sha256:c"}
+	image := map[string]manifest.Sum{record.VersionsName: "sha256:a", record.LockName: "sha256:b", "modules/x/go.sum": "sha256:c"}
 	given := func(versions, lock, sum manifest.Sum) map[string]input {
 		out := map[string]input{}
-		for name, sum := range map[string]manifest.Sum{versionsName: versions, lockName: lock, "modules/x/go.sum": sum} {
+		for name, sum := range map[string]manifest.Sum{record.VersionsName: versions, record.LockName: lock, "modules/x/go.sum": sum} {
 			if sum != "" {
 				out[name] = input{"my/" + name, sum}
 			}
@@ -79,7 +79,7 @@ func TestReadDefinition(t *testing.T) {
 		byPath := map[string][]byte{}
 		for name, content := range test.files {
 			in.record.Inputs.DefinitionFiles[name] = sum(content)
-			byPath[path.Join(inputsDir, definitionName, name)] = []byte(content)
+			byPath[path.Join(record.InputsDir, record.DefinitionName, name)] = []byte(content)
 		}
 		if d, err := manifest.ParseDefinitionFiles("", map[string][]byte{"image.yaml": []byte(whole["image.yaml"]), "configure.yaml": []byte(whole["configure.yaml"])}); err == nil {
 			in.record.Inputs.Definition = d.Sum

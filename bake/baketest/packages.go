@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
-	"github.com/nodebake/bake/bake/check/checktest"
+	"github.com/nodebake/bake/bake/inspect/inspecttest"
 )
 
 // KernelVersion is that of the kernel.
@@ -74,7 +74,7 @@ func noise(name string, size int) []byte {
 // program returns a program of that size that does nothing, and is of noise
 // behind its headers.
 func program(name string, size int) []byte {
-	header := checktest.ELF(elf.EM_X86_64)
+	header := inspecttest.ELF(elf.EM_X86_64)
 	return append([]byte(header), noise(name, size-len(header))...)
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/progress"
@@ -113,7 +113,7 @@ func (in *inspection) args(c *cobra.Command, args []string) error {
 }
 
 func catFile(ctx context.Context, w io.Writer, image, name string) error {
-	m, err := check.Open(ctx, image, os.TempDir())
+	m, err := inspect.Open(ctx, image, os.TempDir())
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func catFile(ctx context.Context, w io.Writer, image, name string) error {
 // readRecord returns what is in an image, and in what the image contradicts the
 // records in it and beside it. beside is the path of the latter.
 func readRecord(ctx context.Context, image string) (r *record.Image, beside string, wrong []string, err error) {
-	m, err := check.Open(ctx, image, os.TempDir())
+	m, err := inspect.Open(ctx, image, os.TempDir())
 	if err != nil {
 		return nil, "", nil, err
 	}

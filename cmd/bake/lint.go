@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
+	"github.com/nodebake/bake/bake/lint"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -44,7 +45,7 @@ without its zeroes.`,
 			if listRules {
 				return printRules(h.stdout, asJSON)
 			}
-			report, err := check.Lint(c.Context(), args[0], os.TempDir())
+			report, err := lint.Check(c.Context(), args[0], os.TempDir())
 			if err != nil {
 				return imageError(err)
 			}
@@ -68,7 +69,7 @@ without its zeroes.`,
 
 // imageError makes bad input of a file that is no image.
 func imageError(err error) error {
-	var notImage *check.NotImageError
+	var notImage *inspect.NotImageError
 	if errors.As(err, &notImage) {
 		return &bake.InputError{Err: err}
 	}
@@ -76,7 +77,7 @@ func imageError(err error) error {
 }
 
 // lintError says that an image is not as it must be.
-func lintError(r *check.Report) error {
+func lintError(r *lint.Report) error {
 	switch {
 	case r.OK():
 		return nil
@@ -94,7 +95,7 @@ func plural(n int, thing string) string {
 }
 
 func printRules(w io.Writer, asJSON bool) error {
-	rules := check.Rules()
+	rules := lint.Rules()
 	if asJSON {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
@@ -108,7 +109,7 @@ func printRules(w io.Writer, asJSON bool) error {
 	return nil
 }
 
-func printReport(w io.Writer, r *check.Report) error {
+func printReport(w io.Writer, r *lint.Report) error {
 	var l lines
 	for _, v := range r.Violations {
 		l.add("FAIL %s", v)
@@ -125,7 +126,7 @@ func printReport(w io.Writer, r *check.Report) error {
 
 // printFeatures shows the command that creates the image with every feature
 // that it may have.
-func printFeatures(l *lines, r *check.Report) {
+func printFeatures(l *lines, r *lint.Report) {
 	var names, reasons []string
 	missing := map[string][]string{} // by reason
 	for _, f := range r.Features {

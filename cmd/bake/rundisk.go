@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/check"
 	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/vm"
@@ -24,7 +24,7 @@ func (s *session) prepare(ctx context.Context) error {
 	if err != nil {
 		return &bake.InputError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
 	}
-	arch := check.ArchOf(s.image)
+	arch := inspect.ArchOf(s.image)
 	if arch == "" {
 		arch = manifest.AMD64 // whoever reads the whole image says what is wrong
 	}

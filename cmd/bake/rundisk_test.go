@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/inspect/inspecttest"
 )
 
 // rawImage is what a disk begins with.
@@ -89,8 +89,8 @@ func TestKeptDisk(t *testing.T) {
 // writeImage writes a small image and returns its disk.
 func writeImage(t *testing.T, path string, packed bool) []byte {
 	t.Helper()
-	m := checktest.New()
-	m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+	m := inspecttest.New()
+	m.Size, m.Parts[1].Length = 160*inspecttest.MiB, 90*inspecttest.MiB
 	list, err := m.List()
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/nodebake/bake/bake"
-	"github.com/nodebake/bake/bake/check"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/record"
 )
@@ -129,7 +129,7 @@ func (s *session) checkLogin(ctx context.Context) error {
 
 // readRecord reads the record that the machine's disk holds.
 func (s *session) readRecord(ctx context.Context) (*record.Image, error) {
-	m, err := check.OpenFile(s.base)
+	m, err := inspect.OpenFile(s.base)
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/nodebake/bake/bake/check"
-	"github.com/nodebake/bake/bake/check/checktest"
 	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/inspect"
+	"github.com/nodebake/bake/bake/inspect/inspecttest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 )
@@ -99,10 +99,10 @@ func mkimage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: mkimage FILE [CHANGE...]")
 	}
-	m := checktest.New()
+	m := inspecttest.New()
 	if slices.Contains(args[1:], "arm64") {
-		m = checktest.For(manifest.ARM64)
-		m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+		m = inspecttest.For(manifest.ARM64)
+		m.Size, m.Parts[1].Length = 160*inspecttest.MiB, 90*inspecttest.MiB
 	}
 	for _, change := range args[1:] {
 		changes(ts, m, change)
@@ -125,11 +125,11 @@ func mkimage(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // changes makes one change to an image.
-func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
+func changes(ts *testscript.TestScript, m *inspecttest.Image, change string) {
 	switch change {
 	case "arm64": // mkimage has begun with it
 	case "small": // for what does not ask the size
-		m.Size, m.Parts[1].Length = 160*checktest.MiB, 90*checktest.MiB
+		m.Size, m.Parts[1].Length = 160*inspecttest.MiB, 90*inspecttest.MiB
 	case "hosts":
 		m.Text("etc/hosts", "169.254.169.254 metadata.google.internal\n")
 	case "update":
@@ -138,7 +138,7 @@ func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 		m.Text("etc/ssh/ssh_host_rsa_key", "x")
 		m.Text("etc/ssh/ssh_host_rsa_key.pub", "x")
 	case "quiet":
-		m.LoaderEntry("root=PARTUUID=" + checktest.RootGUID().String() + " console=ttyS0,38400n8d audit=0 quiet")
+		m.LoaderEntry("root=PARTUUID=" + inspecttest.RootGUID().String() + " console=ttyS0,38400n8d audit=0 quiet")
 	case "lies": // its record says something else
 		m.Tamper = func(r *record.Image) { r.Packages = r.Packages[1:] }
 	case "hostile": // names and a record that write to the terminal
@@ -160,7 +160,7 @@ func changes(ts *testscript.TestScript, m *checktest.Image, change string) {
 
 // writeRecord writes the record beside an image as bake image does.
 func writeRecord(ts *testscript.TestScript, path string) {
-	m, err := check.Open(context.Background(), path, ts.Getenv("TMPDIR"))
+	m, err := inspect.Open(context.Background(), path, ts.Getenv("TMPDIR"))
 	ts.Check(err)
 	defer m.Close()
 	r, err := m.Record(context.Background(), 1)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
@@ -131,10 +132,11 @@ func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder,
 		if err != nil {
 			return "", err
 		}
-		if len(pack.Entries) != 1 {
-			return "", fmt.Errorf("%s has %d programs, want 1", c.Name, len(pack.Entries))
+		programs := slices.DeleteFunc(slices.Clone(pack.Entries), func(e tree.Entry) bool { return e.Perm&0o111 == 0 })
+		if len(programs) != 1 {
+			return "", fmt.Errorf("%s has %d programs, want 1", c.Name, len(programs))
 		}
-		path, err := f.write(&pack.Entries[0])
+		path, err := f.write(&programs[0])
 		var corrupt *tree.CorruptError
 		if !errors.As(err, &corrupt) {
 			return path, err

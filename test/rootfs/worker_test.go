@@ -24,6 +24,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/fetch"
@@ -138,7 +139,7 @@ func fetchClosure(suite string) (c closure) {
 			c.files[p.Name] = file
 			c.config.Packages = append(c.config.Packages, rootfs.Package{LockedPackage: p, Pack: pack})
 		}
-		for _, program := range []string{"bin/containerd", "usr/local/bin/kubelet", "usr/local/bin/kube-proxy", rootfs.FirstbootPath} {
+		for _, program := range []string{"bin/containerd", "usr/local/bin/kubelet", "usr/local/bin/kube-proxy", record.FirstbootPath} {
 			text := "#!/bin/true\n"
 			c.config.Extra = append(c.config.Extra, tree.Entry{
 				Path: program, Type: tree.File, Perm: 0o755, Size: int64(len(text)), Blob: tree.Bytes(program, []byte(text)), Origin: "test",

@@ -99,8 +99,6 @@ func (l *layout) addShells() error {
 
 // Names of files that other parts of the image refer to.
 const (
-	// FirstbootPath is where the program firstboot belongs, for Config.Extra.
-	FirstbootPath = "usr/lib/bake/firstboot"
 	unitDir       = "etc/systemd/system"
 	vendorUnitDir = "usr/lib/systemd/system"
 )

@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/license"
+	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // LicensesPath returns where what is built of a component has the license files of
 // its modules, as a copyright file of DEP-5: see [license.Copyright].
-func LicensesPath(component string) string { return "usr/lib/bake/licenses/" + component }
+func LicensesPath(component string) string { return path.Join(record.LicensesDir, component) }
 
 // addLicenses packs the license files of the modules that packages are of: what
 // the directories of the packages have, and those above them. Go's own is not
