@@ -121,14 +121,6 @@ func ParseOrigin(s string) (source.Origin, error) {
 	return "", fmt.Errorf("origin %q is unknown: want %s or %s", s, source.FromRelease, source.FromSource)
 }
 
-// InputError is a mistake in what the user gave that has no line to point at,
-// such as a file that is not there.
-type InputError struct{ Err error }
-
-func (e *InputError) Error() string { return e.Err.Error() }
-
-func (e *InputError) Unwrap() error { return e.Err }
-
 // SupersededError says that the lock names packages that no mirror has.
 type SupersededError = source.SupersededError
 
@@ -170,7 +162,7 @@ func New(c Config) (*Baker, error) {
 		c.Progress = progress.Discard{}
 	}
 	if c.Offline && c.Mirror == "" {
-		return nil, &InputError{errors.New("offline, everything comes from a mirror, and none was given (give the one that `bake mirror` made by --mirror)")}
+		return nil, &manifest.ArgumentError{Err: errors.New("offline, everything comes from a mirror, and none was given (give the one that `bake mirror` made by --mirror)")}
 	}
 	b := &Baker{config: c, guests: guests{arch: c.Arch}}
 	if err := b.readInputs(); err != nil {
@@ -181,11 +173,11 @@ func New(c Config) (*Baker, error) {
 		return nil, err
 	}
 	if b.mirrors, err = debian.Mirrors(c.Mirrors, c.Apt); err != nil {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	if b.store, err = store.OpenTelling(c.Cache, func(w store.Wait) { c.Progress.Note("%v", w) }); err != nil {
 		if dir := (*store.DirError)(nil); errors.As(err, &dir) {
-			return nil, &InputError{err}
+			return nil, &manifest.ArgumentError{Err: err}
 		}
 		return nil, err
 	}
@@ -202,7 +194,7 @@ func (b *Baker) Close() error { return b.store.Close() }
 func (b *Baker) readInputs() error {
 	data, err := os.ReadFile(b.config.Versions)
 	if err != nil {
-		return &InputError{fmt.Errorf("reading the versions file: %w", err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("reading the versions file: %w", err)}
 	}
 	b.given.versions = data
 	if b.versions, err = manifest.ParseVersions(b.config.Versions, data); err != nil {
@@ -225,7 +217,7 @@ func (b *Baker) checkNamed() error {
 	}
 	for _, name := range b.config.BuildNamed {
 		if !slices.Contains(have, name) {
-			return &InputError{fmt.Errorf("%s has no component and no image %q to build where it is missing (it has: %s)", b.config.Versions, name, strings.Join(have, ", "))}
+			return &manifest.ArgumentError{Err: fmt.Errorf("%s has no component and no image %q to build where it is missing (it has: %s)", b.config.Versions, name, strings.Join(have, ", "))}
 		}
 	}
 	return nil
@@ -286,7 +278,7 @@ func readLockFile(path string) (*manifest.Lock, error) {
 func (b *Baker) readLockBytes() (*manifest.Lock, []byte, error) {
 	lock, data, err := readLockBytes(b.config.Lock)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = &InputError{fmt.Errorf("there is no lock %s (run: %s)", b.config.Lock, b.lockCommand())}
+		err = &manifest.ArgumentError{Err: fmt.Errorf("there is no lock %s (run: %s)", b.config.Lock, b.lockCommand())}
 	} else if input := (*manifest.InputError)(nil); errors.As(err, &input) && b.lockCommand() != "" {
 		err = fmt.Errorf("%w\nnobody edits a lock (run: %s)", err, b.lockCommand())
 	}
@@ -297,7 +289,7 @@ func (b *Baker) readLockBytes() (*manifest.Lock, []byte, error) {
 func readLockBytes(path string) (*manifest.Lock, []byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, &InputError{fmt.Errorf("reading the lock: %w", err)}
+		return nil, nil, &manifest.ArgumentError{Err: fmt.Errorf("reading the lock: %w", err)}
 	}
 	lock, err := manifest.ParseLock(path, data)
 	return lock, data, err

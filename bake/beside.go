@@ -119,11 +119,11 @@ func readKey(path string, password func() ([]byte, error)) (*sign.Key, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &InputError{fmt.Errorf("reading the key to sign with: %w", err)}
+		return nil, &manifest.ArgumentError{Err: fmt.Errorf("reading the key to sign with: %w", err)}
 	}
 	key, err := sign.ParseKey(path, text, password)
 	if err != nil {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	return key, nil
 }

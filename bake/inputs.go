@@ -47,7 +47,7 @@ func (c *Config) readDefinition(v *manifest.Versions) (*manifest.Definition, err
 	d, err := manifest.ParseDefinition(dir, fsys)
 	var input *manifest.InputError
 	if err != nil && !errors.As(err, &input) {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	return d, err
 }
@@ -70,7 +70,7 @@ func (b *Baker) recordedInputs(rec *record.Image, parts *source.Parts) ([]tree.E
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		// A build may take minutes, in which somebody may have edited.
 		if got := manifest.SHA256(sha256.Sum256(modules[name])); got != rec.Inputs.Modules[name] {
-			return nil, &InputError{fmt.Errorf("%s changed while the image was made", filepath.Join(filepath.Dir(b.config.Versions), name))}
+			return nil, &manifest.ArgumentError{Err: fmt.Errorf("%s changed while the image was made", filepath.Join(filepath.Dir(b.config.Versions), name))}
 		}
 		files = append(files, file(path.Join(record.InputsDir, name), 0o644, modules[name]))
 	}

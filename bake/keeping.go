@@ -75,7 +75,7 @@ func (b *Baker) checkUpgrade(before *manifest.Lock) error {
 	}
 	for _, name := range b.config.Upgrade {
 		if !have[name] {
-			return &InputError{fmt.Errorf("--upgrade %s: %s has no package of that name", name, file)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("--upgrade %s: %s has no package of that name", name, file)}
 		}
 	}
 	return nil

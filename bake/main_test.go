@@ -72,7 +72,7 @@ type limits struct {
 }
 
 // badInput is the exit code of an order of which all that failed is an
-// [bake.InputError].
+// [manifest.ArgumentError].
 const badInput = 3
 
 // obey carries an order out and prints the result as JSON, or else the error
@@ -130,7 +130,7 @@ func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env 
 	if err := cmd.Run(); err != nil {
 		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 		if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badInput {
-			err = &bake.InputError{Err: err}
+			err = &manifest.ArgumentError{Err: err}
 		}
 		return nil, err
 	}
@@ -271,7 +271,7 @@ func sumFile(t *testing.T, path string) manifest.Sum {
 // kind is what cmd/bake makes an exit code of.
 func kind(err error) string {
 	var input *manifest.InputError
-	var badInput *bake.InputError
+	var badInput *manifest.ArgumentError
 	var noArch *manifest.MissingArchError
 	var stale *manifest.StaleError
 	var outdated *bake.OutdatedError

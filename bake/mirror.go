@@ -108,7 +108,7 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	var err error
 	if m.writer, err = mirror.Create(c.To); err != nil {
 		if locks := (*mirror.NoLocksError)(nil); errors.As(err, &locks) {
-			return nil, &InputError{err}
+			return nil, &manifest.ArgumentError{Err: err}
 		}
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) 
 	progress.Phase(sink, "check")
 	report, err := mirror.Check(ctx, dir, jobs, sink)
 	if err != nil {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	progress.Phase(sink, "")
 	return report, report.Err()
@@ -154,11 +154,11 @@ type ExtractedInputs struct {
 func ExtractMirror(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
 	inputs, err := mirror.ReadInputs(ctx, dir)
 	if err != nil {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	files, err := inputs.Write(ctx, to)
 	if differs := (*mirror.DiffersError)(nil); errors.As(err, &differs) {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("extracting the inputs of the mirror %s: %w", dir, err)
@@ -170,18 +170,18 @@ func (c *MirrorConfig) check() error {
 	names := map[string]string{}
 	for _, s := range c.Sets {
 		if err := mirror.CheckSetName(s.Name); err != nil {
-			return &InputError{fmt.Errorf("%s can't be a set of the mirror: its name %w; rename the file", s.Versions, err)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("%s can't be a set of the mirror: its name %w; rename the file", s.Versions, err)}
 		}
 		if other, twice := names[s.Name]; twice {
-			return &InputError{fmt.Errorf("%s and %s would both be set %s of the mirror: rename one of the files", other, s.Versions, s.Name)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("%s and %s would both be set %s of the mirror: rename one of the files", other, s.Versions, s.Name)}
 		}
 		names[s.Name] = s.Versions
 		if slices.Contains(c.Drop, s.Name) {
-			return &InputError{fmt.Errorf("set %s is to be dropped and to be mirrored from %s", s.Name, s.Versions)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("set %s is to be dropped and to be mirrored from %s", s.Name, s.Versions)}
 		}
 	}
 	if len(c.Sets) > 0 && len(c.Archs) == 0 {
-		return &InputError{errors.New("a mirror is for at least one architecture, and none was given")}
+		return &manifest.ArgumentError{Err: errors.New("a mirror is for at least one architecture, and none was given")}
 	}
 	return nil
 }
@@ -272,7 +272,7 @@ func (m *mirroring) read(given MirrorSet) (_ *mirrorSet, err error) {
 	first := s.archs[0]
 	s.Set.Versions, s.Set.Lock = first.versions.Sum, first.lock.Sum
 	if s.dir, err = place(filepath.ToSlash(given.Dir), first.versions.Definition); err != nil {
-		return nil, &InputError{fmt.Errorf("%s: definition: %w", first.versions.DefinitionPos, err)}
+		return nil, &manifest.ArgumentError{Err: fmt.Errorf("%s: definition: %w", first.versions.DefinitionPos, err)}
 	}
 	s.input(mirror.Versions, filepath.Base(first.config.Versions), s.Set.Versions, first.given.versions)
 	s.input(mirror.Lock, filepath.Base(first.config.Lock), s.Set.Lock, first.given.lock)
@@ -318,7 +318,7 @@ func (s *mirrorSet) checkInputs() error {
 			err = fmt.Errorf("%q is that of two files", in.Path)
 		}
 		if err != nil {
-			return &InputError{fmt.Errorf("%s can't be a set of the mirror: the path %w (rename the file or the directory)", s.MirrorSet.Versions, err)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("%s can't be a set of the mirror: the path %w (rename the file or the directory)", s.MirrorSet.Versions, err)}
 		}
 		seen[in.Path] = true
 	}
@@ -334,7 +334,7 @@ func (m *mirroring) keepOthers() error {
 	}
 	for _, name := range m.config.Drop {
 		if !keep[name] {
-			return &InputError{fmt.Errorf("the mirror %s has no set %s to drop (it has: %s)", m.config.To, name, cmp.Or(strings.Join(slices.Sorted(maps.Keys(keep)), ", "), "none"))}
+			return &manifest.ArgumentError{Err: fmt.Errorf("the mirror %s has no set %s to drop (it has: %s)", m.config.To, name, cmp.Or(strings.Join(slices.Sorted(maps.Keys(keep)), ", "), "none"))}
 		}
 	}
 	for _, name := range m.config.Drop {

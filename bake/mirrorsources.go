@@ -32,7 +32,7 @@ func (s *mirrorSet) moduleFiles(a *mirrorArch) error {
 			name := path.Join(m.Dir, file)
 			content, err := fs.ReadFile(modules, name)
 			if err != nil {
-				return &InputError{fmt.Errorf("%s: reading what pins module %s: %w", m.Pos, m.Path, err)}
+				return &manifest.ArgumentError{Err: fmt.Errorf("%s: reading what pins module %s: %w", m.Pos, m.Path, err)}
 			}
 			s.input(mirror.Versions, name, manifest.SHA256(sha256.Sum256(content)), content)
 		}

@@ -44,7 +44,7 @@ func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err err
 		return own, false, err
 	}
 	if name, err = manifest.ImageName(b.config.Name, values); err != nil {
-		return "", false, &InputError{fmt.Errorf("--name: %w", err)}
+		return "", false, &manifest.ArgumentError{Err: fmt.Errorf("--name: %w", err)}
 	}
 	return name, name != own, nil
 }
@@ -82,11 +82,11 @@ func (b *Baker) ownName(values manifest.NameValues) (string, error) {
 		return name, nil
 	}
 	if values.Version == "" {
-		return "", &InputError{fmt.Errorf("%s: there is no component %s, whose version names the image (give a name by name: there, or by --name)", b.config.Versions, namingComponent)}
+		return "", &manifest.ArgumentError{Err: fmt.Errorf("%s: there is no component %s, whose version names the image (give a name by name: there, or by --name)", b.config.Versions, namingComponent)}
 	}
 	name, err := manifest.ImageName(manifest.DefaultName(b.definition.Name), values)
 	if err != nil {
-		return "", &InputError{fmt.Errorf("%w; it begins with the definition's name (give another by name: in %s, or by --name)", err, b.config.Versions)}
+		return "", &manifest.ArgumentError{Err: fmt.Errorf("%w; it begins with the definition's name (give another by name: in %s, or by --name)", err, b.config.Versions)}
 	}
 	return name, nil
 }

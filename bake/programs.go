@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/program"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
@@ -58,7 +59,7 @@ func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return &InputError{err}
+		return &manifest.ArgumentError{Err: err}
 	}
 	return nil
 }

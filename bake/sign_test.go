@@ -138,9 +138,9 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 		c := w.Config()
 		c.Sign, c.SignPassword = test.key, test.password
 		b, err := bake.New(c)
-		var input *bake.InputError
+		var input *manifest.ArgumentError
 		if !errors.As(err, &input) || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: New = %v; want an InputError with %q", name, err, test.want)
+			t.Errorf("%s: New = %v; want an manifest.ArgumentError with %q", name, err, test.want)
 		}
 		if err == nil {
 			b.Close()

@@ -116,7 +116,7 @@ func orNothing(s string) string {
 // all of it, if somebody vouches for these (see verify_trust.go); else it is held
 // against its record. That it differs, or that its signature is wrong, is no
 // error. An image without the signature that is asked for is not looked at any
-// further. Inputs that this bake does not have, such as other units, are an [InputError].
+// further. Inputs that this bake does not have, such as other units, are an [manifest.ArgumentError].
 //
 // The image's file is opened once: what was hashed and signed is what is
 // compared. Nothing is written but the store and, of an archive, the disk that
@@ -127,7 +127,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	}
 	m, err := inspect.OpenFile(c.Image)
 	if err != nil {
-		return nil, &InputError{err}
+		return nil, &manifest.ArgumentError{Err: err}
 	}
 	defer m.Close()
 	result := &VerifyResult{Image: c.Image}
@@ -193,7 +193,7 @@ func (c *VerifyConfig) read(ctx context.Context, m *inspect.Image) (*inside, err
 	if err := m.Unpack(ctx, c.TmpDir); err != nil {
 		var notImage *inspect.NotImageError
 		if errors.As(err, &notImage) {
-			return nil, &InputError{err}
+			return nil, &manifest.ArgumentError{Err: err}
 		}
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *inspect.Image, in *inside
 	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
 	// Who baked may have given a name. It has no placeholders.
 	if err := manifest.CheckImageName(in.record.Name); err != nil {
-		return &InputError{fmt.Errorf("the record in %s: %w", c.Image, err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("the record in %s: %w", c.Image, err)}
 	}
 	config.Name, config.Confined, config.inside = in.record.Name, true, in.definition
 	b, err := New(config)
@@ -231,7 +231,7 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *inspect.Image, in *inside
 func (b *Baker) verify(ctx context.Context, m *inspect.Image, inside *record.Image, result *VerifyResult) error {
 	lock, locked, err := b.readLock()
 	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
-		return &InputError{fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
 	}
 	if err != nil {
 		return err

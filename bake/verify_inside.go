@@ -36,7 +36,7 @@ func readInside(m *inspect.Image) (*inside, error) {
 	read := func(name string) ([]byte, error) {
 		data, err := m.Fragment(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &InputError{fmt.Errorf("%s holds no /%s: without it nothing says what it was made from (was it made by bake, and by one that has `bake verify`?)", m.Path, name)}
+			return nil, &manifest.ArgumentError{Err: fmt.Errorf("%s holds no /%s: without it nothing says what it was made from (was it made by bake, and by one that has `bake verify`?)", m.Path, name)}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading /%s in %s: %w; nothing else says what it was made from", name, m.Path, errors.Join(err, m.Fault))
@@ -157,7 +157,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 		differs("guest program "+name, manifest.SHA256(sha256.Sum256(program)), in.record.Inputs.Guest[name])
 	}
 	if len(wrong) > 0 {
-		return &InputError{errors.Join(wrong...)}
+		return &manifest.ArgumentError{Err: errors.Join(wrong...)}
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func verifySignature(ctx context.Context, m *inspect.Image, c VerifyConfig) (*Si
 		return s, none, nil
 	}
 	if err != nil {
-		return nil, none, &InputError{fmt.Errorf("reading the signature: %w", err)}
+		return nil, none, &manifest.ArgumentError{Err: fmt.Errorf("reading the signature: %w", err)}
 	}
 	file, err := m.File(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func verifySignature(ctx context.Context, m *inspect.Image, c VerifyConfig) (*Si
 			continue
 		}
 		if err != nil {
-			return nil, none, &InputError{fmt.Errorf("reading what was signed: %w", err)}
+			return nil, none, &manifest.ArgumentError{Err: fmt.Errorf("reading what was signed: %w", err)}
 		}
 		sums[filepath.Base(path)] = manifest.SHA256(sha256.Sum256(data))
 		files = append(files, filepath.Base(path))

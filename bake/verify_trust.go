@@ -78,7 +78,7 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 			continue // he gave a versions file alone
 		}
 		if err != nil {
-			return v, &InputError{fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
+			return v, &manifest.ArgumentError{Err: fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
 		}
 		v.given[name] = input{file, manifest.SHA256(sha256.Sum256(data))}
 	}
@@ -90,7 +90,7 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 func (c *VerifyConfig) vouchDefinition(v *vouchers, in *inside) error {
 	data, err := os.ReadFile(c.Versions)
 	if err != nil {
-		return &InputError{fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
 	}
 	if manifest.SHA256(sha256.Sum256(data)) != in.record.Inputs.Versions {
 		return nil

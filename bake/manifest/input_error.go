@@ -22,3 +22,11 @@ func (e *InputError) Error() string {
 func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
+
+// ArgumentError is a mistake in what a person gave that has no line to point at,
+// such as a file that is not there.
+type ArgumentError struct{ Err error }
+
+func (e *ArgumentError) Error() string { return e.Err.Error() }
+
+func (e *ArgumentError) Unwrap() error { return e.Err }

@@ -22,7 +22,7 @@ const (
 func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var input *manifest.InputError
-	var badInput *bake.InputError
+	var badInput *manifest.ArgumentError
 	var noArch *manifest.MissingArchError
 	var stale *manifest.StaleError
 	var outdated *bake.OutdatedError

@@ -24,11 +24,11 @@ func TestExitCode(t *testing.T) {
 		{t.Context(), errors.New("x"), exitFailed},
 		{t.Context(), &usageError{errors.New("x")}, exitUsage},
 		{t.Context(), fmt.Errorf("doing: %w", &manifest.InputError{}), exitBadInput},
-		{t.Context(), errors.Join(errors.New("x"), &bake.InputError{Err: errors.New("y")}), exitBadInput},
+		{t.Context(), errors.Join(errors.New("x"), &manifest.ArgumentError{Err: errors.New("y")}), exitBadInput},
 		{t.Context(), fmt.Errorf("doing: %w", &manifest.StaleError{}), exitStale},
 		{t.Context(), &bake.SupersededError{}, exitStale},
 		{cancelled, errors.New("x"), exitInterrupted},
-		{cancelled, &bake.InputError{Err: errors.New("y")}, exitInterrupted},
+		{cancelled, &manifest.ArgumentError{Err: errors.New("y")}, exitInterrupted},
 		{cancelled, nil, exitDone}, // too late to interrupt
 	} {
 		if got := exitCode(test.ctx, test.err); got != test.want {

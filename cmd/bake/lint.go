@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/lint"
 	"github.com/nodebake/bake/bake/manifest"
@@ -71,7 +70,7 @@ without its zeroes.`,
 func imageError(err error) error {
 	var notImage *inspect.NotImageError
 	if errors.As(err, &notImage) {
-		return &bake.InputError{Err: err}
+		return &manifest.ArgumentError{Err: err}
 	}
 	return err
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/printable"
@@ -274,10 +273,10 @@ func readToken(token string) (string, error) {
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return "", &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %w", err)}
+		return "", &manifest.ArgumentError{Err: fmt.Errorf("reading --bootstrap-token: %w", err)}
 	}
 	if token = strings.TrimSpace(string(content)); token == "" {
-		return "", &bake.InputError{Err: fmt.Errorf("reading --bootstrap-token: %s is empty", path)}
+		return "", &manifest.ArgumentError{Err: fmt.Errorf("reading --bootstrap-token: %s is empty", path)}
 	}
 	return token, nil
 }
@@ -328,9 +327,9 @@ func (in *nodeFlags) authority(now time.Time) (ca *node.CA, dir string, made boo
 	case err == nil:
 		return ca, dir, false, nil
 	case !errors.Is(err, node.ErrNoCA):
-		return nil, "", false, &bake.InputError{Err: err}
+		return nil, "", false, &manifest.ArgumentError{Err: err}
 	case in.caDir != "" && !in.newCA:
-		return nil, "", false, &bake.InputError{Err: fmt.Errorf("%w; --new-ca makes one", err)}
+		return nil, "", false, &manifest.ArgumentError{Err: fmt.Errorf("%w; --new-ca makes one", err)}
 	}
 	keyType := node.KeyType(in.keyType)
 	if keyType != node.RSA {
@@ -347,16 +346,16 @@ func (in *nodeFlags) authority(now time.Time) (ca *node.CA, dir string, made boo
 func (in *nodeFlags) explain(err error) error {
 	var wrong *node.InputError
 	if !errors.As(err, &wrong) {
-		return &bake.InputError{Err: err} // a CA that can't sign this
+		return &manifest.ArgumentError{Err: err} // a CA that can't sign this
 	}
 	if strings.HasPrefix(wrong.Field, "kube") { // made from the CA
-		return &bake.InputError{Err: fmt.Errorf("the worker would refuse what was made with this CA: %w", err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("the worker would refuse what was made with this CA: %w", err)}
 	}
 	switch wrong.Field {
 	case "name":
 		return &usageError{wrong.Err}
 	case "server":
-		return &bake.InputError{Err: fmt.Errorf("--%w", err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("--%w", err)}
 	case "bootstrap-kubeconfig":
 		return &usageError{fmt.Errorf("--bootstrap-token: %w", wrong.Err)}
 	}

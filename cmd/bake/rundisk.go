@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
@@ -22,7 +21,7 @@ import (
 func (s *session) prepare(ctx context.Context) error {
 	packed, err := isPacked(s.image)
 	if err != nil {
-		return &bake.InputError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
 	}
 	arch := inspect.ArchOf(s.image)
 	if arch == "" {
@@ -125,7 +124,7 @@ func (s *session) keptDisk(ctx context.Context, packed bool) error {
 			return err
 		}
 	case err != nil:
-		return &bake.InputError{Err: fmt.Errorf("--disk %s: %w", s.diskFile, err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("--disk %s: %w", s.diskFile, err)}
 	default:
 		s.note("starting %s as it is; %s is not used", s.diskFile, s.image)
 	}
@@ -255,7 +254,7 @@ func (s *session) unpack(ctx context.Context, out *os.File) error {
 		if ctx.Err() != nil || errors.As(err, &pathError) {
 			return err
 		}
-		return &bake.InputError{Err: err}
+		return &manifest.ArgumentError{Err: err}
 	}
 	task.End("done")
 	progress.Phase(sink, "")

@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // rawImage is what a disk begins with.
@@ -166,7 +166,7 @@ func TestKeptDiskIsAFile(t *testing.T) {
 		s, _ := diskSession(t, image, disk)
 		s.size = 1 << 30
 		err := s.keptDisk(t.Context(), false)
-		var input *bake.InputError
+		var input *manifest.ArgumentError
 		if !errors.As(err, &input) || err.Error() != "--disk "+disk+": "+want {
 			t.Errorf("--disk %s = %v; want %s", name, err, want)
 		}

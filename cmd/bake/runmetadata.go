@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
@@ -28,7 +28,7 @@ func (r *runner) readMetadata() error {
 	if r.metadataDir != "" {
 		var err error
 		if r.metadata, err = readMetadataDir(r.metadataDir); err != nil {
-			return &bake.InputError{Err: fmt.Errorf("reading metadata: %w", err)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("reading metadata: %w", err)}
 		}
 	}
 	for _, text := range r.metadataValues {
@@ -45,7 +45,7 @@ func (r *runner) readMetadata() error {
 		return err
 	}
 	if err := r.instance().Check(); err != nil {
-		return &bake.InputError{Err: err}
+		return &manifest.ArgumentError{Err: err}
 	}
 	return nil
 }

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/inspect"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/record"
 )
@@ -48,7 +48,7 @@ func (r *runner) prepareLogin() error {
 		return nil
 	}
 	if strings.EqualFold(r.metadata[osLogin], "true") {
-		return &bake.InputError{Err: fmt.Errorf("--ssh: metadata key %s is %s, with which the guest agent passes over %s (remove it)", osLogin, r.metadata[osLogin], sshKeys)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("--ssh: metadata key %s is %s, with which the guest agent passes over %s (remove it)", osLogin, r.metadata[osLogin], sshKeys)}
 	}
 	r.login.file = r.sshKey
 	var public ssh.PublicKey
@@ -60,7 +60,7 @@ func (r *runner) prepareLogin() error {
 		public, err = publicOf(text)
 	}
 	if err != nil {
-		return &bake.InputError{Err: fmt.Errorf("--ssh-key %s: %w", r.sshKey, err)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("--ssh-key %s: %w", r.sshKey, err)}
 	}
 	line := fmt.Sprintf("%s:%s %s\n", sshUser, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public))), sshUser)
 	if before := r.metadata[sshKeys]; before != "" {
@@ -122,7 +122,7 @@ func (s *session) checkLogin(ctx context.Context) error {
 		return nil
 	}
 	if lacking := lacksForSSH(rec); len(lacking) > 0 {
-		return &bake.InputError{Err: fmt.Errorf("--ssh: %s has no package %s, as its record /%s says (add it to the image definition, lock and bake)", s.image, strings.Join(lacking, " and no package "), recordPath)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("--ssh: %s has no package %s, as its record /%s says (add it to the image definition, lock and bake)", s.image, strings.Join(lacking, " and no package "), recordPath)}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/vm"
 )
@@ -78,7 +78,7 @@ func TestLoginKey(t *testing.T) {
 			r.sshKey = filepath.Join(dir, test.file)
 		}
 		err := r.check()
-		var input *bake.InputError
+		var input *manifest.ArgumentError
 		if err != nil && (!errors.As(err, &input) || err.Error() != test.err) || err == nil && test.err != "" {
 			t.Errorf("%s: check = %v; want %s", test.name, err, test.err)
 		}
@@ -196,7 +196,7 @@ func TestImageWithoutSSH(t *testing.T) {
 	s := &session{runner: r, base: image, dir: &vm.TempDir{Path: t.TempDir()}}
 	err := s.checkLogin(t.Context())
 	want := "--ssh: " + image + " has no package openssh-server and no package google-guest-agent, as its record /usr/lib/bake/image.json says (add it to the image definition, lock and bake)"
-	var input *bake.InputError
+	var input *manifest.ArgumentError
 	if !errors.As(err, &input) || err.Error() != want {
 		t.Errorf("checkLogin = %v; want %s", err, want)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // verification is what the flags of `bake verify` ask for.
@@ -102,7 +103,7 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs, Config: config}
 	if v.key != "" {
 		if verify.Key, err = os.ReadFile(v.key); err != nil {
-			return &bake.InputError{Err: fmt.Errorf("reading the public key: %w", err)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("reading the public key: %w", err)}
 		}
 	}
 	sink, stop := h.progress(config.Jobs)
@@ -155,7 +156,7 @@ func (r *verified) print(w io.Writer, image string) error {
 func (r *verified) err(image string) error {
 	switch s := r.Signature; {
 	case s != nil && s.OtherStatement:
-		return &bake.InputError{Err: problem(fmt.Sprintf("verifying the signature of %s: %s: %s", image, s.Bundle, s.Error))}
+		return &manifest.ArgumentError{Err: problem(fmt.Sprintf("verifying the signature of %s: %s: %s", image, s.Bundle, s.Error))}
 	case s != nil && !s.Valid:
 		return fmt.Errorf("verifying the signature of %s: %s", image, s.Error)
 	case r.Difference != nil:
@@ -163,7 +164,7 @@ func (r *verified) err(image string) error {
 	case len(r.Contradictions) > 0:
 		return fmt.Errorf("%s is not what it says of itself; inputs not vouched for: %s", image, r.NotVouched)
 	case r.NotVouched != "":
-		return &bake.InputError{Err: fmt.Errorf("%s is not verified: inputs not vouched for: %s", image, r.NotVouched)}
+		return &manifest.ArgumentError{Err: fmt.Errorf("%s is not verified: inputs not vouched for: %s", image, r.NotVouched)}
 	}
 	return nil
 }
