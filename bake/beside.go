@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodebake/bake/bake/atomicfile"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
@@ -23,15 +24,15 @@ import (
 // now: the record, the bill of materials, the statement about these three, and
 // where there is a key, its signature. What it returns is to be dropped also
 // when it fails. replaces says that what is there is of another image.
-func (b *Baker) writeBeside(ctx context.Context, c *composed, out output, replaces bool) (files []*pending, err error) {
+func (b *Baker) writeBeside(ctx context.Context, c *Composed, out output, replaces bool) (files []*atomicfile.File, err error) {
 	both := []struct {
 		path  string
 		write func(w io.Writer) error
-		file  *pending
+		file  *atomicfile.File
 		sum   manifest.Sum
 	}{
-		{path: out.record, write: c.record.Write},
-		{path: out.spdx, write: func(w io.Writer) error { return c.sbom.Write(w, c.record.File) }},
+		{path: out.record, write: c.Record.Write},
+		{path: out.spdx, write: func(w io.Writer) error { return c.sbom.Write(w, c.Record.File) }},
 	}
 	// Each is megabytes of JSON, which takes most of the time of a bake that
 	// changes nothing.
@@ -44,7 +45,7 @@ func (b *Baker) writeBeside(ctx context.Context, c *composed, out output, replac
 		})
 	}
 	err = group.Wait()
-	subjects := []slsa.Subject{{Name: filepath.Base(out.image), SHA256: c.record.File.SHA256}}
+	subjects := []slsa.Subject{{Name: filepath.Base(out.image), SHA256: c.Record.File.SHA256}}
 	for _, f := range both {
 		files = append(files, f.file)
 		subjects = append(subjects, slsa.Subject{Name: filepath.Base(f.path), SHA256: f.sum})
@@ -92,23 +93,23 @@ func (b *Baker) noteOldBundle(out output, statement []byte) {
 
 // writeHashed begins the file path with what write writes, and returns its
 // digest too.
-func writeHashed(path string, write func(w io.Writer) error) (*pending, manifest.Sum, error) {
-	file, err := create(path)
+func writeHashed(path string, write func(w io.Writer) error) (*atomicfile.File, manifest.Sum, error) {
+	file, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, "", err
 	}
 	h := sha256.New()
 	w := bufio.NewWriter(io.MultiWriter(file, h))
 	if err := errors.Join(write(w), w.Flush()); err != nil {
-		file.drop()
+		file.Drop()
 		return nil, "", err
 	}
 	return file, manifest.SHA256([sha256.Size]byte(h.Sum(nil))), nil
 }
 
-func dropAll(files []*pending) {
+func dropAll(files []*atomicfile.File) {
 	for _, f := range files {
-		f.drop()
+		f.Drop()
 	}
 }
 

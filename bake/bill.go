@@ -52,7 +52,7 @@ func (b *Baker) bill(rec *record.Image, parts *source.Parts, locked *manifest.Lo
 		bill.Images = append(bill.Images, made)
 	}
 	for _, name := range slices.Sorted(maps.Keys(rec.Inputs.Guest)) {
-		program, err := b.guests.program(name)
+		program, err := b.programs.program(name)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (b *Baker) hostFile(path string) (manifest.Sum, error) {
 		return "", err
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "file 1 of the host: %q %d %d", path, info.Size(), info.ModTime().UnixNano()))
-	if value, ok := b.store.Get(key); ok {
+	if value, ok := b.access.Store.Get(key); ok {
 		if sum, err := manifest.ParseSum(string(value)); err == nil {
 			return sum, nil
 		}
@@ -131,7 +131,7 @@ func (b *Baker) hostFile(path string) (manifest.Sum, error) {
 		return "", err
 	}
 	sum := manifest.SHA256(read)
-	_ = b.store.Put(key, []byte(sum)) // or else it is read again
+	_ = b.access.Store.Put(key, []byte(sum)) // or else it is read again
 	return sum, nil
 }
 
@@ -143,7 +143,7 @@ func (b *Baker) goProgram(e tree.Entry) (*record.GoProgram, error) {
 	}
 	key := sha256.Sum256(append([]byte("go build information 1 of "), e.SHA256[:]...))
 	var read *record.GoProgram
-	if value, ok := b.store.Get(key); !ok || json.Unmarshal(value, &read) != nil {
+	if value, ok := b.access.Store.Get(key); !ok || json.Unmarshal(value, &read) != nil {
 		var err error
 		if read, err = record.ReadGo(&e); err != nil {
 			return nil, err

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -21,22 +19,22 @@ import (
 // aptSourcesPath is there only where the versions file gives package sources.
 const aptSourcesPath = "etc/apt/sources.list.d/bake.sources"
 
-// composed is a disk and its record, not yet written.
-type composed struct {
+// Composed is a disk and its record, not yet written.
+type Composed struct {
 	*image.Image
-	record  *record.Image
+	Record  *record.Image
 	bill    *record.Bill
 	sbom    *spdx.Encoded
-	missing []Missing
+	missing []source.Missing
 }
 
 // compose lays out the disk of parts.
-func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string, given bool) (*composed, error) {
-	firstboot, err := b.guests.program("firstboot")
+func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *source.Parts, lock *manifest.Lock, locked *manifest.LockedArch, name string, given bool) (*Composed, error) {
+	firstboot, err := b.programs.program("firstboot")
 	if err != nil {
 		return nil, err
 	}
-	init, err := b.guests.program("init")
+	init, err := b.programs.program("init")
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +43,8 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		return nil, err
 	}
 	config := image.Config{
-		Arch: b.config.Arch, Suite: b.versions.OS.Suite, Definition: b.definition, Units: b.config.Units,
-		KernelArguments: b.versions.OS.KernelArguments,
+		Arch: b.config.Arch, Suite: b.inputs.Set.OS.Suite, Definition: b.inputs.Definition, Units: b.config.Units,
+		KernelArguments: b.inputs.Set.OS.KernelArguments,
 		Name:            name, Version: b.version(), Seed: seed(rec), Epoch: epoch(locked), Init: init.content,
 		Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 			return sources.Packs().Pack(ctx, "derived "+key, "derived "+key, func(ctx context.Context, w *tree.PackWriter) error {
@@ -92,7 +90,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	installed := firstboot.Entry
 	installed.Path = record.FirstbootPath
 	config.Extra = slices.Concat([]tree.Entry{installed, recordFile}, inputs, bills)
-	if sources := b.versions.OS.APTSources; sources != "" {
+	if sources := b.inputs.Set.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
 	}
 	made, err := image.Compose(config)
@@ -108,7 +106,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	rec.Files = record.Entries(made.Root)
-	return &composed{made, rec, bill, sbom, nil}, nil
+	return &Composed{made, rec, bill, sbom, nil}, nil
 }
 
 // file is an entry with content that is in memory.
@@ -121,7 +119,7 @@ func file(path string, perm uint16, content []byte) tree.Entry {
 
 // version is the image's: that of the component that names it.
 func (b *Baker) version() string {
-	for _, c := range b.versions.Components {
+	for _, c := range b.inputs.Set.Components {
 		if c.Name == namingComponent {
 			return c.Version
 		}
@@ -132,7 +130,7 @@ func (b *Baker) version() string {
 // requested returns the names of the packages that the definition and the
 // versions file ask for.
 func (b *Baker) requested() ([]string, error) {
-	packages, err := b.packages(b.config.Arch)
+	packages, err := b.inputs.RequestedPackages(b.config.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -152,9 +150,9 @@ func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string)
 	}
 	rec := &record.Image{
 		Schema: record.Schema, Name: name, Arch: b.config.Arch, Inputs: inputs,
-		KernelArguments: slices.Concat(b.definition.Kernel.Arguments, b.versions.OS.KernelArguments),
+		KernelArguments: slices.Concat(b.inputs.Definition.Kernel.Arguments, b.inputs.Set.OS.KernelArguments),
 	}
-	if n := b.versions.Node; n != nil {
+	if n := b.inputs.Set.Node; n != nil {
 		rec.Node = record.Node{RuntimeType: n.RuntimeType, CgroupDriver: n.CgroupDriver}
 	}
 	rec.Images, rec.Node.SandboxImage = recordImages(parts.Images)
@@ -183,22 +181,4 @@ func seed(rec *record.Image) []byte {
 		panic("BUG: " + err.Error()) // a hash takes all
 	}
 	return h.Sum(nil)
-}
-
-// sumFiles returns the digest of all files of fsys, by path and content.
-func sumFiles(fsys fs.FS) (manifest.Sum, error) {
-	h := sha256.New()
-	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := fs.ReadFile(fsys, path)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(h, "%q %d\n", path, len(content))
-		h.Write(content)
-		return nil
-	})
-	return manifest.SHA256([sha256.Size]byte(h.Sum(nil))), err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest"
 )
 
 // TestPlus has packages whose paths have a "+", which the world's server takes
@@ -39,12 +40,12 @@ func TestDeadMirror(t *testing.T) {
 	}{
 		{"lock", 3 * time.Second, func(t *testing.T, c bake.Config) {
 			c.Lock = filepath.Join(t.TempDir(), "new.lock")
-			if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+			if _, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64); err != nil {
 				t.Error(err)
 			}
 		}},
 		{"lock --check", 3 * time.Second, func(t *testing.T, c bake.Config) {
-			if _, err := newBaker(t, c).CheckLock(t.Context(), w.Now); err != nil {
+			if _, err := baketest.CheckLock(t.Context(), w.LockConfig(c)); err != nil {
 				t.Error(err)
 			}
 		}},
@@ -55,14 +56,14 @@ func TestDeadMirror(t *testing.T) {
 		}},
 		{"mirror", 5 * time.Second, func(t *testing.T, c bake.Config) {
 			m := mirrorConfig(t, w)
-			m.Config.Mirrors = c.Mirrors
+			m.DebianMirrors = c.DebianMirrors
 			makeMirror(t, m)
 		}},
 	} {
 		t.Run(work.name, func(t *testing.T) {
 			took := func(mirrors ...string) time.Duration {
 				c := w.Config()
-				c.Mirrors = mirrors
+				c.DebianMirrors = mirrors
 				began := time.Now()
 				work.do(t, c)
 				return time.Since(began)

@@ -13,7 +13,9 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/bake/verify"
 )
 
 // inputsInside returns the files that an image was made from, by their paths
@@ -76,7 +78,7 @@ func TestDefinition(t *testing.T) {
 	}
 	c = w.Config()
 	c.Definition = os.DirFS(built)
-	w.LockWith(c)
+	w.LockWith(w.LockConfig(c))
 	embedded := w.Image(c)
 	record = readRecord(t, c)
 	if got := record.Inputs.DefinitionFrom; got != "embedded" {
@@ -96,8 +98,8 @@ func TestDefinition(t *testing.T) {
 	v := inspected(w.Config())
 	wantSame(t, v, named)
 	wantSame(t, v, embedded)
-	verify := bake.VerifyConfig{Image: embedded.Path, TmpDir: t.TempDir(), Versions: w.Versions, Config: v}
-	other, err := bake.Verify(t.Context(), verify)
+	check := verify.Config{Image: embedded.Path, TmpDir: t.TempDir(), Versions: w.Versions, Options: v.Options, Units: v.Units, Definition: v.Definition}
+	other, err := verify.Run(t.Context(), check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,14 +110,14 @@ func TestDefinition(t *testing.T) {
 	if want := "this bake's built-in image definition is " + string(sum.Sum) + ", and the image was made from " + string(record.Inputs.Definition); other.NotVouched != want {
 		t.Errorf("Verify with a versions file = %+v; want %q", other, want)
 	}
-	verify.Config.Definition = os.DirFS(built)
-	if same, err := bake.Verify(t.Context(), verify); err != nil || !same.Identical {
+	check.Definition = os.DirFS(built)
+	if same, err := verify.Run(t.Context(), check); err != nil || !same.Identical {
 		t.Errorf("Verify with the bake that made it = %+v, %v; want the same", same, err)
 	}
 	restore()
 	w.Edit("definition/files/etc/tool.conf", "yes", "maybe")
-	verify.Image = named.Path
-	changed, err := bake.Verify(t.Context(), verify)
+	check.Image = named.Path
+	changed, err := verify.Run(t.Context(), check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +197,7 @@ func TestMirrorDefinition(t *testing.T) {
 	}
 	w.Shutdown()
 	to := t.TempDir()
-	if _, err := bake.ExtractMirror(t.Context(), c.To, to); err != nil {
+	if _, err := mirrorsync.Extract(t.Context(), c.To, to); err != nil {
 		t.Fatal(err)
 	}
 	b := offline(w, c.To)
@@ -218,7 +220,7 @@ func TestMirrorDefinitionPaths(t *testing.T) {
 	} {
 		c := mirrorConfig(t, w)
 		c.Sets[0].Dir = dir
-		_, err := bake.Mirror(t.Context(), c)
+		_, err := mirrorsync.Run(t.Context(), c)
 		wantError(t, err, "input", want)
 	}
 }

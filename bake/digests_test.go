@@ -13,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
@@ -61,16 +62,16 @@ func TestVersionWithoutDigest(t *testing.T) {
 		}, bumped(w, "can't be had: 404 Not Found")},
 		{"empty store, and a mirror", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
-			c.Mirror = mirrored.To
+			c.OfflineMirror = mirrored.To
 		}, bumped(w, "can't be had: 404 Not Found")},
 		{"empty store, and nothing but a mirror", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
-			c.Mirror, c.Offline = mirrored.To, true
+			c.OfflineMirror, c.Offline = mirrored.To, true
 		}, bumped(w, "can't be had: nothing but the mirror "+mirrored.To+" may be asked (--offline)")},
 		{"the release is that file", func(*testing.T, *bake.Config) { w.Serve(nextKubelet, w.Kubelet) }, ""},
 		{"empty store, a mirror, and the release is that file", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
-			c.Mirror = mirrored.To
+			c.OfflineMirror = mirrored.To
 			w.Serve(nextKubelet, w.Kubelet)
 		}, ""},
 	} {
@@ -99,7 +100,7 @@ func TestVersionWithoutDigest(t *testing.T) {
 			}
 			// It is known from now on.
 			w.Remove(nextKubelet)
-			c.Mirror = ""
+			c.OfflineMirror = ""
 			again, err := baketest.Image(t.Context(), c)
 			if err != nil || again.SHA256 != result.SHA256 {
 				t.Errorf("baking again = %+v, %v; want %s", again, err, result.SHA256)
@@ -174,13 +175,13 @@ func TestMirrorVersionWithoutDigest(t *testing.T) {
 	bump(w)
 	for _, cache := range []string{c.Cache, filepath.Join(t.TempDir(), "empty")} {
 		c.Cache = cache
-		_, err := bake.Mirror(t.Context(), c)
+		_, err := mirrorsync.Run(t.Context(), c)
 		if want := bumped(w, "can't be had: 404 Not Found"); err == nil || err.Error() != want {
 			t.Errorf("Mirror() = %v; want %s", err, want)
 		}
 		wantError(t, err, "input")
 		w.Serve(nextKubelet, []byte("another"))
-		_, err = bake.Mirror(t.Context(), c)
+		_, err = mirrorsync.Run(t.Context(), c)
 		if want := bumped(w, "is "+string(sum([]byte("another")))); err == nil || err.Error() != want {
 			t.Errorf("Mirror() = %v; want %s", err, want)
 		}
@@ -228,16 +229,16 @@ func TestTagWithoutDigest(t *testing.T) {
 	w.Registry.Fault(tag, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNotFound) })
 	fails(image, unknown)
 	image.Cache = filepath.Join(t.TempDir(), "empty")
-	image.Mirror = c.To
+	image.OfflineMirror = c.To
 	fails(image, unknown)
 	image.Offline = true
 	fails(image, "what "+host+"/pause:3.11 is can't be asked: it is not asked, since nothing but the mirror may be (--offline)")
-	image.Offline, image.Mirror = false, ""
+	image.Offline, image.OfflineMirror = false, ""
 	image.Cache = c.Cache
 	w.Registry.Serve("pause", []byte("{}"))
 	w.Registry.Fault(tag, func(rw http.ResponseWriter, _ *http.Request) { rw.Write([]byte("{}")) })
 	fails(image, host+"/pause:3.11 is "+string(sum([]byte("{}"))))
-	if _, err := bake.Mirror(t.Context(), c); kind(err) != "input" {
+	if _, err := mirrorsync.Run(t.Context(), c); kind(err) != "input" {
 		t.Errorf("Mirror() = %v; want the error of Image()", err)
 	}
 

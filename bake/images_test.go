@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
@@ -124,7 +123,7 @@ func TestContainerImages(t *testing.T) {
 	c.Origin = ""
 	result = w.Image(c)
 	wantImage(t, c, result, result.SHA256)
-	for i, want := range []bake.Missing{
+	for i, want := range []source.Missing{
 		{Name: "image pause " + host + "/pause:3.10", Else: "bake's program pause"},
 		{Name: "image dns " + host + "/library/dns:v1", Else: "example.com/kubelet v1.30.0"},
 	} {

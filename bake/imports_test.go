@@ -28,8 +28,8 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/inspect", "bake/lint", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
-			"commands use the orchestration, and read what it wrote"},
+		{"cmd/bake", []string{"bake", "bake/*", "bake/source/store", "bake/image/archive", "firstboot/metadata/emulator", "images/worker", "units"},
+			"commands call the operations, and print what they return"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},
 		{"cmd/pause", nil, "every pod has one"},
@@ -40,12 +40,17 @@ func rules() []rule {
 		{"manifests", nil, "files"},
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gobuild"}, "a tool that pins modules"},
 
-		{"bake", []string{"bake/inspect", "bake/source/**", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/record", "bake/license", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/embedded", "bake/manifest", "bake/program", "bake/progress", "bake/tree"},
-			"the orchestration configures the rooms that it hands to the wings' faces"},
-		{"bake/baketest", []string{"bake", "bake/inspect/inspecttest", "bake/manifest", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
+		// The operations.
+		{"bake", []string{"bake/atomicfile", "bake/embedded", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/inputs", "bake/license", "bake/manifest", "bake/program", "bake/progress", "bake/record", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/source/fetch", "bake/source/gobuild", "bake/source/mirror", "bake/source/store", "bake/tree"},
+			"it builds images"},
+		{"bake/lock", []string{"bake/atomicfile", "bake/inputs", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian"}, "it resolves packages"},
+		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
+		{"bake/mirrorsync", []string{"bake/inputs", "bake/lock", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian", "bake/source/fetch", "bake/source/mirror"}, "it brings what a bake would take"},
+		{"bake/inputs", []string{"bake/manifest", "bake/source/debian"}, "what a person gives"},
+		{"bake/baketest", []string{"bake", "bake/inputs", "bake/inspect/inspecttest", "bake/lock", "bake/manifest", "bake/source", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
 		// The wings know what is below them and not each other.
-		{"bake/source", []string{"bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
+		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
@@ -90,6 +95,7 @@ func rules() []rule {
 		{"bake/decompress", nil, "streams"},
 		{"bake/program", []string{"bake/manifest"}, "files that can be started"},
 		{"bake/license", nil, "texts"},
+		{"bake/atomicfile", nil, "files"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/printable", nil, "it knows text alone"},

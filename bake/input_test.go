@@ -115,15 +115,15 @@ func TestBadInput(t *testing.T) {
 		{"server of packages is out of order", func(t *testing.T, c *bake.Config) {
 			w.Fault(w.Package("tool").Pool(), func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 		}, "failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 500 Internal Server Error"}},
-		{"mirror can't be reached", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{unreachable(t)} },
+		{"mirror can't be reached", func(t *testing.T, c *bake.Config) { c.DebianMirrors = []string{unreachable(t)} },
 			"failed", []string{" files are unavailable: connection refused at 127.0.0.1:", ": base-files 13.8, ", " and 2 more"}},
 		{"one mirror can't be reached and the other lacks a package", func(t *testing.T, c *bake.Config) {
-			c.Mirrors = append(c.Mirrors, unreachable(t))
+			c.DebianMirrors = append(c.DebianMirrors, unreachable(t))
 			w.Remove(w.Package("tool").Pool())
 		}, "failed", []string{"404 Not Found", "connection refused"}},
-		{"no mirror", func(t *testing.T, c *bake.Config) { c.Mirrors = nil },
+		{"no mirror", func(t *testing.T, c *bake.Config) { c.DebianMirrors = nil },
 			"failed", []string{"no mirror of archive debian is known", "give --debian-mirror debian=URL"}},
-		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.Mirrors = []string{"ftp://mirror.example"} },
+		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.DebianMirrors = []string{"ftp://mirror.example"} },
 			"input", []string{"mirror \"ftp://mirror.example\": it is not a URL of http:// or https://"}},
 		{"mirror has a shorter file", func(t *testing.T, c *bake.Config) { w.Serve(w.Package("tool").Pool(), []byte("<html>")) },
 			"failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": it is 6 bytes, want "}},

@@ -11,13 +11,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
 // changesOf returns what Lock says has changed.
-func changesOf(t *testing.T, result *bake.Result) []string {
+func changesOf(t *testing.T, result *lock.Result) []string {
 	t.Helper()
 	var lines []string
 	for _, p := range result.Locked {
@@ -50,26 +50,28 @@ func TestLockKeeps(t *testing.T) {
 	const kept = "amd64: 10 of 10 kept"
 	for _, test := range []struct {
 		name   string
-		change func(c *bake.Config)
+		change func(c *lock.Config)
 		want   []string
 	}{
-		{"nothing", func(*bake.Config) {}, []string{kept}},
-		{"an edit that touches no package", func(*bake.Config) {
+		{"nothing", func(*lock.Config) {}, []string{kept}},
+		{"an edit that touches no package", func(*lock.Config) {
 			w.Edit("versions.yaml", "panic=10", "panic=20")
 			w.Edit("definition/files/etc/tool.conf", "yes", "maybe")
 		}, []string{kept}},
-		{"newer ones, and mirrors that still have the old", func(*bake.Config) { newer() }, []string{kept}},
-		{"newer ones in another suite", func(*bake.Config) {
+		{"newer ones, and mirrors that still have the old", func(*lock.Config) { newer() }, []string{kept}},
+		{"newer ones in another suite", func(*lock.Config) {
 			w.Packages = append(w.Packages, &baketest.Package{Name: "tool", Version: "1.1", Suite: "trixie-security", Fields: "Depends: libtool0\n"})
 		}, []string{kept}},
-		{"what the store has", func(c *bake.Config) {
-			w.Image(*c)
+		{"what the store has", func(c *lock.Config) {
+			stored := w.Config()
+			stored.Options = c.Options
+			w.Image(stored)
 			for _, name := range []string{"tool", "libtool0", "shell", "kube-proxy-amd64"} {
 				w.Remove(w.Package(name).Pool())
 			}
 			newer()
 		}, []string{kept}},
-		{"what nobody has", func(*bake.Config) {
+		{"what nobody has", func(*lock.Config) {
 			w.Remove(w.Package("shell").Pool())
 			w.Remove(w.Package("kube-proxy-amd64").Pool())
 			newer()
@@ -78,12 +80,12 @@ func TestLockKeeps(t *testing.T) {
 			"amd64: kube-proxy-amd64 1.30.0 -> 1.30.1 (not installed) (1.30.0 is superseded, and no mirror has it)",
 			"amd64: 8 of 10 kept",
 		}},
-		{"one more", func(*bake.Config) {
+		{"one more", func(*lock.Config) {
 			newer()
 			ask("jq", "Depends: libjq1\n")
 			w.Packages = append(w.Packages, &baketest.Package{Name: "libjq1", Version: "1"})
 		}, []string{"amd64: + jq 1 (DEFINITION/image.yaml:7 asks for it)", "amd64: + libjq1 1 (jq needs it)", "amd64: 10 of 12 kept"}},
-		{"one more that needs a newer one", func(*bake.Config) {
+		{"one more that needs a newer one", func(*lock.Config) {
 			newer()
 			ask("jq", "Depends: libtool0 (>= 2.0)\n")
 		}, []string{
@@ -91,7 +93,7 @@ func TestLockKeeps(t *testing.T) {
 			"amd64: libtool0 1.0 -> 2.0 (Depends of jq 1: of libtool0 there is 1.0 in trixie)",
 			"amd64: 9 of 11 kept",
 		}},
-		{"one more that breaks an older one", func(*bake.Config) {
+		{"one more that breaks an older one", func(*lock.Config) {
 			newer()
 			ask("jq", "Breaks: shell (<< 0.6)\n")
 		}, []string{
@@ -99,7 +101,7 @@ func TestLockKeeps(t *testing.T) {
 			"amd64: shell 0.5 -> 0.6 (jq 1 has Breaks: shell (<< 0.6), and shell 0.5 is chosen: essential -> shell)",
 			"amd64: 9 of 11 kept",
 		}},
-		{"one fewer", func(*bake.Config) {
+		{"one fewer", func(*lock.Config) {
 			newer()
 			w.Edit("definition/image.yaml", "- tool\n", "")
 		}, []string{
@@ -107,20 +109,20 @@ func TestLockKeeps(t *testing.T) {
 			"amd64: - tool 1.0 (nothing asks for it or needs it any more)",
 			"amd64: 8 of 8 kept",
 		}},
-		{"an upgrade of all", func(c *bake.Config) {
+		{"an upgrade of all", func(c *lock.Config) {
 			newer()
 			c.UpgradeAll = true
 		}, []string{
 			"amd64: libtool0 1.0 -> 2.0 (--upgrade)", "amd64: shell 0.5 -> 0.6 (--upgrade)", "amd64: tool 1.0 -> 1.1 (--upgrade)",
 			"amd64: kube-proxy-amd64 1.30.0 -> 1.30.1 (not installed) (--upgrade)", "amd64: 6 of 10 kept",
 		}},
-		{"an upgrade of one, and what it needs", func(c *bake.Config) {
+		{"an upgrade of one, and what it needs", func(c *lock.Config) {
 			newer()
 			c.Upgrade = []string{"tool"}
 		}, []string{
 			"amd64: libtool0 1.0 -> 2.0 (Depends of tool 1.1: of libtool0 there is 1.0 in trixie)", "amd64: tool 1.0 -> 1.1 (--upgrade)", "amd64: 8 of 10 kept",
 		}},
-		{"an upgrade of what is not installed", func(c *bake.Config) {
+		{"an upgrade of what is not installed", func(c *lock.Config) {
 			newer()
 			c.Upgrade = []string{"kube-proxy-amd64"}
 		}, []string{"amd64: kube-proxy-amd64 1.30.0 -> 1.30.1 (not installed) (--upgrade)", "amd64: 9 of 10 kept"}},
@@ -128,10 +130,12 @@ func TestLockKeeps(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
 			c := w.Config()
-			test.change(&c)
+			l := w.LockConfig(c)
+			test.change(&l)
 			w.Now = w.Now.AddDate(0, 0, 1)
 			w.Publish()
-			result, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64())
+			l.Now = w.Now
+			result, err := baketest.Lock(t.Context(), l, manifest.AMD64)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,16 +164,16 @@ func TestLockKeepsRefuses(t *testing.T) {
 	w.Package("tool").Version = "1.1"
 	w.Publish()
 	w.Fault(pool, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
-	_, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now, amd64())
+	_, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()), manifest.AMD64)
 	wantError(t, err, "failed", "keeping tool 1.0, which is superseded: ", "500 Internal Server Error",
 		"this does not say that it is gone, so nothing is taken in its place (try again, or take what is newer by --upgrade tool)")
-	c := w.Config()
+	c := w.LockConfig(w.Config())
 	c.Upgrade = []string{"tool"}
-	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+	if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err != nil {
 		t.Errorf("Lock with --upgrade tool = %v", err)
 	}
 	c.Upgrade = []string{"toool"}
-	_, err = newBaker(t, c).Lock(t.Context(), w.Now, amd64())
+	_, err = baketest.Lock(t.Context(), c, manifest.AMD64)
 	wantError(t, err, "input", "--upgrade toool: "+w.LockFile()+" has no package of that name")
 }
 
@@ -181,7 +185,7 @@ func TestLockElsewhere(t *testing.T) {
 	w.Lock()
 	w.Package("tool").Version = "1.1"
 	w.Publish()
-	c := w.Config()
+	c := w.LockConfig(w.Config())
 	c.Lock = filepath.Join(t.TempDir(), "new.lock")
 	w.LockWith(c)
 	if got := read(t, c.Lock); !bytes.Equal(got, read(t, w.LockFile())) {
@@ -204,7 +208,7 @@ func TestLockElsewhere(t *testing.T) {
 	}
 	_, err := baketest.Image(t.Context(), w.Config())
 	wantError(t, err, "stale", "an older bake made it, which did not say what for (run: bake lock --versions "+w.Versions+")")
-	result, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now, nil)
+	result, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,15 +226,15 @@ const digits = "46707a53209f826ad0f0d62371ac69cd00e78fd9a8176cf5f6f87f18f7f8b718
 func TestLockArches(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
-	if _, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now, nil); err == nil {
+	if _, err := baketest.Lock(t.Context(), w.LockConfig(w.Config())); err == nil {
 		t.Error("Lock() of an archive without arm64 = nil; want an error, since there is no lock that says for what")
 	}
 	w.Lock()
-	if _, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now, nil); err != nil {
+	if _, err := baketest.Lock(t.Context(), w.LockConfig(w.Config())); err != nil {
 		t.Errorf("Lock() = %v; want a lock for amd64, as it was", err)
 	}
-	lock, err := manifest.ParseLock(w.LockFile(), read(t, w.LockFile()))
-	if err != nil || len(lock.Archs) != 1 {
-		t.Errorf("the lock is for %d architectures, %v; want 1", len(lock.Archs), err)
+	locked, err := manifest.ParseLock(w.LockFile(), read(t, w.LockFile()))
+	if err != nil || len(locked.Archs) != 1 {
+		t.Errorf("the lock is for %d architectures, %v; want 1", len(locked.Archs), err)
 	}
 }

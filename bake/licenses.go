@@ -32,7 +32,7 @@ func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]license.Li
 	// A bake that changes no package asks the store once, not for each of hundreds.
 	key := tree.Digest(h.Sum(nil))
 	out := map[manifest.Sum]license.License{}
-	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &out) == nil {
+	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &out) == nil {
 		return out, nil
 	}
 	out = map[manifest.Sum]license.License{}
@@ -84,7 +84,7 @@ func docLink(p source.Package) string {
 func (b *Baker) license(e tree.Entry) (license.License, error) {
 	key := sha256.Sum256(append([]byte("license 1 of "), e.SHA256[:]...))
 	var read license.License
-	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &read) == nil {
+	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
 	text := make([]byte, e.Size)
@@ -124,7 +124,7 @@ func (b *Baker) moduleLicenses(all map[record.GoModule]license.License, made rec
 func (b *Baker) keepFact(key tree.Digest, value any, what string) {
 	text, err := json.Marshal(value)
 	if err == nil {
-		err = b.store.Put(key, text)
+		err = b.access.Store.Put(key, text)
 	}
 	if err != nil {
 		b.config.Progress.Note("%s could not be kept for next time: %v", what, err)

@@ -15,28 +15,16 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 )
-
-func newBaker(t *testing.T, c bake.Config) *bake.Baker {
-	t.Helper()
-	b, err := bake.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
-
-func amd64() []manifest.Arch { return []manifest.Arch{manifest.AMD64} }
 
 func TestLock(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
 	c := w.Config()
-	b := newBaker(t, c)
-	result, err := b.Lock(t.Context(), w.Now, amd64())
+	result, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +33,10 @@ func TestLock(t *testing.T) {
 		t.Errorf("locked is %+v; want 10 new packages for amd64", l)
 	}
 	result.Locked = nil
-	if diff := cmp.Diff(&bake.Result{SHA256: sum(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
+	if diff := cmp.Diff(&lock.Result{SHA256: sum(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
-	lock, err := manifest.ParseLock(w.LockFile(), text)
+	parsed, err := manifest.ParseLock(w.LockFile(), text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +46,7 @@ func TestLock(t *testing.T) {
 		}
 		return out
 	}
-	locked := lock.Archs[manifest.AMD64]
+	locked := parsed.Archs[manifest.AMD64]
 	if diff := cmp.Diff([]string{
 		"base-files 13.8", "base-passwd 3.6", "libtool0 1.0", "linux-image-6.12.1-amd64 6.12.1-1", "linux-image-amd64 6.12.1-1",
 		"shell 0.5", "shim-signed 1.47", "systemd-boot-efi-amd64-signed 257", "tool 1.0",
@@ -71,7 +59,7 @@ func TestLock(t *testing.T) {
 
 	// The same again, and elsewhere.
 	c.Lock = filepath.Join(t.TempDir(), "other.lock")
-	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+	if _, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, c.Lock); !bytes.Equal(got, text) {
@@ -91,60 +79,62 @@ func TestLockRefuses(t *testing.T) {
 	before := read(t, w.LockFile())
 	restore := w.Snapshot()
 	const inRelease = "/debian/dists/trixie/InRelease"
-	replaced := func(path, old, new string) func(*bake.Config) {
-		return func(*bake.Config) { w.Serve(path, bytes.Replace(w.File(path), []byte(old), []byte(new), 1)) }
+	replaced := func(path, old, new string) func(*lock.Config) {
+		return func(*lock.Config) { w.Serve(path, bytes.Replace(w.File(path), []byte(old), []byte(new), 1)) }
 	}
+	amd64 := []manifest.Arch{manifest.AMD64}
 	for _, test := range []struct {
 		name   string
-		change func(*bake.Config)
+		change func(*lock.Config)
 		arches []manifest.Arch
 		later  time.Duration
 		kind   string
 		want   []string
 	}{
-		{"tampered Release", replaced(inRelease, "Suite: stable", "Suite: unstable"), amd64(), 0,
+		{"tampered Release", replaced(inRelease, "Suite: stable", "Suite: unstable"), amd64, 0,
 			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + ": none of its signatures is good: key "}},
-		{"Release without a signature", func(*bake.Config) { w.Serve(inRelease, []byte("Origin: Debian\n")) }, amd64(), 0,
+		{"Release without a signature", func(*lock.Config) { w.Serve(inRelease, []byte("Origin: Debian\n")) }, amd64, 0,
 			"failed", []string{inRelease + ": it does not start with an OpenPGP clearsigned message"}},
-		{"Release of another key", func(c *bake.Config) { c.Keyring = nil }, amd64(), 0,
+		{"Release of another key", func(c *lock.Config) { c.Keyring = nil }, amd64, 0,
 			"failed", []string{inRelease + ": none of its signatures is good"}},
-		{"keyring that is none", func(c *bake.Config) { c.Keyring = []byte("key") }, amd64(), 0,
+		{"keyring that is none", func(c *lock.Config) { c.Keyring = []byte("key") }, amd64, 0,
 			"failed", []string{"reading the keyring that was given: "}},
-		{"Release of another suite", func(*bake.Config) { w.Serve(inRelease, w.File("/debian/dists/trixie-updates/InRelease")) }, amd64(), 0,
+		{"Release of another suite", func(*lock.Config) { w.Serve(inRelease, w.File("/debian/dists/trixie-updates/InRelease")) }, amd64, 0,
 			"failed", []string{`codename "trixie-updates", not of trixie`}},
-		{"expired Release", func(*bake.Config) {}, amd64(), 8 * 24 * time.Hour,
+		{"expired Release", func(*lock.Config) {}, amd64, 8 * 24 * time.Hour,
 			"failed", []string{"the Release file of trixie expired on 2026-11-29 00:00:00 UTC and it is 2026-11-30 12:00:00 UTC now: the mirror is stale, take another, or this host's clock is wrong"}},
-		{"Release from the future", func(*bake.Config) {}, amd64(), -30 * 24 * time.Hour, "failed", []string{"none of its signatures is good"}},
-		{"tampered index", func(*bake.Config) {
+		{"Release from the future", func(*lock.Config) {}, amd64, -30 * 24 * time.Hour, "failed", []string{"none of its signatures is good"}},
+		{"tampered index", func(*lock.Config) {
 			path := "/debian/dists/trixie/main/binary-amd64/Packages.gz"
 			w.Serve(path, append(w.File(path), 0))
-		}, amd64(), 0, "failed", []string{"loading trixie of debian: ", "Packages.gz"}},
-		{"no security archive", func(c *bake.Config) { c.Mirrors = []string{"debian=" + w.URL + "/debian"} }, amd64(), 0,
+		}, amd64, 0, "failed", []string{"loading trixie of debian: ", "Packages.gz"}},
+		{"no security archive", func(c *lock.Config) { c.DebianMirrors = []string{"debian=" + w.URL + "/debian"} }, amd64, 0,
 			"failed", []string{"loading trixie-security of debian-security: no mirror of archive debian-security is known"}},
-		{"mirror can't be reached", func(c *bake.Config) { w.Remove(inRelease) }, amd64(), 0,
+		{"mirror can't be reached", func(c *lock.Config) { w.Remove(inRelease) }, amd64, 0,
 			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " can't be had: 404 Not Found"}},
-		{"architecture that the archive lacks", func(*bake.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
+		{"architecture that the archive lacks", func(*lock.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
-		{"package that is not there", func(*bake.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64(), 0,
+		{"package that is not there", func(*lock.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64, 0,
 			"input", []string{w.Definition() + "/image.yaml:6:3: packages[3]: there is no package toool in trixie, trixie-updates, trixie-security"}},
-		{"package of the versions file that is not there", func(*bake.Config) {
+		{"package of the versions file that is not there", func(*lock.Config) {
 			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [tool, toool]\n  kernel")
-		}, amd64(), 0, "input", []string{w.Versions + ":4:20: os.packages[1]: there is no package toool in trixie, trixie-updates, trixie-security"}},
-		{"dependency that is not there", func(c *bake.Config) {
+		}, amd64, 0, "input", []string{w.Versions + ":4:20: os.packages[1]: there is no package toool in trixie, trixie-updates, trixie-security"}},
+		{"dependency that is not there", func(c *lock.Config) {
 			w.Package("tool").Fields = "Depends: libtool0 (>= 2.0)\n"
 			w.Publish()
 			c.UpgradeAll = true
-		}, amd64(), 0, "failed", []string{"resolving packages of trixie for amd64: " + w.Definition() + "/image.yaml:6 -> tool -> libtool0 (>= 2.0): Depends of tool 1.0: "}},
-		{"package of a component that is not there", func(*bake.Config) { w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: proxy-{arch}") }, amd64(), 0,
+		}, amd64, 0, "failed", []string{"resolving packages of trixie for amd64: " + w.Definition() + "/image.yaml:6 -> tool -> libtool0 (>= 2.0): Depends of tool 1.0: "}},
+		{"package of a component that is not there", func(*lock.Config) { w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: proxy-{arch}") }, amd64, 0,
 			"input", []string{w.Versions + ":37:5: components.kube-proxy.package: there is no package proxy-amd64 in trixie, trixie-updates, trixie-security"}},
-		{"directory that is not there", func(c *bake.Config) { c.Lock = filepath.Join(w.Dir, "nowhere", "new.lock") }, amd64(), 0,
+		{"directory that is not there", func(c *lock.Config) { c.Lock = filepath.Join(w.Dir, "nowhere", "new.lock") }, amd64, 0,
 			"failed", []string{"writing the lock: open " + filepath.Join(w.Dir, "nowhere")}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
-			c := w.Config()
+			c := w.LockConfig(w.Config())
 			test.change(&c)
-			_, err := newBaker(t, c).Lock(t.Context(), w.Now.Add(test.later), test.arches)
+			c.Now = c.Now.Add(test.later)
+			_, err := baketest.Lock(t.Context(), c, test.arches...)
 			wantError(t, err, test.kind, test.want...)
 			if err != nil && strings.Contains(err.Error(), "BUG") {
 				t.Errorf("the error takes the user's mistake for ours: %v", err)
@@ -162,7 +152,9 @@ func TestLockRefuses(t *testing.T) {
 func TestLockExpired(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
-	_, err := newBaker(t, w.Config()).Lock(t.Context(), w.Now.AddDate(0, 0, 8), amd64())
+	c := w.LockConfig(w.Config())
+	c.Now = c.Now.AddDate(0, 0, 8)
+	_, err := baketest.Lock(t.Context(), c, manifest.AMD64)
 	var expired *debian.ExpiredError
 	if !errors.As(err, &expired) || expired.Suite != "trixie" {
 		t.Errorf("Lock() in 8 days = %v; want an ExpiredError", err)
@@ -185,25 +177,26 @@ func TestLockOlder(t *testing.T) {
 		"older than that of 2026-11-22 00:00:00 UTC in " + w.LockFile() +
 		": the mirror is behind (wait, or give another by --debian-mirror) or hides updates; --allow-older takes it"
 	elsewhere := filepath.Join(t.TempDir(), "new.lock")
+	c := w.LockConfig(w.Config())
+	c.Now = now
 	for _, output := range []string{"", elsewhere} {
-		c := w.Config()
+		c := c
 		c.Lock = output
-		if _, err := newBaker(t, c).Lock(t.Context(), now, amd64()); err == nil || err.Error() != want {
+		if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err == nil || err.Error() != want {
 			t.Errorf("Lock to %q = %v; want %s", output, err, want)
 		}
 	}
-	if _, err := newBaker(t, w.Config()).CheckLock(t.Context(), now); err == nil || err.Error() != want {
+	if _, err := baketest.CheckLock(t.Context(), c); err == nil || err.Error() != want {
 		t.Errorf("CheckLock() = %v; want %s", err, want)
 	}
 	if !bytes.Equal(read(t, w.LockFile()), before) {
 		t.Error("the lock that was there has changed")
 	}
-	c := w.Config()
 	c.AllowOlder = true
-	if _, err := newBaker(t, c).CheckLock(t.Context(), now); err != nil {
+	if _, err := baketest.CheckLock(t.Context(), c); err != nil {
 		t.Errorf("CheckLock with AllowOlder = %v", err)
 	}
-	if _, err := newBaker(t, c).Lock(t.Context(), now, amd64()); err != nil {
+	if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err != nil {
 		t.Errorf("Lock with AllowOlder = %v", err)
 	}
 	// A lock that can't be read compares with nothing, and is made anew.
@@ -217,13 +210,13 @@ func TestLockCancelled(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	c := w.Config()
+	c := w.LockConfig(w.Config())
 	c.Progress = &recorder{on: func(event int) {
 		if event == 3 {
 			cancel()
 		}
 	}}
-	if _, err := newBaker(t, c).Lock(ctx, w.Now, amd64()); !errors.Is(err, context.Canceled) {
+	if _, err := baketest.Lock(ctx, c, manifest.AMD64); !errors.Is(err, context.Canceled) {
 		t.Errorf("Lock() = %v; want that it was cancelled", err)
 	}
 	if _, err := os.Stat(w.LockFile()); err == nil {
@@ -247,42 +240,42 @@ func TestCheckLock(t *testing.T) {
 		change func(*bake.Config)
 		kind   string
 		want   []string // in the error
-		report bake.LockReport
+		report lock.Report
 	}{
-		{"fresh", func(*bake.Config) {}, "done", nil, bake.LockReport{}},
+		{"fresh", func(*bake.Config) {}, "done", nil, lock.Report{}},
 		{"update", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("libtool0", "1.1", "trixie-updates"))
-		}, "done", nil, bake.LockReport{Updates: []bake.LockedUpdate{{"libtool0", "1.0", "1.1", "trixie-updates"}}}},
+		}, "done", nil, lock.Report{Updates: []lock.Update{{Name: "libtool0", Locked: "1.0", Available: "1.1", Suite: "trixie-updates"}}}},
 		{"older version in security", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("tool", "1.0~deb13u1", "trixie-security"))
-		}, "done", nil, bake.LockReport{}},
+		}, "done", nil, lock.Report{}},
 		{"security update", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
 		}, "outdated", []string{w.LockFile() + " misses security updates (run: bake lock --versions " + w.Versions + " --upgrade tool):\n  tool 1.0, trixie-security has 1.0+deb13u1"},
-			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
+			lock.Report{Security: []lock.Update{{Name: "tool", Locked: "1.0", Available: "1.0+deb13u1", Suite: "trixie-security"}}}},
 		// What closes the hole may have reached the suite in a later version still.
 		{"security update, and a newer version in the suite", func(*bake.Config) {
 			w.Package("tool").Version = "1.2"
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
 		}, "outdated", []string{"tool 1.0, trixie has 1.2"},
-			bake.LockReport{Security: []bake.LockedUpdate{{"tool", "1.0", "1.2", "trixie"}}}},
+			lock.Report{Security: []lock.Update{{Name: "tool", Locked: "1.0", Available: "1.2", Suite: "trixie"}}}},
 		{"security update of what is not installed", func(*bake.Config) {
 			w.Packages = append(w.Packages, newer("kube-proxy-amd64", "1.30.1", "trixie-security"))
 		}, "outdated", []string{"kube-proxy-amd64 1.30.0, trixie-security has 1.30.1"},
-			bake.LockReport{Security: []bake.LockedUpdate{{"kube-proxy-amd64", "1.30.0", "1.30.1", "trixie-security"}}}},
+			lock.Report{Security: []lock.Update{{Name: "kube-proxy-amd64", Locked: "1.30.0", Available: "1.30.1", Suite: "trixie-security"}}}},
 		{"an edit that asks for the same", func(*bake.Config) { w.Edit("versions.yaml", "os:\n", "# more\nos:\n") },
-			"done", nil, bake.LockReport{}},
+			"done", nil, lock.Report{}},
 		{"stale", func(*bake.Config) { more() },
-			"stale", []string{w.LockFile() + " is stale"}, bake.LockReport{Stale: "stale"}},
+			"stale", []string{w.LockFile() + " is stale"}, lock.Report{Stale: "stale"}},
 		{"stale, and a security update", func(*bake.Config) {
 			more()
 			w.Packages = append(w.Packages, newer("tool", "1.0+deb13u1", "trixie-security"))
 		}, "stale", []string{w.LockFile() + " is stale", "misses security updates"},
-			bake.LockReport{Stale: "stale", Security: []bake.LockedUpdate{{"tool", "1.0", "1.0+deb13u1", "trixie-security"}}}},
+			lock.Report{Stale: "stale", Security: []lock.Update{{Name: "tool", Locked: "1.0", Available: "1.0+deb13u1", Suite: "trixie-security"}}}},
 		{"stale, and no mirror answers", func(c *bake.Config) {
 			more()
-			c.Mirrors = nil
-		}, "stale", []string{w.LockFile() + " is stale", "no mirror of archive debian is known"}, bake.LockReport{Stale: "stale"}},
+			c.DebianMirrors = nil
+		}, "stale", []string{w.LockFile() + " is stale", "no mirror of archive debian is known"}, lock.Report{Stale: "stale"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
@@ -290,7 +283,7 @@ func TestCheckLock(t *testing.T) {
 			test.change(&c)
 			w.Publish()
 			before := read(t, w.LockFile())
-			report, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+			report, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
 			wantError(t, err, test.kind, test.want...)
 			if report == nil {
 				t.Fatal("there is no report")
@@ -300,9 +293,9 @@ func TestCheckLock(t *testing.T) {
 			}
 			want := test.report
 			want.Lock = w.LockFile()
-			for _, updates := range []*[]bake.LockedUpdate{&want.Security, &want.Updates} {
+			for _, updates := range []*[]lock.Update{&want.Security, &want.Updates} {
 				if *updates == nil {
-					*updates = []bake.LockedUpdate{}
+					*updates = []lock.Update{}
 				}
 			}
 			if diff := cmp.Diff(&want, report); diff != "" {
@@ -315,8 +308,8 @@ func TestCheckLock(t *testing.T) {
 	}
 	t.Run("mirror can't be reached", func(t *testing.T) {
 		c := w.Config()
-		c.Mirrors = nil
-		report, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+		c.DebianMirrors = nil
+		report, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
 		wantError(t, err, "failed", "no mirror of archive debian is known")
 		if report != nil {
 			t.Errorf("report = %+v; want none, since nothing is known", report)
@@ -325,7 +318,7 @@ func TestCheckLock(t *testing.T) {
 	t.Run("no lock", func(t *testing.T) {
 		c := w.Config()
 		c.Lock = filepath.Join(w.Dir, "none.lock")
-		_, err := newBaker(t, c).CheckLock(t.Context(), w.Now)
+		_, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
 		wantError(t, err, "input", "there is no lock "+c.Lock)
 	})
 }
@@ -341,11 +334,13 @@ func TestDiffLocks(t *testing.T) {
 	w.Package("kube-proxy-amd64").Version = "1.30.1"
 	w.Publish()
 	c := w.Config()
-	c.Lock, c.UpgradeAll = filepath.Join(w.Dir, "new.lock"), true
-	if _, err := newBaker(t, c).Lock(t.Context(), w.Now, amd64()); err != nil {
+	c.Lock = filepath.Join(w.Dir, "new.lock")
+	upgrade := w.LockConfig(c)
+	upgrade.UpgradeAll = true
+	if _, err := baketest.Lock(t.Context(), upgrade, manifest.AMD64); err != nil {
 		t.Fatal(err)
 	}
-	got, err := bake.DiffLocks(w.LockFile(), c.Lock, manifest.AMD64)
+	got, err := lock.Diff(w.LockFile(), c.Lock, manifest.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,10 +349,10 @@ func TestDiffLocks(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("difference (-want +got):\n%s", diff)
 	}
-	if same, err := bake.DiffLocks(c.Lock, c.Lock, manifest.AMD64); len(same) > 0 || err != nil {
+	if same, err := lock.Diff(c.Lock, c.Lock, manifest.AMD64); len(same) > 0 || err != nil {
 		t.Errorf("difference to itself = %q, %v; want none", same, err)
 	}
-	_, err = bake.DiffLocks(filepath.Join(w.Dir, "none.lock"), c.Lock, manifest.AMD64)
+	_, err = lock.Diff(filepath.Join(w.Dir, "none.lock"), c.Lock, manifest.AMD64)
 	wantError(t, err, "input", "none.lock")
 
 	after := w.Image(c)

@@ -23,7 +23,10 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/inputs"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/images/worker"
@@ -86,14 +89,15 @@ func obey(text string) int {
 	var mirrored error
 	if err == nil && o.Limits.Refuse != "" {
 		if err = refuse(o.Limits.Refuse); err == nil {
-			_, mirrored = bake.Mirror(context.Background(), bake.MirrorConfig{To: o.Out + "-mirror", Archs: []manifest.Arch{manifest.AMD64}})
+			_, mirrored = mirrorsync.Run(context.Background(), mirrorsync.Config{To: o.Out + "-mirror", Archs: []manifest.Arch{manifest.AMD64}})
 		}
 	}
 	var result *bake.Result
 	if err == nil {
 		result, err = baketest.Image(context.Background(), bake.Config{
-			Versions: o.Versions, Definition: worker.FS(), Units: units.FS(), Arch: manifest.AMD64,
-			Cache: o.Cache, Out: o.Out, Mirrors: o.Mirrors, Jobs: o.Jobs,
+			Files:   inputs.Files{Versions: o.Versions, Definition: worker.FS(), Arch: manifest.AMD64},
+			Options: source.Options{Cache: o.Cache, DebianMirrors: o.Mirrors, Jobs: o.Jobs},
+			Units:   units.FS(), Out: o.Out,
 		})
 	}
 	if err := errors.Join(mirrored, err); err != nil {
@@ -114,7 +118,7 @@ func obey(text string) int {
 // spawn bakes c in a process of its own. What it needs of the environment is
 // in env.
 func spawn(ctx context.Context, w *baketest.World, c bake.Config, l limits, env ...string) (*bake.Result, error) {
-	text, err := json.Marshal(order{c.Versions, c.Cache, c.Out, c.Mirrors, c.Jobs, l})
+	text, err := json.Marshal(order{c.Versions, c.Cache, c.Out, c.DebianMirrors, c.Jobs, l})
 	if err != nil {
 		return nil, err
 	}
@@ -274,7 +278,7 @@ func kind(err error) string {
 	var badInput *manifest.ArgumentError
 	var noArch *manifest.MissingArchError
 	var stale *manifest.StaleError
-	var outdated *bake.OutdatedError
+	var outdated *lock.OutdatedError
 	var superseded *source.SupersededError
 	switch {
 	case err == nil:

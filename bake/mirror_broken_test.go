@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
 )
 
@@ -112,11 +113,11 @@ func TestBrokenMirror(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := offline(w, dir)
-			whole := func() { b.Mirror = c.To }
+			whole := func() { b.OfflineMirror = c.To }
 			if test.web != nil {
 				s := serve(t, dir)
 				test.web(s, "/blobs/sha256/"+test.entry.SHA256.Hex())
-				b.Mirror = s.URL
+				b.OfflineMirror = s.URL
 			} else {
 				test.dir(dir)
 			}
@@ -164,19 +165,19 @@ func TestBrokenMirrorIsNoObstacle(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := w.Config()
-	b.Mirror = c.To
+	b.OfflineMirror = c.To
 	if got := w.Image(b).SHA256; got != want {
 		t.Errorf("the image by way of a broken mirror is %s; want %s", got, want)
 	}
 	// What is not as it should be is found, and made good.
-	if report, err := bake.CheckMirror(t.Context(), c.To, 0, nil); err == nil || len(report.Problems) != 2 {
+	if report, err := mirrorsync.Check(t.Context(), c.To, 0, nil); err == nil || len(report.Problems) != 2 {
 		t.Errorf("CheckMirror() = %+v, %v; want two problems", report, err)
 	}
 	os.Remove(layer)
 	if r := makeMirror(t, c); r.Added.Files != 2 {
 		t.Errorf("mirroring again = %+v; want two files added", r)
 	}
-	if _, err := bake.CheckMirror(t.Context(), c.To, 0, nil); err != nil {
+	if _, err := mirrorsync.Check(t.Context(), c.To, 0, nil); err != nil {
 		t.Errorf("CheckMirror() = %v; want no problem", err)
 	}
 }

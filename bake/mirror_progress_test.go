@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 )
 
 // TestMirrorProgress mirrors two sets that have most in common, at once: as many
@@ -20,14 +22,14 @@ func TestMirrorProgress(t *testing.T) {
 	if err := os.WriteFile(other, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lock := w.Config()
-	lock.Versions = other
-	if _, err := newBaker(t, lock).Lock(t.Context(), w.Now, amd64()); err != nil {
+	own := w.LockConfig(w.Config())
+	own.Versions = other
+	if _, err := baketest.Lock(t.Context(), own, manifest.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	c := mirrorConfig(t, w)
-	c.Sets = append(c.Sets, bake.MirrorSet{Name: "other", Versions: other})
-	c.Config.Cache = filepath.Join(t.TempDir(), "empty")
+	c.Sets = append(c.Sets, mirrorsync.Set{Name: "other", Versions: other})
+	c.Cache = filepath.Join(t.TempDir(), "empty")
 	var sink recorder
 	c.Progress = &sink
 	makeMirror(t, c)

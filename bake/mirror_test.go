@@ -21,32 +21,33 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 )
 
 // mirrorConfig is what mirrors the world to a new directory.
-func mirrorConfig(t *testing.T, w *baketest.World) bake.MirrorConfig {
+func mirrorConfig(t *testing.T, w *baketest.World) mirrorsync.Config {
 	t.Helper()
-	c := bake.MirrorConfig{
-		Config: w.Config(), Sets: []bake.MirrorSet{{Name: "tiny", Versions: w.Versions}},
+	own := w.Config()
+	c := mirrorsync.Config{
+		Options: own.Options, Definition: own.Definition, Keyring: w.Keyring, Sets: []mirrorsync.Set{{Name: "tiny", Versions: w.Versions}},
 		Archs: []manifest.Arch{manifest.AMD64}, To: filepath.Join(t.TempDir(), "mirror"), Now: w.Now,
 	}
-	c.Config.Versions = ""
 	return c
 }
 
 // offline is a configuration that asks nothing but the mirror at location.
 func offline(w *baketest.World, location string) bake.Config {
 	c := w.Config()
-	c.Mirror, c.Offline, c.Mirrors, c.Apt, c.Keychain = location, true, nil, nil, nil
+	c.OfflineMirror, c.Offline, c.DebianMirrors, c.Apt, c.Keychain = location, true, nil, nil, nil
 	return c
 }
 
 // makeMirror mirrors, and must succeed.
-func makeMirror(t *testing.T, c bake.MirrorConfig) *bake.MirrorResult {
+func makeMirror(t *testing.T, c mirrorsync.Config) *mirrorsync.Result {
 	t.Helper()
-	r, err := bake.Mirror(t.Context(), c)
+	r, err := mirrorsync.Run(t.Context(), c)
 	if err != nil {
 		t.Fatalf("Mirror() = %v", err)
 	}
@@ -149,7 +150,7 @@ func TestMirror(t *testing.T) {
 	if r.Files != len(blobs) || r.Added.Files != len(blobs) || r.Entries != len(x.Entries) || len(r.Missing) > 0 {
 		t.Errorf("Mirror() = %+v; want %d entries, and %d files, all added", r, len(x.Entries), len(blobs))
 	}
-	report, err := bake.CheckMirror(t.Context(), c.To, 2, nil)
+	report, err := mirrorsync.Check(t.Context(), c.To, 2, nil)
 	if err != nil || report.Files != len(blobs) || len(report.Extra) > 0 {
 		t.Errorf("CheckMirror() = %+v, %v; want %d files and no problem", report, err, len(blobs))
 	}
@@ -177,7 +178,7 @@ func TestMirror(t *testing.T) {
 
 	// A mirror is tried first.
 	b := w.Config()
-	b.Mirror = c.To
+	b.OfflineMirror = c.To
 	if got := w.Image(b).SHA256; got != want {
 		t.Errorf("the image by way of a mirror is %s; want %s", got, want)
 	}
@@ -228,7 +229,7 @@ func TestMirrorSources(t *testing.T) {
 	want := w.Image(online).SHA256
 
 	c := mirrorConfig(t, w)
-	_, err := bake.Mirror(t.Context(), c)
+	_, err := mirrorsync.Run(t.Context(), c)
 	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found; "+
 		"with --sources its module example.com/kubelet v1.30.0 does in its place", "image pause ", "with --sources bake's program pause does in its place")
 	if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
@@ -260,7 +261,7 @@ func TestMirrorSources(t *testing.T) {
 	w.Remove(baketest.ContainerdRelease)
 	other := mirrorConfig(t, w)
 	other.Sources = true
-	_, err = bake.Mirror(t.Context(), other)
+	_, err = mirrorsync.Run(t.Context(), other)
 	wantError(t, err, "failed", "component containerd 2.0.0: its release can't be had from "+w.URL+baketest.ContainerdRelease+": 404 Not Found; nothing does in its place")
 	w.Serve(baketest.ContainerdRelease, containerd)
 
@@ -299,26 +300,26 @@ func TestMirrorFails(t *testing.T) {
 	pool := w.Package("tool").Pool()
 	for _, test := range []struct {
 		name   string
-		change func(*bake.MirrorConfig)
+		change func(*mirrorsync.Config)
 		kind   string
 		want   []string
 	}{
-		{"package that mirrors have dropped", func(*bake.MirrorConfig) { w.Remove(pool) }, "superseded", []string{"tool 1.0 can't be had", "locked packages that can't be had: 1"}},
-		{"package that is another", func(*bake.MirrorConfig) { w.Serve(pool, w.File(w.Package("libtool0").Pool())) }, "failed", []string{"tool 1.0", pool}},
-		{"release that lies", func(*bake.MirrorConfig) { w.Serve(baketest.KubeletRelease, []byte("x")) }, "failed",
+		{"package that mirrors have dropped", func(*mirrorsync.Config) { w.Remove(pool) }, "superseded", []string{"tool 1.0 can't be had", "locked packages that can't be had: 1"}},
+		{"package that is another", func(*mirrorsync.Config) { w.Serve(pool, w.File(w.Package("libtool0").Pool())) }, "failed", []string{"tool 1.0", pool}},
+		{"release that lies", func(*mirrorsync.Config) { w.Serve(baketest.KubeletRelease, []byte("x")) }, "failed",
 			[]string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:"}},
-		{"index without a signature", func(*bake.MirrorConfig) { w.Serve("/debian/dists/trixie/InRelease", []byte("x")) }, "failed",
+		{"index without a signature", func(*mirrorsync.Config) { w.Serve("/debian/dists/trixie/InRelease", []byte("x")) }, "failed",
 			[]string{"finding the index of trixie of debian, from which the lock was made: ", "does not start with an OpenPGP clearsigned message"}},
-		{"stale lock", func(*bake.MirrorConfig) {
+		{"stale lock", func(*mirrorsync.Config) {
 			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [shell]\n  kernel")
 		}, "stale", []string{"versions.lock is stale: "}},
-		{"no lock", func(*bake.MirrorConfig) { os.Remove(w.LockFile()) }, "input", []string{"there is no lock "}},
-		{"architecture that the lock lacks", func(c *bake.MirrorConfig) { c.Archs = []manifest.Arch{manifest.AMD64, manifest.ARM64} }, "input", []string{"nothing for arm64"}},
-		{"no architecture", func(c *bake.MirrorConfig) { c.Archs = nil }, "input", []string{"a mirror is for at least one architecture"}},
-		{"two sets of one name", func(c *bake.MirrorConfig) { c.Sets = append(c.Sets, c.Sets[0]) }, "input", []string{"would both be set tiny of the mirror"}},
-		{"set that is not there", func(c *bake.MirrorConfig) { c.Drop = []string{"other"} }, "input", []string{"has no set other to drop (it has: none)"}},
-		{"set that goes and comes", func(c *bake.MirrorConfig) { c.Drop = []string{"tiny"} }, "input", []string{"set tiny is to be dropped and to be mirrored"}},
-		{"something else in the directory", func(c *bake.MirrorConfig) {
+		{"no lock", func(*mirrorsync.Config) { os.Remove(w.LockFile()) }, "input", []string{"there is no lock "}},
+		{"architecture that the lock lacks", func(c *mirrorsync.Config) { c.Archs = []manifest.Arch{manifest.AMD64, manifest.ARM64} }, "input", []string{"nothing for arm64"}},
+		{"no architecture", func(c *mirrorsync.Config) { c.Archs = nil }, "input", []string{"a mirror is for at least one architecture"}},
+		{"two sets of one name", func(c *mirrorsync.Config) { c.Sets = append(c.Sets, c.Sets[0]) }, "input", []string{"would both be set tiny of the mirror"}},
+		{"set that is not there", func(c *mirrorsync.Config) { c.Drop = []string{"other"} }, "input", []string{"has no set other to drop (it has: none)"}},
+		{"set that goes and comes", func(c *mirrorsync.Config) { c.Drop = []string{"tiny"} }, "input", []string{"set tiny is to be dropped and to be mirrored"}},
+		{"something else in the directory", func(c *mirrorsync.Config) {
 			if err := os.MkdirAll(filepath.Join(c.To, "photos"), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +329,7 @@ func TestMirrorFails(t *testing.T) {
 			defer restore()
 			c := mirrorConfig(t, w)
 			test.change(&c)
-			_, err := bake.Mirror(t.Context(), c)
+			_, err := mirrorsync.Run(t.Context(), c)
 			wantError(t, err, test.kind, test.want...)
 			if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the mirror has an index: %v", err)
@@ -373,13 +374,13 @@ func TestTwoSets(t *testing.T) {
 	if err := os.WriteFile(other, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lock := w.Config()
-	lock.Versions = other
-	if _, err := newBaker(t, lock).Lock(t.Context(), w.Now, amd64()); err != nil {
+	own := w.LockConfig(w.Config())
+	own.Versions = other
+	if _, err := baketest.Lock(t.Context(), own, manifest.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	w.Gets()
-	c.Sets = []bake.MirrorSet{{Name: "other", Versions: other}}
+	c.Sets = []mirrorsync.Set{{Name: "other", Versions: other}}
 	both := makeMirror(t, c)
 	if both.Added.Files != 1 || both.Files != first.Files+1 || len(both.Sets) != 2 {
 		t.Errorf("mirroring another set = %+v; want its versions file added to the %d files of the first", both, first.Files)
@@ -399,14 +400,14 @@ func TestTwoSets(t *testing.T) {
 	if r := makeMirror(t, c); len(r.Sets) != 1 || r.Removed.Files != 0 {
 		t.Errorf("dropping a set = %+v; want the first left, and no file removed", r)
 	}
-	if report, err := bake.CheckMirror(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 1 {
+	if report, err := mirrorsync.Check(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 1 {
 		t.Errorf("CheckMirror() = %+v, %v; want 1 extra file", report, err)
 	}
 	c.Drop, c.Prune = nil, true
 	if r := makeMirror(t, c); r.Removed.Files != 1 || r.Files != first.Files {
 		t.Errorf("pruning = %+v; want 1 file removed", r)
 	}
-	if report, err := bake.CheckMirror(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 0 {
+	if report, err := mirrorsync.Check(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 0 {
 		t.Errorf("CheckMirror() after pruning = %+v, %v; want no extra files", report, err)
 	}
 	w.Shutdown()
@@ -457,7 +458,7 @@ func TestMirrorInterrupted(t *testing.T) {
 		<-half
 		// The half, and what is under way beside it, may arrive.
 		for range 1000 {
-			if entries, _ := os.ReadDir(filepath.Join(c.To, "blobs", "sha256")); len(entries) >= 10 && hasFileOf(c.Config.Cache, len(deb)/2) {
+			if entries, _ := os.ReadDir(filepath.Join(c.To, "blobs", "sha256")); len(entries) >= 10 && hasFileOf(c.Cache, len(deb)/2) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -465,7 +466,7 @@ func TestMirrorInterrupted(t *testing.T) {
 		cancel(stopped)
 	}()
 	w.Gets()
-	if _, err := bake.Mirror(ctx, c); !errors.Is(err, stopped) {
+	if _, err := mirrorsync.Run(ctx, c); !errors.Is(err, stopped) {
 		t.Fatalf("Mirror() = %v; want %v", err, stopped)
 	}
 	before := w.Gets()

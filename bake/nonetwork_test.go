@@ -21,7 +21,7 @@ func TestNoNetwork(t *testing.T) {
 	w.Edit("versions.yaml", w.URL+"/releases/containerd-", dead+"/containerd-")
 	w.Lock()
 	c := w.Config()
-	c.Mirrors, c.Cache = []string{dead}, filepath.Join(t.TempDir(), "cache")
+	c.DebianMirrors, c.Cache = []string{dead}, filepath.Join(t.TempDir(), "cache")
 	_, err := baketest.Image(t.Context(), c)
 	if err == nil {
 		t.Fatal("Image without a network = nil; want an error")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
@@ -109,7 +108,7 @@ func TestDoubt(t *testing.T) {
 	t.Parallel()
 	w := lockedWorld(t)
 	restore := w.Snapshot()
-	built := bake.Missing{
+	built := source.Missing{
 		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
 		Causes: []fetch.Cause{{What: "404 Not Found", Host: strings.TrimPrefix(w.URL, "http://")}},
 	}
@@ -132,10 +131,10 @@ func TestDoubt(t *testing.T) {
 		path   string
 		answer http.HandlerFunc
 		named  []string
-		want   []string       // of the error; nil: there is none
-		built  []bake.Missing // in the result
+		want   []string         // of the error; nil: there is none
+		built  []source.Missing // in the result
 	}{
-		{"404, named", baketest.KubeletRelease, status(404), []string{"containerd", "kubelet"}, nil, []bake.Missing{built}},
+		{"404, named", baketest.KubeletRelease, status(404), []string{"containerd", "kubelet"}, nil, []source.Missing{built}},
 		{"404, others named", baketest.KubeletRelease, status(404), []string{"containerd"}, []string{"404 Not Found; --build-missing=kubelet would build it from example.com/kubelet v1.30.0"}, nil},
 		{"nothing of that name", baketest.KubeletRelease, nil, []string{"kublet"}, []string{w.Versions + ` has no component and no image "kublet" to build where it is missing (it has: kubelet, containerd, kube-proxy, runc, cni-plugins)`}, nil},
 		{"403", baketest.KubeletRelease, status(403), nil, []string{"403 Forbidden; this does not say that it is gone, so nothing is built in its place"}, nil},
@@ -224,11 +223,11 @@ func TestOriginForced(t *testing.T) {
 	}
 
 	for text, want := range map[string]source.Origin{"": "", "release": source.FromRelease, "source": source.FromSource} {
-		if got, err := bake.ParseOrigin(text); got != want || err != nil {
+		if got, err := source.ParseOrigin(text); got != want || err != nil {
 			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", text, got, err, want)
 		}
 	}
-	if _, err := bake.ParseOrigin("package"); err == nil {
+	if _, err := source.ParseOrigin("package"); err == nil {
 		t.Error("ParseOrigin(package) = nil; it cannot be forced")
 	}
 }

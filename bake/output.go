@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
+	"github.com/nodebake/bake/bake/image/archive"
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/tree"
 )
 
 // output is where an image goes.
@@ -29,7 +29,7 @@ type output struct {
 	before fs.FileInfo
 	// present waits for the digest of that file. Reading it takes as long as
 	// planning the new one, so both are done at once.
-	present func() known
+	present func() archive.Digest
 }
 
 // imageName returns the name that the image gets, and whether it is one that the
@@ -52,13 +52,13 @@ func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err err
 // knownInputs is a digest over all that an image is made of, but for where its
 // parts will come from.
 func (b *Baker) knownInputs(lock *manifest.Lock) (manifest.Sum, error) {
-	units, err := sumFiles(b.config.Units)
+	units, err := inputs.SumFiles(b.config.Units)
 	if err != nil {
 		return "", fmt.Errorf("reading units: %w", err)
 	}
-	sums := []manifest.Sum{b.versions.Sum, lock.Sum, b.definition.Sum, units}
+	sums := []manifest.Sum{b.inputs.Set.Sum, lock.Sum, b.inputs.Definition.Sum, units}
 	for _, name := range []string{"firstboot", "init"} {
-		program, err := b.guests.program(name)
+		program, err := b.programs.program(name)
 		if err != nil {
 			return "", err
 		}
@@ -74,8 +74,8 @@ func (b *Baker) knownInputs(lock *manifest.Lock) (manifest.Sum, error) {
 // ownName names the image as the versions file says, or else after the
 // definition and the kubelet's version.
 func (b *Baker) ownName(values manifest.NameValues) (string, error) {
-	if b.versions.Name != "" {
-		name, err := manifest.ImageName(b.versions.Name, values)
+	if b.inputs.Set.Name != "" {
+		name, err := manifest.ImageName(b.inputs.Set.Name, values)
 		if err != nil {
 			return "", fmt.Errorf("BUG: %s: %w", b.config.Versions, err) // it was checked when it was read
 		}
@@ -84,7 +84,7 @@ func (b *Baker) ownName(values manifest.NameValues) (string, error) {
 	if values.Version == "" {
 		return "", &manifest.ArgumentError{Err: fmt.Errorf("%s: there is no component %s, whose version names the image (give a name by name: there, or by --name)", b.config.Versions, namingComponent)}
 	}
-	name, err := manifest.ImageName(manifest.DefaultName(b.definition.Name), values)
+	name, err := manifest.ImageName(manifest.DefaultName(b.inputs.Definition.Name), values)
 	if err != nil {
 		return "", &manifest.ArgumentError{Err: fmt.Errorf("%w; it begins with the definition's name (give another by name: in %s, or by --name)", err, b.config.Versions)}
 	}
@@ -121,11 +121,11 @@ func (b *Baker) prepareOutput(lock *manifest.Lock) (output, error) {
 		return output{}, err
 	}
 	if out.before, err = os.Stat(out.image); err == nil {
-		present := make(chan known, 1)
+		present := make(chan archive.Digest, 1)
 		go func() { present <- measure(out.image) }()
-		out.present = sync.OnceValue(func() known { return <-present })
+		out.present = sync.OnceValue(func() archive.Digest { return <-present })
 	} else {
-		out.present = func() known { return known{} }
+		out.present = func() archive.Digest { return archive.Digest{} }
 	}
 	return out, nil
 }
@@ -160,71 +160,3 @@ func kindOf(mode fs.FileMode) string {
 
 // namingComponent is the component whose version is the image's.
 const namingComponent = "kubelet"
-
-// pending is a file that appears under its name complete or not at all.
-type pending struct {
-	*os.File
-	path   string
-	placed bool // it has its name
-}
-
-// create begins a file that commit gives the name path.
-func create(path string) (*pending, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".bake-*")
-	if err != nil {
-		return nil, err
-	}
-	return &pending{File: f, path: path}, nil
-}
-
-// commit gives files their names, once all of them are complete. Other users
-// may read them. A file system without permissions (FAT, CIFS) refuses to change
-// any: there the mount says who may. A nil file is one that has its name already.
-func commit(files ...*pending) error {
-	files = slices.DeleteFunc(files, func(p *pending) bool { return p == nil })
-	for _, p := range files {
-		_ = p.Chmod(0o644)
-		if err := p.Close(); err != nil {
-			return err
-		}
-	}
-	for _, p := range files {
-		if err := os.Rename(p.Name(), p.path); err != nil {
-			return err
-		}
-		p.placed = true
-	}
-	return nil
-}
-
-// drop removes what was written. After commit it does nothing.
-func (p *pending) drop() {
-	if p == nil || p.placed {
-		return
-	}
-	p.Close()
-	os.Remove(p.Name())
-}
-
-// writeWhole writes data to path, complete or not at all.
-func writeWhole(path string, data []byte) error {
-	p, err := create(path)
-	if err != nil {
-		return err
-	}
-	defer p.drop()
-	if _, err := p.Write(data); err != nil {
-		return err
-	}
-	return commit(p)
-}
-
-// damaged returns the name of the stored content that err says is not what it
-// was recorded to be.
-func damaged(err error) (string, bool) {
-	var corrupt *tree.CorruptError
-	if errors.As(err, &corrupt) {
-		return corrupt.Name, true
-	}
-	return "", false
-}

@@ -143,7 +143,7 @@ func (p programRead) check(root *tree.Tree, static bool) error {
 func (b *Baker) program(e tree.Entry) (programRead, error) {
 	key := sha256.Sum256(fmt.Appendf(nil, "program 2 for %s: %s", b.config.Arch, e.SHA256))
 	var read programRead
-	if value, ok := b.store.Get(key); ok && json.Unmarshal(value, &read) == nil {
+	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
 	content := record.NewContent(&e)

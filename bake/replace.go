@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 )
@@ -63,11 +64,11 @@ func (b *Baker) mayBegin(out output, lock *manifest.Lock) error {
 	if b.config.Force || head == nil {
 		return nil
 	}
-	units, err := sumFiles(b.config.Units)
+	units, err := inputs.SumFiles(b.config.Units)
 	if err != nil {
 		return fmt.Errorf("reading units: %w", err)
 	}
-	changed := changedInputs(head.Inputs, record.Inputs{Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum, Units: units})
+	changed := changedInputs(head.Inputs, record.Inputs{Versions: b.inputs.Set.Sum, Lock: lock.Sum, Definition: b.inputs.Definition.Sum, Units: units})
 	if len(changed) == 0 {
 		return nil
 	}

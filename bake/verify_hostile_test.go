@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/verify"
 )
 
 // TestVerifyNotVouched looks at images whose inputs nobody vouches for, and whose
@@ -34,15 +35,15 @@ func TestVerifyNotVouched(t *testing.T) {
 		name     string
 		versions string
 		damage   int64 // flips what is there; 0: nothing
-		want     bake.VerifyResult
+		want     verify.Result
 	}{
-		{"nobody", "", 0, bake.VerifyResult{NotVouched: nobody}},
-		{"his inputs", w.Versions, 0, bake.VerifyResult{Rebuilt: true, Identical: true}},
-		{"his versions file alone", lone, 0, bake.VerifyResult{Rebuilt: true, Identical: true}},
-		{"another versions file", other, 0, bake.VerifyResult{NotVouched: other + " is " + string(sumFile(t, other)) + ", and the image was made from " + string(record.Inputs.Versions)}},
-		{"another program", "", raw.content("/usr/local/bin/kubelet", 0), bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"component kubelet: /usr/local/bin/kubelet has sha256:"}}},
-		{"another unit", "", at, bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"/etc/systemd/system/kubelet.service is not this bake's"}}},
-		{"a partition table that is damaged", "", 512 + 56, bake.VerifyResult{NotVouched: nobody, Contradictions: []string{"opening the image " + image.Path + ": "}}},
+		{"nobody", "", 0, verify.Result{NotVouched: nobody}},
+		{"his inputs", w.Versions, 0, verify.Result{Rebuilt: true, Identical: true}},
+		{"his versions file alone", lone, 0, verify.Result{Rebuilt: true, Identical: true}},
+		{"another versions file", other, 0, verify.Result{NotVouched: other + " is " + string(sumFile(t, other)) + ", and the image was made from " + string(record.Inputs.Versions)}},
+		{"another program", "", raw.content("/usr/local/bin/kubelet", 0), verify.Result{NotVouched: nobody, Contradictions: []string{"component kubelet: /usr/local/bin/kubelet has sha256:"}}},
+		{"another unit", "", at, verify.Result{NotVouched: nobody, Contradictions: []string{"/etc/systemd/system/kubelet.service is not this bake's"}}},
+		{"a partition table that is damaged", "", 512 + 56, verify.Result{NotVouched: nobody, Contradictions: []string{"opening the image " + image.Path + ": "}}},
 	} {
 		test.want.Image, test.want.SHA256, test.want.Size = image.Path, image.SHA256, image.Size
 		if test.damage > 0 {
@@ -55,7 +56,7 @@ func TestVerifyNotVouched(t *testing.T) {
 			config.Cache = filepath.Join(t.TempDir(), "cache")
 		}
 		tmp := t.TempDir()
-		got, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: image.Path, TmpDir: tmp, Versions: test.versions, Config: config})
+		got, err := verify.Run(t.Context(), verify.Config{Image: image.Path, TmpDir: tmp, Versions: test.versions, Options: config.Options, Units: config.Units, Definition: config.Definition})
 		if err != nil {
 			t.Fatalf("%s: Verify = %v", test.name, err)
 		}
@@ -118,7 +119,7 @@ func TestVerifyHostile(t *testing.T) {
 		for _, trust := range []bool{false, true} {
 			tmp := t.TempDir()
 			config := inspected(w.Config())
-			result, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: d.path, TmpDir: tmp, TrustInputs: trust, Config: config})
+			result, err := verify.Run(t.Context(), verify.Config{Image: d.path, TmpDir: tmp, TrustInputs: trust, Options: config.Options, Units: config.Units, Definition: config.Definition})
 			wantError(t, err, "input", test.want)
 			if result != nil {
 				t.Errorf("%s: Verify = %+v; want nothing beside the error", test.name, result)

@@ -23,7 +23,7 @@ func TestVerifyContainerImages(t *testing.T) {
 	at := raw.content(layer, 5000)
 	before := raw.read(at, 1)
 	raw.write(at, []byte{before[0] ^ 1})
-	result, err := verify(t, inspected(c), released.Path)
+	result, err := verifyImage(t, inspected(c), released.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +42,6 @@ func TestVerifyContainerImages(t *testing.T) {
 		t.Errorf("inputs are %+v; want pause and the module of dns among them", record.Inputs)
 	}
 	wantSame(t, inspected(w.Config()), assembled)
-	_, err = verify(t, inspected(w.Config()), released.Path)
+	_, err = verifyImage(t, inspected(w.Config()), released.Path)
 	wantError(t, err, "failed", "2 container images are unavailable: connection refused at "+w.Registry.Host+": pause, dns")
 }

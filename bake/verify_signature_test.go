@@ -13,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/bake/verify"
 )
 
 // signedWorld is an image with its signature.
@@ -45,25 +46,25 @@ func TestVerifyStatements(t *testing.T) {
 	)
 	for _, test := range []struct {
 		name, old, new string
-		want           bake.Signature // but for Bundle
+		want           verify.Signature // but for Bundle
 	}{
-		{"as it was made", "", "", bake.Signature{Valid: true, Files: []string{imageName, recordName, spdxName}}},
+		{"as it was made", "", "", verify.Signature{Valid: true, Files: []string{imageName, recordName, spdxName}}},
 		{"other predicate type", slsa.PredicateType, "https://in-toto.io/attestation/test-result/v0.1",
-			bake.Signature{OtherStatement: true, Error: `the signed statement is of type "https://in-toto.io/attestation/test-result/v0.1"` + remedy}},
+			verify.Signature{OtherStatement: true, Error: `the signed statement is of type "https://in-toto.io/attestation/test-result/v0.1"` + remedy}},
 		{"other build type", slsa.BuildType, "https://example.com/ci",
-			bake.Signature{OtherStatement: true, Error: `the signed statement has build type "https://example.com/ci"` + remedy}},
+			verify.Signature{OtherStatement: true, Error: `the signed statement has build type "https://example.com/ci"` + remedy}},
 		{"image without a SHA-256", `{
    "digest": {
     "sha256": "` + image.SHA256.Hex() + `"
    },
    "name": "` + imageName + `"
-  }`, `{"digest": {"gitCommit": "0123456789abcdef0123456789abcdef01234567"}, "name": "x"}`, bake.Signature{Error: `reading the statement: subject "x" has no SHA-256`}},
+  }`, `{"digest": {"gitCommit": "0123456789abcdef0123456789abcdef01234567"}, "name": "x"}`, verify.Signature{Error: `reading the statement: subject "x" has no SHA-256`}},
 		{"another image", image.SHA256.Hex(), other,
-			bake.Signature{Error: imageName + " is not the one that was signed: digest is " + string(image.SHA256) + "; want sha256:" + other}},
+			verify.Signature{Error: imageName + " is not the one that was signed: digest is " + string(image.SHA256) + "; want sha256:" + other}},
 		{"other lock", provenance.Lock.Hex(), other,
-			bake.Signature{OtherStatement: true, Error: "the signed statement says that the lock is sha256:" + other + ", and the image holds " + string(provenance.Lock) + remedy}},
+			verify.Signature{OtherStatement: true, Error: "the signed statement says that the lock is sha256:" + other + ", and the image holds " + string(provenance.Lock) + remedy}},
 		{"other versions file", provenance.Versions.Hex(), other,
-			bake.Signature{OtherStatement: true, Error: "the signed statement says that the versions file is sha256:" + other + ", and the image holds " + string(provenance.Versions) + remedy}},
+			verify.Signature{OtherStatement: true, Error: "the signed statement says that the versions file is sha256:" + other + ", and the image holds " + string(provenance.Versions) + remedy}},
 	} {
 		text := strings.ReplaceAll(good, test.old, test.new)
 		if test.old == "" {
@@ -78,8 +79,8 @@ func TestVerifyStatements(t *testing.T) {
 		test.want.Bundle = filepath.Join(t.TempDir(), "other.json")
 		writeFile(t, test.want.Bundle, bundle)
 		tmp := t.TempDir()
-		result, err := bake.Verify(t.Context(), bake.VerifyConfig{
-			Image: image.Path, TmpDir: tmp, Key: public, Bundle: test.want.Bundle, SignatureOnly: true, Config: config,
+		result, err := verify.Run(t.Context(), verify.Config{
+			Image: image.Path, TmpDir: tmp, Key: public, Bundle: test.want.Bundle, SignatureOnly: true, Options: config.Options, Units: config.Units, Definition: config.Definition,
 		})
 		if err != nil {
 			t.Errorf("%s: Verify = %v", test.name, err)
@@ -132,12 +133,12 @@ func TestVerifyReplaced(t *testing.T) {
 		if before.same {
 			writeFile(t, with, content[:len(content)/2])
 		}
-		c := bake.VerifyConfig{Image: image.Path, TmpDir: t.TempDir(), TrustInputs: true, Config: config}
+		c := verify.Config{Image: image.Path, TmpDir: t.TempDir(), TrustInputs: true, Options: config.Options, Units: config.Units, Definition: config.Definition}
 		if before.same {
 			c.Key = public
 		}
-		c.Config.Progress = &replacing{t: t, with: with, at: image.Path}
-		result, err := bake.Verify(t.Context(), c)
+		c.Progress = &replacing{t: t, with: with, at: image.Path}
+		result, err := verify.Run(t.Context(), c)
 		if err != nil {
 			t.Fatalf("%s: Verify = %v", before.name, err)
 		}

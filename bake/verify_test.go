@@ -23,13 +23,14 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/verify"
 )
 
-// verify verifies an image with c and fails where it leaves anything behind.
-func verify(t *testing.T, c bake.Config, image string) (*bake.VerifyResult, error) {
+// verifyImage verifies an image with c and fails where it leaves anything behind.
+func verifyImage(t *testing.T, c bake.Config, image string) (*verify.Result, error) {
 	t.Helper()
 	tmp := t.TempDir()
-	result, err := bake.Verify(t.Context(), bake.VerifyConfig{Image: image, TmpDir: tmp, TrustInputs: true, Config: c})
+	result, err := verify.Run(t.Context(), verify.Config{Image: image, TmpDir: tmp, TrustInputs: true, Options: c.Options, Units: c.Units, Definition: c.Definition})
 	if left := list(t, tmp); len(left) > 0 {
 		t.Errorf("left in the temporary directory: %q", left)
 	}
@@ -40,11 +41,11 @@ func verify(t *testing.T, c bake.Config, image string) (*bake.VerifyResult, erro
 // wantSame fails unless an image is found to be what its inputs make.
 func wantSame(t *testing.T, c bake.Config, made *bake.Result) {
 	t.Helper()
-	got, err := verify(t, c, made.Path)
+	got, err := verifyImage(t, c, made.Path)
 	if err != nil {
 		t.Fatalf("Verify(%s) = %v", made.Path, err)
 	}
-	want := &bake.VerifyResult{Image: made.Path, SHA256: made.SHA256, Size: made.Size, Rebuilt: true, Identical: true}
+	want := &verify.Result{Image: made.Path, SHA256: made.SHA256, Size: made.Size, Rebuilt: true, Identical: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Verify(%s) (-want +got):\n%s", made.Path, diff)
 	}
@@ -200,15 +201,15 @@ func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		at      int64
-		want    bake.Difference
+		want    verify.Difference
 		changed string // is among the changes
 	}{
 		{"a file of a package", raw.content("/usr/bin/tool", 1_234_567),
-			bake.Difference{Partition: "root", Path: "/usr/bin/tool", Offset: 1_234_567, What: "content"}, "file /usr/bin/tool"},
+			verify.Difference{Partition: "root", Path: "/usr/bin/tool", Offset: 1_234_567, What: "content"}, "file /usr/bin/tool"},
 		{"the record", version,
-			bake.Difference{Partition: "root", Path: "/usr/lib/bake/image.json", Offset: version - raw.content("/usr/lib/bake/image.json", 0), What: "content"}, "package shell"},
-		{"the header of the partition table", 512 + 56, bake.Difference{Offset: 512 + 56, What: "partition table"}, ""},
-		{"free space", size - 8<<20, bake.Difference{Partition: "root", Offset: size - 8<<20 - root, What: "free space"}, ""},
+			verify.Difference{Partition: "root", Path: "/usr/lib/bake/image.json", Offset: version - raw.content("/usr/lib/bake/image.json", 0), What: "content"}, "package shell"},
+		{"the header of the partition table", 512 + 56, verify.Difference{Offset: 512 + 56, What: "partition table"}, ""},
+		{"free space", size - 8<<20, verify.Difference{Partition: "root", Offset: size - 8<<20 - root, What: "free space"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := raw.read(test.at, 16)
@@ -216,7 +217,7 @@ func TestVerify(t *testing.T) {
 			after[0] ^= 1
 			raw.write(test.at, after)
 			defer raw.write(test.at, before)
-			result, err := verify(t, c, raw.path)
+			result, err := verifyImage(t, c, raw.path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,23 +235,23 @@ func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		damage func(d *disk)
-		want   bake.Difference
+		want   verify.Difference
 	}{
 		{"cut off", func(d *disk) {
 			if err := os.Truncate(d.path, 900<<20); err != nil {
 				t.Fatal(err)
 			}
-		}, bake.Difference{Partition: "root", Offset: 900<<20 - root, DiskOffset: 900 << 20, Want: strings.Repeat("00", 16),
+		}, verify.Difference{Partition: "root", Offset: 900<<20 - root, DiskOffset: 900 << 20, Want: strings.Repeat("00", 16),
 			What: "free space, and everything behind it, is missing: the disk has 943718400 bytes, want 1073741824"}},
 		{"longer", func(d *disk) { d.write(size, make([]byte, 4096)) },
-			bake.Difference{Offset: size, DiskOffset: size, Got: strings.Repeat("00", 16), What: "the disk has 1073745920 bytes, want 1073741824"}},
+			verify.Difference{Offset: size, DiskOffset: size, Got: strings.Repeat("00", 16), What: "the disk has 1073745920 bytes, want 1073741824"}},
 		{"an input that was altered", func(d *disk) { d.write(d.find("/usr/lib/bake/inputs/versions.yaml", "distribution"), []byte("D")) },
-			bake.Difference{Partition: "root", Path: "/usr/lib/bake/inputs/versions.yaml", Offset: -1, DiskOffset: -1, What: "the file has sha256:"}},
+			verify.Difference{Partition: "root", Path: "/usr/lib/bake/inputs/versions.yaml", Offset: -1, DiskOffset: -1, What: "the file has sha256:"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := raw.copied(t)
 			test.damage(d)
-			result, err := verify(t, c, d.path)
+			result, err := verifyImage(t, c, d.path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -297,7 +298,7 @@ func TestVerify(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := raw.copied(t)
 			test.damage(d)
-			result, err := verify(t, c, d.path)
+			result, err := verifyImage(t, c, d.path)
 			wantError(t, err, test.kind, test.want...)
 			if result != nil {
 				t.Errorf("Verify() = %+v; want nothing beside the error", result)
@@ -312,14 +313,14 @@ func TestVerify(t *testing.T) {
 		wantSame(t, c, whole) // the image has its own
 	})
 	t.Run("no image", func(t *testing.T) {
-		_, err := verify(t, c, filepath.Join(t.TempDir(), imageName))
+		_, err := verifyImage(t, c, filepath.Join(t.TempDir(), imageName))
 		wantError(t, err, "input", "no such file")
 	})
 	t.Run("parts that can't be had", func(t *testing.T) {
 		restore := w.Snapshot()
 		defer restore()
 		w.Remove(w.Package("tool").Pool())
-		_, err := verify(t, inspected(w.Config()), raw.path)
+		_, err := verifyImage(t, inspected(w.Config()), raw.path)
 		wantError(t, err, "superseded", "tool 1.0 can't be had")
 	})
 	t.Run("damaged store", func(t *testing.T) {
@@ -346,7 +347,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 	for _, test := range []struct {
 		name string
 		make func(out string)
-		want bake.Difference // What begins so; Want and Got are not compared
+		want verify.Difference // What begins so; Want and Got are not compared
 	}{
 		{"packed by tar", func(out string) { // and another gzip at another level
 			dir := t.TempDir()
@@ -367,16 +368,16 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 			if err := errors.Join(cmd.Run(), z.Close(), f.Close()); err != nil {
 				t.Fatal(err)
 			}
-		}, bake.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
+		}, verify.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
 		{"bytes behind the archive", func(out string) { writeFile(t, out, append(bytes.Clone(whole), "more"...)) },
-			bake.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole)), What: "the disk is the same, byte by byte; the archive around it is damaged: garbage follows the gzip member"}},
+			verify.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole)), What: "the disk is the same, byte by byte; the archive around it is damaged: garbage follows the gzip member"}},
 		{"end of the archive cut off", func(out string) { writeFile(t, out, whole[:len(whole)-9]) },
-			bake.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole) - 9), What: "the disk is the same, byte by byte; the archive around it is damaged: "}},
+			verify.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole) - 9), What: "the disk is the same, byte by byte; the archive around it is damaged: "}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), imageName)
 			test.make(out)
-			result, err := verify(t, c, out)
+			result, err := verifyImage(t, c, out)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,7 +399,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 		for _, cut := range []int{len(whole) * 99 / 100, len(whole) / 2} {
 			out := filepath.Join(t.TempDir(), imageName)
 			writeFile(t, out, whole[:cut])
-			result, err := verify(t, c, out)
+			result, err := verifyImage(t, c, out)
 			if err != nil {
 				wantError(t, err, "failed", "nothing else says what it was made from", "unexpected EOF")
 				continue
@@ -411,7 +412,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 	t.Run("no tar", func(t *testing.T) {
 		out := filepath.Join(t.TempDir(), imageName)
 		shell(`echo no image | gzip >"$2"`, "", out)
-		_, err := verify(t, c, out)
+		_, err := verifyImage(t, c, out)
 		wantError(t, err, "input", "reading the tar header: ")
 	})
 }
@@ -459,7 +460,7 @@ func TestVerifyOrigins(t *testing.T) {
 	w.Remove(baketest.KubeletRelease)
 	fresh = inspected(w.Config())
 	fresh.BuildMissing = true
-	_, err := verify(t, fresh, released.Path)
+	_, err := verifyImage(t, fresh, released.Path)
 	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from ")
 }
 
@@ -486,7 +487,7 @@ func TestVerifyCancel(t *testing.T) {
 			}
 		}}
 		tmp := t.TempDir()
-		_, err := bake.Verify(ctx, bake.VerifyConfig{Image: image.Path, TmpDir: tmp, TrustInputs: true, Config: c})
+		_, err := verify.Run(ctx, verify.Config{Image: image.Path, TmpDir: tmp, TrustInputs: true, Options: c.Options, Units: c.Units, Definition: c.Definition})
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at event %d: Verify() = %v; want that it was cancelled", at, err)
 		}

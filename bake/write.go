@@ -3,7 +3,6 @@ package bake
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,17 +10,35 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nodebake/bake/bake/atomicfile"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
+
+// Result is what was written.
+type Result struct {
+	SHA256 manifest.Sum `json:"sha256"`
+	Path   string       `json:"path"`
+	Record string       `json:"record"` // NAME.json
+	Size   int64        `json:"size"`   // bytes
+
+	SPDX       string `json:"spdx"`             // NAME.spdx.json
+	Provenance string `json:"provenance"`       // NAME.provenance.json
+	Bundle     string `json:"bundle,omitempty"` // NAME.sigstore.json, where it was signed
+
+	Replaced manifest.Sum `json:"replaced,omitempty"` // digest of another image of that name that was there, see Config.Force
+
+	Missing []source.Missing `json:"missing,omitempty"` // parts that something else was made in place of
+}
 
 // write writes the image and what is beside it. No file gets its name before all
 // are complete, so that a record never describes another image than the one
 // beside it.
-func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, error) {
+func (b *Baker) write(ctx context.Context, c *Composed, out output) (*Result, error) {
 	result, err := b.writeAll(ctx, c, out)
 	var failed *fs.PathError
 	if errors.As(err, &failed) && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
@@ -33,9 +50,9 @@ func (b *Baker) write(ctx context.Context, c *composed, out output) (*Result, er
 	return result, nil
 }
 
-func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result, error) {
+func (b *Baker) writeAll(ctx context.Context, c *Composed, out output) (*Result, error) {
 	options := archive.Options{
-		Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress,
+		Epoch: 0, Workers: b.config.Jobs, Cache: b.access.Store, Progress: b.config.Progress,
 	}
 	writeImage := b.writeTarGz
 	if b.config.Format == Raw {
@@ -45,10 +62,10 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	defer image.drop()
+	defer image.Drop()
 	written.Name = out.name + "." + string(b.config.Format)
 	written.Format = string(b.config.Format)
-	c.record.File = &written
+	c.Record.File = &written
 	replaced, err := b.mayReplace(out, written.SHA256)
 	if err != nil {
 		return nil, err
@@ -63,7 +80,7 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 			return nil, err
 		}
 	}
-	if err := commit(append(beside, image)...); err != nil {
+	if err := atomicfile.Commit(append(beside, image)...); err != nil {
 		return nil, err
 	}
 	result := &Result{
@@ -77,21 +94,12 @@ func (b *Baker) writeAll(ctx context.Context, c *composed, out output) (*Result,
 	return result, nil
 }
 
-// known is what the store keeps about an archive that was written before, by
-// the digest of its plan.
-type known struct {
-	Size   int64       `json:"size"`
-	SHA256 tree.Digest `json:"sha256"`
-}
-
 // writeTarGz writes the archive, unless the one that is there is it: the plan
 // tells what its digest must be, and the file is read to see that it has it.
 // Then there is nothing pending.
-func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options archive.Options) (_ *pending, _ record.File, err error) {
-	key := planKey(archive.PlanDigest(&c.List, options))
-	var before known
-	value, ok := b.store.Get(key)
-	if ok = ok && json.Unmarshal(value, &before) == nil; ok && out.present() == before {
+func (b *Baker) writeTarGz(ctx context.Context, c *Composed, out output, options archive.Options) (_ *atomicfile.File, _ record.File, err error) {
+	before, ok := archive.Lookup(&c.List, options)
+	if ok && out.present() == before {
 		b.config.Progress.Note("%s is there already, with the right digest", out.image)
 		return nil, record.File{Size: before.Size, SHA256: manifest.SHA256(before.SHA256)}, nil
 	}
@@ -101,13 +109,13 @@ func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options
 			return nil, record.File{}, err
 		}
 	}
-	file, err := create(out.image)
+	file, err := atomicfile.Create(out.image)
 	if err != nil {
 		return nil, record.File{}, err
 	}
 	defer func() {
 		if err != nil {
-			file.drop()
+			file.Drop()
 		}
 	}()
 	result, err := archive.WriteTarGz(ctx, file, &c.List, options)
@@ -117,41 +125,28 @@ func (b *Baker) writeTarGz(ctx context.Context, c *composed, out output, options
 	if ok && result.SHA256 != before.SHA256 {
 		return nil, record.File{}, fmt.Errorf("BUG: the same plan gave sha256:%s before and sha256:%s now", before.SHA256, result.SHA256)
 	}
-	b.keep(key, known{result.Size, result.SHA256}, out)
+	if err := archive.Remember(&c.List, options, archive.Digest{Size: result.Size, SHA256: result.SHA256}); err != nil {
+		b.config.Progress.Note("the digest of %s could not be kept for next time: %v", out.image, err)
+	}
 	return file, record.File{Size: result.Size, SHA256: manifest.SHA256(result.SHA256)}, nil
 }
 
-// keep remembers what the archive of a plan is.
-func (b *Baker) keep(key tree.Digest, k known, out output) {
-	value, err := json.Marshal(k)
-	if err == nil {
-		err = b.store.Put(key, value)
-	}
-	if err != nil {
-		b.config.Progress.Note("the digest of %s could not be kept for next time: %v", out.image, err)
-	}
-}
-
-func planKey(plan tree.Digest) tree.Digest {
-	return sha256.Sum256(append([]byte("archive of plan "), plan[:]...))
-}
-
 // measure returns what the file at path is, and nothing where it can't be read.
-func measure(path string) known {
+func measure(path string) archive.Digest {
 	f, err := os.Open(path)
 	if err != nil {
-		return known{}
+		return archive.Digest{}
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return known{}
+		return archive.Digest{}
 	}
 	sum, err := sumOf(f)
 	if err != nil {
-		return known{}
+		return archive.Digest{}
 	}
-	return known{info.Size(), sum}
+	return archive.Digest{Size: info.Size(), SHA256: sum}
 }
 
 func sumOf(r io.Reader) (tree.Digest, error) {
@@ -164,8 +159,8 @@ func sumOf(r io.Reader) (tree.Digest, error) {
 }
 
 // writeRaw writes a sparse disk.
-func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options archive.Options) (*pending, record.File, error) {
-	file, err := create(out.image)
+func (b *Baker) writeRaw(ctx context.Context, c *Composed, out output, options archive.Options) (*atomicfile.File, record.File, error) {
+	file, err := atomicfile.Create(out.image)
 	if err != nil {
 		return nil, record.File{}, err
 	}
@@ -175,7 +170,7 @@ func (b *Baker) writeRaw(ctx context.Context, c *composed, out output, options a
 		sum, err = sumList(ctx, &c.List)
 	}
 	if err != nil {
-		file.drop()
+		file.Drop()
 		return nil, record.File{}, err
 	}
 	return file, record.File{Size: c.List.Size, SHA256: manifest.SHA256(sum)}, nil

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/images/worker"
 )
@@ -37,15 +37,14 @@ func TestCommittedLocksAreNotStale(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			b, err := bake.New(bake.Config{Versions: file, Definition: worker.FS(), Arch: arch, Cache: t.TempDir()})
+			in, err := inputs.Read(inputs.Files{Versions: file, Definition: worker.FS(), Arch: arch})
 			if err != nil {
 				t.Error(err)
 				continue
 			}
-			if err := b.Stale(lock); err != nil {
+			if err := in.Stale(lock); err != nil {
 				t.Error(err)
 			}
-			b.Close()
 		}
 	}
 }

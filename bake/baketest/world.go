@@ -23,7 +23,10 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/inputs"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
@@ -130,17 +133,20 @@ func (w *World) Config() bake.Config {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	return bake.Config{
-		Versions:   w.Versions,
-		Definition: worker.FS(), // the versions file names another
-		Units:      units.FS(),
-		Arch:       manifest.AMD64,
-		Cache:      filepath.Join(dir, "cache"),
-		Mirrors:    []string{w.URL},
-		Keyring:    w.Keyring,
-		Env:        w.Env(),
-		Out:        filepath.Join(dir, "out"),
-		Jobs:       2,
+		Files: inputs.Files{
+			Versions:   w.Versions,
+			Definition: worker.FS(), // the versions file names another
+			Arch:       manifest.AMD64,
+		},
+		Options: source.Options{Cache: filepath.Join(dir, "cache"), DebianMirrors: []string{w.URL}, Env: w.Env(), Jobs: 2},
+		Units:   units.FS(),
+		Out:     filepath.Join(dir, "out"),
 	}
+}
+
+// LockConfig is a configuration to lock with what c bakes with.
+func (w *World) LockConfig(c bake.Config) lock.Config {
+	return lock.Config{Files: c.Files, Options: c.Options, Keyring: w.Keyring, Now: w.Now}
 }
 
 // Definition is the directory of the image definition.
@@ -170,22 +176,37 @@ func (w *World) LockFile() string { return manifest.LockFile(w.Versions) }
 // Lock makes the lock of what is newest.
 func (w *World) Lock() {
 	w.t.Helper()
-	c := w.Config()
+	c := w.LockConfig(w.Config())
 	c.UpgradeAll = true
 	w.LockWith(c)
 }
 
 // LockWith makes a lock by c.
-func (w *World) LockWith(c bake.Config) {
+func (w *World) LockWith(c lock.Config) {
 	w.t.Helper()
-	b, err := bake.New(c)
-	if err != nil {
-		w.t.Fatalf("New() = %v", err)
-	}
-	defer b.Close()
-	if _, err := b.Lock(w.t.Context(), w.Now, []manifest.Arch{manifest.AMD64}); err != nil {
+	if _, err := Lock(w.t.Context(), c, manifest.AMD64); err != nil {
 		w.t.Fatalf("Lock() = %v", err)
 	}
+}
+
+// Lock locks.
+func Lock(ctx context.Context, c lock.Config, arches ...manifest.Arch) (*lock.Result, error) {
+	l, err := lock.New(c)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.Lock(ctx, arches)
+}
+
+// CheckLock checks a lock.
+func CheckLock(ctx context.Context, c lock.Config) (*lock.Report, error) {
+	l, err := lock.New(c)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.Check(ctx)
 }
 
 // Image bakes.

@@ -44,26 +44,32 @@ const (
 	FromPackage Origin = "package" // taken out of a Debian package
 )
 
+// ParseOrigin reads the name of an origin that can be forced; "" forces none.
+func ParseOrigin(s string) (Origin, error) {
+	switch o := Origin(s); o {
+	case "", FromRelease, FromSource:
+		return o, nil
+	}
+	return "", fmt.Errorf("origin %q is unknown: want %s or %s", s, FromRelease, FromSource)
+}
+
 // Config is what a Source works with.
 type Config struct {
-	Arch         manifest.Arch
-	Store        *store.Store
-	Fetcher      *fetch.Fetcher
-	Mirrors      debian.MirrorList
-	Mirrored     bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
-	Indices      []*mirror.Index // what mirrors say that files are: which version's a digest is
-	Builder      *gobuild.Builder
-	Modules      fs.FS  // the versions file's directory, with modules/NAME/go.mod
-	Origin       Origin // of every component that has a choice; "": release, else what BuildMissing allows
-	Origins      Origins
-	BuildMissing bool                                                  // components and images that can't be had are built
-	BuildNamed   []string                                              // with BuildMissing: these alone, by their names; empty: all
-	Keychain     authn.Keychain                                        // who we are at registries; nil: nobody
-	Insecure     []string                                              // registries that may speak http: see oci.Config
-	Program      func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
-	LockCommand  string                                                // makes the lock anew, for errors; "": there is none
-	Jobs         int                                                   // how many packages are unpacked at once
-	Progress     progress.Sink
+	Choice
+	Arch        manifest.Arch
+	Store       *store.Store
+	Fetcher     *fetch.Fetcher
+	Mirrors     debian.MirrorList
+	Mirrored    bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
+	Indices     []*mirror.Index // what mirrors say that files are: which version's a digest is
+	Builder     *gobuild.Builder
+	Modules     fs.FS                                                 // the versions file's directory, with modules/NAME/go.mod
+	Keychain    authn.Keychain                                        // credentials for registries; nil: anonymous
+	Insecure    []string                                              // registries that may speak http: see oci.Config
+	Program     func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
+	LockCommand string                                                // makes the lock anew, for errors; "": there is none
+	Jobs        int                                                   // how many packages are unpacked at once
+	Progress    progress.Sink
 }
 
 // Source brings parts.

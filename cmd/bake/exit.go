@@ -5,8 +5,9 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
 )
 
 // The exit codes, which scripts rely on.
@@ -25,8 +26,8 @@ func exitCode(ctx context.Context, err error) int {
 	var badInput *manifest.ArgumentError
 	var noArch *manifest.MissingArchError
 	var stale *manifest.StaleError
-	var outdated *bake.OutdatedError
-	var superseded *bake.SupersededError
+	var outdated *lock.OutdatedError
+	var superseded *source.SupersededError
 	switch {
 	case err == nil:
 		return exitDone

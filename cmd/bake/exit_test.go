@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/verify"
 )
 
 func TestExitCode(t *testing.T) {
@@ -26,7 +27,7 @@ func TestExitCode(t *testing.T) {
 		{t.Context(), fmt.Errorf("doing: %w", &manifest.InputError{}), exitBadInput},
 		{t.Context(), errors.Join(errors.New("x"), &manifest.ArgumentError{Err: errors.New("y")}), exitBadInput},
 		{t.Context(), fmt.Errorf("doing: %w", &manifest.StaleError{}), exitStale},
-		{t.Context(), &bake.SupersededError{}, exitStale},
+		{t.Context(), &source.SupersededError{}, exitStale},
 		{cancelled, errors.New("x"), exitInterrupted},
 		{cancelled, &manifest.ArgumentError{Err: errors.New("y")}, exitInterrupted},
 		{cancelled, nil, exitDone}, // too late to interrupt
@@ -72,9 +73,9 @@ func TestReportQuotes(t *testing.T) {
 // TestVerifiedQuotes prints changes that an image's names are in.
 func TestVerifiedQuotes(t *testing.T) {
 	var b bytes.Buffer
-	r := verified{VerifyResult: &bake.VerifyResult{
+	r := verified{Result: &verify.Result{
 		SHA256:     "sha256:00",
-		Difference: &bake.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: made again, and the same", Offset: -1, DiskOffset: -1, What: "content"},
+		Difference: &verify.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: made again, and the same", Offset: -1, DiskOffset: -1, What: "content"},
 		Changes:    []record.Change{{Kind: "file", Name: "/\u202e\r\x9b", New: "symlink -> \x1b[1A"}},
 	}}
 	if err := r.print(&b, "x"); err != nil {

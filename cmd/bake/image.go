@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/units"
 )
 
 func newImage(h *host) *cobra.Command {
@@ -53,16 +55,19 @@ image's name, and of this bake's own units and programs.`,
     --guest-os-features UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE,GVNIC`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := in.config(c, h)
-			if err != nil {
+			config := bake.Config{Units: units.FS(), Out: out, Name: name, Force: force}
+			var err error
+			if config.Files, err = in.files(c); err != nil {
 				return err
 			}
-			config.Out, config.Name, config.Force = out, name, force
+			if config.Options, err = in.options(c, h); err != nil {
+				return err
+			}
 			config.BuildMissing, config.BuildNamed = missing.on, missing.names
 			if config.Format, err = bake.ParseFormat(format); err != nil {
 				return &usageError{err}
 			}
-			if config.Origin, err = bake.ParseOrigin(origin); err != nil {
+			if config.Origin, err = source.ParseOrigin(origin); err != nil {
 				return &usageError{err}
 			}
 			config.Sign, config.SignPassword = key, h.signPassword
@@ -79,7 +84,7 @@ image's name, and of this bake's own units and programs.`,
 			if err != nil {
 				return err
 			}
-			if err := h.print(result, asJSON); err != nil {
+			if err := h.print(result.SHA256, result.Path, result, asJSON); err != nil {
 				return err
 			}
 			if result.Replaced != "" {
@@ -144,12 +149,12 @@ func (b *buildMissing) Type() string { return "bool" }
 
 // sayMissing ends a run with that parts are not from where the versions file says.
 // Who saw no notes is told which and why.
-func (h *host) sayMissing(missing []bake.Missing) {
+func (h *host) sayMissing(missing []source.Missing) {
 	if len(missing) == 0 {
 		return
 	}
 	if h.shown.quiet {
-		h.say(bake.SayMissing(missing))
+		h.say(source.SayMissing(missing))
 	}
 	parts := "1 part is"
 	if n := len(missing); n > 1 {

@@ -12,10 +12,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
+	bakeinputs "github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/images/worker"
-	"github.com/nodebake/bake/units"
 )
 
 // The variables that are looked at where a flag is not given.
@@ -45,7 +45,7 @@ func (in *inputs) addFlags(c *cobra.Command) {
 	in.addBaseFlags(c)
 }
 
-// addBaseFlags adds the flags that baseConfig reads.
+// addBaseFlags adds the flags that options reads.
 func (in *inputs) addBaseFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/\n"+
@@ -105,37 +105,32 @@ func (in *inputs) addCacheFlag(c *cobra.Command) {
 	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them\n(default: bake in the user's cache directory)")
 }
 
-// config turns the flags into a bake.Config.
-func (in *inputs) config(c *cobra.Command, h *host) (bake.Config, error) {
+// files turns the flags into what is read.
+func (in *inputs) files(c *cobra.Command) (bakeinputs.Files, error) {
 	if err := requireFlag(c, "versions", in.versions); err != nil {
-		return bake.Config{}, err
+		return bakeinputs.Files{}, err
 	}
 	arch, err := parseArch("--arch", in.arch)
-	if err != nil {
-		return bake.Config{}, err
-	}
-	config, err := in.baseConfig(c, h)
-	config.Versions, config.Lock, config.Arch = in.versions, in.lock, arch
-	return config, err
+	return bakeinputs.Files{Versions: in.versions, Lock: in.lock, Definition: worker.FS(), Arch: arch}, err
 }
 
-// baseConfig is the part of config that is not about one versions file. Only
-// here does bake look at its environment.
-func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
+// options turns the flags into how parts are fetched. Only here does bake look at its
+// environment.
+func (in *inputs) options(c *cobra.Command, h *host) (source.Options, error) {
 	cache, err := in.cacheDir()
 	if err != nil {
-		return bake.Config{}, err
+		return source.Options{}, err
 	}
 	mirror, err := in.mirrorLocation(c, h)
 	if err != nil {
-		return bake.Config{}, err
+		return source.Options{}, err
 	}
 	insecure, err := in.insecureRegistries()
 	if err != nil {
-		return bake.Config{}, err
+		return source.Options{}, err
 	}
 	if err := checkProxies(h.getenv); err != nil {
-		return bake.Config{}, err
+		return source.Options{}, err
 	}
 	mirrors := in.mirrors
 	if len(mirrors) == 0 {
@@ -145,26 +140,23 @@ func (in *inputs) baseConfig(c *cobra.Command, h *host) (bake.Config, error) {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	config := bake.Config{
-		Definition: worker.FS(),
-		Units:      units.FS(),
-		Cache:      cache,
-		Mirror:     mirror,
-		Offline:    in.offline,
-		Mirrors:    mirrors,
-		Keyring:    h.keyring,
-		Jobs:       jobs,
-		Env:        h.env,
-		Keychain:   keychain{h.getenv},
-		Proxy:      http.ProxyFromEnvironment,
-		UserAgent:  "bake/" + version(),
+	options := source.Options{
+		Cache:         cache,
+		OfflineMirror: mirror,
+		Offline:       in.offline,
+		DebianMirrors: mirrors,
+		Jobs:          jobs,
+		Env:           h.env,
+		Keychain:      keychain{h.getenv},
+		Proxy:         http.ProxyFromEnvironment,
+		UserAgent:     "bake/" + version(),
 
 		InsecureRegistries: insecure,
 	}
 	if runtime.GOOS == "linux" {
-		config.Apt = os.DirFS("/")
+		options.Apt = os.DirFS("/")
 	}
-	return config, nil
+	return options, nil
 }
 
 // checkProxies refuses a proxy that http.ProxyFromEnvironment would pass over

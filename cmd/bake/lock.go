@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -52,8 +52,12 @@ they hide updates.`,
 			return noArgs(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			config, err := in.config(c, h)
-			if err != nil {
+			config := lock.Config{Keyring: h.keyring, Now: h.now(), AllowOlder: allowOlder}
+			var err error
+			if config.Files, err = in.files(c); err != nil {
+				return err
+			}
+			if config.Options, err = in.options(c, h); err != nil {
 				return err
 			}
 			if check && upgrade.on {
@@ -67,14 +71,14 @@ they hide updates.`,
 				}
 				arches = append(arches, arch)
 			}
-			config.Lock, config.AllowOlder = output, allowOlder
+			config.Lock = output
 			config.Upgrade, err = upgrade.packages(args)
 			if err != nil {
 				return err
 			}
 			config.UpgradeAll = upgrade.on && len(config.Upgrade) == 0
 			if diff != "" {
-				changes, err := bake.DiffLocks(diff, cmp.Or(output, manifest.LockFile(in.versions)), config.Arch)
+				changes, err := lock.Diff(diff, cmp.Or(output, manifest.LockFile(in.versions)), config.Arch)
 				if err != nil {
 					return err
 				}
@@ -87,13 +91,13 @@ they hide updates.`,
 			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink
-			b, err := bake.New(config)
+			locker, err := lock.New(config)
 			if err != nil {
 				return err
 			}
-			defer b.Close()
+			defer locker.Close()
 			if check {
-				report, err := b.CheckLock(c.Context(), h.now())
+				report, err := locker.Check(c.Context())
 				stop()
 				if asJSON && report != nil {
 					if err := json.NewEncoder(h.stdout).Encode(report); err != nil {
@@ -102,12 +106,12 @@ they hide updates.`,
 				}
 				return err
 			}
-			result, err := b.Lock(c.Context(), h.now(), arches)
+			result, err := locker.Lock(c.Context(), arches)
 			stop()
 			if err != nil {
 				return err
 			}
-			if err := h.print(result, asJSON); err != nil || asJSON {
+			if err := h.print(result.SHA256, result.Path, result, asJSON); err != nil || asJSON {
 				return err
 			}
 			return h.printLocked(result.Locked)
@@ -172,7 +176,7 @@ func (u *upgrades) packages(args []string) ([]string, error) {
 
 // printLocked says what a new lock has in place of what was there. What is all
 // new is counted.
-func (h *host) printLocked(locked []bake.LockedPackages) error {
+func (h *host) printLocked(locked []lock.Packages) error {
 	var l lines
 	for _, p := range locked {
 		if len(p.Changes) == p.Count && p.Kept == 0 {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 )
 
@@ -68,12 +68,12 @@ type host struct {
 
 // print writes what was made to stdout: its digest and path in one line, or
 // everything as JSON.
-func (h *host) print(r *bake.Result, asJSON bool) error {
+func (h *host) print(sum manifest.Sum, path string, result any, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(h.stdout).Encode(r)
+		return json.NewEncoder(h.stdout).Encode(result)
 	}
 	var l lines
-	l.add("%s %s", r.SHA256, r.Path)
+	l.add("%s %s", sum, path)
 	return l.print(h.stdout)
 }
 

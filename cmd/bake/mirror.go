@@ -9,14 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/images/worker"
 )
 
 func newMirror(h *host) *cobra.Command {
 	var in inputs
-	var mc bake.MirrorConfig
+	var mc mirrorsync.Config
 	var versions, arches []string
 	var to, check, extract, out string
 	var asJSON bool
@@ -83,11 +84,11 @@ docs/offline.md tells the whole way.`,
 			if len(versions) == 0 && len(mc.Drop) == 0 && !mc.Prune {
 				return &usageError{fmt.Errorf("give --versions, --drop or --prune (see `%s --help`)", c.CommandPath())}
 			}
-			config, err := in.baseConfig(c, h)
-			if err != nil {
+			var err error
+			if mc.Options, err = in.options(c, h); err != nil {
 				return err
 			}
-			mc.Config, mc.Now = config, h.now()
+			mc.Definition, mc.Keyring, mc.Now = worker.FS(), h.keyring, h.now()
 			if mc.To, err = filepath.Abs(to); err != nil {
 				return &usageError{fmt.Errorf("--to %s: %w", to, err)}
 			}
@@ -100,7 +101,7 @@ docs/offline.md tells the whole way.`,
 				if err != nil {
 					return &usageError{fmt.Errorf("--versions %s: %w", file, err)}
 				}
-				mc.Sets = append(mc.Sets, bake.MirrorSet{Name: name, Versions: file, Dir: filepath.Dir(path)})
+				mc.Sets = append(mc.Sets, mirrorsync.Set{Name: name, Versions: file, Dir: filepath.Dir(path)})
 			}
 			for _, name := range arches {
 				arch, err := parseArch("--arch", name)
@@ -109,10 +110,10 @@ docs/offline.md tells the whole way.`,
 				}
 				mc.Archs = append(mc.Archs, arch)
 			}
-			sink, stop := h.progress(config.Jobs)
+			sink, stop := h.progress(mc.Jobs)
 			defer stop()
 			mc.Progress = sink
-			result, err := bake.Mirror(c.Context(), mc)
+			result, err := mirrorsync.Run(c.Context(), mc)
 			stop()
 			if err != nil && c.Context().Err() != nil {
 				return &endedError{fmt.Sprintf("interrupted, run again to continue; until then %s is the mirror that it was", to)}
@@ -176,7 +177,7 @@ func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON bool)
 	}
 	sink, stop := h.progress(1)
 	defer stop()
-	report, err := bake.CheckMirror(c.Context(), path, in.jobs, sink)
+	report, err := mirrorsync.Check(c.Context(), path, in.jobs, sink)
 	stop()
 	switch {
 	case report != nil && asJSON:
@@ -204,7 +205,7 @@ func extractMirror(c *cobra.Command, h *host, dir, out string, asJSON bool) erro
 	if err != nil {
 		return &usageError{fmt.Errorf("--out %s: %w", out, err)}
 	}
-	r, err := bake.ExtractMirror(c.Context(), from, to)
+	r, err := mirrorsync.Extract(c.Context(), from, to)
 	if err != nil {
 		return err
 	}
@@ -222,7 +223,7 @@ func extractMirror(c *cobra.Command, h *host, dir, out string, asJSON bool) erro
 	return l.print(h.stdout)
 }
 
-func printMirror(h *host, dir string, r *bake.MirrorResult, asJSON bool) error {
+func printMirror(h *host, dir string, r *mirrorsync.Result, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(r)
 	}
@@ -253,7 +254,7 @@ func countSets(n int) string {
 	return fmt.Sprintf("%d sets", n)
 }
 
-func amount(a bake.MirrorAmount) string {
+func amount(a mirrorsync.Amount) string {
 	if a.Files == 0 {
 		return "nothing"
 	}

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/mirrorsync"
 )
 
 // mirrorCommand is `bake mirror` with what the world needs but its images: bake
@@ -35,16 +35,9 @@ func newMirrorProgram(t *testing.T) *program {
 	t.Helper()
 	p := newProgram(t)
 	p.AddImages()
-	c := p.Config()
+	c := p.LockConfig(p.Config())
 	c.Cache = p.cache
-	b, err := bake.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	if _, err := b.Lock(t.Context(), p.Now, amd64()); err != nil {
-		t.Fatal(err)
-	}
+	p.LockWith(c)
 	return p
 }
 
@@ -168,7 +161,7 @@ func TestMirrorKilled(t *testing.T) {
 		t.Fatalf("the run that was killed left %d files, %v; want at least 10", len(kept), err)
 	}
 	p.Gets()
-	var r bake.MirrorResult
+	var r mirrorsync.Result
 	if err := json.Unmarshal([]byte(must(t, p.mirrorCommand(to, "--quiet", "--json"))), &r); err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/images/worker"
+	"github.com/nodebake/bake/units"
 )
 
 // verification is what the flags of `bake verify` ask for.
@@ -85,7 +87,7 @@ them, or something else than provenance of this image was signed.`,
 }
 
 // verified is the result of `bake verify`.
-type verified struct{ *bake.VerifyResult }
+type verified struct{ *verify.Result }
 
 func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	switch {
@@ -94,23 +96,26 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	case v.bundle != "" && v.key == "":
 		return &usageError{errors.New("--bundle is the signature that --key verifies: give both")}
 	}
-	config, err := v.baseConfig(c, h)
+	options, err := v.options(c, h)
 	if err != nil {
 		return err
 	}
 	// Who signed an image vouches for its URLs, and so does who has its versions file.
-	config.PublicOnly = v.key == "" && v.versions == "" && !v.private
-	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs, Config: config}
+	options.PublicOnly = v.key == "" && v.versions == "" && !v.private
+	config := verify.Config{
+		Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs,
+		Options: options, Units: units.FS(), Definition: worker.FS(),
+	}
 	if v.key != "" {
-		if verify.Key, err = os.ReadFile(v.key); err != nil {
+		if config.Key, err = os.ReadFile(v.key); err != nil {
 			return &manifest.ArgumentError{Err: fmt.Errorf("reading the public key: %w", err)}
 		}
 	}
 	sink, stop := h.progress(config.Jobs)
 	defer stop()
-	verify.Config.Progress = sink
+	config.Progress = sink
 	var result verified
-	result.VerifyResult, err = bake.Verify(c.Context(), verify)
+	result.Result, err = verify.Run(c.Context(), config)
 	stop()
 	if err != nil {
 		return err

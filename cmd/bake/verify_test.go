@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/bake/verify"
 )
 
 // verify is `bake verify` with what the world needs, and more arguments.
@@ -93,7 +93,7 @@ func TestVerifyCommand(t *testing.T) {
 	want(p.verify(image, "--key", private, "--no-rebuild"), exitFailed, "^$", "public")
 
 	stdout, stderr, code := outcome(t, p.verify(image, "--key", public, "--json", "--quiet"))
-	var result bake.VerifyResult
+	var result verify.Result
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != exitDone || stderr != "" {
 		t.Fatalf("bake verify --json exits with %d: %v: %s%s", code, err, stdout, stderr)
 	}

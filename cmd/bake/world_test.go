@@ -18,8 +18,10 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
 )
 
@@ -268,7 +270,7 @@ func TestBuildMissing(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := []bake.Missing{{
+	want := []source.Missing{{
 		Name: "component kubelet v1.30.0", Reason: strings.TrimPrefix(why, "component kubelet v1.30.0: "), Else: instead,
 		Causes: []fetch.Cause{{What: "404 Not Found", Host: host}},
 	}}
@@ -331,7 +333,7 @@ func TestImageCommandFails(t *testing.T) {
 // TestExitCodes are those of errors that need Debian's own keys to come about.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	outdated := &bake.OutdatedError{Lock: "versions.lock", Updates: []bake.LockedUpdate{{Name: "bash", Locked: "1", Available: "2", Suite: "trixie-security"}}}
+	outdated := &lock.OutdatedError{Lock: "versions.lock", Updates: []lock.Update{{Name: "bash", Locked: "1", Available: "2", Suite: "trixie-security"}}}
 	stale := &manifest.StaleError{Lock: "versions.lock", VersionsFile: "versions.yaml"}
 	for _, err := range []error{outdated, stale, errors.Join(stale, outdated), errors.Join(stale, errors.New("no mirror"))} {
 		if got := exitCode(t.Context(), err); got != exitStale {

@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/artifact"
 )
@@ -111,10 +111,10 @@ func TestOffline(t *testing.T) {
 }
 
 // mirrored runs bake mirror.
-func mirrored(t *testing.T, args []string) (*bake.MirrorResult, time.Duration) {
+func mirrored(t *testing.T, args []string) (*mirrorsync.Result, time.Duration) {
 	t.Helper()
 	stdout, took := run(t, "bin/bake", args...)
-	r := new(bake.MirrorResult)
+	r := new(mirrorsync.Result)
 	if err := json.Unmarshal([]byte(stdout), r); err != nil {
 		t.Fatal(err)
 	}

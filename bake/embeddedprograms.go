@@ -8,22 +8,22 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// guestProgram is a program of ours that goes into images. Its path is its name.
-type guestProgram struct {
+// embeddedProgram is a program of ours that goes into images. Its path is its name.
+type embeddedProgram struct {
 	tree.Entry
 	content []byte
 }
 
-// guests are the programs of ours for one architecture. Each is read and hashed
+// embeddedPrograms are the programs of ours for one architecture. Each is read and hashed
 // once, when somebody asks for it.
-type guests struct {
+type embeddedPrograms struct {
 	arch manifest.Arch
 	mu   sync.Mutex
-	read map[string]*guestProgram
+	read map[string]*embeddedProgram
 }
 
 // program returns a program by its name: "firstboot".
-func (g *guests) program(name string) (*guestProgram, error) {
+func (g *embeddedPrograms) program(name string) (*embeddedProgram, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p := g.read[name]; p != nil {
@@ -34,12 +34,12 @@ func (g *guests) program(name string) (*guestProgram, error) {
 		return nil, err
 	}
 	if g.read == nil {
-		g.read = map[string]*guestProgram{}
+		g.read = map[string]*embeddedProgram{}
 	}
-	g.read[name] = &guestProgram{file(name, 0o755, content), content}
+	g.read[name] = &embeddedProgram{file(name, 0o755, content), content}
 	return g.read[name], nil
 }
 
 // prepare reads firstboot, the largest, while others wait for the network. An
 // error comes again to who asks for it.
-func (g *guests) prepare() { _, _ = g.program("firstboot") }
+func (g *embeddedPrograms) prepare() { _, _ = g.program("firstboot") }

@@ -1,4 +1,4 @@
-package bake
+package mirrorsync
 
 import (
 	"context"
@@ -21,9 +21,9 @@ import (
 // moduleFiles adds what pins the modules of the set: the go.mod and go.sum that
 // lie beside the versions file.
 func (s *mirrorSet) moduleFiles(a *mirrorArch) error {
-	modules := os.DirFS(filepath.Dir(a.config.Versions))
+	modules := os.DirFS(filepath.Dir(a.inputs.Versions))
 	seen := map[string]bool{}
-	for _, m := range modulesOf(a.versions) {
+	for _, m := range modulesOf(a.inputs.Set) {
 		if seen[m.Dir] {
 			continue
 		}
@@ -53,7 +53,7 @@ func modulesOf(v *manifest.Versions) []*manifest.Module {
 }
 
 // goHosts returns the hosts that the mirror has Go toolchains for.
-func (c *MirrorConfig) goHosts() []string {
+func (c *Config) goHosts() []string {
 	if len(c.GoHosts) == 0 {
 		return []string{runtime.GOOS + "-" + runtime.GOARCH}
 	}
@@ -62,7 +62,7 @@ func (c *MirrorConfig) goHosts() []string {
 
 // hasToolchains reports whether the mirror has s's toolchains for all hosts.
 func (m *mirroring) hasToolchains(s *mirrorSet) bool {
-	if !m.config.Sources || len(modulesOf(s.archs[0].versions)) == 0 {
+	if !m.config.Sources || len(modulesOf(s.archs[0].inputs.Set)) == 0 {
 		return true
 	}
 	return !slices.ContainsFunc(m.config.goHosts(), func(host string) bool {
@@ -83,7 +83,7 @@ func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error {
 			continue // it is for all of them
 		}
 		var copies []mirrorCopy
-		err := w.source.Sources(ctx, w.arch.versions, w.set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
+		err := w.source.Sources(ctx, w.arch.inputs.Set, w.set.Set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
 			copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(context.Context) (io.ReadCloser, error) { return open() }})
 			return nil
 		})

@@ -1,7 +1,6 @@
 package bake
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,57 +12,24 @@ import (
 	"github.com/nodebake/bake/bake/source/mirror"
 )
 
-// newFetcher returns what fetches for b, from m first where there is one.
-func (b *Baker) newFetcher(m *mirror.Mirror) (*fetch.Fetcher, error) {
-	config := fetch.Config{
-		Store: b.store, Proxy: b.config.Proxy, UserAgent: b.config.UserAgent, Progress: b.config.Progress,
-		PublicOnly: b.config.PublicOnly,
-	}
-	if m != nil {
-		config.Mirror, config.Offline = m, b.config.Offline
-	}
-	return fetch.New(config)
-}
-
-// openMirror reads the index of the mirror, where one was given, and has
-// everything fetched from it from then on. It takes a context, which New does
-// not have, because the mirror may be a server.
-func (b *Baker) openMirror(ctx context.Context) error {
-	if b.config.Mirror == "" || b.mirror != nil {
-		return nil
-	}
-	m, err := mirror.Open(ctx, b.config.Mirror, func(ctx context.Context, url string, limit int64) ([]byte, error) {
-		return b.fetcher.Get(ctx, []string{url}, limit, nil)
-	})
-	if err != nil {
-		return err
-	}
-	f, err := b.newFetcher(m)
-	if err != nil {
-		return err
-	}
-	b.mirror, b.fetcher = m, f
-	return nil
-}
-
 // explainMirror adds to an error that something is not in the mirror why that
 // is, where the mirror was made for something else than lock.
 func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
 	missing, modules := (*fetch.UnreachableError)(nil), (*gobuild.NotMirroredError)(nil)
-	if b.mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
+	if b.access.Mirror == nil || !errors.As(err, &missing) && !errors.As(err, &modules) {
 		return err
 	}
 	sources := errors.As(err, &modules)
-	why := staleMirror(b.mirror.Index().Sets, b.versions, lock, b.config.Arch, sources)
+	why := staleMirror(b.access.Mirror.Index().Sets, b.inputs.Set, lock, b.config.Arch, sources)
 	switch {
-	case b.config.inside != nil: // its files have no place that a person could name
+	case b.config.Embedded != nil: // its files have no place that a person could name
 		return err
 	case why == "" && errors.As(err, &missing) && missing.Lacking == "" && !sources:
 		return err // it says itself what is wrong
 	case why == "":
 		why = "is of this lock, and lacks it"
 	}
-	return fmt.Errorf("%w\nthe mirror %s %s; where there is a network, run: %s", err, b.mirror, why, b.mirrorCommand(sources))
+	return fmt.Errorf("%w\nthe mirror %s %s; where there is a network, run: %s", err, b.access.Mirror, why, b.mirrorCommand(sources))
 }
 
 // mirrorCommand is the command that makes the mirror what b needs.
@@ -75,7 +41,7 @@ func (b *Baker) mirrorCommand(sources bool) string {
 	if sources {
 		words = append(words, "--sources")
 	}
-	to := b.mirror.String()
+	to := b.access.Mirror.String()
 	if strings.Contains(to, "://") {
 		to = "DIR"
 	}

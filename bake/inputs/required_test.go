@@ -1,4 +1,4 @@
-package bake
+package inputs
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package bake
+package verify
 
 import (
 	"crypto/sha256"

@@ -1,4 +1,4 @@
-package bake
+package lock
 
 import (
 	"context"
@@ -8,24 +8,23 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/debian"
 )
 
-// LockedPackages are the packages of a new lock for one architecture, and in what
+// Packages are the packages of a new lock for one architecture, and in what
 // it is another than before.
-type LockedPackages struct {
+type Packages struct {
 	Arch    manifest.Arch `json:"arch"`
 	Count   int           `json:"count"` // of all packages, those that are not installed included
 	Kept    int           `json:"kept"`  // of those that were locked already, the very same
-	Changes []LockChange  `json:"changes"`
+	Changes []Change      `json:"changes"`
 }
 
-// LockChange is a package that is not as it was locked.
-type LockChange struct {
+// Change is a package that is not as it was locked.
+type Change struct {
 	manifest.PackageChange `json:"-"`
 
 	Name  string `json:"name"`
@@ -36,35 +35,35 @@ type LockChange struct {
 }
 
 // String is one line: "tool 1.0 -> 1.1 (--upgrade)".
-func (c LockChange) String() string { return fmt.Sprintf("%s (%s)", c.PackageChange, c.Why) }
+func (c Change) String() string { return fmt.Sprintf("%s (%s)", c.PackageChange, c.Why) }
 
 // lockFiles are the locks that say what is locked: the one that is to be written,
 // and the versions file's own.
-func (b *Baker) lockFiles() []string {
-	return slices.Compact([]string{b.config.Lock, manifest.LockFile(b.config.Versions)})
+func (l *Locker) lockFiles() []string {
+	return slices.Compact([]string{l.config.Lock, manifest.LockFile(l.config.Versions)})
 }
 
 // lockedBefore returns the lock whose packages are kept: the one that is there
 // already, else the versions file's own, else nil. One that can't be read is no
 // reason to make no better one.
-func (b *Baker) lockedBefore() *manifest.Lock {
-	for _, file := range b.lockFiles() {
+func (l *Locker) lockedBefore() *manifest.Lock {
+	for _, file := range l.lockFiles() {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		lock, err := readLockFile(file)
+		lock, err := inputs.ReadLockFile(file)
 		if err == nil {
 			return lock
 		}
-		b.config.Progress.Note("no package is kept as it was locked, since that can't be read: %v", err)
+		l.config.Progress.Note("no package is kept as it was locked, since that can't be read: %v", err)
 	}
 	return nil
 }
 
 // checkUpgrade requires that packages which are to be upgraded are locked.
-func (b *Baker) checkUpgrade(before *manifest.Lock) error {
+func (l *Locker) checkUpgrade(before *manifest.Lock) error {
 	have := map[string]bool{}
-	file := b.config.Lock
+	file := l.config.Lock
 	if before != nil {
 		file = before.File
 		for _, section := range before.Archs {
@@ -73,7 +72,7 @@ func (b *Baker) checkUpgrade(before *manifest.Lock) error {
 			}
 		}
 	}
-	for _, name := range b.config.Upgrade {
+	for _, name := range l.config.Upgrade {
 		if !have[name] {
 			return &manifest.ArgumentError{Err: fmt.Errorf("--upgrade %s: %s has no package of that name", name, file)}
 		}
@@ -83,19 +82,17 @@ func (b *Baker) checkUpgrade(before *manifest.Lock) error {
 
 // lockArchitecture resolves the packages for arch, for which old was locked
 // before, nil for nothing.
-func (b *Baker) lockArchitecture(ctx context.Context, now time.Time, arch manifest.Arch, old *manifest.LockedArch, known []debian.Known) (*manifest.LockedArch, LockedPackages, error) {
-	changes := LockedPackages{Arch: arch, Changes: []LockChange{}}
-	config, err := b.resolveConfig(arch, now)
+func (l *Locker) lockArchitecture(ctx context.Context, arch manifest.Arch, old *manifest.LockedArch, known []debian.Known) (*manifest.LockedArch, Packages, error) {
+	changes := Packages{Arch: arch, Changes: []Change{}}
+	config, err := l.resolveConfig(arch)
 	if err != nil {
 		return nil, changes, err
 	}
 	config.Known = known
-	if old != nil && !b.config.UpgradeAll {
-		debs := source.New(source.Config{
-			Arch: arch, Store: b.store, Fetcher: b.fetcher, Mirrors: b.mirrors, Jobs: b.config.Jobs, Progress: b.config.Progress,
-		})
-		config.Locked = &debian.Locked{LockedArch: old, Upgrade: b.config.Upgrade, Control: func(ctx context.Context, p manifest.LockedPackage) (control []byte, err error) {
-			err = b.mending(debs, func() error {
+	if old != nil && !l.config.UpgradeAll {
+		debs := l.access.Packages(arch)
+		config.Locked = &debian.Locked{LockedArch: old, Upgrade: l.config.Upgrade, Control: func(ctx context.Context, p manifest.LockedPackage) (control []byte, err error) {
+			err = debs.Retry(func() error {
 				control, err = debs.Control(ctx, p)
 				return err
 			})
@@ -113,7 +110,7 @@ func (b *Baker) lockArchitecture(ctx context.Context, now time.Time, arch manife
 	changes.Count = len(section.Packages) + len(section.Extra)
 	changes.Kept = changes.Count
 	for _, c := range manifest.DiffLocks(lockOf(arch, old), lockOf(arch, section), arch) {
-		change := LockChange{PackageChange: c, Extra: c.Extra}
+		change := Change{PackageChange: c, Extra: c.Extra}
 		switch {
 		case c.New == nil:
 			change.Name, change.Old, change.Why = c.Old.Name, c.Old.Version, "nothing asks for it or needs it any more"
@@ -121,7 +118,7 @@ func (b *Baker) lockArchitecture(ctx context.Context, now time.Time, arch manife
 			change.Name, change.New, change.Why = c.New.Name, c.New.Version, why[c.New.SHA256]
 		default:
 			change.Name, change.Old, change.New, change.Why = c.New.Name, c.Old.Version, c.New.Version, instead[c.New.SHA256]
-			if b.config.UpgradeAll {
+			if l.config.UpgradeAll {
 				change.Why = "--upgrade"
 			}
 			if change.Why == "" { // what is asked for is of another suite now

@@ -1,4 +1,4 @@
-package bake
+package verify
 
 import (
 	"bytes"
@@ -24,9 +24,9 @@ const compareRange = 16 * tree.ChunkSize
 
 // firstDifference returns the offset of the first byte in which the disk of m
 // is not want, or -1. What one of them has and the other lacks is a difference.
-func (b *Baker) firstDifference(ctx context.Context, m *inspect.Image, want *extent.List) (int64, error) {
+func (c *Config) firstDifference(ctx context.Context, m *inspect.Image, want *extent.List) (int64, error) {
 	both := min(m.Have, want.Size)
-	shown := b.config.Progress.Start("compare", filepath.Base(m.Path), both)
+	shown := c.Progress.Start("compare", filepath.Base(m.Path), both)
 	var first atomic.Int64
 	first.Store(both)
 	found := func(at int64) {
@@ -46,7 +46,7 @@ func (b *Baker) firstDifference(ctx context.Context, m *inspect.Image, want *ext
 		}
 		return nil
 	})
-	for range b.config.Jobs {
+	for range c.Jobs {
 		g.Go(func() error {
 			planned := want.Reader()
 			made, got := make([]byte, tree.ChunkSize), make([]byte, tree.ChunkSize)

@@ -1,4 +1,4 @@
-package bake
+package verify
 
 import (
 	"context"
@@ -33,10 +33,10 @@ type Signature struct {
 // far as that is there, against a signature by the owner of c.Key. That the
 // signature is wrong or missing is no error. Nothing that m holds is read; what
 // the statement says about its inputs is for [Signature.hold].
-func verifySignature(ctx context.Context, m *inspect.Image, c VerifyConfig) (*Signature, slsa.Inputs, error) {
-	name, ok := strings.CutSuffix(m.Path, "."+string(TarGz))
+func verifySignature(ctx context.Context, m *inspect.Image, c Config) (*Signature, slsa.Inputs, error) {
+	name, ok := strings.CutSuffix(m.Path, "."+inspect.TarGz)
 	if !ok {
-		name = strings.TrimSuffix(m.Path, "."+string(Raw))
+		name = strings.TrimSuffix(m.Path, "."+inspect.Raw)
 	}
 	bundle := c.Bundle
 	if bundle == "" {

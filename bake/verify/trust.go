@@ -1,4 +1,4 @@
-package bake
+package verify
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
@@ -56,7 +57,7 @@ func (v vouchers) vouch(inputs map[string]manifest.Sum) error {
 }
 
 // vouchers returns those that c names, for an image that has names as inputs.
-func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, error) {
+func (c *Config) vouchers(signature *Signature, in *inside) (vouchers, error) {
 	v := vouchers{signed: signature != nil && signature.Valid, trust: c.TrustInputs}
 	if c.Versions == "" {
 		return v, nil
@@ -87,7 +88,7 @@ func (c *VerifyConfig) vouchers(signature *Signature, in *inside) (vouchers, err
 
 // vouchDefinition adds the definition of the user's versions file to what he
 // gave, where that file is the image's: if it is not, that is what is wrong.
-func (c *VerifyConfig) vouchDefinition(v *vouchers, in *inside) error {
+func (c *Config) vouchDefinition(v *vouchers, in *inside) error {
 	data, err := os.ReadFile(c.Versions)
 	if err != nil {
 		return &manifest.ArgumentError{Err: fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
@@ -103,7 +104,7 @@ func (c *VerifyConfig) vouchDefinition(v *vouchers, in *inside) error {
 	if _, err := os.Stat(dir); dir != "" && errors.Is(err, fs.ErrNotExist) {
 		return nil // he gave a versions file alone
 	}
-	d, err := c.Config.readDefinition(versions)
+	d, err := inputs.ReadDefinition(inputs.Files{Definition: c.Definition}, versions)
 	if err != nil {
 		return fmt.Errorf("reading what vouches for the image's inputs: %w", err)
 	}
@@ -123,7 +124,7 @@ func (in *inside) sums() map[string]manifest.Sum {
 // look does what needs no build and no URL of the image's: it reads all that is
 // in the image and holds it against the record and against what this bake brings.
 // A contradiction is no error.
-func (r *VerifyResult) look(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
+func (r *Result) look(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
 	versions, err := manifest.ParseVersions("/"+path.Join(record.InputsDir, record.VersionsName)+" in "+in.path, in.files[record.VersionsName])
 	if err != nil {
 		return err
@@ -132,8 +133,8 @@ func (r *VerifyResult) look(ctx context.Context, m *inspect.Image, in *inside, c
 	if err != nil {
 		return err
 	}
-	b := &Baker{config: Config{Arch: in.record.Arch}, versions: versions, definition: in.definition}
-	if b.Stale(lock) != nil {
+	held := inputs.Inputs{Files: inputs.Files{Arch: in.record.Arch}, Set: versions, Definition: in.definition}
+	if held.Stale(lock) != nil {
 		r.Contradictions = append(r.Contradictions, lock.File+" was made for other packages than its versions file and image definition ask for")
 	}
 	if m.Fault != nil {

@@ -1,28 +1,37 @@
-package bake
+// Package verify rebuilds an image from what it records, and compares every byte. It
+// also verifies the signature beside an image.
+//
+// A versions file is code: whether one that came out of an image may be fetched and
+// built from is decided in trust.go.
+package verify
 
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/sbom/slsa"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// VerifyConfig says which image to make again, and with what.
-type VerifyConfig struct {
+// Config says which image to rebuild, and with what. Image, TmpDir, Units and Cache are
+// required.
+type Config struct {
 	Image  string // NAME.tar.gz or a raw disk
 	TmpDir string // for what is unpacked; it must exist
 
@@ -42,15 +51,13 @@ type VerifyConfig struct {
 	Versions    string
 	TrustInputs bool
 
-	// Config is what it is made with: Units, Cache, mirrors and so on. Versions,
-	// Lock, Arch, Origin, Origins, Out and Format come from the image, as does the
-	// image definition: Definition is that of Versions where it names none. Sign is
-	// not used.
-	Config Config
+	source.Options
+	Units      fs.FS // systemd units of bake's own, which the image must have been built with
+	Definition fs.FS // the image definition of Versions where it names none: images/worker
 }
 
-// VerifyResult says whether an image is what its inputs make.
-type VerifyResult struct {
+// Result says whether an image is what its inputs make.
+type Result struct {
 	Image     string       `json:"image"` // path
 	SHA256    manifest.Sum `json:"sha256"`
 	Size      int64        `json:"size"`      // bytes
@@ -112,7 +119,7 @@ func orNothing(s string) string {
 	return s
 }
 
-// Verify makes an image again from what it holds about its inputs and compares
+// Run rebuilds an image from what it holds about its inputs and compares
 // all of it, if somebody vouches for these (see verify_trust.go); else it is held
 // against its record. That it differs, or that its signature is wrong, is no
 // error. An image without the signature that is asked for is not looked at any
@@ -121,16 +128,19 @@ func orNothing(s string) string {
 // The image's file is opened once: what was hashed and signed is what is
 // compared. Nothing is written but the store and, of an archive, the disk that
 // is in it, to a temporary file.
-func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
-	if c.Config.Progress == nil {
-		c.Config.Progress = progress.Discard{}
+func Run(ctx context.Context, c Config) (*Result, error) {
+	if c.Progress == nil {
+		c.Progress = progress.Discard{}
+	}
+	if c.Jobs == 0 {
+		c.Jobs = 1
 	}
 	m, err := inspect.OpenFile(c.Image)
 	if err != nil {
 		return nil, &manifest.ArgumentError{Err: err}
 	}
 	defer m.Close()
-	result := &VerifyResult{Image: c.Image}
+	result := &Result{Image: c.Image}
 	var signed slsa.Inputs
 	if c.Key != nil {
 		result.Signature, signed, err = verifySignature(ctx, m, c)
@@ -138,9 +148,9 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 			return result, err
 		}
 	}
-	progress.Phase(c.Config.Progress, "read")
-	progress.Expect(c.Config.Progress, 1)
-	shown := c.Config.Progress.Start("read", filepath.Base(c.Image), 0)
+	progress.Phase(c.Progress, "read")
+	progress.Expect(c.Progress, 1)
+	shown := c.Progress.Start("read", filepath.Base(c.Image), 0)
 	in, err := c.read(ctx, m)
 	if err != nil {
 		shown.End("failed")
@@ -152,7 +162,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		return nil, err
 	}
 	shown.End("done")
-	progress.Phase(c.Config.Progress, "")
+	progress.Phase(c.Progress, "")
 	result.SHA256, result.Size = file.SHA256, file.Size
 	if s := result.Signature; s != nil {
 		if s.hold(signed, in); !s.Valid {
@@ -169,7 +179,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		result.Difference = in.altered
 		return result, nil
 	}
-	if err := in.known(c.Config.Units); err != nil {
+	if err := in.known(c.Units); err != nil {
 		return nil, err
 	}
 	v, err := c.vouchers(result.Signature, in)
@@ -178,7 +188,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 	}
 	if why := v.vouch(in.sums()); why != nil {
 		result.NotVouched = why.Error()
-		err = result.look(ctx, m, in, &c.Config)
+		err = result.look(ctx, m, in, &c)
 	} else {
 		err = result.rebuild(ctx, m, in, &c)
 	}
@@ -189,7 +199,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 }
 
 // read reads from m what it was made from.
-func (c *VerifyConfig) read(ctx context.Context, m *inspect.Image) (*inside, error) {
+func (c *Config) read(ctx context.Context, m *inspect.Image) (*inside, error) {
 	if err := m.Unpack(ctx, c.TmpDir); err != nil {
 		var notImage *inspect.NotImageError
 		if errors.As(err, &notImage) {
@@ -201,7 +211,7 @@ func (c *VerifyConfig) read(ctx context.Context, m *inspect.Image) (*inside, err
 }
 
 // rebuild makes the image m again from in and compares.
-func (r *VerifyResult) rebuild(ctx context.Context, m *inspect.Image, in *inside, c *VerifyConfig) error {
+func (r *Result) rebuild(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
 	dir, err := os.MkdirTemp(c.TmpDir, "bake-verify-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the image's inputs: %w", err)
@@ -210,89 +220,73 @@ func (r *VerifyResult) rebuild(ctx context.Context, m *inspect.Image, in *inside
 	if err := in.write(dir); err != nil {
 		return fmt.Errorf("writing the image's inputs: %w", err)
 	}
-	config := c.Config
-	config.Versions, config.Lock = filepath.Join(dir, record.VersionsName), filepath.Join(dir, record.LockName)
-	config.Arch, config.Format = in.record.Arch, Format(m.Format)
-	config.Origin, config.Origins, config.Out, config.Sign = "", in.origins(), "", ""
 	// Who baked may have given a name. It has no placeholders.
 	if err := manifest.CheckImageName(in.record.Name); err != nil {
 		return &manifest.ArgumentError{Err: fmt.Errorf("the record in %s: %w", c.Image, err)}
 	}
-	config.Name, config.Confined, config.inside = in.record.Name, true, in.definition
-	b, err := New(config)
+	config := bake.Config{
+		Files: inputs.Files{
+			Versions: filepath.Join(dir, record.VersionsName), Lock: filepath.Join(dir, record.LockName),
+			Arch: in.record.Arch, Embedded: in.definition,
+		},
+		Options: c.Options, Choice: source.Choice{Origins: in.origins()}, Units: c.Units,
+		Name: in.record.Name, Format: bake.Format(m.Format),
+	}
+	config.Confined = true
+	b, err := bake.New(config)
 	if err != nil {
 		return fmt.Errorf("reading the inputs that %s holds: %w", c.Image, err)
 	}
 	defer b.Close()
-	return b.verify(ctx, m, in.record, r)
-}
-
-// verify makes the image of b again and compares m with it.
-func (b *Baker) verify(ctx context.Context, m *inspect.Image, inside *record.Image, result *VerifyResult) error {
-	lock, locked, err := b.readLock()
+	err = b.Rebuild(ctx, func(built *bake.Composed) error {
+		progress.Phase(c.Progress, "compare")
+		r.Rebuilt = true
+		var err error
+		if r.Difference, err = c.difference(ctx, b.Store(), m, built, r); err != nil {
+			return err
+		}
+		r.Identical = r.Difference == nil
+		if !r.Identical && r.Difference.DiskOffset >= 0 {
+			r.changes(ctx, m, in.record, built, c.Jobs)
+		}
+		progress.Phase(c.Progress, "")
+		return nil
+	})
 	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
 		return &manifest.ArgumentError{Err: fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
 	}
-	if err != nil {
-		return err
-	}
-	name, given, err := b.imageName(lock)
-	if err != nil {
-		return err
-	}
-	sources, err := b.newSource(ctx, locked)
-	if err != nil {
-		return err
-	}
-	return b.mending(sources, func() error {
-		c, err := b.assemble(ctx, sources, lock, locked, name, given)
-		if err != nil {
-			return err
-		}
-		progress.Phase(b.config.Progress, "compare")
-		result.Rebuilt = true
-		if result.Difference, err = b.difference(ctx, m, c, result); err != nil {
-			return err
-		}
-		result.Identical = result.Difference == nil
-		if !result.Identical && result.Difference.DiskOffset >= 0 {
-			result.changes(ctx, m, inside, c, b.config.Jobs)
-		}
-		progress.Phase(b.config.Progress, "")
-		return nil
-	})
+	return err
 }
 
-// difference returns the first place at which m is not c, or nil.
-func (b *Baker) difference(ctx context.Context, m *inspect.Image, c *composed, result *VerifyResult) (*Difference, error) {
-	options := archive.Options{Epoch: 0, Workers: b.config.Jobs, Cache: b.store, Progress: b.config.Progress}
-	key := planKey(archive.PlanDigest(&c.List, options))
+// difference returns the first place at which m is not what was built, or nil.
+func (c *Config) difference(ctx context.Context, cache archive.Cache, m *inspect.Image, built *bake.Composed, result *Result) (*Difference, error) {
+	options := archive.Options{Epoch: 0, Workers: c.Jobs, Cache: cache, Progress: c.Progress}
 	if m.Format == inspect.TarGz {
 		// The digest of this plan's archive may be known from when it was made.
-		var before known
-		value, ok := b.store.Get(key)
-		if ok && json.Unmarshal(value, &before) == nil && manifest.SHA256(before.SHA256) == result.SHA256 && before.Size == result.Size {
-			shown := b.config.Progress.Start("compare", filepath.Base(m.Path), 0)
+		if before, ok := archive.Lookup(&built.List, options); ok && manifest.SHA256(before.SHA256) == result.SHA256 && before.Size == result.Size {
+			shown := c.Progress.Start("compare", filepath.Base(m.Path), 0)
 			shown.End("cached")
 			return nil, nil
 		}
 	}
-	at, err := b.firstDifference(ctx, m, &c.List)
+	at, err := c.firstDifference(ctx, m, &built.List)
 	if err != nil {
 		return nil, err
 	}
 	if at >= 0 {
-		return locate(m, &c.List, at)
+		return locate(m, &built.List, at)
 	}
 	if m.Format != inspect.TarGz {
 		return nil, nil
 	}
-	progress.Expect(b.config.Progress, 1)
-	d, made, err := compareArchive(ctx, m, &c.List, options)
+	progress.Expect(c.Progress, 1)
+	d, made, err := compareArchive(ctx, m, &built.List, options)
 	if err != nil || d != nil {
 		return d, err
 	}
-	b.keep(key, known{made.Size, made.SHA256}, output{image: m.Path})
+	if err := archive.Remember(&built.List, options, archive.Digest{Size: made.Size, SHA256: made.SHA256}); err != nil {
+		c.Progress.Note("the digest of %s could not be kept for next time: %v", m.Path, err)
+	}
 	return nil, nil
 }
 
@@ -351,15 +345,15 @@ func asRead(files []record.Entry) []record.Entry {
 
 // changes lists in what the image differs, as far as it can be read: what it
 // says of itself, and its files.
-func (r *VerifyResult) changes(ctx context.Context, m *inspect.Image, inside *record.Image, c *composed, jobs int) {
-	want, got := *c.record, *inside
+func (r *Result) changes(ctx context.Context, m *inspect.Image, inside *record.Image, built *bake.Composed, jobs int) {
+	want, got := *built.Record, *inside
 	want.Disk, want.File, want.Files = record.Disk{}, nil, nil
 	// Inside the image arguments that the disk brings, such as root=, are missing.
 	want.KernelArguments = inside.KernelArguments
 	if m.Fault == nil && m.OpenParts() == nil {
 		if whole, err := m.Record(ctx, jobs); err == nil {
 			got = *whole
-			want = *c.record
+			want = *built.Record
 			want.Files = asRead(want.Files)
 			got.File = nil
 		}

@@ -1,4 +1,4 @@
-package bake
+package verify
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/nodebake/bake/bake/embedded"
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
@@ -143,7 +144,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 	if in.definition == nil {
 		wrong = append(wrong, fmt.Errorf("%s: /%s names no files of an image definition: an older bake made it (use that one)", in.path, record.Path))
 	}
-	sum, err := sumFiles(unitFiles)
+	sum, err := inputs.SumFiles(unitFiles)
 	if err != nil {
 		return fmt.Errorf("reading units: %w", err)
 	}

@@ -3,7 +3,6 @@ package bake
 import (
 	"cmp"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
@@ -20,37 +20,6 @@ import (
 
 // embeddedDefinition is what the record calls the definition that is built in.
 const embeddedDefinition = "embedded"
-
-// readDefinition reads the image definition that v names, or the built-in one.
-func (c *Config) readDefinition(v *manifest.Versions) (*manifest.Definition, error) {
-	if c.inside != nil {
-		return c.inside, nil
-	}
-	dir, fsys := "built-in images/worker", c.Definition
-	if v.Definition != "" {
-		dir = v.DefinitionDir()
-		info, err := os.Stat(dir)
-		problem := ""
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			problem = "there is no directory " + dir
-		case err != nil:
-			problem = err.Error()
-		case !info.IsDir():
-			problem = dir + " is no directory"
-		}
-		if problem != "" {
-			return nil, &manifest.InputError{Pos: v.DefinitionPos, Key: "definition", Problem: problem + " (correct the path, or remove the key: without it the built-in definition is used)"}
-		}
-		fsys = os.DirFS(dir)
-	}
-	d, err := manifest.ParseDefinition(dir, fsys)
-	var input *manifest.InputError
-	if err != nil && !errors.As(err, &input) {
-		return nil, &manifest.ArgumentError{Err: err}
-	}
-	return d, err
-}
 
 // recordedInputs returns the files of the image that hold what it was made
 // from, for `bake verify` to make it again. What the record has digests of and
@@ -61,11 +30,11 @@ func (b *Baker) recordedInputs(rec *record.Image, parts *source.Parts) ([]tree.E
 		return nil, err
 	}
 	files := []tree.Entry{
-		file(path.Join(record.InputsDir, record.VersionsName), 0o644, b.given.versions),
-		file(path.Join(record.InputsDir, record.LockName), 0o644, b.given.lock),
+		file(path.Join(record.InputsDir, record.VersionsName), 0o644, b.inputs.VersionsText),
+		file(path.Join(record.InputsDir, record.LockName), 0o644, b.inputs.LockText),
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.definition.Files)) {
-		files = append(files, file(path.Join(record.InputsDir, record.DefinitionName, name), 0o644, b.definition.Files[name]))
+	for _, name := range slices.Sorted(maps.Keys(b.inputs.Definition.Files)) {
+		files = append(files, file(path.Join(record.InputsDir, record.DefinitionName, name), 0o644, b.inputs.Definition.Files[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		// A build may take minutes, in which somebody may have edited.
@@ -112,15 +81,15 @@ func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
 // from.
 func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inputs, error) {
 	in := record.Inputs{
-		Versions: b.versions.Sum, Lock: lock.Sum, Definition: b.definition.Sum,
-		DefinitionFrom: cmp.Or(b.versions.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Sum{},
+		Versions: b.inputs.Set.Sum, Lock: lock.Sum, Definition: b.inputs.Definition.Sum,
+		DefinitionFrom: cmp.Or(b.inputs.Set.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Sum{},
 		Guest: map[string]manifest.Sum{},
 	}
-	for name, content := range b.definition.Files {
+	for name, content := range b.inputs.Definition.Files {
 		in.DefinitionFiles[name] = manifest.SHA256(sha256.Sum256(content))
 	}
 	var err error
-	if in.Units, err = sumFiles(b.config.Units); err != nil {
+	if in.Units, err = inputs.SumFiles(b.config.Units); err != nil {
 		return in, fmt.Errorf("reading units: %w", err)
 	}
 	programs := []string{"firstboot", "init"}
@@ -130,7 +99,7 @@ func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inpu
 		}
 	}
 	for _, name := range programs {
-		program, err := b.guests.program(name)
+		program, err := b.programs.program(name)
 		if err != nil {
 			return in, err
 		}

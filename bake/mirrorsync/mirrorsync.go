@@ -1,4 +1,6 @@
-package bake
+// Package mirrorsync brings all that baking some versions files takes into the
+// directory of an offline mirror: see package mirror for what is there.
+package mirrorsync
 
 import (
 	"cmp"
@@ -6,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -13,20 +16,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
 )
 
-// MirrorConfig says what an offline site wants to bake, and where what that
-// takes is put.
-type MirrorConfig struct {
-	// Config is what each set is read and fetched with. Its Versions, Lock, Arch
-	// and what is about the image are not looked at.
-	Config
+// Config says what an offline site wants to bake, and where what that takes is put.
+// Cache and To are required.
+type Config struct {
+	source.Options
+	Definition fs.FS  // the image definition of a versions file that names none: images/worker
+	Keyring    []byte // armored keys that sign Debian's indices: see lock.Config
 
-	Sets    []MirrorSet
+	Sets    []Set
 	Archs   []manifest.Arch // of every set
 	To      string          // directory of the mirror, absolute
 	Sources bool            // modules and toolchains as well, for components whose release can't be had
@@ -36,8 +41,8 @@ type MirrorConfig struct {
 	Now     time.Time       // that signatures of indices are checked at
 }
 
-// MirrorSet is a versions file under the name that the mirror calls it by.
-type MirrorSet struct {
+// Set is a versions file under the name that the mirror calls it by.
+type Set struct {
 	Name     string
 	Versions string // file
 	Lock     string // file; beside it where empty
@@ -47,16 +52,16 @@ type MirrorSet struct {
 	Dir string
 }
 
-// MirrorResult is what a mirror holds, and what was done to it.
-type MirrorResult struct {
-	Mirror  string          `json:"mirror"`
-	Sets    []MirroredSet   `json:"sets"` // all there are, by name
-	Entries int             `json:"entries"`
-	Files   int             `json:"files"`
-	Bytes   int64           `json:"bytes"`
-	Added   MirrorAmount    `json:"added"`
-	Removed MirrorAmount    `json:"removed"`
-	Missing []MirrorMissing `json:"missing"` // that sources do in place of
+// Result is what a mirror holds, and what was done to it.
+type Result struct {
+	Mirror  string        `json:"mirror"`
+	Sets    []MirroredSet `json:"sets"` // all there are, by name
+	Entries int           `json:"entries"`
+	Files   int           `json:"files"`
+	Bytes   int64         `json:"bytes"`
+	Added   Amount        `json:"added"`
+	Removed Amount        `json:"removed"`
+	Missing []Missing     `json:"missing"` // that sources do in place of
 }
 
 // MirroredSet is a set of a mirror.
@@ -66,15 +71,15 @@ type MirroredSet struct {
 	Bytes   int64 `json:"bytes"` // of its files, which other sets may share
 }
 
-// MirrorAmount is a number of files and what they have together.
-type MirrorAmount struct {
+// Amount is a number of files and what they have together.
+type Amount struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
 }
 
-// MirrorMissing is a release or an image that is unavailable, so that the
+// Missing is a release or an image that is unavailable, so that the
 // offline site must make it from source.
-type MirrorMissing struct {
+type Missing struct {
 	Set    string `json:"set"`
 	Name   string `json:"name"` // "kubelet v1.36.3 amd64"
 	Reason string `json:"reason"`
@@ -84,12 +89,12 @@ type MirrorMissing struct {
 	Image  bool          `json:"image,omitempty"`  // it is a container image
 }
 
-// Mirror brings everything that baking each set offline takes into one
+// Run brings everything that baking each set offline takes into one
 // directory, and nothing else. Sets that are there stay unless they are dropped;
 // one of the same name is replaced. Where a set has not changed and its files
 // are there nobody is asked for anything. An interrupted run leaves the mirror as
 // it was and what it has copied, so that the next one continues.
-func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
+func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.Progress == nil {
 		c.Progress = progress.Discard{}
 	}
@@ -98,6 +103,12 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	}
 	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}, announced: map[manifest.Sum]bool{}}
 	defer m.close()
+	var err error
+	if len(c.Sets) > 0 { // else nothing is fetched
+		if m.access, err = source.Open(c.Options); err != nil {
+			return nil, err
+		}
+	}
 	for _, given := range c.Sets {
 		set, err := m.read(given)
 		if err != nil {
@@ -105,7 +116,6 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 		}
 		m.sets = append(m.sets, set)
 	}
-	var err error
 	if m.writer, err = mirror.Create(c.To); err != nil {
 		if locks := (*mirror.NoLocksError)(nil); errors.As(err, &locks) {
 			return nil, &manifest.ArgumentError{Err: err}
@@ -126,9 +136,9 @@ func Mirror(ctx context.Context, c MirrorConfig) (*MirrorResult, error) {
 	return m.result()
 }
 
-// CheckMirror reads every byte of the mirror in dir, an absolute path. The
+// Check reads every byte of the mirror in dir, an absolute path. The
 // report comes with the error where something is wrong.
-func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) (*mirror.Report, error) {
+func Check(ctx context.Context, dir string, jobs int, sink progress.Sink) (*mirror.Report, error) {
 	if sink == nil {
 		sink = progress.Discard{}
 	}
@@ -141,17 +151,17 @@ func CheckMirror(ctx context.Context, dir string, jobs int, sink progress.Sink) 
 	return report, report.Err()
 }
 
-// ExtractedInputs are the files that ExtractMirror has put below a directory.
+// ExtractedInputs are the files that Extract has put below a directory.
 type ExtractedInputs struct {
 	Mirror string             `json:"mirror"`
 	Out    string             `json:"out"`
 	Files  []mirror.Extracted `json:"files"` // by path
 }
 
-// ExtractMirror puts the versions files, locks, image definitions and module
+// Extract puts the versions files, locks, image definitions and module
 // files of the mirror in dir below the directory to, and overwrites nothing. Both
 // are absolute paths.
-func ExtractMirror(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
+func Extract(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
 	inputs, err := mirror.ReadInputs(ctx, dir)
 	if err != nil {
 		return nil, &manifest.ArgumentError{Err: err}
@@ -166,7 +176,7 @@ func ExtractMirror(ctx context.Context, dir, to string) (*ExtractedInputs, error
 	return &ExtractedInputs{Mirror: dir, Out: to, Files: files}, nil
 }
 
-func (c *MirrorConfig) check() error {
+func (c *Config) check() error {
 	names := map[string]string{}
 	for _, s := range c.Sets {
 		if err := mirror.CheckSetName(s.Name); err != nil {
@@ -188,7 +198,8 @@ func (c *MirrorConfig) check() error {
 
 // mirroring is one run of Mirror.
 type mirroring struct {
-	config MirrorConfig
+	config Config
+	access *source.Access // nil: no set is to be brought
 	writer *mirror.Writer
 	old    *mirror.Index
 	sets   []*mirrorSet
@@ -200,9 +211,9 @@ type mirroring struct {
 
 	announced map[manifest.Sum]bool // downloads that the display was told of
 
-	added   MirrorAmount
-	removed MirrorAmount
-	missing []MirrorMissing
+	added   Amount
+	removed Amount
+	missing []Missing
 }
 
 // entryKey is what may be in an index once.
@@ -214,8 +225,8 @@ type entryKey struct {
 
 // mirrorSet is one set to mirror.
 type mirrorSet struct {
-	MirrorSet
-	mirror.Set
+	Set    mirror.Set
+	given  Set
 	dir    string        // of the versions file below the set's, see place; "": the set's
 	inputs []mirrorInput // files of the person who makes the set
 	archs  []*mirrorArch
@@ -229,16 +240,14 @@ type mirrorInput struct {
 
 // mirrorArch is a set for one architecture.
 type mirrorArch struct {
-	*Baker
+	inputs *inputs.Inputs
 	lock   *manifest.Lock
 	locked *manifest.LockedArch
 }
 
 func (m *mirroring) close() {
-	for _, s := range m.sets {
-		for _, a := range s.archs {
-			a.Close()
-		}
+	if m.access != nil {
+		m.access.Close()
 	}
 	if m.writer != nil {
 		m.writer.Close()
@@ -246,38 +255,29 @@ func (m *mirroring) close() {
 }
 
 // read reads the files of a set.
-func (m *mirroring) read(given MirrorSet) (_ *mirrorSet, err error) {
-	s := &mirrorSet{MirrorSet: given}
-	defer func() {
-		if err != nil {
-			for _, a := range s.archs {
-				a.Close()
-			}
-		}
-	}()
+func (m *mirroring) read(given Set) (_ *mirrorSet, err error) {
+	s := &mirrorSet{given: given}
 	s.Set = mirror.Set{Name: given.Name, Archs: slices.Compact(slices.Sorted(slices.Values(m.config.Archs))), Sources: m.config.Sources}
 	for _, arch := range s.Set.Archs {
-		c := m.config.Config
-		c.Versions, c.Lock, c.Arch = given.Versions, given.Lock, arch
-		b, err := New(c)
+		in, err := inputs.Read(inputs.Files{Versions: given.Versions, Lock: given.Lock, Definition: m.config.Definition, Arch: arch})
 		if err != nil {
 			return nil, err
 		}
-		s.archs = append(s.archs, &mirrorArch{Baker: b})
-		a := s.archs[len(s.archs)-1]
-		if a.lock, a.locked, err = b.readLock(); err != nil {
+		a := &mirrorArch{inputs: in}
+		if a.lock, a.locked, err = in.ReadLock(); err != nil {
 			return nil, err
 		}
+		s.archs = append(s.archs, a)
 	}
 	first := s.archs[0]
-	s.Set.Versions, s.Set.Lock = first.versions.Sum, first.lock.Sum
-	if s.dir, err = place(filepath.ToSlash(given.Dir), first.versions.Definition); err != nil {
-		return nil, &manifest.ArgumentError{Err: fmt.Errorf("%s: definition: %w", first.versions.DefinitionPos, err)}
+	s.Set.Versions, s.Set.Lock = first.inputs.Set.Sum, first.lock.Sum
+	if s.dir, err = place(filepath.ToSlash(given.Dir), first.inputs.Set.Definition); err != nil {
+		return nil, &manifest.ArgumentError{Err: fmt.Errorf("%s: definition: %w", first.inputs.Set.DefinitionPos, err)}
 	}
-	s.input(mirror.Versions, filepath.Base(first.config.Versions), s.Set.Versions, first.given.versions)
-	s.input(mirror.Lock, filepath.Base(first.config.Lock), s.Set.Lock, first.given.lock)
-	if dir := first.versions.Definition; dir != "" {
-		files := first.definition.Files
+	s.input(mirror.Versions, filepath.Base(first.inputs.Versions), s.Set.Versions, first.inputs.VersionsText)
+	s.input(mirror.Lock, filepath.Base(first.inputs.Lock), s.Set.Lock, first.inputs.LockText)
+	if dir := first.inputs.Set.Definition; dir != "" {
+		files := first.inputs.Definition.Files
 		for _, name := range slices.Sorted(maps.Keys(files)) {
 			s.input(mirror.Definition, path.Join(dir, name), manifest.SHA256(sha256.Sum256(files[name])), files[name])
 		}
@@ -318,7 +318,7 @@ func (s *mirrorSet) checkInputs() error {
 			err = fmt.Errorf("%q is that of two files", in.Path)
 		}
 		if err != nil {
-			return &manifest.ArgumentError{Err: fmt.Errorf("%s can't be a set of the mirror: the path %w (rename the file or the directory)", s.MirrorSet.Versions, err)}
+			return &manifest.ArgumentError{Err: fmt.Errorf("%s can't be a set of the mirror: the path %w (rename the file or the directory)", s.given.Versions, err)}
 		}
 		seen[in.Path] = true
 	}
@@ -427,11 +427,11 @@ func (m *mirroring) commit(ctx context.Context) error {
 }
 
 // result says what the mirror is now.
-func (m *mirroring) result() (*MirrorResult, error) {
+func (m *mirroring) result() (*Result, error) {
 	x := m.writer.Index()
-	r := &MirrorResult{
+	r := &Result{
 		Mirror: m.config.To, Sets: []MirroredSet{}, Entries: len(x.Entries),
-		Added: m.added, Removed: m.removed, Missing: append([]MirrorMissing{}, m.missing...),
+		Added: m.added, Removed: m.removed, Missing: append([]Missing{}, m.missing...),
 	}
 	seen := map[manifest.Sum]bool{}
 	for _, e := range x.Entries {

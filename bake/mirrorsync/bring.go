@@ -1,4 +1,4 @@
-package bake
+package mirrorsync
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
@@ -90,11 +91,11 @@ type wanted struct {
 // plan finds out what w takes and whether it can be had.
 func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 	var err error
-	if w.source, err = w.arch.newSource(ctx, w.arch.locked); err != nil {
+	if w.source, err = m.access.Source(ctx, w.arch.inputs.Versions, w.arch.inputs.LockCommand(), w.arch.inputs.Arch, source.Choice{}, w.arch.locked); err != nil {
 		return err
 	}
 	w.source.Indices = append(w.source.Indices, m.old)
-	releases, packages, err := w.source.Needs(w.arch.versions, w.arch.locked, m.config.Sources)
+	releases, packages, err := w.source.Needs(w.arch.inputs.Set, w.arch.locked, m.config.Sources)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 		}
 		errs = append(errs, m.without(w, "component "+n.Request.Name, n.Entry.Name, n.Else, reason))
 	}
-	for _, image := range w.arch.versions.Images {
+	for _, image := range w.arch.inputs.Set.Images {
 		needed, err := w.source.NeedImage(ctx, image)
 		if ctx.Err() != nil {
 			return err
@@ -130,7 +131,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 		case err == nil:
 			w.images = append(w.images, needed)
 		case errors.As(err, &unreachable):
-			errs = append(errs, m.without(w, "", image.Reference+" "+string(w.arch.config.Arch), needed.Else, err))
+			errs = append(errs, m.without(w, "", image.Reference+" "+string(w.arch.inputs.Arch), needed.Else, err))
 		default:
 			errs = append(errs, err)
 		}
@@ -161,7 +162,7 @@ func (m *mirroring) without(w *wanted, what, name, instead string, reason error)
 			fmt.Errorf("%w; with --sources %s does in its place, and bake image --build-missing makes it from that", reason, instead))
 	}
 	progress.Explain(m.config.Progress, "%v; the mirror has %s in its place", reason, instead)
-	m.missing = append(m.missing, MirrorMissing{
+	m.missing = append(m.missing, Missing{
 		Set: w.set.Set.Name, Name: name, Reason: reason.Error(), Else: instead,
 		Causes: source.Causes(reason), Image: what == "",
 	})
@@ -222,7 +223,7 @@ func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 			return w.source.Open(ctx, n)
 		}})
 	}
-	missing, err := w.arch.fetcher.Missing(ctx, requests)
+	missing, err := m.access.Fetcher.Missing(ctx, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -249,11 +250,11 @@ func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 
 // indices finds the signed indices that w's lock was made from.
 func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
-	config, err := w.arch.resolveConfig(w.arch.config.Arch, m.config.Now)
+	config, err := lock.DebianConfig(w.arch.inputs, m.access, w.arch.inputs.Arch, m.config.Keyring, m.config.Now)
 	if err != nil {
 		return nil, err
 	}
-	found, err := debian.Indices(ctx, config, w.arch.fetcher, w.arch.locked)
+	found, err := debian.Indices(ctx, config, m.access.Fetcher, w.arch.locked)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +262,7 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 	for _, x := range found {
 		e := mirror.Entry{Kind: mirror.Archive, Name: x.Suite + " " + path.Base(x.Path), Path: x.Path, SHA256: x.SHA256, Size: x.Size}
 		if path.Base(x.Path) != "InRelease" {
-			e.Name += " " + string(w.arch.config.Arch)
+			e.Name += " " + string(w.arch.inputs.Arch)
 		}
 		if x.Newer {
 			e.Name += x.Date.Format(", newer than the lock: of 2006-01-02")
@@ -273,12 +274,12 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 				names = append(names, name)
 			}
 			m.config.Progress.Note("the index of %s that mirrors have is newer than %s and does not list %d of its packages: %s (newer ones, run: %s)",
-				x.Suite, w.arch.config.Lock, len(x.Gone), strings.Join(x.Gone, ", "),
-				manifest.LockCommand(w.arch.config.Versions, w.arch.config.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
+				x.Suite, w.arch.inputs.Lock, len(x.Gone), strings.Join(x.Gone, ", "),
+				manifest.LockCommand(w.arch.inputs.Versions, w.arch.inputs.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
 		}
 		request := fetch.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Sum{x.SHA256}, Size: x.Size}
 		copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(ctx context.Context) (io.ReadCloser, error) {
-			return w.arch.fetcher.Open(ctx, request)
+			return m.access.Fetcher.Open(ctx, request)
 		}})
 	}
 	return copies, nil
@@ -292,11 +293,11 @@ func (m *mirroring) image(ctx context.Context, w *wanted, needed source.NeededIm
 	}
 	m.images = append(m.images, mirror.OCIImage{
 		Reference: needed.Reference, MediaType: pulled.Target.MediaType,
-		Digest: pulled.Target.Digest, Size: pulled.Target.Size, Arch: w.arch.config.Arch,
+		Digest: pulled.Target.Digest, Size: pulled.Target.Size, Arch: w.arch.inputs.Arch,
 	})
 	var copies []mirrorCopy
 	for _, b := range pulled.Blobs {
-		what := needed.Name + " " + needed.Tag() + " " + string(w.arch.config.Arch)
+		what := needed.Name + " " + needed.Tag() + " " + string(w.arch.inputs.Arch)
 		switch b.Digest {
 		case pulled.Manifest.Digest:
 			what += ": manifest"
