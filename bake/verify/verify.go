@@ -120,7 +120,7 @@ func orNothing(s string) string {
 }
 
 // Run rebuilds an image from what it holds about its inputs and compares
-// all of it, if somebody vouches for these (see verify_trust.go); else it is held
+// all of it, if somebody vouches for these (see trust.go); else it is held
 // against its record. That it differs, or that its signature is wrong, is no
 // error. An image without the signature that is asked for is not looked at any
 // further. Inputs that this bake does not have, such as other units, are an [manifest.ArgumentError].
