@@ -11,6 +11,7 @@ import (
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
@@ -22,10 +23,10 @@ const aptSourcesPath = "etc/apt/sources.list.d/bake.sources"
 // Composed is a disk and its record, not yet written.
 type Composed struct {
 	*image.Image
-	Record  *record.Image
-	bill    *record.Bill
-	sbom    *spdx.Encoded
-	missing []source.Missing
+	Record   *record.Record
+	contents *sbom.Contents
+	sbom     *spdx.Encoded
+	missing  []source.Missing
 }
 
 // compose lays out the disk of parts.
@@ -74,22 +75,22 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
-	bill, err := b.bill(rec, parts, locked)
+	contents, err := b.contents(rec, parts, locked)
 	if err != nil {
 		return nil, err
 	}
-	bill.NameGiven = given
-	sbom, err := spdx.Encode(bill)
+	contents.NameGiven = given
+	sbom, err := spdx.Encode(contents)
 	if err != nil {
 		return nil, err
 	}
-	bills, err := billInside(bill, sbom, recordFile)
+	embedded, err := embeddedSBOM(contents, sbom, recordFile)
 	if err != nil {
 		return nil, err
 	}
 	installed := firstboot.Entry
 	installed.Path = record.FirstbootPath
-	config.Extra = slices.Concat([]tree.Entry{installed, recordFile}, inputs, bills)
+	config.Extra = slices.Concat([]tree.Entry{installed, recordFile}, inputs, embedded)
 	if sources := b.inputs.Set.OS.APTSources; sources != "" {
 		config.Extra = append(config.Extra, file(aptSourcesPath, 0o644, []byte(sources)))
 	}
@@ -106,14 +107,14 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		{Name: "root", Type: "root", GUID: made.GUIDs.Root.String(), Start: made.Layout.Root.Start, Size: made.Layout.Root.Length},
 	}}
 	rec.Files = record.Entries(made.Root)
-	return &Composed{made, rec, bill, sbom, nil}, nil
+	return &Composed{made, rec, contents, sbom, nil}, nil
 }
 
 // file is an entry with content that is in memory.
 func file(path string, perm uint16, content []byte) tree.Entry {
 	return tree.Entry{
 		Path: path, Type: tree.File, Perm: perm, Size: int64(len(content)), SHA256: sha256.Sum256(content),
-		Blob: tree.Bytes(path, content), Origin: "bake",
+		Blob: tree.Bytes(path, content), Owner: "bake",
 	}
 }
 
@@ -143,12 +144,12 @@ func (b *Baker) requested() ([]string, error) {
 
 // newRecord records what is known before the disk is laid out. In this form it
 // goes into the image; what is beside it adds disk, files and the digest.
-func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string) (*record.Image, error) {
+func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string) (*record.Record, error) {
 	inputs, err := b.inputSums(lock, parts)
 	if err != nil {
 		return nil, err
 	}
-	rec := &record.Image{
+	rec := &record.Record{
 		Schema: record.Schema, Name: name, Arch: b.config.Arch, Inputs: inputs,
 		KernelArguments: slices.Concat(b.inputs.Definition.Kernel.Arguments, b.inputs.Set.OS.KernelArguments),
 	}
@@ -175,7 +176,7 @@ func (b *Baker) newRecord(parts *source.Parts, lock *manifest.Lock, name string)
 }
 
 // seed identifies everything that an image is made of.
-func seed(rec *record.Image) []byte {
+func seed(rec *record.Record) []byte {
 	h := sha256.New()
 	if err := rec.Write(h); err != nil {
 		panic("BUG: " + err.Error()) // a hash takes all

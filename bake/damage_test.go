@@ -280,4 +280,4 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-func sum(content []byte) manifest.Sum { return manifest.SHA256(sha256.Sum256(content)) }
+func sum(content []byte) manifest.Digest { return manifest.SHA256(sha256.Sum256(content)) }

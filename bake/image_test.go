@@ -158,10 +158,10 @@ func checkESP(t *testing.T, esp fs.FS, rootGUID string) {
 	}
 }
 
-func checkRoot(t *testing.T, root *ext4.FS, rec *record.Image) {
+func checkRoot(t *testing.T, root *ext4.FS, rec *record.Record) {
 	t.Helper()
 	var files []record.Entry
-	err := root.Walk(func(n *ext4.Node) error {
+	err := root.Walk(func(n *ext4.Element) error {
 		one := record.Entries(&tree.Tree{Entries: []tree.Entry{n.Entry}})[0]
 		one.SHA256 = ""
 		if n.Type == tree.File {
@@ -184,8 +184,8 @@ func checkRoot(t *testing.T, root *ext4.FS, rec *record.Image) {
 	origins := map[string]string{}
 	recorded := slices.DeleteFunc(slices.Clone(rec.Files), func(e record.Entry) bool { return e.Type == tree.Hardlink })
 	for i := range recorded {
-		origins[recorded[i].Path] = recorded[i].Origin
-		recorded[i].Origin = ""
+		origins[recorded[i].Path] = recorded[i].Owner
+		recorded[i].Owner = ""
 	}
 	// The file system makes this one, and a hard link's name is like its file's.
 	files = slices.DeleteFunc(files, func(e record.Entry) bool { return e.Path == "/lost+found" || e.Type == tree.Hardlink })

@@ -32,7 +32,7 @@ func newImagesWorld(t *testing.T) *baketest.World {
 }
 
 // preloaded returns the blobs of containerd's content store that a record has.
-func preloaded(rec *record.Image) map[string]bool {
+func preloaded(rec *record.Record) map[string]bool {
 	found := map[string]bool{}
 	for _, f := range rec.Files {
 		if digest, ok := strings.CutPrefix(f.Path, "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/"); ok {
@@ -44,11 +44,11 @@ func preloaded(rec *record.Image) map[string]bool {
 
 // wantBlobs fails unless the image's content store has what its images consist
 // of, and nothing else.
-func wantBlobs(t *testing.T, rec *record.Image) {
+func wantBlobs(t *testing.T, rec *record.Record) {
 	t.Helper()
 	want := map[string]bool{}
 	for _, image := range rec.Images {
-		for _, sum := range append([]manifest.Sum{image.Digest, image.Manifest, image.Config}, image.Layers...) {
+		for _, sum := range append([]manifest.Digest{image.Digest, image.Manifest, image.Config}, image.Layers...) {
 			want[string(sum)] = true
 		}
 	}

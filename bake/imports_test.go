@@ -41,7 +41,7 @@ func rules() []rule {
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gobuild"}, "a tool that pins modules"},
 
 		// The operations.
-		{"bake", []string{"bake/atomicfile", "bake/embedded", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/inputs", "bake/license", "bake/manifest", "bake/program", "bake/progress", "bake/record", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/source/fetch", "bake/source/gobuild", "bake/source/mirror", "bake/source/store", "bake/tree"},
+		{"bake", []string{"bake/atomicfile", "bake/embedded", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/inputs", "bake/license", "bake/manifest", "bake/program", "bake/progress", "bake/record", "bake/sbom", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/source/fetch", "bake/source/gobuild", "bake/source/mirror", "bake/source/store", "bake/tree"},
 			"it builds images"},
 		{"bake/lock", []string{"bake/atomicfile", "bake/inputs", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian"}, "it resolves packages"},
 		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
@@ -78,13 +78,14 @@ func rules() []rule {
 		{"bake/image/containerd", []string{"bake/manifest", "bake/tree"}, "a format"},
 		{"bake/image/containerd/containerdtest", []string{"bake/image/containerd", "bake/manifest", "bake/tree"}, "images for tests"},
 
-		{"bake/record", []string{"bake/license", "bake/manifest", "bake/tree"}, "a record"},
-		{"bake/sbom/purl", []string{"bake/record", "bake/manifest"}, "names"},
-		{"bake/sbom/*", []string{"bake/record", "bake/sbom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
+		{"bake/record", []string{"bake/manifest", "bake/tree"}, "a record"},
+		{"bake/sbom", []string{"bake/license", "bake/manifest", "bake/record"}, "what SPDX and provenance say"},
+		{"bake/sbom/purl", []string{"bake/record", "bake/sbom", "bake/manifest"}, "names"},
+		{"bake/sbom/*", []string{"bake/record", "bake/sbom", "bake/sbom/purl", "bake/license", "bake/manifest"}, "the record in other forms"},
 		{"bake/sign", []string{"bake/manifest"}, "it signs texts, whatever they say"},
-		{"bake/inspect/inspecttest", []string{"bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
+		{"bake/inspect/inspecttest", []string{"bake/record", "bake/sbom", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/tree"}, "images for tests"},
 		{"bake/inspect", []string{"bake/record", "bake/image/*", "bake/source/debian/deb822", "bake/manifest", "bake/tree"}, "it takes images apart, and asks no source"},
-		{"bake/lint", []string{"bake/inspect", "bake/record", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/program", "bake/tree"}, "rules about what inspect reads"},
+		{"bake/lint", []string{"bake/inspect", "bake/record", "bake/sbom", "bake/sbom/spdx", "bake/image/*", "bake/manifest", "bake/program", "bake/tree"}, "rules about what inspect reads"},
 		{"bake/embedded", []string{"bake/manifest"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/manifest", "firstboot/metadata/emulator"}, "a machine, whatever it runs"},

@@ -10,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/tree"
@@ -21,7 +22,7 @@ const docDir = "usr/share/doc"
 
 // licenses returns what the packages' copyright files say, by the packages'
 // digests. A package may have the directory of another one instead of its own.
-func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]license.License, error) {
+func (b *Baker) licenses(packages []source.Package) (map[manifest.Digest]license.License, error) {
 	byName := map[string]source.Package{}
 	h := sha256.New()
 	h.Write([]byte("licenses 1"))
@@ -31,11 +32,11 @@ func (b *Baker) licenses(packages []source.Package) (map[manifest.Sum]license.Li
 	}
 	// A bake that changes no package asks the store once, not for each of hundreds.
 	key := tree.Digest(h.Sum(nil))
-	out := map[manifest.Sum]license.License{}
+	out := map[manifest.Digest]license.License{}
 	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &out) == nil {
 		return out, nil
 	}
-	out = map[manifest.Sum]license.License{}
+	out = map[manifest.Digest]license.License{}
 	for _, p := range packages {
 		e := copyrightFile(p)
 		if e == nil {
@@ -99,7 +100,7 @@ func (b *Baker) license(e tree.Entry) (license.License, error) {
 
 // moduleLicenses puts into all what the license files among entries say of the modules
 // that made is built of.
-func (b *Baker) moduleLicenses(all map[record.GoModule]license.License, made record.Made, entries []tree.Entry) error {
+func (b *Baker) moduleLicenses(all map[record.GoModule]license.License, made sbom.BuildInfo, entries []tree.Entry) error {
 	for _, e := range entries {
 		if path.Dir(e.Path) != path.Dir(gobuild.LicensesPath("any")) || made.Module == nil {
 			continue

@@ -100,7 +100,7 @@ func TestLicensesOfModules(t *testing.T) {
 	}
 	file := "/usr/lib/bake/licenses/kubelet"
 	if !slices.ContainsFunc(readRecord(t, c).Files, func(e record.Entry) bool {
-		return e.Path == file && e.Mode == "0644" && e.Origin == "component kubelet"
+		return e.Path == file && e.Mode == "0644" && e.Owner == "component kubelet"
 	}) {
 		t.Errorf("the image has no %s", file)
 	}

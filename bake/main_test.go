@@ -151,7 +151,7 @@ func lockedWorld(t *testing.T) *baketest.World {
 }
 
 // newWorld returns a world with its lock made, and the digest of its image.
-func newWorld(t *testing.T) (*baketest.World, manifest.Sum) {
+func newWorld(t *testing.T) (*baketest.World, manifest.Digest) {
 	t.Helper()
 	w := lockedWorld(t)
 	c := w.Config()
@@ -163,7 +163,7 @@ func newWorld(t *testing.T) (*baketest.World, manifest.Sum) {
 // wantImage fails unless c's output directory has the image with digest want,
 // a record that says so, its bill and statement, and nothing else, and result says
 // the same.
-func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.Sum) {
+func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.Digest) {
 	t.Helper()
 	name := imageName
 	if c.Format == bake.Raw {
@@ -239,12 +239,12 @@ func list(t *testing.T, dir string) []string {
 	return names
 }
 
-func readRecord(t *testing.T, c bake.Config) *record.Image {
+func readRecord(t *testing.T, c bake.Config) *record.Record {
 	t.Helper()
 	return recordAt(t, filepath.Join(c.Out, recordName))
 }
 
-func recordAt(t *testing.T, path string) *record.Image {
+func recordAt(t *testing.T, path string) *record.Record {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -258,7 +258,7 @@ func recordAt(t *testing.T, path string) *record.Image {
 	return rec
 }
 
-func sumFile(t *testing.T, path string) manifest.Sum {
+func sumFile(t *testing.T, path string) manifest.Digest {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {

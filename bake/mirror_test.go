@@ -56,7 +56,7 @@ func makeMirror(t *testing.T, c mirrorsync.Config) *mirrorsync.Result {
 
 // worldWithImages returns a world with container images and its lock made, and
 // the digest of its image.
-func worldWithImages(t *testing.T) (*baketest.World, manifest.Sum) {
+func worldWithImages(t *testing.T) (*baketest.World, manifest.Digest) {
 	t.Helper()
 	w := baketest.New(t)
 	w.AddImages()
@@ -281,7 +281,7 @@ func TestMirrorSources(t *testing.T) {
 }
 
 // manifestDigest is what the versions file says of an image.
-func manifestDigest(t *testing.T, w *baketest.World, name string) manifest.Sum {
+func manifestDigest(t *testing.T, w *baketest.World, name string) manifest.Digest {
 	t.Helper()
 	v, err := manifest.ParseVersions(w.Versions, read(t, w.Versions))
 	if err != nil {

@@ -27,7 +27,7 @@ func TestOrigin(t *testing.T) {
 	w, fromRelease := newWorld(t)
 	restore := w.Snapshot()
 	c := w.Config()
-	digests := map[string]manifest.Sum{"release": fromRelease}
+	digests := map[string]manifest.Digest{"release": fromRelease}
 	for _, test := range []struct {
 		name         string
 		gone         bool // the release

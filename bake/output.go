@@ -51,12 +51,12 @@ func (b *Baker) imageName(lock *manifest.Lock) (name string, given bool, err err
 
 // knownInputs is a digest over all that an image is made of, but for where its
 // parts will come from.
-func (b *Baker) knownInputs(lock *manifest.Lock) (manifest.Sum, error) {
+func (b *Baker) knownInputs(lock *manifest.Lock) (manifest.Digest, error) {
 	units, err := inputs.SumFiles(b.config.Units)
 	if err != nil {
 		return "", fmt.Errorf("reading units: %w", err)
 	}
-	sums := []manifest.Sum{b.inputs.Set.Sum, lock.Sum, b.inputs.Definition.Sum, units}
+	sums := []manifest.Digest{b.inputs.Set.Sum, lock.Sum, b.inputs.Definition.Sum, units}
 	for _, name := range []string{"firstboot", "init"} {
 		program, err := b.programs.program(name)
 		if err != nil {

@@ -8,10 +8,10 @@ import (
 )
 
 // preloaded turns container images into what the image's containerd gets.
-func preloaded(images []source.Image) []containerd.Image {
-	var out []containerd.Image
+func preloaded(images []source.ContainerImage) []containerd.ContainerImage {
+	var out []containerd.ContainerImage
 	for _, image := range images {
-		c := containerd.Image{
+		c := containerd.ContainerImage{
 			Reference: image.Ref, Target: containerd.Descriptor(image.Target), Config: containerd.Descriptor(image.Config),
 			Pinned: image.Sandbox,
 		}
@@ -29,11 +29,11 @@ func preloaded(images []source.Image) []containerd.Image {
 
 // recordImages returns what the record says of container images, and the name
 // of the one that is every pod's sandbox.
-func recordImages(images []source.Image) (out []record.ContainerImage, sandbox string) {
+func recordImages(images []source.ContainerImage) (out []record.ContainerImage, sandbox string) {
 	for _, image := range images {
 		c := record.ContainerImage{
 			Name: image.Name, Reference: image.Ref, Origin: string(image.Origin), From: image.From, Toolchain: image.Toolchain,
-			Digest: image.Target.Digest, Manifest: image.Manifest.Digest, Config: image.Config.Digest, Layers: []manifest.Sum{},
+			Digest: image.Target.Digest, Manifest: image.Manifest.Digest, Config: image.Config.Digest, Layers: []manifest.Digest{},
 		}
 		for _, layer := range image.Layers {
 			c.Layers = append(c.Layers, layer.Digest)

@@ -24,7 +24,7 @@ const embeddedDefinition = "embedded"
 // recordedInputs returns the files of the image that hold what it was made
 // from, for `bake verify` to make it again. What the record has digests of and
 // every bake brings itself (units and guest programs) is not among them.
-func (b *Baker) recordedInputs(rec *record.Image, parts *source.Parts) ([]tree.Entry, error) {
+func (b *Baker) recordedInputs(rec *record.Record, parts *source.Parts) ([]tree.Entry, error) {
 	modules, err := b.modules(parts)
 	if err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func (b *Baker) modules(parts *source.Parts) (map[string][]byte, error) {
 func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inputs, error) {
 	in := record.Inputs{
 		Versions: b.inputs.Set.Sum, Lock: lock.Sum, Definition: b.inputs.Definition.Sum,
-		DefinitionFrom: cmp.Or(b.inputs.Set.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Sum{},
-		Guest: map[string]manifest.Sum{},
+		DefinitionFrom: cmp.Or(b.inputs.Set.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Digest{},
+		Guest: map[string]manifest.Digest{},
 	}
 	for name, content := range b.inputs.Definition.Files {
 		in.DefinitionFiles[name] = manifest.SHA256(sha256.Sum256(content))
@@ -111,7 +111,7 @@ func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inpu
 	}
 	for name, data := range modules {
 		if in.Modules == nil {
-			in.Modules = map[string]manifest.Sum{}
+			in.Modules = map[string]manifest.Digest{}
 		}
 		in.Modules[name] = manifest.SHA256(sha256.Sum256(data))
 	}

@@ -19,15 +19,15 @@ import (
 
 // found is what is at the place of an image before a new one is.
 type found struct {
-	image  manifest.Sum // of the file; "": there is none
-	record manifest.Sum // that the record beside it says; "": there is none, or it can't be read
+	image  manifest.Digest // of the file; "": there is none
+	record manifest.Digest // that the record beside it says; "": there is none, or it can't be read
 }
 
 // other returns the digest of what is there if it is not the image with digest
 // made, and "" where made may be put in its place: nothing is there, or made is
 // what the file or the record says. A file that its record contradicts is damaged,
 // or else the record is.
-func (f found) other(made manifest.Sum) manifest.Sum {
+func (f found) other(made manifest.Digest) manifest.Digest {
 	switch {
 	case f.image == made || f.record == made:
 		return ""
@@ -43,7 +43,7 @@ func changedInputs(head, now record.Inputs) []string {
 	var changed []string
 	for _, input := range []struct {
 		name      string
-		then, now manifest.Sum
+		then, now manifest.Digest
 	}{
 		{"versions file", head.Versions, now.Versions},
 		{"lock", head.Lock, now.Lock},
@@ -87,7 +87,7 @@ const keepBoth = "--force replaces it with all that is beside it; another --name
 
 // mayReplace returns the digest of the other image that the one with digest made
 // takes the place of, or fails where it must not; "": there is no other.
-func (b *Baker) mayReplace(out output, made manifest.Sum) (manifest.Sum, error) {
+func (b *Baker) mayReplace(out output, made manifest.Digest) (manifest.Digest, error) {
 	var there found
 	if now, err := os.Stat(out.image); err == nil {
 		if out.before != nil && os.SameFile(out.before, now) && out.before.ModTime().Equal(now.ModTime()) {
@@ -111,7 +111,7 @@ func (b *Baker) mayReplace(out output, made manifest.Sum) (manifest.Sum, error) 
 
 // head returns what the record that is there says, without its files; nil where
 // there is none that can be read.
-func (o output) head() *record.Image {
+func (o output) head() *record.Record {
 	f, err := os.Open(o.record)
 	if err != nil {
 		return nil

@@ -24,7 +24,7 @@ const keepBoth = " (--force replaces it with all that is beside it; another --na
 // otherImage returns a world, a configuration whose output directory has its
 // image, signed, and what the world is changed by: kubelet comes from its source,
 // or the versions file is another.
-func otherImage(t *testing.T) (w *baketest.World, c bake.Config, old manifest.Sum) {
+func otherImage(t *testing.T) (w *baketest.World, c bake.Config, old manifest.Digest) {
 	t.Helper()
 	w, old = newWorld(t)
 	c = w.Config()
@@ -126,9 +126,9 @@ func kubeletFromSource() source.Origins {
 }
 
 // sums are the digests of dir's files.
-func sums(t *testing.T, dir string) map[string]manifest.Sum {
+func sums(t *testing.T, dir string) map[string]manifest.Digest {
 	t.Helper()
-	out := map[string]manifest.Sum{}
+	out := map[string]manifest.Digest{}
 	for _, name := range list(t, dir) {
 		out[name] = sumFile(t, filepath.Join(dir, name))
 	}
@@ -152,7 +152,7 @@ func TestAnotherImageComesMeanwhile(t *testing.T) {
 	if want := ": another image is there, " + string(old) + "; the new one is "; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Image() = %v; want an error with %q", err, want)
 	}
-	if diff := cmp.Diff(map[string]manifest.Sum{imageName: old}, sums(t, c.Out)); diff != "" {
+	if diff := cmp.Diff(map[string]manifest.Digest{imageName: old}, sums(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
 }

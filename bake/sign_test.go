@@ -67,7 +67,7 @@ func TestSigned(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(slices.Values(append(slices.Clone(files), bundleName))), list(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
-	subjects := map[string]manifest.Sum{}
+	subjects := map[string]manifest.Digest{}
 	for _, name := range files {
 		got := sumFile(t, filepath.Join(c.Out, name))
 		if without := sumFile(t, filepath.Join(plain.Out, name)); got != without {
@@ -190,7 +190,7 @@ func TestBillInside(t *testing.T) {
 	// But for that they are the same.
 	first.PackageChecksums, first.PackageFileName, beside.DocumentNamespace = nil, "", in.DocumentNamespace
 	if diff := cmp.Diff(beside, in, cmp.AllowUnexported(*first)); diff != "" {
-		t.Errorf("bill of materials (-beside +inside):\n%s", diff)
+		t.Errorf("SBOM (-beside +inside):\n%s", diff)
 	}
 
 	var statement struct {

@@ -65,7 +65,7 @@ type disk struct {
 	start map[string]int64 // of partitions
 }
 
-func newDisk(t *testing.T, path string, rec *record.Image) *disk {
+func newDisk(t *testing.T, path string, rec *record.Record) *disk {
 	d := &disk{t, path, map[string]int64{}}
 	for _, p := range rec.Disk.Partitions {
 		d.start[p.Name] = p.Start

@@ -21,16 +21,16 @@ import (
 
 // Result is what was written.
 type Result struct {
-	SHA256 manifest.Sum `json:"sha256"`
-	Path   string       `json:"path"`
-	Record string       `json:"record"` // NAME.json
-	Size   int64        `json:"size"`   // bytes
+	SHA256 manifest.Digest `json:"sha256"`
+	Path   string          `json:"path"`
+	Record string          `json:"record"` // NAME.json
+	Size   int64           `json:"size"`   // bytes
 
 	SPDX       string `json:"spdx"`             // NAME.spdx.json
 	Provenance string `json:"provenance"`       // NAME.provenance.json
 	Bundle     string `json:"bundle,omitempty"` // NAME.sigstore.json, where it was signed
 
-	Replaced manifest.Sum `json:"replaced,omitempty"` // digest of another image of that name that was there, see Config.Force
+	Replaced manifest.Digest `json:"replaced,omitempty"` // digest of another image of that name that was there, see Config.Force
 
 	Missing []source.Missing `json:"missing,omitempty"` // parts that something else was made in place of
 }
@@ -70,7 +70,7 @@ func (b *Baker) writeAll(ctx context.Context, c *Composed, out output) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	beside, err := b.writeBeside(ctx, c, out, replaced != "")
+	beside, err := b.writeSidecars(ctx, c, out, replaced != "")
 	defer dropAll(beside)
 	if err != nil {
 		return nil, err

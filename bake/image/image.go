@@ -44,7 +44,7 @@ type Config struct {
 	Packages   []rootfs.Package
 	Requested  []string // names of packages that somebody asked for
 	Components []rootfs.Component
-	Images     []containerd.Image // that containerd is to have
+	Images     []containerd.ContainerImage // that containerd is to have
 
 	Name    string // of the image: "k8s-worker-v1-36-3-amd64"
 	Version string // IMAGE_VERSION: "v1.36.3"

@@ -210,7 +210,7 @@ func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.Package
 }
 
 // SumFiles returns the digest of all files of fsys, by path and content.
-func SumFiles(fsys fs.FS) (manifest.Sum, error) {
+func SumFiles(fsys fs.FS) (manifest.Digest, error) {
 	h := sha256.New()
 	err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

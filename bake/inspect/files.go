@@ -21,13 +21,13 @@ const maxText = 16 << 20
 // files are the files of a root file system by path.
 type Files struct {
 	root  *ext4.FS
-	Nodes []ext4.Node // in the order of tree.New
+	Nodes []ext4.Element // in the order of tree.New
 	index map[string]int
 }
 
 func readFiles(root *ext4.FS) (*Files, error) {
 	f := &Files{root: root, index: map[string]int{}}
-	err := root.Walk(func(n *ext4.Node) error {
+	err := root.Walk(func(n *ext4.Element) error {
 		f.index[n.Path] = len(f.Nodes)
 		f.Nodes = append(f.Nodes, *n)
 		return nil
@@ -37,7 +37,7 @@ func readFiles(root *ext4.FS) (*Files, error) {
 
 // lookup returns the file at p, a path without a leading slash, or nil. It
 // follows no link.
-func (f *Files) Lookup(p string) *ext4.Node {
+func (f *Files) Lookup(p string) *ext4.Element {
 	i, ok := f.index[p]
 	if !ok {
 		return nil
@@ -48,7 +48,7 @@ func (f *Files) Lookup(p string) *ext4.Node {
 // resolve returns what an open of p inside the root would find: symbolic links
 // are followed, absolute ones from the root, and of a hard link the first name
 // is returned.
-func (f *Files) Resolve(p string) (*ext4.Node, error) {
+func (f *Files) Resolve(p string) (*ext4.Element, error) {
 	at, err := tree.Follow(p, true, func(p string) (string, bool) {
 		n := f.Lookup(p)
 		if n == nil || n.Type != tree.Symlink {
@@ -121,8 +121,8 @@ func ParseLines(text string) []string {
 }
 
 // below yields everything in the directory dir and the directories in it.
-func (f *Files) Below(dir string) iter.Seq[*ext4.Node] {
-	return func(yield func(*ext4.Node) bool) {
+func (f *Files) Below(dir string) iter.Seq[*ext4.Element] {
+	return func(yield func(*ext4.Element) bool) {
 		i, ok := f.index[dir]
 		if !ok {
 			return
@@ -136,8 +136,8 @@ func (f *Files) Below(dir string) iter.Seq[*ext4.Node] {
 }
 
 // in yields what is in the directory dir itself.
-func (f *Files) In(dir string) iter.Seq[*ext4.Node] {
-	return func(yield func(*ext4.Node) bool) {
+func (f *Files) In(dir string) iter.Seq[*ext4.Element] {
+	return func(yield func(*ext4.Element) bool) {
 		for n := range f.Below(dir) {
 			if path.Dir(n.Path) == dir && !yield(n) {
 				return

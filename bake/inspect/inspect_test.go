@@ -24,7 +24,7 @@ func isNotImage(err error) bool {
 	return errors.As(err, &e)
 }
 
-func sumFile(t *testing.T, p string) manifest.Sum {
+func sumFile(t *testing.T, p string) manifest.Digest {
 	t.Helper()
 	data, err := os.ReadFile(p)
 	if err != nil {
@@ -148,7 +148,7 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
-func TestCheckBeside(t *testing.T) {
+func TestCheckSidecar(t *testing.T) {
 	dir := t.TempDir()
 	p := inspecttest.New().WriteTarGz(t, dir)
 	rec := filepath.Join(dir, inspecttest.FileName+".json")
@@ -157,8 +157,8 @@ func TestCheckBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if got, err := m.CheckBeside(t.Context()); got != "" || err != nil {
-		t.Errorf("CheckBeside without a record = %q, %v; want nothing", got, err)
+	if got, err := m.CheckSidecar(t.Context()); got != "" || err != nil {
+		t.Errorf("CheckSidecar without a record = %q, %v; want nothing", got, err)
 	}
 	file, err := m.File(t.Context())
 	if err != nil {
@@ -171,25 +171,25 @@ func TestCheckBeside(t *testing.T) {
 	}{
 		{"equal", rec, func(*record.File) {}, false},
 		{"another format's", "", func(f *record.File) { f.Name = inspecttest.FileName + ".raw" }, false},
-		{"another digest", rec, func(f *record.File) { f.SHA256 = "sha256:" + manifest.Sum(strings.Repeat("0", 64)) }, true},
+		{"another digest", rec, func(f *record.File) { f.SHA256 = "sha256:" + manifest.Digest(strings.Repeat("0", 64)) }, true},
 	} {
 		described := *file
 		test.change(&described)
 		var b bytes.Buffer
-		if err := (&record.Image{Schema: record.Schema, File: &described}).Write(&b); err != nil {
+		if err := (&record.Record{Schema: record.Schema, File: &described}).Write(&b); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(rec, b.Bytes(), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := m.CheckBeside(t.Context()); got != test.path || (err != nil) != test.fails {
-			t.Errorf("%s: CheckBeside = %q, %v; want %q, error %v", test.name, got, err, test.path, test.fails)
+		if got, err := m.CheckSidecar(t.Context()); got != test.path || (err != nil) != test.fails {
+			t.Errorf("%s: CheckSidecar = %q, %v; want %q, error %v", test.name, got, err, test.path, test.fails)
 		}
 	}
 	if err := os.WriteFile(rec, []byte("{"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.CheckBeside(t.Context()); err == nil {
-		t.Error("CheckBeside of a broken record: want an error")
+	if _, err := m.CheckSidecar(t.Context()); err == nil {
+		t.Error("CheckSidecar of a broken record: want an error")
 	}
 }

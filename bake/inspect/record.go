@@ -22,8 +22,8 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Inside returns the record that the image holds.
-func (m *Image) Inside() (*record.Image, error) {
+// EmbeddedRecord returns the record that the image holds.
+func (m *Image) EmbeddedRecord() (*record.Record, error) {
 	text, err := m.Files.Text(record.Path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the record inside the image: %w", err)
@@ -34,8 +34,8 @@ func (m *Image) Inside() (*record.Image, error) {
 // Record says what is in the image. Components, packages and inputs come from
 // the record inside; partitions, files with their digests and the kernel's
 // arguments from what is there. jobs files are read at once.
-func (m *Image) Record(ctx context.Context, jobs int) (*record.Image, error) {
-	r, err := m.Inside()
+func (m *Image) Record(ctx context.Context, jobs int) (*record.Record, error) {
+	r, err := m.EmbeddedRecord()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (m *Image) hash(ctx context.Context, jobs int) error {
 	return g.Wait()
 }
 
-func sum(n *ext4.Node, content io.Reader) error {
+func sum(n *ext4.Element, content io.Reader) error {
 	h := sha256.New()
 	if _, err := io.CopyBuffer(h, struct{ io.Reader }{content}, make([]byte, min(max(n.Size, 1), 256<<10))); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (m *Image) Digest(p string) (tree.Digest, error) {
 // Contradictions says in what the image is not as the record r, which it
 // holds, says: packages, programs of components, guest programs, kernel
 // arguments, architecture.
-func (m *Image) Contradictions(r *record.Image) ([]string, error) {
+func (m *Image) Contradictions(r *record.Record) ([]string, error) {
 	var found []string
 	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	if r.Arch != m.Arch {
@@ -174,7 +174,7 @@ func (m *Image) Contradictions(r *record.Image) ([]string, error) {
 			}
 		}
 	}
-	if inside, err := m.Inside(); err == nil && len(m.LoaderEntries) > 0 {
+	if inside, err := m.EmbeddedRecord(); err == nil && len(m.LoaderEntries) > 0 {
 		for _, a := range inside.KernelArguments {
 			if !slices.Contains(m.LoaderEntries[0].Options, a) {
 				add("kernel argument %s is recorded and not in %s", a, m.LoaderEntries[0].Path)
@@ -184,10 +184,10 @@ func (m *Image) Contradictions(r *record.Image) ([]string, error) {
 	return found, nil
 }
 
-// CheckBeside compares the digest in the record beside the image, NAME.json,
+// CheckSidecar compares the digest in the record beside the image, NAME.json,
 // with the image's own. It returns the record's path, or "" where there is none
 // or where it describes another file, such as the same image in another format.
-func (m *Image) CheckBeside(ctx context.Context) (string, error) {
+func (m *Image) CheckSidecar(ctx context.Context) (string, error) {
 	name, ok := strings.CutSuffix(m.Path, "."+m.Format)
 	if !ok {
 		return "", nil
@@ -212,7 +212,7 @@ func (m *Image) CheckBeside(ctx context.Context) (string, error) {
 		return path, err
 	}
 	if r.File.SHA256 != file.SHA256 {
-		return path, &manifest.SumError{Want: r.File.SHA256, Got: file.SHA256}
+		return path, &manifest.DigestError{Want: r.File.SHA256, Got: file.SHA256}
 	}
 	return path, nil
 }

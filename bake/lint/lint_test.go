@@ -108,7 +108,7 @@ func tarGz(t *testing.T, format tar.Format, name string) []byte {
 	return b.Bytes()
 }
 
-func sumFile(t *testing.T, p string) manifest.Sum {
+func sumFile(t *testing.T, p string) manifest.Digest {
 	t.Helper()
 	data, err := os.ReadFile(p)
 	if err != nil {

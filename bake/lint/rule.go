@@ -94,13 +94,13 @@ func (v Violation) String() string {
 
 // Report is what Check found.
 type Report struct {
-	Path       string        `json:"path"`
-	SHA256     manifest.Sum  `json:"sha256,omitempty"` // of an archive that is not damaged
-	Arch       manifest.Arch `json:"arch,omitempty"`
-	Checked    int           `json:"checked"` // rules that could be checked
-	Violations []Violation   `json:"violations"`
-	Unchecked  []string      `json:"unchecked,omitempty"` // rules about parts that could not be opened
-	Features   []Feature     `json:"features"`
+	Path       string          `json:"path"`
+	SHA256     manifest.Digest `json:"sha256,omitempty"` // of an archive that is not damaged
+	Arch       manifest.Arch   `json:"arch,omitempty"`
+	Checked    int             `json:"checked"` // rules that could be checked
+	Violations []Violation     `json:"violations"`
+	Unchecked  []string        `json:"unchecked,omitempty"` // rules about parts that could not be opened
+	Features   []Feature       `json:"features"`
 }
 
 // OK reports whether every rule was checked and holds.

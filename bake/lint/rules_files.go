@@ -54,11 +54,11 @@ func fileRules() []Rule {
 		check: checkRelease,
 	}, {
 		ID:    "record",
-		Must:  "the image holds its record, and is as it says: packages, components' programs, firstboot, init, kernel arguments; its bill of materials lists the same packages, components and container images",
+		Must:  "the image holds its record, and is as it says: packages, components' programs, firstboot, init, kernel arguments; its SBOM lists the same packages, components and container images",
 		Why:   "what is wrong in it cannot be found again [docs/design.md]",
 		needs: needsBoot,
 		check: func(s *subject) []string {
-			inside, err := s.Inside()
+			inside, err := s.EmbeddedRecord()
 			if err != nil {
 				return wrong(err)
 			}

@@ -16,7 +16,7 @@ func nodeRules() []Rule {
 		Why:   "firstboot configures both by them, and guesses nothing [docs/versions.md]",
 		needs: needsRoot,
 		check: func(s *subject) []string {
-			r, err := s.Inside()
+			r, err := s.EmbeddedRecord()
 			if err != nil || !hasComponent(r, "kubelet") || !hasComponent(r, "containerd") {
 				return nil // that there is no record, its own rule says
 			}
@@ -38,7 +38,7 @@ func nodeRules() []Rule {
 	}}
 }
 
-func hasComponent(r *record.Image, name string) bool {
+func hasComponent(r *record.Record, name string) bool {
 	return slices.ContainsFunc(r.Components, func(c record.Component) bool { return c.Name == name })
 }
 
@@ -46,7 +46,7 @@ func hasComponent(r *record.Image, name string) bool {
 const cgroupV1 = "systemd.unified_cgroup_hierarchy=0"
 
 func checkRuntime(s *subject) []string {
-	r, err := s.Inside()
+	r, err := s.EmbeddedRecord()
 	if err != nil || r.Node.RuntimeType == "" {
 		return nil // other rules say so
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -144,7 +145,7 @@ func brokenImages() []broken {
 		{"kernel-root", "want root=PARTUUID=", arguments("ROOT ROOT console=ttyS0,38400n8d audit=0")},
 		{"kernel-console", `"console=ttyS0"`, func(w *inspecttest.Image) {
 			arguments("ROOT console=ttyS0 audit=0")(w)
-			w.Tamper = func(r *record.Image) { r.KernelArguments = []string{"audit=0"} }
+			w.Tamper = func(r *record.Record) { r.KernelArguments = []string{"audit=0"} }
 		}},
 		{"kernel-quiet", "has quiet", arguments("ROOT console=ttyS0,38400n8d audit=0 quiet")},
 		{"kernel-quiet", "has splash", arguments("ROOT console=ttyS0,38400n8d audit=0 splash")},
@@ -293,13 +294,13 @@ func brokenImages() []broken {
 
 		{"record", "/usr/lib/bake/image.json: schema 0", set(record.Path, "{}")},
 		{"record", "package jq 1.7 is recorded and not in", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Packages = append(r.Packages, record.Package{Name: "jq", Version: "1.7"}) }
+			w.Tamper = func(r *record.Record) { r.Packages = append(r.Packages, record.Package{Name: "jq", Version: "1.7"}) }
 		}},
 		{"record", "package libc6 2.41-12 is in /var/lib/dpkg/status and not recorded", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Packages = r.Packages[:1] }
+			w.Tamper = func(r *record.Record) { r.Packages = r.Packages[:1] }
 		}},
 		{"record", "recorded as 1 (amd64) and is 13.8 (amd64)", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) {
+			w.Tamper = func(r *record.Record) {
 				r.Packages = []record.Package{{Name: "base-files", Version: "1", Arch: "amd64"}, r.Packages[1]}
 			}
 		}},
@@ -307,36 +308,36 @@ func brokenImages() []broken {
 			"Package: base-files\nStatus: install ok installed\nVersion: 13.8\nArchitecture: amd64\n\n"+
 				"Package: libc6\nStatus: install ok unpacked\nVersion: 2.41-12\nArchitecture: amd64\n")},
 		{"record", "component kubelet: /usr/local/bin/kubelet has sha256:", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
+			w.Tamper = func(r *record.Record) { r.Components[1].Files[0].SHA256 = strings.Repeat("ab", 32) }
 		}},
 		{"record", "component containerd: /bin/gone is recorded and missing", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Components[0].Files[0].Path = "/bin/gone" }
+			w.Tamper = func(r *record.Record) { r.Components[0].Files[0].Path = "/bin/gone" }
 		}},
 		{"component-versions", "component kubelet: /usr/local/bin/kubelet: it says v1.36.9, and the versions file says v1.36.10", func(w *inspecttest.Image) {
 			const kubelet = "usr/local/bin/kubelet"
 			w.Root[kubelet] = inspecttest.File(kubelet, 0o755, inspecttest.GoProgram(elf.EM_X86_64, "example.com/kubelet", "v1.36.9"))
-			w.Tamper = func(r *record.Image) { r.Components[1].Version = "v1.36.10" }
+			w.Tamper = func(r *record.Record) { r.Components[1].Version = "v1.36.10" }
 		}},
 		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
+			w.Tamper = func(r *record.Record) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
 		}},
 		{"record", "init in the initramfs", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
+			w.Tamper = func(r *record.Record) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
 		}},
 		{"record", "the record says arm64", func(w *inspecttest.Image) { w.Arch = "arm64" }},
 		{"record", "kernel argument mitigations=off is recorded", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Image) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
+			w.Tamper = func(r *record.Record) { r.KernelArguments = append(r.KernelArguments, "mitigations=off") }
 		}},
 		{"record", "Debian base-files 13.8 is recorded and not in", func(w *inspecttest.Image) {
 			var b bytes.Buffer
-			bill := &record.Bill{Image: w.Record(), Components: make([]record.Made, len(w.Record().Components))}
+			bill := &sbom.Contents{Record: w.Record(), Components: make([]sbom.BuildInfo, len(w.Record().Components))}
 			if err := spdx.Write(&b, bill); err != nil {
 				panic(err)
 			}
 			w.Text(record.SBOMPath, b.String())
 		}},
 		{"record", record.SBOMPath, set(record.SBOMPath, "{}")},
-		{"record", `the recorded image name "K8s"`, func(w *inspecttest.Image) { w.Tamper = func(r *record.Image) { r.Name = "K8s" } }},
+		{"record", `the recorded image name "K8s"`, func(w *inspecttest.Image) { w.Tamper = func(r *record.Record) { r.Name = "K8s" } }},
 	}
 }
 
@@ -345,7 +346,7 @@ func nodeSysctlFile() string {
 }
 
 func node(n record.Node) func(w *inspecttest.Image) {
-	return func(w *inspecttest.Image) { w.Tamper = func(r *record.Image) { r.Node = n } }
+	return func(w *inspecttest.Image) { w.Tamper = func(r *record.Record) { r.Node = n } }
 }
 
 func zero(at int64, n int) func(w *inspecttest.Image) {

@@ -159,7 +159,7 @@ func checkComponentVersions(s *subject) []string {
 
 // eachProgram has check look at every program of a component.
 func (s *subject) eachProgram(check func(p *problems, c record.Component, path string, content io.ReaderAt)) []string {
-	r, err := s.Inside()
+	r, err := s.EmbeddedRecord()
 	if err != nil {
 		return nil // rule record says so
 	}

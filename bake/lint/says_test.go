@@ -24,7 +24,7 @@ func TestComponentVersions(t *testing.T) {
 	} {
 		w := inspecttest.New()
 		w.Root[kubelet] = inspecttest.File(kubelet, 0o755, inspecttest.GoProgram(elf.EM_X86_64, "example.com/kubelet", "v1.36.9"))
-		w.Tamper = func(r *record.Image) {
+		w.Tamper = func(r *record.Record) {
 			for i := range r.Components {
 				if r.Components[i].Name == "kubelet" {
 					r.Components[i].Version, r.Components[i].Reports = test.version, test.reports

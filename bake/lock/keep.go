@@ -99,7 +99,7 @@ func (l *Locker) lockArchitecture(ctx context.Context, arch manifest.Arch, old *
 			return control, err
 		}}
 	}
-	why, instead := map[manifest.Sum]string{}, map[manifest.Sum]string{}
+	why, instead := map[manifest.Digest]string{}, map[manifest.Digest]string{}
 	config.Explain = func(p manifest.LockedPackage, because, released string) {
 		why[p.SHA256], instead[p.SHA256] = because, released
 	}

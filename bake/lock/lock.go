@@ -63,10 +63,10 @@ func (l *Locker) Close() error { return l.access.Close() }
 
 // Result is the lock that was made.
 type Result struct {
-	SHA256 manifest.Sum `json:"sha256"`
-	Path   string       `json:"path"`
-	Size   int64        `json:"size"` // bytes
-	Locked []Packages   `json:"locked"`
+	SHA256 manifest.Digest `json:"sha256"`
+	Path   string          `json:"path"`
+	Size   int64           `json:"size"` // bytes
+	Locked []Packages      `json:"locked"`
 }
 
 // known returns the Releases that the locks in files were made from, those that
@@ -111,7 +111,7 @@ func DebianConfig(in *inputs.Inputs, access *source.Access, arch manifest.Arch, 
 	config.Keyring, config.Now = keyring, now
 	config.Keep = func(ctx context.Context, content []byte) error {
 		sum := manifest.SHA256(sha256.Sum256(content))
-		_, err := access.Store.Add(ctx, []manifest.Sum{sum}, bytes.NewReader(content))
+		_, err := access.Store.Add(ctx, []manifest.Digest{sum}, bytes.NewReader(content))
 		return err
 	}
 	return config, nil

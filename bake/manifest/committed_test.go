@@ -34,7 +34,7 @@ func parseCommitted(t *testing.T, name string) *Versions {
 func TestCommittedExpand(t *testing.T) {
 	for _, name := range committed {
 		v := parseCommitted(t, name)
-		seen := map[Sum]string{}
+		seen := map[Digest]string{}
 		for _, c := range v.Components {
 			if c.Release == nil {
 				t.Errorf("%s: component %s has no release", name, c.Name)
@@ -49,7 +49,7 @@ func TestCommittedExpand(t *testing.T) {
 					t.Errorf("%s: %s for %s is %s; want an https URL for it", name, c.Name, arch, url)
 				}
 				for _, sum := range sums {
-					if checked, err := ParseSum(string(sum)); err != nil || checked != sum {
+					if checked, err := ParseDigest(string(sum)); err != nil || checked != sum {
 						t.Errorf("%s: ParseSum(%q) = %q, %v; want itself", name, sum, checked, err)
 					}
 					if other, ok := seen[sum]; ok {

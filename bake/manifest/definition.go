@@ -28,7 +28,7 @@ const (
 //	differences.yaml  where the result may differ from a root that they configured; for tests, may be missing
 //	files/            files as they stand in the image, owned by root, 0644 unless image.yaml gives a mode
 type Definition struct {
-	Sum   Sum               // see [ParseDefinition]
+	Sum   Digest            // see [ParseDefinition]
 	Files map[string][]byte // what Sum is over, by path: all that an image depends on
 
 	Name      string // of the image, before the version: "k8s-worker"
@@ -209,7 +209,7 @@ func covered(files map[string][]byte) map[string][]byte {
 	return out
 }
 
-func sumDefinition(files map[string][]byte) Sum {
+func sumDefinition(files map[string][]byte) Digest {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		// Lengths keep one file from being taken for two.

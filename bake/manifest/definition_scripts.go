@@ -14,13 +14,13 @@ type PackageScripts struct {
 
 	Groups       []Group
 	Users        []User
-	Directories  []Node
-	Empty        []Node // empty files
+	Directories  []PathSpec
+	Empty        []PathSpec // empty files
 	Copies       []Copy
 	Symlinks     []Link
-	Permissions  []Node // chown and chmod
-	Overrides    []Node // dpkg-statoverride: the same, and dpkg keeps it so
-	Diversions   []Link // dpkg-divert, from Path to To
+	Permissions  []PathSpec // chown and chmod
+	Overrides    []PathSpec // dpkg-statoverride: the same, and dpkg keeps it so
+	Diversions   []Link     // dpkg-divert, from Path to To
 	Alternatives []Alternative
 }
 
@@ -41,9 +41,9 @@ type User struct {
 	Home    string
 }
 
-// Node is a directory, an empty file, or the owner and mode of a file that a
+// PathSpec is a directory, an empty file, or the owner and mode of a file that a
 // package brought. Paths in package scripts are absolute.
-type Node struct {
+type PathSpec struct {
 	Path  string
 	Owner string
 	Group string
@@ -164,11 +164,11 @@ func (m *mapping) alternative() Alternative {
 }
 
 // nodes reads a list of paths with owners and modes.
-func (v value) nodes(mode uint16) []Node {
-	var out []Node
+func (v value) nodes(mode uint16) []PathSpec {
+	var out []PathSpec
 	for _, item := range v.list() {
 		m := item.mapping()
-		n := Node{Path: m.required("path").absolute(), Owner: "root", Group: "root", Mode: mode, Pos: item.pos()}
+		n := PathSpec{Path: m.required("path").absolute(), Owner: "root", Group: "root", Mode: mode, Pos: item.pos()}
 		if owner := m.optional("owner"); owner.present() {
 			n.Owner = owner.text()
 		}

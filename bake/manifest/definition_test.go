@@ -65,14 +65,14 @@ func TestParseDefinition(t *testing.T) {
 	if diff := cmp.Diff(overlay, d.Overlay); diff != "" {
 		t.Errorf("Overlay (-want +got):\n%s", diff)
 	}
-	node := manifest.Node{Path: "/mnt", Owner: "root", Group: "root", Mode: 0o755}
+	node := manifest.PathSpec{Path: "/mnt", Owner: "root", Group: "root", Mode: 0o755}
 	if diff := cmp.Diff(node, d.Configure[0].Directories[0], cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Pos" }, cmp.Ignore())); diff != "" {
 		t.Errorf("Directories (-want +got):\n%s", diff)
 	}
 }
 
 func TestDefinitionSum(t *testing.T) {
-	sum := func(files map[string]string) manifest.Sum {
+	sum := func(files map[string]string) manifest.Digest {
 		d, err := manifest.ParseDefinition("", definition(files))
 		if err != nil {
 			t.Fatal(err)

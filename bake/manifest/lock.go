@@ -14,13 +14,13 @@ import (
 // resolves nothing itself.
 type Lock struct {
 	File  string // where it was read from, for errors
-	Sum   Sum    // sha256 of its bytes
+	Sum   Digest // sha256 of its bytes
 	Archs map[Arch]*LockedArch
 }
 
 // LockedArch is the section of one architecture.
 type LockedArch struct {
-	Request  Sum             // of what was asked for, see debian.Config.Request; "": an older bake made it, and did not say
+	Request  Digest          // of what was asked for, see debian.Config.Request; "": an older bake made it, and did not say
 	Releases []LockedRelease // sorted by archive, suite
 	Packages []LockedPackage // the root filesystem; sorted by name
 	Extra    []LockedPackage // not installed: for Component.Package and CGO.Packages; sorted by name, suite
@@ -31,7 +31,7 @@ type LockedRelease struct {
 	Archive string    // "debian" or "debian-security": the path of the archive on a mirror
 	Suite   string    // as on the mirror: "trixie", "trixie-updates", "trixie-security"
 	Date    time.Time // its Date field: UTC, whole seconds
-	SHA256  Sum       // of the InRelease file
+	SHA256  Digest    // of the InRelease file
 }
 
 // LockedPackage is one binary package.
@@ -43,7 +43,7 @@ type LockedPackage struct {
 	Archive string // "debian" or "debian-security"
 	Path    string // below the archive: "pool/main/b/bash/bash_5.2.37-2_amd64.deb"
 	Size    int64  // bytes
-	SHA256  Sum
+	SHA256  Digest
 }
 
 // LockFile returns the name of the lock that belongs to a versions file:
@@ -65,7 +65,7 @@ func (l *Lock) For(arch Arch) (*LockedArch, error) {
 // request, which v and its image definition ask for now. Nothing else that they
 // say is in a lock, so nothing else makes it stale. wanted are the names that are
 // asked for.
-func (l *Lock) Stale(v *Versions, arch Arch, request Sum, wanted []string) error {
+func (l *Lock) Stale(v *Versions, arch Arch, request Digest, wanted []string) error {
 	section := l.Archs[arch]
 	if section == nil || section.Request == request {
 		return nil

@@ -188,7 +188,7 @@ func TestLockStale(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		arch       Arch
-		request    Sum
+		request    Digest
 		definition string
 		file       string
 		more       []string // wanted

@@ -17,8 +17,8 @@ const nameDigits = 8
 type NameValues struct {
 	Version string // of the kubelet: "v1.36.3"; "" where there is none
 	Arch    Arch
-	Lock    Sum
-	Inputs  Sum // of all that an image is made of, as far as it is known before: see bake.Config.Name
+	Lock    Digest
+	Inputs  Digest // of all that an image is made of, as far as it is known before: see bake.Config.Name
 }
 
 // DefaultName is the template of the names of images whose definition has the
@@ -32,7 +32,7 @@ func DefaultName(definition string) string { return definition + "-{version}-{ar
 // are elsewhere, {lock} and {inputs} are the first 8 digits of those digests.
 func ImageName(template string, v NameValues) (string, error) {
 	hyphens := strings.NewReplacer(".", "-", "+", "-", "~", "-", "_", "-")
-	digits := func(s Sum) string { return s.Hex()[:min(nameDigits, len(s.Hex()))] }
+	digits := func(s Digest) string { return s.Hex()[:min(nameDigits, len(s.Hex()))] }
 	values := map[string]string{"arch": string(v.Arch), "lock": digits(v.Lock), "inputs": digits(v.Inputs)}
 	for name, value := range versionValues(cmp.Or(v.Version, "v0.0.0")) {
 		values[name] = hyphens.Replace(strings.ToLower(value))

@@ -6,8 +6,8 @@ import (
 )
 
 func TestImageName(t *testing.T) {
-	const lock = Sum("sha256:84a27a98ad49f3ef4e6b3830486eab5da2c12f57b4b4f0531b75c5c7ad974d1b")
-	const inputs = Sum("sha256:0a1b2c3d" + "00000000000000000000000000000000000000000000000000000000")
+	const lock = Digest("sha256:84a27a98ad49f3ef4e6b3830486eab5da2c12f57b4b4f0531b75c5c7ad974d1b")
+	const inputs = Digest("sha256:0a1b2c3d" + "00000000000000000000000000000000000000000000000000000000")
 	const want = " (want at most 63 lower-case letters, digits and hyphens, a letter first and no hyphen last)"
 	long := strings.Repeat("a", 48)
 	for _, test := range []struct {

@@ -41,7 +41,7 @@ func readImage(v value) (ContainerImage, *mapping) {
 	m := v.mapping()
 	c.Reference = m.required("reference").checked(checkReference)
 	digest := m.required("digest")
-	c.Digest, c.DigestPos = Sum(digest.checked(checkImageDigest)), digest.pos()
+	c.Digest, c.DigestPos = Digest(digest.checked(checkImageDigest)), digest.pos()
 	c.Sandbox = m.optional("sandbox").boolean()
 	mod, program := m.optional("module"), m.optional("program")
 	if mod.present() {
@@ -112,7 +112,7 @@ func checkReference(s string) error {
 // checkImageDigest checks the digest of what a registry has. OCI knows sha512
 // too, but what registries and containerd name content by is sha256.
 func checkImageDigest(s string) error {
-	sum, err := ParseSum(s)
+	sum, err := ParseDigest(s)
 	if err != nil {
 		return err
 	}

@@ -122,9 +122,9 @@ func checkOrder[T any](v value, items []T, compare func(a, b T) int, name func(T
 
 // sum reads a SHA-256 digest with its algorithm: everything that a lock pins
 // has one.
-func (v value) sum() Sum {
-	return Sum(v.checked(func(s string) error {
-		sum, err := ParseSum(s)
+func (v value) sum() Digest {
+	return Digest(v.checked(func(s string) error {
+		sum, err := ParseDigest(s)
 		if err == nil && sum.Algorithm() != sha256Name {
 			err = fmt.Errorf("%s is not %s", sum.Algorithm(), sha256Name)
 		}

@@ -211,7 +211,7 @@ func readRelease(v value, c *Component) *Release {
 	address := m.required("url")
 	r.URL = address.url(c.Version)
 	sums256, sums512 := m.optional(sha256Name), m.optional(sha512Name)
-	r.Digests = map[Sum]Pos{}
+	r.Digests = map[Digest]Pos{}
 	r.SHA256, r.SHA512 = sums256.sums(r.Digests), sums512.sums(r.Digests)
 	if !sums256.present() && !sums512.present() {
 		m.errorf("no digest (add sha256 or sha512 with one for each architecture)")
@@ -270,9 +270,9 @@ func (v value) url(version string) string {
 
 // sums reads digests by architecture; the key says their algorithm. It adds to
 // places where each stands.
-func (v value) sums(places map[Sum]Pos) map[Arch]Sum {
-	out := map[Arch]Sum{}
-	owner := map[Sum]string{}
+func (v value) sums(places map[Digest]Pos) map[Arch]Digest {
+	out := map[Arch]Digest{}
+	owner := map[Digest]string{}
 	entries := v.mapping().entries()
 	if len(entries) == 0 {
 		v.errorf("no digest (add one for each architecture, or remove the key)")
@@ -283,7 +283,7 @@ func (v value) sums(places map[Sum]Pos) map[Arch]Sum {
 		if !ok || digits == "" {
 			continue
 		}
-		sum, err := newSum(v.name, digits)
+		sum, err := newDigest(v.name, digits)
 		if err != nil {
 			entry.errorf("%v", err)
 			continue

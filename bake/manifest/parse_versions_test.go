@@ -99,9 +99,9 @@ func TestParseVersions(t *testing.T) {
 				Release: &Release{
 					Component: "runc",
 					URL:       "https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.{arch}",
-					SHA256:    map[Arch]Sum{AMD64: "sha256:" + sumA, ARM64: "sha256:" + sumB},
-					SHA512:    map[Arch]Sum{AMD64: "sha512:" + sumA + sumA},
-					Digests:   map[Sum]Pos{"sha256:" + sumA: {}, "sha256:" + sumB: {}, "sha512:" + sumA + sumA: {}},
+					SHA256:    map[Arch]Digest{AMD64: "sha256:" + sumA, ARM64: "sha256:" + sumB},
+					SHA512:    map[Arch]Digest{AMD64: "sha512:" + sumA + sumA},
+					Digests:   map[Digest]Pos{"sha256:" + sumA: {}, "sha256:" + sumB: {}, "sha512:" + sumA + sumA: {}},
 					Files:     []File{{Path: "/usr/local/bin/runc", Mode: 0o750}},
 				},
 				Module: &Module{
@@ -121,8 +121,8 @@ func TestParseVersions(t *testing.T) {
 				Release: &Release{
 					Component: "plugins",
 					URL:       "http://example.com/plugins-{arch}.tgz",
-					SHA512:    map[Arch]Sum{ARM64: "sha512:" + sumB + sumB},
-					Digests:   map[Sum]Pos{"sha512:" + sumB + sumB: {}},
+					SHA512:    map[Arch]Digest{ARM64: "sha512:" + sumB + sumB},
+					Digests:   map[Digest]Pos{"sha512:" + sumB + sumB: {}},
 					Files: []File{
 						{Member: "[a-z]*", Path: "/opt/cni/bin/", Mode: 0o755},
 						{Member: "doc/README.md", Path: "/usr/share/doc/plugins/README.md", Mode: 0o644},
@@ -159,7 +159,7 @@ func TestParseVersions(t *testing.T) {
 			t.Errorf("position of %s = %s; want %s", test.what, test.got, test.want)
 		}
 	}
-	if want := Sum("sha256:"); !strings.HasPrefix(string(got.Sum), string(want)) || len(got.Sum) != 71 {
+	if want := Digest("sha256:"); !strings.HasPrefix(string(got.Sum), string(want)) || len(got.Sum) != 71 {
 		t.Errorf("Sum = %s; want a sha256", got.Sum)
 	}
 }
@@ -173,7 +173,7 @@ func TestReleaseFor(t *testing.T) {
 	if want := "https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.amd64"; url != want || err != nil {
 		t.Errorf("For(amd64) = %q, %v; want %q", url, err, want)
 	}
-	if diff := cmp.Diff([]Sum{"sha512:" + sumA + sumA, "sha256:" + sumA}, sums); diff != "" {
+	if diff := cmp.Diff([]Digest{"sha512:" + sumA + sumA, "sha256:" + sumA}, sums); diff != "" {
 		t.Errorf("For(amd64) sums (-want +got):\n%s", diff)
 	}
 	_, _, err = v.Component("plugins").Release.For(AMD64)
@@ -410,7 +410,7 @@ func FuzzParseVersions(f *testing.F) {
 		for _, c := range v.Images {
 			checkWords(t, c.Module)
 			checkByLibrary(t, c.Reference)
-			if sum, err := ParseSum(string(c.Digest)); err != nil || sum.Algorithm() != "sha256" {
+			if sum, err := ParseDigest(string(c.Digest)); err != nil || sum.Algorithm() != "sha256" {
 				t.Errorf("ParseSum(%q) = %q, %v; want a sha256", c.Digest, sum, err)
 			}
 		}

@@ -16,8 +16,8 @@ func (r *Release) Archs() []Arch {
 
 // For returns where the artifact for arch is and all its digests, the longer
 // first. It returns a *MissingArchError if the file has none for arch.
-func (r *Release) For(arch Arch) (url string, sums []Sum, err error) {
-	for _, digests := range []map[Arch]Sum{r.SHA512, r.SHA256} {
+func (r *Release) For(arch Arch) (url string, sums []Digest, err error) {
+	for _, digests := range []map[Arch]Digest{r.SHA512, r.SHA256} {
 		if sum, ok := digests[arch]; ok {
 			sums = append(sums, sum)
 		}
@@ -36,7 +36,7 @@ func (r *Release) For(arch Arch) (url string, sums []Sum, err error) {
 // URLs.
 func checkDigests(d *document, components []Component) {
 	type owner struct{ component, url string }
-	owners := map[Sum]owner{}
+	owners := map[Digest]owner{}
 	for _, c := range components {
 		if c.Release == nil || c.Release.URL == "" {
 			continue
@@ -60,7 +60,7 @@ func checkDigests(d *document, components []Component) {
 
 // DigestKey returns the key at which r has a digest for arch, from the top of
 // the file.
-func (r *Release) DigestKey(sum Sum, arch Arch) string {
+func (r *Release) DigestKey(sum Digest, arch Arch) string {
 	return fmt.Sprintf("components.%s.release.%s.%s", r.Component, sum.Algorithm(), arch)
 }
 

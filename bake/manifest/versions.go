@@ -24,7 +24,7 @@ const (
 // Versions is a versions file.
 type Versions struct {
 	File string // where it was read from, for errors
-	Sum  Sum    // sha256 of its bytes, as the lock records it
+	Sum  Digest // sha256 of its bytes, as the lock records it
 
 	Name string // template of the image's name, see ImageName; "" where the file has none
 	// Definition is the directory of the image definition, a slash-separated path
@@ -91,11 +91,11 @@ type Reports struct {
 
 // Release is a published artifact.
 type Release struct {
-	Component string       // its name, for errors
-	URL       string       // template with {arch}; see For
-	SHA256    map[Arch]Sum // at least one of SHA256 and SHA512 per architecture
-	SHA512    map[Arch]Sum
-	Digests   map[Sum]Pos // where each stands
+	Component string          // its name, for errors
+	URL       string          // template with {arch}; see For
+	SHA256    map[Arch]Digest // at least one of SHA256 and SHA512 per architecture
+	SHA512    map[Arch]Digest
+	Digests   map[Digest]Pos // where each stands
 	Files     []File
 	Pos       Pos
 }
@@ -153,7 +153,7 @@ type Package struct {
 type ContainerImage struct {
 	Name      string // "pause"
 	Reference string // repository and tag, as pods name it: "registry.k8s.io/pause:3.10.2"
-	Digest    Sum    // SHA-256 of the index or manifest that the registry has
+	Digest    Digest // SHA-256 of the index or manifest that the registry has
 	DigestPos Pos
 	Sandbox   bool    // every pod's first container is of it: what containerd calls the sandbox or pause image
 	Module    *Module // its first program is the entry point

@@ -31,7 +31,7 @@ const mirrorParallel = 8
 // bring fetches what the mirror lacks. First everything is asked for, so that
 // what can't be had is named, all at once, before anything slow begins.
 func (m *mirroring) bring(ctx context.Context) error {
-	var changed []*wanted
+	var changed []*request
 	for _, s := range m.sets {
 		m.index.Sets = append(m.index.Sets, s.Set)
 		if m.unchanged(s) {
@@ -43,7 +43,7 @@ func (m *mirroring) bring(ctx context.Context) error {
 			continue
 		}
 		for _, a := range s.archs {
-			changed = append(changed, &wanted{set: s, arch: a})
+			changed = append(changed, &request{set: s, arch: a})
 		}
 	}
 	progress.Phase(m.config.Progress, "plan")
@@ -79,8 +79,8 @@ func (m *mirroring) bring(ctx context.Context) error {
 	return m.bringSources(ctx, changed)
 }
 
-// wanted is what one set takes for one architecture.
-type wanted struct {
+// request is what one set takes for one architecture.
+type request struct {
 	set    *mirrorSet
 	arch   *mirrorArch
 	source *source.Source
@@ -89,7 +89,7 @@ type wanted struct {
 }
 
 // plan finds out what w takes and whether it can be had.
-func (m *mirroring) plan(ctx context.Context, w *wanted) error {
+func (m *mirroring) plan(ctx context.Context, w *request) error {
 	var err error
 	if w.source, err = m.access.Source(ctx, w.arch.inputs.Versions, w.arch.inputs.LockCommand(), w.arch.inputs.Arch, source.Choice{}, w.arch.locked); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (m *mirroring) plan(ctx context.Context, w *wanted) error {
 
 // without notes that something can't be had and that its source does in its
 // place, or says what keeps it from that.
-func (m *mirroring) without(w *wanted, what, name, instead string, reason error) error {
+func (m *mirroring) without(w *request, what, name, instead string, reason error) error {
 	if what != "" {
 		reason = fmt.Errorf("%s: %w", what, reason)
 	}
@@ -209,7 +209,7 @@ type mirrorCopy struct {
 }
 
 // list returns what is to be copied for w.
-func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
+func (m *mirroring) list(ctx context.Context, w *request) ([]mirrorCopy, error) {
 	name := w.set.Set.Name
 	var copies []mirrorCopy
 	var requests []fetch.Request
@@ -249,7 +249,7 @@ func (m *mirroring) list(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
 }
 
 // indices finds the signed indices that w's lock was made from.
-func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error) {
+func (m *mirroring) indices(ctx context.Context, w *request) ([]mirrorCopy, error) {
 	config, err := lock.DebianConfig(w.arch.inputs, m.access, w.arch.inputs.Arch, m.config.Keyring, m.config.Now)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 				x.Suite, w.arch.inputs.Lock, len(x.Gone), strings.Join(x.Gone, ", "),
 				manifest.LockCommand(w.arch.inputs.Versions, w.arch.inputs.Lock, "--upgrade", strings.Join(slices.Compact(names), ",")))
 		}
-		request := fetch.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Sum{x.SHA256}, Size: x.Size}
+		request := fetch.Request{Name: e.Name, URLs: x.URLs, Sums: []manifest.Digest{x.SHA256}, Size: x.Size}
 		copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(ctx context.Context) (io.ReadCloser, error) {
 			return m.access.Fetcher.Open(ctx, request)
 		}})
@@ -286,7 +286,7 @@ func (m *mirroring) indices(ctx context.Context, w *wanted) ([]mirrorCopy, error
 }
 
 // image brings the blobs of a container image.
-func (m *mirroring) image(ctx context.Context, w *wanted, needed source.NeededImage) ([]mirrorCopy, error) {
+func (m *mirroring) image(ctx context.Context, w *request, needed source.NeededImage) ([]mirrorCopy, error) {
 	pulled, err := w.source.PullImage(ctx, needed)
 	if err != nil {
 		return nil, err
@@ -325,7 +325,7 @@ func (m *mirroring) copyAll(ctx context.Context, copies []mirrorCopy) error {
 	slices.SortStableFunc(copies, func(a, b mirrorCopy) int { return cmp.Compare(b.entry.Size, a.entry.Size) })
 	var mu sync.Mutex
 	var failed []error
-	done := map[manifest.Sum]*sync.Mutex{} // one at a time copies what several sets share
+	done := map[manifest.Digest]*sync.Mutex{} // one at a time copies what several sets share
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(mirrorParallel)
 	for _, c := range copies {
@@ -400,7 +400,7 @@ func (m *mirroring) copy(ctx context.Context, c mirrorCopy) (e mirror.Entry, add
 		}
 		e.Size = info.Size()
 		if e.SHA256 == "" { // the store names files by it
-			if e.SHA256, err = manifest.ParseSum("sha256:" + filepath.Base(f.Name())); err != nil {
+			if e.SHA256, err = manifest.ParseDigest("sha256:" + filepath.Base(f.Name())); err != nil {
 				return e, false, fmt.Errorf("BUG: %s is no file of the store: %w", f.Name(), err)
 			}
 		}

@@ -101,7 +101,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}, announced: map[manifest.Sum]bool{}}
+	m := &mirroring{config: c, entries: map[entryKey]*mirror.Entry{}, announced: map[manifest.Digest]bool{}}
 	defer m.close()
 	var err error
 	if len(c.Sets) > 0 { // else nothing is fetched
@@ -209,7 +209,7 @@ type mirroring struct {
 	entries map[entryKey]*mirror.Entry
 	images  []mirror.OCIImage
 
-	announced map[manifest.Sum]bool // downloads that the display was told of
+	announced map[manifest.Digest]bool // downloads that the display was told of
 
 	added   Amount
 	removed Amount
@@ -220,7 +220,7 @@ type mirroring struct {
 type entryKey struct {
 	kind mirror.Kind
 	path string
-	sum  manifest.Sum
+	sum  manifest.Digest
 }
 
 // mirrorSet is one set to mirror.
@@ -291,7 +291,7 @@ func (m *mirroring) read(given Set) (_ *mirrorSet, err error) {
 }
 
 // input adds a file of the set by its path from the versions file's directory.
-func (s *mirrorSet) input(kind mirror.Kind, name string, sum manifest.Sum, content []byte) {
+func (s *mirrorSet) input(kind mirror.Kind, name string, sum manifest.Digest, content []byte) {
 	p := path.Join(s.Set.Name, s.dir, name)
 	s.inputs = append(s.inputs, mirrorInput{mirror.Entry{Kind: kind, Name: p, Path: p, SHA256: sum, Size: int64(len(content))}, content})
 }
@@ -433,7 +433,7 @@ func (m *mirroring) result() (*Result, error) {
 		Mirror: m.config.To, Sets: []MirroredSet{}, Entries: len(x.Entries),
 		Added: m.added, Removed: m.removed, Missing: append([]Missing{}, m.missing...),
 	}
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for _, e := range x.Entries {
 		if !seen[e.SHA256] {
 			r.Files++
@@ -443,7 +443,7 @@ func (m *mirroring) result() (*Result, error) {
 	}
 	for _, s := range x.Sets {
 		set := MirroredSet{Set: s}
-		seen := map[manifest.Sum]bool{}
+		seen := map[manifest.Digest]bool{}
 		for _, e := range x.Entries {
 			if !slices.Contains(e.Sets, s.Name) {
 				continue

@@ -73,7 +73,7 @@ func (m *mirroring) hasToolchains(s *mirrorSet) bool {
 }
 
 // bringSources copies the Go modules and toolchains that changed needs.
-func (m *mirroring) bringSources(ctx context.Context, changed []*wanted) error {
+func (m *mirroring) bringSources(ctx context.Context, changed []*request) error {
 	if !m.config.Sources {
 		return nil
 	}

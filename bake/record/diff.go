@@ -33,11 +33,11 @@ func (c Change) String() string {
 // settings, components, container images, packages, partitions, then files, each
 // sorted by name. Records without files, such as the one inside an image, are
 // compared as far as they go.
-func Diff(a, b *Image) []Change {
+func Diff(a, b *Record) []Change {
 	var changes []Change
 	for _, kind := range []struct {
 		name string
-		of   func(*Image) map[string]string
+		of   func(*Record) map[string]string
 	}{
 		{"input", inputs},
 		{"kernel argument", kernelArguments},
@@ -128,7 +128,7 @@ func diff(kind string, old, new map[string]string) []Change {
 	return changes
 }
 
-func inputs(m *Image) map[string]string {
+func inputs(m *Record) map[string]string {
 	out := map[string]string{
 		"versions":   string(m.Inputs.Versions),
 		"lock":       string(m.Inputs.Lock),
@@ -147,7 +147,7 @@ func inputs(m *Image) map[string]string {
 	return out
 }
 
-func kernelArguments(m *Image) map[string]string {
+func kernelArguments(m *Record) map[string]string {
 	out := map[string]string{}
 	for _, a := range m.KernelArguments {
 		name, value, _ := strings.Cut(a, "=")
@@ -157,7 +157,7 @@ func kernelArguments(m *Image) map[string]string {
 	return out
 }
 
-func node(m *Image) map[string]string {
+func node(m *Record) map[string]string {
 	out := map[string]string{}
 	if m.Node.RuntimeType != "" {
 		out["runtime type"] = m.Node.RuntimeType
@@ -171,7 +171,7 @@ func node(m *Image) map[string]string {
 	return out
 }
 
-func components(m *Image) map[string]string {
+func components(m *Record) map[string]string {
 	out := map[string]string{}
 	for _, c := range m.Components {
 		text := c.Version + " (" + c.Origin
@@ -186,7 +186,7 @@ func components(m *Image) map[string]string {
 	return out
 }
 
-func images(m *Image) map[string]string {
+func images(m *Record) map[string]string {
 	out := map[string]string{}
 	for _, c := range m.Images {
 		text := c.Reference + "@" + string(c.Digest) + " (" + c.Origin
@@ -198,7 +198,7 @@ func images(m *Image) map[string]string {
 	return out
 }
 
-func packages(m *Image) map[string]string {
+func packages(m *Record) map[string]string {
 	out := map[string]string{}
 	for _, p := range m.Packages {
 		out[p.Name] = p.Version
@@ -206,7 +206,7 @@ func packages(m *Image) map[string]string {
 	return out
 }
 
-func partitions(m *Image) map[string]string {
+func partitions(m *Record) map[string]string {
 	out := map[string]string{}
 	for _, p := range m.Disk.Partitions {
 		out[p.Name] = fmt.Sprintf("%s, %d bytes at %d", p.Type, p.Size, p.Start)
@@ -214,7 +214,7 @@ func partitions(m *Image) map[string]string {
 	return out
 }
 
-func files(m *Image) map[string]string {
+func files(m *Record) map[string]string {
 	out := make(map[string]string, len(m.Files))
 	for _, e := range m.Files {
 		text := fmt.Sprintf("%s %s %d:%d", e.Type, e.Mode, e.UID, e.GID)

@@ -22,8 +22,8 @@ import (
 // its meaning or goes away.
 const Schema = 1
 
-// Image is the record of one image.
-type Image struct {
+// Record is what is recorded about one image.
+type Record struct {
 	Schema int           `json:"schema"`
 	Name   string        `json:"name"` // "k8s-worker-v1-36-3-amd64"
 	Arch   manifest.Arch `json:"arch"`
@@ -41,10 +41,10 @@ type Image struct {
 
 // File is what was written.
 type File struct {
-	Name   string       `json:"name"`   // "k8s-worker-v1-36-3-amd64.tar.gz"
-	Format string       `json:"format"` // "tar.gz" or "raw"
-	Size   int64        `json:"size"`   // bytes
-	SHA256 manifest.Sum `json:"sha256"`
+	Name   string          `json:"name"`   // "k8s-worker-v1-36-3-amd64.tar.gz"
+	Format string          `json:"format"` // "tar.gz" or "raw"
+	Size   int64           `json:"size"`   // bytes
+	SHA256 manifest.Digest `json:"sha256"`
 }
 
 // Disk is the disk that the file holds.
@@ -64,14 +64,14 @@ type Partition struct {
 
 // Inputs are the digests of what the image was made from.
 type Inputs struct {
-	Versions        manifest.Sum            `json:"versions"`
-	Lock            manifest.Sum            `json:"lock"`
-	Definition      manifest.Sum            `json:"definition"`               // over all its files: see manifest.ParseDefinition
-	DefinitionFrom  string                  `json:"definitionFrom,omitempty"` // its directory as the versions file names it, "../images/worker", or "embedded"
-	DefinitionFiles map[string]manifest.Sum `json:"definitionFiles,omitempty"`
-	Units           manifest.Sum            `json:"units"`
-	Guest           map[string]manifest.Sum `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
-	Modules         map[string]manifest.Sum `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
+	Versions        manifest.Digest            `json:"versions"`
+	Lock            manifest.Digest            `json:"lock"`
+	Definition      manifest.Digest            `json:"definition"`               // over all its files: see manifest.ParseDefinition
+	DefinitionFrom  string                     `json:"definitionFrom,omitempty"` // its directory as the versions file names it, "../images/worker", or "embedded"
+	DefinitionFiles map[string]manifest.Digest `json:"definitionFiles,omitempty"`
+	Units           manifest.Digest            `json:"units"`
+	Guest           map[string]manifest.Digest `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
+	Modules         map[string]manifest.Digest `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
 }
 
 // Node is what containerd and kubelet are to be configured with; firstboot reads
@@ -91,11 +91,11 @@ type ContainerImage struct {
 	From      string `json:"from"`                // "registry.k8s.io/pause@sha256:...", module@version, or "bake's program pause"
 	Toolchain string `json:"toolchain,omitempty"` // source: what built it
 
-	Digest   manifest.Sum   `json:"digest"`   // of what Reference names: an index or a manifest
-	Manifest manifest.Sum   `json:"manifest"` // of the manifest for the image's architecture
-	Config   manifest.Sum   `json:"config"`
-	Layers   []manifest.Sum `json:"layers"` // as they are stored, compressed or not
-	Size     int64          `json:"size"`   // bytes of all blobs
+	Digest   manifest.Digest   `json:"digest"`   // of what Reference names: an index or a manifest
+	Manifest manifest.Digest   `json:"manifest"` // of the manifest for the image's architecture
+	Config   manifest.Digest   `json:"config"`
+	Layers   []manifest.Digest `json:"layers"` // as they are stored, compressed or not
+	Size     int64             `json:"size"`   // bytes of all blobs
 }
 
 // Component is one component and how it came here.
@@ -123,11 +123,11 @@ type Program struct {
 
 // Package is one OS package.
 type Package struct {
-	Name    string       `json:"name"`
-	Version string       `json:"version"`
-	Arch    string       `json:"arch"`
-	Suite   string       `json:"suite"`
-	SHA256  manifest.Sum `json:"sha256"` // of the .deb
+	Name    string          `json:"name"`
+	Version string          `json:"version"`
+	Arch    string          `json:"arch"`
+	Suite   string          `json:"suite"`
+	SHA256  manifest.Digest `json:"sha256"` // of the .deb
 }
 
 // Entry is one file.
@@ -141,7 +141,7 @@ type Entry struct {
 	SHA256 string    `json:"sha256,omitempty"` // files: of the content, hexadecimal
 	Link   string    `json:"link,omitempty"`   // symbolic and hard links
 	Xattrs Xattrs    `json:"xattrs,omitempty"` // by full name
-	Origin string    `json:"origin,omitempty"` // "package bash", "component kubelet", "definition"
+	Owner  string    `json:"origin,omitempty"` // "package bash", "component kubelet", "definition"
 }
 
 // Xattrs are extended attributes by their full names, such as
@@ -172,7 +172,7 @@ func Entries(t *tree.Tree) []Entry {
 	for i, e := range t.Entries {
 		out[i] = Entry{
 			Path: "/" + strings.TrimPrefix(e.Path, "."), Type: e.Type, Mode: fmt.Sprintf("%04o", e.Perm),
-			UID: e.UID, GID: e.GID, Size: e.Size, Link: name(e.Link), Xattrs: e.Xattrs, Origin: e.Origin,
+			UID: e.UID, GID: e.GID, Size: e.Size, Link: name(e.Link), Xattrs: e.Xattrs, Owner: e.Owner,
 		}
 		if e.Path != "." {
 			out[i].Path = "/" + name(e.Path)
@@ -196,7 +196,7 @@ func Packages(locked []manifest.LockedPackage) []Package {
 
 // Write writes m as JSON, each file on a line of its own, so that two records
 // can be compared with line-based tools as well. It makes many small writes.
-func (m *Image) Write(w io.Writer) error {
+func (m *Record) Write(w io.Writer) error {
 	head := *m
 	head.Files = nil
 	text, err := json.MarshalIndent(&head, "", " ")
@@ -207,7 +207,7 @@ func (m *Image) Write(w io.Writer) error {
 		_, err := w.Write(append(text, '\n'))
 		return err
 	}
-	// Files come last in Image, and are put before the closing brace.
+	// Files come last in Record, and are put before the closing brace.
 	if _, err := fmt.Fprintf(w, "%s,\n \"files\": [\n", bytes.TrimSuffix(text, []byte("\n}"))); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (m *Image) Write(w io.Writer) error {
 
 // ReadHead reads what Write wrote but for the files, which come last and are most
 // of it. name is for errors.
-func ReadHead(name string, r io.Reader) (*Image, error) {
+func ReadHead(name string, r io.Reader) (*Record, error) {
 	dec := json.NewDecoder(r)
 	head := map[string]json.RawMessage{}
 	token, err := dec.Token()
@@ -253,8 +253,8 @@ func ReadHead(name string, r io.Reader) (*Image, error) {
 }
 
 // Read reads what Write wrote. name is for errors.
-func Read(name string, r io.Reader) (*Image, error) {
-	var m Image
+func Read(name string, r io.Reader) (*Record, error) {
+	var m Record
 	dec := json.NewDecoder(r)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&m); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-func image() *Image {
-	return &Image{
+func image() *Record {
+	return &Record{
 		Schema: Schema, Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
 		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d", "ro"},
 		Node:            Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
@@ -157,7 +157,7 @@ func TestNames(t *testing.T) {
 		tr.Entries = append(tr.Entries, tree.Entry{Path: p, Type: tree.Symlink, Link: p})
 	}
 	var b bytes.Buffer
-	if err := (&Image{Schema: Schema, Files: Entries(&tr)}).Write(&b); err != nil {
+	if err := (&Record{Schema: Schema, Files: Entries(&tr)}).Write(&b); err != nil {
 		t.Fatal(err)
 	}
 	m, err := Read("x", &b)

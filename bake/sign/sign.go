@@ -57,7 +57,7 @@ func Sign(ctx context.Context, statement []byte, key *Key) ([]byte, error) {
 // statement gives them. It returns the statement's JSON, byte for byte as it
 // was signed, also with the error where only its subjects are wrong. What else
 // the statement says is for the caller to judge.
-func Verify(signed, publicKey []byte, subjects map[string]manifest.Sum) ([]byte, error) {
+func Verify(signed, publicKey []byte, subjects map[string]manifest.Digest) ([]byte, error) {
 	trusted, err := trust(publicKey)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func Verify(signed, publicKey []byte, subjects map[string]manifest.Sum) ([]byte,
 	if err := result.Statement.Validate(); err != nil {
 		return nil, fmt.Errorf("reading the statement: %w", err)
 	}
-	signedSums := map[string]manifest.Sum{}
+	signedSums := map[string]manifest.Digest{}
 	for _, s := range result.Statement.GetSubject() {
 		digest, err := hex.DecodeString(s.GetDigest()["sha256"])
 		if err != nil || len(digest) != 32 {
@@ -101,14 +101,14 @@ func Verify(signed, publicKey []byte, subjects map[string]manifest.Sum) ([]byte,
 }
 
 // compare returns in which subjects what is there is not what was signed.
-func compare(there, signed map[string]manifest.Sum) error {
+func compare(there, signed map[string]manifest.Digest) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(there)) {
 		switch sum, ok := signed[name]; {
 		case !ok:
 			errs = append(errs, fmt.Errorf("the signature is not about %s, but about %q", name, slices.Sorted(maps.Keys(signed))))
 		case sum != there[name]:
-			errs = append(errs, fmt.Errorf("%s is not the one that was signed: %w", name, &manifest.SumError{Want: sum, Got: there[name]}))
+			errs = append(errs, fmt.Errorf("%s is not the one that was signed: %w", name, &manifest.DigestError{Want: sum, Got: there[name]}))
 		}
 	}
 	return errors.Join(errs...)

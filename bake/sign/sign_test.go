@@ -20,7 +20,7 @@ import (
 
 const image = "worker.tar.gz"
 
-func sum(s string) manifest.Sum { return manifest.SHA256(sha256.Sum256([]byte(s))) }
+func sum(s string) manifest.Digest { return manifest.SHA256(sha256.Sum256([]byte(s))) }
 
 // statement is about an image with the given content and its record.
 func statement(content string) []byte {
@@ -29,8 +29,8 @@ func statement(content string) []byte {
 		image, sum(content).Hex(), sum("record").Hex())
 }
 
-func subjects(content string) map[string]manifest.Sum {
-	return map[string]manifest.Sum{image: sum(content), "worker.json": sum("record")}
+func subjects(content string) map[string]manifest.Digest {
+	return map[string]manifest.Digest{image: sum(content), "worker.json": sum("record")}
 }
 
 // openssl makes and uses keys: none of them is ours.
@@ -186,7 +186,7 @@ func TestVerifyRefuses(t *testing.T) {
 		name     string
 		bundle   []byte
 		key      []byte
-		subjects map[string]manifest.Sum
+		subjects map[string]manifest.Digest
 		want     string
 	}{
 		{"altered image", good, public, subjects("other"), "worker.tar.gz is not the one that was signed: digest is " + string(sum("other"))},

@@ -20,7 +20,7 @@ import (
 // the store does not have them.
 func (s *Source) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
 	return s.packs.Pack(ctx, debian.PackKey(p.SHA256), "package "+p.Name, func(ctx context.Context, w *tree.PackWriter) error {
-		requests, err := debian.Requests(s.Mirrors, []manifest.LockedPackage{p}, s.Mirrored)
+		requests, err := debian.Requests(s.DebianMirrors, []manifest.LockedPackage{p}, s.HasOfflineMirror)
 		if err != nil {
 			return err
 		}

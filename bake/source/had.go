@@ -23,7 +23,7 @@ import (
 // claim is what a versions file says that the bytes of a digest are.
 type claim struct {
 	had   store.Had // what it says
-	sums  []manifest.Sum
+	sums  []manifest.Digest
 	known bool         // it is so, by the store or a mirror
 	other *knownAs     // what they are known as instead; nil: nothing is known, or known
 	place manifest.Pos // of the digest in the versions file
@@ -36,12 +36,12 @@ type claim struct {
 // knownAs is what the bytes with a digest were had as.
 type knownAs struct {
 	store.Had
-	sum manifest.Sum
+	sum manifest.Digest
 }
 
 // knownAs returns all that is known of bytes that have one of sums, the latest
 // last.
-func (s *Source) knownAs(kind mirror.Kind, sums []manifest.Sum) []knownAs {
+func (s *Source) knownAs(kind mirror.Kind, sums []manifest.Digest) []knownAs {
 	var known []knownAs
 	for _, sum := range sums {
 		for _, index := range s.Indices {
@@ -189,7 +189,7 @@ func (s *Source) noteUnproven(claims []*claim) {
 
 // imageClaim is what a versions file says of an image's digest.
 func imageClaim(image manifest.ContainerImage) *claim {
-	return &claim{had: store.Had{Name: image.Reference}, sums: []manifest.Sum{image.Digest}}
+	return &claim{had: store.Had{Name: image.Reference}, sums: []manifest.Digest{image.Digest}}
 }
 
 // checkTag reports an image whose digest is known as that of another tag in the
@@ -198,7 +198,7 @@ func imageClaim(image manifest.ContainerImage) *claim {
 // since.
 func (s *Source) checkTag(ctx context.Context, image manifest.ContainerImage) error {
 	other := ""
-	for _, k := range s.knownAs(mirror.Image, []manifest.Sum{image.Digest}) {
+	for _, k := range s.knownAs(mirror.Image, []manifest.Digest{image.Digest}) {
 		switch {
 		case k.Name == image.Reference:
 			return nil

@@ -17,8 +17,8 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Image is a container image and how it came to be.
-type Image struct {
+// ContainerImage is a container image and how it came to be.
+type ContainerImage struct {
 	manifest.ContainerImage
 	*oci.Image
 	Origin    Origin // FromRelease: as the registry has it; FromSource: assembled here
@@ -128,8 +128,8 @@ func (s *Source) planAssembly(ctx context.Context, p *plannedImage, locked *mani
 }
 
 // images brings images, in their order.
-func (s *Source) images(ctx context.Context, planned []plannedImage) ([]Image, error) {
-	images := make([]Image, len(planned))
+func (s *Source) images(ctx context.Context, planned []plannedImage) ([]ContainerImage, error) {
+	images := make([]ContainerImage, len(planned))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, p := range planned {
 		group.Go(func() error {
@@ -141,8 +141,8 @@ func (s *Source) images(ctx context.Context, planned []plannedImage) ([]Image, e
 	return images, group.Wait()
 }
 
-func (s *Source) image(ctx context.Context, p plannedImage) (Image, error) {
-	out := Image{ContainerImage: p.ContainerImage, Origin: p.origin, Ref: p.Reference}
+func (s *Source) image(ctx context.Context, p plannedImage) (ContainerImage, error) {
+	out := ContainerImage{ContainerImage: p.ContainerImage, Origin: p.origin, Ref: p.Reference}
 	var err error
 	if p.origin == FromRelease {
 		repository := p.Reference[:strings.LastIndexByte(p.Reference, ':')]

@@ -176,7 +176,7 @@ func (s *Source) keep(ctx context.Context, f gobuild.File, open func() (io.ReadC
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", f.Path, err)
 	}
-	_, err = s.Store.Add(ctx, []manifest.Sum{f.SHA256}, r)
+	_, err = s.Store.Add(ctx, []manifest.Digest{f.SHA256}, r)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return fmt.Errorf("storing %s: %w", f.Path, err)
 	}
@@ -192,7 +192,7 @@ func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context
 	return func(ctx context.Context, dir string, wants func(path string) bool) error {
 		files := map[string]mirror.Entry{}
 		var requests []fetch.Request
-		requested := map[manifest.Sum]bool{}
+		requested := map[manifest.Digest]bool{}
 		for _, e := range index.Entries {
 			if e.Kind != mirror.Module && e.Kind != mirror.Toolchain || !wants(e.Path) {
 				continue
@@ -208,7 +208,7 @@ func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context
 			files[e.Path] = e
 			if !requested[e.SHA256] {
 				requested[e.SHA256] = true
-				requests = append(requests, fetch.Request{Name: e.Name, Sums: []manifest.Sum{e.SHA256}, Size: e.Size})
+				requests = append(requests, fetch.Request{Name: e.Name, Sums: []manifest.Digest{e.SHA256}, Size: e.Size})
 			}
 		}
 		if err := s.Fetcher.Fetch(ctx, requests); offline && err != nil || err != nil && !onlyFiles(err) {

@@ -31,7 +31,7 @@ type Need struct {
 
 // Sum returns the SHA-256 of the file that n is, "" where another digest is
 // all that is known.
-func (n *Need) Sum() manifest.Sum { return n.Entry.SHA256 }
+func (n *Need) Sum() manifest.Digest { return n.Entry.SHA256 }
 
 // Needs lists the releases and OS packages that a bake of v and locked takes,
 // whether the store has them or not. It asks nobody. With sources it lists what
@@ -64,11 +64,11 @@ func (s *Source) Needs(v *manifest.Versions, locked *manifest.LockedArch, source
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
-	requests, err := debian.Requests(s.Mirrors, wanted, true)
+	requests, err := debian.Requests(s.DebianMirrors, wanted, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for i, p := range wanted {
 		if seen[p.SHA256] {
 			continue
@@ -138,7 +138,7 @@ func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (ma
 	requests := make([]fetch.Request, len(packages))
 	for i, n := range packages {
 		requests[i] = n.Request
-		if len(n.URLs) > 0 || s.Mirrored {
+		if len(n.URLs) > 0 || s.HasOfflineMirror {
 			continue
 		}
 		if _, ok, err := s.Store.Find(ctx, n.Sums); err != nil {

@@ -135,7 +135,7 @@ func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, a
 		return nil, err
 	}
 	s := New(Config{
-		Choice: choice, Arch: arch, Store: a.Store, Fetcher: a.Fetcher, Mirrors: a.DebianMirrors, Mirrored: a.Mirror != nil,
+		Choice: choice, Arch: arch, Store: a.Store, Fetcher: a.Fetcher, DebianMirrors: a.DebianMirrors, HasOfflineMirror: a.Mirror != nil,
 		Modules: os.DirFS(filepath.Dir(versionsFile)), Keychain: a.Keychain, Insecure: a.InsecureRegistries,
 		Program: embedded.Program, LockCommand: lockCommand, Jobs: a.Jobs, Progress: a.Progress,
 	})
@@ -155,7 +155,7 @@ func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, a
 // Packages returns what fetches and unpacks Debian packages for arch, and brings
 // nothing else.
 func (a *Access) Packages(arch manifest.Arch) *Source {
-	return New(Config{Arch: arch, Store: a.Store, Fetcher: a.Fetcher, Mirrors: a.DebianMirrors, Jobs: a.Jobs, Progress: a.Progress})
+	return New(Config{Arch: arch, Store: a.Store, Fetcher: a.Fetcher, DebianMirrors: a.DebianMirrors, Jobs: a.Jobs, Progress: a.Progress})
 }
 
 // Retry calls do. What the store holds is verified when it is read, which may be as

@@ -56,20 +56,20 @@ func ParseOrigin(s string) (Origin, error) {
 // Config is what a Source works with.
 type Config struct {
 	Choice
-	Arch        manifest.Arch
-	Store       *store.Store
-	Fetcher     *fetch.Fetcher
-	Mirrors     debian.MirrorList
-	Mirrored    bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
-	Indices     []*mirror.Index // what mirrors say that files are: which version's a digest is
-	Builder     *gobuild.Builder
-	Modules     fs.FS                                                 // the versions file's directory, with modules/NAME/go.mod
-	Keychain    authn.Keychain                                        // credentials for registries; nil: anonymous
-	Insecure    []string                                              // registries that may speak http: see oci.Config
-	Program     func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
-	LockCommand string                                                // makes the lock anew, for errors; "": there is none
-	Jobs        int                                                   // how many packages are unpacked at once
-	Progress    progress.Sink
+	Arch             manifest.Arch
+	Store            *store.Store
+	Fetcher          *fetch.Fetcher
+	DebianMirrors    debian.MirrorList
+	HasOfflineMirror bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
+	Indices          []*mirror.Index // what mirrors say that files are: which version's a digest is
+	Builder          *gobuild.Builder
+	Modules          fs.FS                                                 // the versions file's directory, with modules/NAME/go.mod
+	Keychain         authn.Keychain                                        // credentials for registries; nil: anonymous
+	Insecure         []string                                              // registries that may speak http: see oci.Config
+	Program          func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
+	LockCommand      string                                                // makes the lock anew, for errors; "": there is none
+	Jobs             int                                                   // how many packages are unpacked at once
+	Progress         progress.Sink
 }
 
 // Source brings parts.
@@ -107,17 +107,17 @@ type Component struct {
 	Toolchain string // FromSource: what built it
 	Pack      *tree.Pack
 
-	Sums  []manifest.Sum          // FromRelease: of the artifact
+	Sums  []manifest.Digest       // FromRelease: of the artifact
 	Built *gobuild.Built          // FromSource
 	Deb   *manifest.LockedPackage // FromPackage
 }
 
 // Parts is everything that an image consists of and that came from elsewhere.
 type Parts struct {
-	Packages   []Package   // in the lock's order
-	Components []Component // in the versions file's order
-	Images     []Image     // likewise
-	Missing    []Missing   // components, then images, that are not what was asked for first
+	Packages   []Package        // in the lock's order
+	Components []Component      // in the versions file's order
+	Images     []ContainerImage // likewise
+	Missing    []Missing        // components, then images, that are not what was asked for first
 }
 
 // Plan is the decision where each part comes from.
@@ -257,14 +257,14 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 // missingDebs returns the downloads of packages that are not unpacked yet.
 func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]fetch.Request, error) {
 	var missing []manifest.LockedPackage
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for _, p := range packages {
 		if !seen[p.SHA256] && !s.Store.HasPack(debian.PackKey(p.SHA256)) {
 			missing = append(missing, p)
 		}
 		seen[p.SHA256] = true
 	}
-	requests, err := debian.Requests(s.Mirrors, missing, s.Mirrored)
+	requests, err := debian.Requests(s.DebianMirrors, missing, s.HasOfflineMirror)
 	if err != nil {
 		return nil, err
 	}

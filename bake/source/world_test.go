@@ -274,7 +274,7 @@ func (w *world) mirrored(t *testing.T, s *Source) (dir string, paths []string) {
 		t.Fatal(err)
 	}
 	set := mirror.Set{Name: "world", Archs: []manifest.Arch{manifest.AMD64, manifest.ARM64}, Sources: true}
-	for kind, sum := range map[mirror.Kind]*manifest.Sum{mirror.Versions: &set.Versions, mirror.Lock: &set.Lock} {
+	for kind, sum := range map[mirror.Kind]*manifest.Digest{mirror.Versions: &set.Versions, mirror.Lock: &set.Lock} {
 		text := string(kind)
 		*sum = manifest.SHA256(sha256.Sum256([]byte(text)))
 		err := add(mirror.Entry{Kind: kind, Name: text, Path: "world/" + text, SHA256: *sum, Size: int64(len(text))},

@@ -22,7 +22,7 @@ type Pack struct {
 func (p *Pack) Bind(name, origin string, r io.ReaderAt) {
 	blob := &Blob{Name: name, Size: p.Size, Chunks: p.Chunks, R: r}
 	for i := range p.Entries {
-		p.Entries[i].Origin = origin
+		p.Entries[i].Owner = origin
 		if p.Entries[i].Type == File {
 			p.Entries[i].Blob = blob
 		}

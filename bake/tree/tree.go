@@ -62,7 +62,7 @@ type Entry struct {
 	Offset int64  `json:"offset,omitempty"` // File: where the content starts in Blob, a multiple of Align; in its last block it is followed by zeroes
 	Blob   *Blob  `json:"-"`                // File: holds the content; nil only where Size is 0
 
-	Origin string `json:"-"` // who brought it: "package libc6", "component kubelet", "definition"
+	Owner string `json:"-"` // who brought it: "package libc6", "component kubelet", "definition"
 }
 
 // Tree is a set of files, sorted by path with every parent before its
@@ -146,7 +146,7 @@ func (t *Tree) check() error {
 			continue
 		}
 		if i > 0 && t.Entries[i-1].Path == e.Path {
-			errs = append(errs, fmt.Errorf("%s: twice, from %s and %s", e.Path, t.Entries[i-1].Origin, e.Origin))
+			errs = append(errs, fmt.Errorf("%s: twice, from %s and %s", e.Path, t.Entries[i-1].Owner, e.Owner))
 		}
 		if e.Path != "." {
 			if parent := path.Dir(e.Path); types[parent] != Dir {
@@ -176,10 +176,10 @@ func (t *Tree) parentError(e Entry, parent string) error {
 }
 
 func from(e Entry) string {
-	if e.Origin == "" {
+	if e.Owner == "" {
 		return ""
 	}
-	return " from " + e.Origin
+	return " from " + e.Owner
 }
 
 func (e *Entry) check() error {

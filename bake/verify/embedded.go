@@ -20,10 +20,10 @@ import (
 	"github.com/nodebake/bake/bake/source"
 )
 
-// inside is what an image holds about what it was made from.
-type inside struct {
+// embeddedInputs are what an image holds about what it was made from.
+type embeddedInputs struct {
 	path    string
-	record  *record.Image
+	record  *record.Record
 	files   map[string][]byte // by their paths below record.InputsDir, but for the definition's
 	altered *Difference       // an input that is not what the record says
 
@@ -32,8 +32,8 @@ type inside struct {
 
 // readInside reads the record and the inputs that m holds, which can be done
 // while other parts of m are damaged.
-func readInside(m *inspect.Image) (*inside, error) {
-	in := &inside{path: m.Path, files: map[string][]byte{}}
+func readInside(m *inspect.Image) (*embeddedInputs, error) {
+	in := &embeddedInputs{path: m.Path, files: map[string][]byte{}}
 	read := func(name string) ([]byte, error) {
 		data, err := m.Fragment(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -56,10 +56,10 @@ func readInside(m *inspect.Image) (*inside, error) {
 	}
 	sums := maps.Clone(in.record.Inputs.Modules)
 	if sums == nil {
-		sums = map[string]manifest.Sum{}
+		sums = map[string]manifest.Digest{}
 	}
 	sums[record.VersionsName], sums[record.LockName] = in.record.Inputs.Versions, in.record.Inputs.Lock
-	hold := func(name string, want manifest.Sum) ([]byte, error) {
+	hold := func(name string, want manifest.Digest) ([]byte, error) {
 		data, err := read(name)
 		if err != nil {
 			return nil, err
@@ -89,7 +89,7 @@ func readInside(m *inspect.Image) (*inside, error) {
 // image and holds it against a digest. It is as foreign as the rest: nothing of
 // it is written anywhere, its files are few and small, and their names are the
 // image's alone.
-func (in *inside) readDefinition(hold func(name string, want manifest.Sum) ([]byte, error)) error {
+func (in *embeddedInputs) readDefinition(hold func(name string, want manifest.Digest) ([]byte, error)) error {
 	sums := in.record.Inputs.DefinitionFiles
 	if len(sums) == 0 {
 		return nil // see known
@@ -128,15 +128,15 @@ func (in *inside) readDefinition(hold func(name string, want manifest.Sum) ([]by
 }
 
 // cutOff is the error for a file that an archive does not hold to its end.
-func (in *inside) cutOff(name string, fault error) error {
+func (in *embeddedInputs) cutOff(name string, fault error) error {
 	return fmt.Errorf("reading /%s in %s: it is not there to its end: %w; nothing else says what it was made from", name, in.path, fault)
 }
 
 // known requires that the image holds its definition, and that this bake has the
 // inputs that an image does not hold.
-func (in *inside) known(unitFiles fs.FS) error {
+func (in *embeddedInputs) known(unitFiles fs.FS) error {
 	var wrong []error
-	differs := func(what string, got, want manifest.Sum) {
+	differs := func(what string, got, want manifest.Digest) {
 		if got != want {
 			wrong = append(wrong, fmt.Errorf("%s: it was made with %s %s, this bake has %s (use the bake that made the image)", in.path, what, want, got))
 		}
@@ -164,7 +164,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 }
 
 // origins are where the image's parts came from.
-func (in *inside) origins() source.Origins {
+func (in *embeddedInputs) origins() source.Origins {
 	o := source.Origins{Components: map[string]source.Origin{}, Images: map[string]source.Origin{}}
 	for _, c := range in.record.Components {
 		o.Components[c.Name] = source.Origin(c.Origin)
@@ -177,7 +177,7 @@ func (in *inside) origins() source.Origins {
 
 // write puts the inputs into dir as they were beside the versions file. The
 // definition stays in memory.
-func (in *inside) write(dir string) error {
+func (in *embeddedInputs) write(dir string) error {
 	for name, data := range in.files {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {

@@ -56,7 +56,7 @@ func verifySignature(ctx context.Context, m *inspect.Image, c Config) (*Signatur
 	if err != nil {
 		return nil, none, fmt.Errorf("reading what was signed: %w", err)
 	}
-	sums := map[string]manifest.Sum{file.Name: file.SHA256}
+	sums := map[string]manifest.Digest{file.Name: file.SHA256}
 	files := []string{file.Name}
 	for _, path := range []string{name + ".json", name + ".spdx.json"} {
 		data, err := os.ReadFile(path)
@@ -89,10 +89,10 @@ func verifySignature(ctx context.Context, m *inspect.Image, c Config) (*Signatur
 
 // hold takes back what was said of a signature whose statement names other
 // inputs than the image holds.
-func (s *Signature) hold(signed slsa.Inputs, in *inside) {
+func (s *Signature) hold(signed slsa.Inputs, in *embeddedInputs) {
 	for _, input := range []struct {
 		what, name string
-		signed     manifest.Sum
+		signed     manifest.Digest
 	}{{"versions file", record.VersionsName, signed.Versions}, {"lock", record.LockName, signed.Lock}} {
 		if got := manifest.SHA256(sha256.Sum256(in.files[input.name])); got != input.signed {
 			s.refuse(&slsa.OtherError{What: fmt.Sprintf("says that the %s is %s, and the image holds %s", input.what, input.signed, got)})

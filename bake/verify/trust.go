@@ -34,13 +34,13 @@ type vouchers struct {
 // input is a file of the user's.
 type input struct {
 	path string
-	sum  manifest.Sum
+	sum  manifest.Digest
 }
 
 // vouch returns nil if an image may be made again from inputs, the digests of
 // files by their names. Files that the user gave must be the image's, whatever
 // else vouches for them.
-func (v vouchers) vouch(inputs map[string]manifest.Sum) error {
+func (v vouchers) vouch(inputs map[string]manifest.Digest) error {
 	names := slices.Sorted(maps.Keys(inputs))
 	if i := slices.Index(names, record.VersionsName); i >= 0 { // what is most likely another comes first
 		names = slices.Insert(slices.Delete(names, i, i+1), 0, record.VersionsName)
@@ -57,7 +57,7 @@ func (v vouchers) vouch(inputs map[string]manifest.Sum) error {
 }
 
 // vouchers returns those that c names, for an image that has names as inputs.
-func (c *Config) vouchers(signature *Signature, in *inside) (vouchers, error) {
+func (c *Config) vouchers(signature *Signature, in *embeddedInputs) (vouchers, error) {
 	v := vouchers{signed: signature != nil && signature.Valid, trust: c.TrustInputs}
 	if c.Versions == "" {
 		return v, nil
@@ -88,7 +88,7 @@ func (c *Config) vouchers(signature *Signature, in *inside) (vouchers, error) {
 
 // vouchDefinition adds the definition of the user's versions file to what he
 // gave, where that file is the image's: if it is not, that is what is wrong.
-func (c *Config) vouchDefinition(v *vouchers, in *inside) error {
+func (c *Config) vouchDefinition(v *vouchers, in *embeddedInputs) error {
 	data, err := os.ReadFile(c.Versions)
 	if err != nil {
 		return &manifest.ArgumentError{Err: fmt.Errorf("reading what vouches for the image's inputs: %w", err)}
@@ -113,8 +113,8 @@ func (c *Config) vouchDefinition(v *vouchers, in *inside) error {
 }
 
 // sums returns the digests of the image's inputs.
-func (in *inside) sums() map[string]manifest.Sum {
-	out := map[string]manifest.Sum{record.DefinitionName: in.definition.Sum}
+func (in *embeddedInputs) sums() map[string]manifest.Digest {
+	out := map[string]manifest.Digest{record.DefinitionName: in.definition.Sum}
 	for name, data := range in.files {
 		out[name] = manifest.SHA256(sha256.Sum256(data))
 	}
@@ -124,7 +124,7 @@ func (in *inside) sums() map[string]manifest.Sum {
 // look does what needs no build and no URL of the image's: it reads all that is
 // in the image and holds it against the record and against what this bake brings.
 // A contradiction is no error.
-func (r *Result) look(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
+func (r *Result) look(ctx context.Context, m *inspect.Image, in *embeddedInputs, c *Config) error {
 	versions, err := manifest.ParseVersions("/"+path.Join(record.InputsDir, record.VersionsName)+" in "+in.path, in.files[record.VersionsName])
 	if err != nil {
 		return err

@@ -13,10 +13,10 @@ import (
 
 // TestVouch decides who vouches for what.
 func TestVouch(t *testing.T) {
-	image := map[string]manifest.Sum{record.VersionsName: "sha256:a", record.LockName: "sha256:b", "modules/x/go.sum": "sha256:c"}
-	given := func(versions, lock, sum manifest.Sum) map[string]input {
+	image := map[string]manifest.Digest{record.VersionsName: "sha256:a", record.LockName: "sha256:b", "modules/x/go.sum": "sha256:c"}
+	given := func(versions, lock, sum manifest.Digest) map[string]input {
 		out := map[string]input{}
-		for name, sum := range map[string]manifest.Sum{record.VersionsName: versions, record.LockName: lock, "modules/x/go.sum": sum} {
+		for name, sum := range map[string]manifest.Digest{record.VersionsName: versions, record.LockName: lock, "modules/x/go.sum": sum} {
 			if sum != "" {
 				out[name] = input{"my/" + name, sum}
 			}
@@ -52,7 +52,7 @@ func TestVouch(t *testing.T) {
 
 // TestReadDefinition has records of strangers name what no definition has.
 func TestReadDefinition(t *testing.T) {
-	sum := func(s string) manifest.Sum { return manifest.SHA256(sha256.Sum256([]byte(s))) }
+	sum := func(s string) manifest.Digest { return manifest.SHA256(sha256.Sum256([]byte(s))) }
 	whole := map[string]string{
 		"image.yaml":     "name: n\npackages: []\nkernel: {arguments: [], modules: []}\nunits: {enable: {}, mask: {}}\n",
 		"configure.yaml": "{}\n",
@@ -74,8 +74,8 @@ func TestReadDefinition(t *testing.T) {
 		{"too large", with("files/large", strings.Repeat("x", manifest.MaxDefinitionSize)), "reading /usr/lib/bake/inputs/definition in x.raw: it has more than 16777216 bytes"},
 		{"not ours", with("image.yaml", "name: [n]\n"), `reading what the image was made from: x.raw: /usr/lib/bake/inputs/definition/image.yaml:1:1: packages: missing (add it)`},
 	} {
-		in := &inside{path: "x.raw", record: &record.Image{}}
-		in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{}
+		in := &embeddedInputs{path: "x.raw", record: &record.Record{}}
+		in.record.Inputs.DefinitionFiles = map[string]manifest.Digest{}
 		byPath := map[string][]byte{}
 		for name, content := range test.files {
 			in.record.Inputs.DefinitionFiles[name] = sum(content)
@@ -84,7 +84,7 @@ func TestReadDefinition(t *testing.T) {
 		if d, err := manifest.ParseDefinitionFiles("", map[string][]byte{"image.yaml": []byte(whole["image.yaml"]), "configure.yaml": []byte(whole["configure.yaml"])}); err == nil {
 			in.record.Inputs.Definition = d.Sum
 		}
-		err := in.readDefinition(func(name string, _ manifest.Sum) ([]byte, error) { return byPath[name], nil })
+		err := in.readDefinition(func(name string, _ manifest.Digest) ([]byte, error) { return byPath[name], nil })
 		got := ""
 		if err != nil {
 			got, _, _ = strings.Cut(err.Error(), "\n")
@@ -96,10 +96,10 @@ func TestReadDefinition(t *testing.T) {
 			t.Errorf("%s: the definition is %v", test.name, in.definition)
 		}
 	}
-	in := &inside{path: "x.raw", record: &record.Image{}}
+	in := &embeddedInputs{path: "x.raw", record: &record.Record{}}
 	in.record.Inputs.Definition = "sha256:a"
-	in.record.Inputs.DefinitionFiles = map[string]manifest.Sum{"image.yaml": "", "configure.yaml": ""}
-	err := in.readDefinition(func(name string, _ manifest.Sum) ([]byte, error) { return []byte(whole[path.Base(name)]), nil })
+	in.record.Inputs.DefinitionFiles = map[string]manifest.Digest{"image.yaml": "", "configure.yaml": ""}
+	err := in.readDefinition(func(name string, _ manifest.Digest) ([]byte, error) { return []byte(whole[path.Base(name)]), nil })
 	if err != nil || in.definition != nil || in.altered == nil || !strings.Contains(in.altered.What, "says sha256:a: one of the two was changed") {
 		t.Errorf("with another digest in the record: readDefinition = %v, %+v; want that one was changed", err, in.altered)
 	}

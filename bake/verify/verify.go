@@ -58,11 +58,11 @@ type Config struct {
 
 // Result says whether an image is what its inputs make.
 type Result struct {
-	Image     string       `json:"image"` // path
-	SHA256    manifest.Sum `json:"sha256"`
-	Size      int64        `json:"size"`      // bytes
-	Rebuilt   bool         `json:"rebuilt"`   // it was made again
-	Identical bool         `json:"identical"` // every byte is what was made
+	Image     string          `json:"image"` // path
+	SHA256    manifest.Digest `json:"sha256"`
+	Size      int64           `json:"size"`      // bytes
+	Rebuilt   bool            `json:"rebuilt"`   // it was made again
+	Identical bool            `json:"identical"` // every byte is what was made
 
 	// NotVouched says why the image was not made again, and Contradictions in what
 	// it is not as it says of itself. Both are empty where it was made again.
@@ -199,7 +199,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 }
 
 // read reads from m what it was made from.
-func (c *Config) read(ctx context.Context, m *inspect.Image) (*inside, error) {
+func (c *Config) read(ctx context.Context, m *inspect.Image) (*embeddedInputs, error) {
 	if err := m.Unpack(ctx, c.TmpDir); err != nil {
 		var notImage *inspect.NotImageError
 		if errors.As(err, &notImage) {
@@ -211,7 +211,7 @@ func (c *Config) read(ctx context.Context, m *inspect.Image) (*inside, error) {
 }
 
 // rebuild makes the image m again from in and compares.
-func (r *Result) rebuild(ctx context.Context, m *inspect.Image, in *inside, c *Config) error {
+func (r *Result) rebuild(ctx context.Context, m *inspect.Image, in *embeddedInputs, c *Config) error {
 	dir, err := os.MkdirTemp(c.TmpDir, "bake-verify-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the image's inputs: %w", err)
@@ -345,7 +345,7 @@ func asRead(files []record.Entry) []record.Entry {
 
 // changes lists in what the image differs, as far as it can be read: what it
 // says of itself, and its files.
-func (r *Result) changes(ctx context.Context, m *inspect.Image, inside *record.Image, built *bake.Composed, jobs int) {
+func (r *Result) changes(ctx context.Context, m *inspect.Image, inside *record.Record, built *bake.Composed, jobs int) {
 	want, got := *built.Record, *inside
 	want.Disk, want.File, want.Files = record.Disk{}, nil, nil
 	// Inside the image arguments that the disk brings, such as root=, are missing.

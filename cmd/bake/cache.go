@@ -24,7 +24,7 @@ believed without being verified.`,
 }
 
 func newCacheUsage(h *host) *cobra.Command {
-	var in inputs
+	var in inputFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "usage",
@@ -48,7 +48,7 @@ func newCacheUsage(h *host) *cobra.Command {
 }
 
 func newCachePrune(h *host) *cobra.Command {
-	var in inputs
+	var in inputFlags
 	var o store.PruneOptions
 	var days int
 	var gib float64

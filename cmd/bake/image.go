@@ -16,7 +16,7 @@ import (
 )
 
 func newImage(h *host) *cobra.Command {
-	var in inputs
+	var in inputFlags
 	var out, name, format, origin, key string
 	var missing buildMissing
 	var asJSON, force bool
@@ -28,7 +28,7 @@ func newImage(h *host) *cobra.Command {
 Everything that is not in the store yet is fetched and checked, what can't be
 had is named before anything slow begins. The image goes to OUT/NAME.tar.gz,
 its record (packages, components, every file's digest) to OUT/NAME.json, its
-bill of materials to OUT/NAME.spdx.json and what it was made from to
+SBOM to OUT/NAME.spdx.json and what it was made from to
 OUT/NAME.provenance.json. All appear complete or not at all. Another image of
 that name stays, and the new one is not written, unless --force is given.
 

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
-	bakeinputs "github.com/nodebake/bake/bake/inputs"
+	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/images/worker"
@@ -24,9 +24,9 @@ const (
 	offlineVariable = "BAKE_MIRROR"        // --mirror
 )
 
-// inputs are the flags that say what an image is made from, shared by the
+// inputFlags are the flags that say what an image is made from, shared by the
 // commands that read them.
-type inputs struct {
+type inputFlags struct {
 	versions string
 	lock     string
 	arch     string
@@ -38,7 +38,7 @@ type inputs struct {
 	jobs     int
 }
 
-func (in *inputs) addFlags(c *cobra.Command) {
+func (in *inputFlags) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.versions, "versions", "", "versions `FILE`: what the image consists of (see docs/versions.md)")
 	f.StringVar(&in.arch, "arch", "amd64", "architecture: amd64 or arm64")
@@ -46,7 +46,7 @@ func (in *inputs) addFlags(c *cobra.Command) {
 }
 
 // addBaseFlags adds the flags that options reads.
-func (in *inputs) addBaseFlags(c *cobra.Command) {
+func (in *inputFlags) addBaseFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/\n"+
 		"and debian-security/ below it, or as debian=URL or debian-security=URL (a\n"+
@@ -57,19 +57,19 @@ func (in *inputs) addBaseFlags(c *cobra.Command) {
 
 // addMirrorFlags adds the flags of commands that take parts from what
 // `bake mirror` made.
-func (in *inputs) addMirrorFlags(c *cobra.Command) {
+func (in *inputFlags) addMirrorFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.mirror, "mirror", "", "`DIR|URL` that bake mirror made, asked before everything else\n(environment: "+offlineVariable+"; see docs/offline.md)")
 	f.BoolVar(&in.offline, "offline", false, "ask nothing but the mirror")
 }
 
 // addRegistryFlags adds the flags of commands that fetch container images.
-func (in *inputs) addRegistryFlags(c *cobra.Command) {
+func (in *inputFlags) addRegistryFlags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&in.insecure, "insecure-registry", nil, "registry `HOST` (or HOST:PORT) that may speak http, without passwords; may be\nrepeated (one of this machine may in any case)")
 }
 
 // insecureRegistries returns the hosts of --insecure-registry.
-func (in *inputs) insecureRegistries() ([]string, error) {
+func (in *inputFlags) insecureRegistries() ([]string, error) {
 	var hosts []string
 	for _, given := range in.insecure {
 		registry, err := name.NewRegistry(given)
@@ -83,7 +83,7 @@ func (in *inputs) insecureRegistries() ([]string, error) {
 
 // mirrorLocation returns the mirror to fetch from: a URL, an absolute directory,
 // or "" for none.
-func (in *inputs) mirrorLocation(c *cobra.Command, h *host) (string, error) {
+func (in *inputFlags) mirrorLocation(c *cobra.Command, h *host) (string, error) {
 	location := in.mirror
 	switch {
 	case c.Flags().Lookup("mirror") == nil:
@@ -101,22 +101,22 @@ func (in *inputs) mirrorLocation(c *cobra.Command, h *host) (string, error) {
 	return dir, nil
 }
 
-func (in *inputs) addCacheFlag(c *cobra.Command) {
+func (in *inputFlags) addCacheFlag(c *cobra.Command) {
 	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them\n(default: bake in the user's cache directory)")
 }
 
 // files turns the flags into what is read.
-func (in *inputs) files(c *cobra.Command) (bakeinputs.Files, error) {
+func (in *inputFlags) files(c *cobra.Command) (inputs.Files, error) {
 	if err := requireFlag(c, "versions", in.versions); err != nil {
-		return bakeinputs.Files{}, err
+		return inputs.Files{}, err
 	}
 	arch, err := parseArch("--arch", in.arch)
-	return bakeinputs.Files{Versions: in.versions, Lock: in.lock, Definition: worker.FS(), Arch: arch}, err
+	return inputs.Files{Versions: in.versions, Lock: in.lock, Definition: worker.FS(), Arch: arch}, err
 }
 
 // options turns the flags into how parts are fetched. Only here does bake look at its
 // environment.
-func (in *inputs) options(c *cobra.Command, h *host) (source.Options, error) {
+func (in *inputFlags) options(c *cobra.Command, h *host) (source.Options, error) {
 	cache, err := in.cacheDir()
 	if err != nil {
 		return source.Options{}, err
@@ -203,7 +203,7 @@ func parseArch(flag, name string) (manifest.Arch, error) {
 	return "", &usageError{fmt.Errorf("%s %s is unknown: want amd64 or arm64", flag, name)}
 }
 
-func (in *inputs) cacheDir() (string, error) {
+func (in *inputFlags) cacheDir() (string, error) {
 	if in.cache != "" {
 		return in.cache, nil
 	}

@@ -130,7 +130,7 @@ func catFile(ctx context.Context, w io.Writer, image, name string) error {
 
 // readRecord returns what is in an image, and in what the image contradicts the
 // records in it and beside it. beside is the path of the latter.
-func readRecord(ctx context.Context, image string) (r *record.Image, beside string, wrong []string, err error) {
+func readRecord(ctx context.Context, image string) (r *record.Record, beside string, wrong []string, err error) {
 	m, err := inspect.Open(ctx, image, os.TempDir())
 	if err != nil {
 		return nil, "", nil, err
@@ -143,7 +143,7 @@ func readRecord(ctx context.Context, image string) (r *record.Image, beside stri
 	if wrong, err = m.Contradictions(r); err != nil {
 		return nil, "", nil, err
 	}
-	if beside, err = m.CheckBeside(ctx); err != nil {
+	if beside, err = m.CheckSidecar(ctx); err != nil {
 		wrong = append(wrong, fmt.Sprintf("%s does not describe %s: %v", beside, image, err))
 	}
 	return r, beside, wrong, m.Unchanged()
@@ -183,7 +183,7 @@ func contradicted(wrong []string) error {
 }
 
 func (in *inspection) compare(ctx context.Context, w io.Writer, oldImage, newImage string) error {
-	var a, b *record.Image
+	var a, b *record.Record
 	var wrongOld, wrongNew []string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -302,7 +302,7 @@ func matchesAny(patterns []string, file string) bool {
 	return false
 }
 
-func printSummary(w io.Writer, r *record.Image, beside string) error {
+func printSummary(w io.Writer, r *record.Record, beside string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row(t, "name", r.Name)
 	row(t, "arch", string(r.Arch))
@@ -370,11 +370,11 @@ func binaryBytes(n int64) string {
 
 type namedSum struct {
 	name string
-	sum  manifest.Sum
+	sum  manifest.Digest
 	from string // behind sum: " (../images/worker)"
 }
 
-func inputsOf(r *record.Image) []namedSum {
+func inputsOf(r *record.Record) []namedSum {
 	from := ""
 	if r.Inputs.DefinitionFrom != "" {
 		from = " (" + r.Inputs.DefinitionFrom + ")"

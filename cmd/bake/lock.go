@@ -16,7 +16,7 @@ import (
 )
 
 func newLock(h *host) *cobra.Command {
-	var in inputs
+	var in inputFlags
 	var output, diff string
 	var check, allowOlder, asJSON bool
 	var names []string

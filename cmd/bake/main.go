@@ -68,7 +68,7 @@ type host struct {
 
 // print writes what was made to stdout: its digest and path in one line, or
 // everything as JSON.
-func (h *host) print(sum manifest.Sum, path string, result any, asJSON bool) error {
+func (h *host) print(sum manifest.Digest, path string, result any, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(result)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 func newMirror(h *host) *cobra.Command {
-	var in inputs
+	var in inputFlags
 	var mc mirrorsync.Config
 	var versions, arches []string
 	var to, check, extract, out string
@@ -170,7 +170,7 @@ func refuseFlags(c *cobra.Command, why string, flags []string) error {
 	return nil
 }
 
-func checkMirror(c *cobra.Command, h *host, in *inputs, dir string, asJSON bool) error {
+func checkMirror(c *cobra.Command, h *host, in *inputFlags, dir string, asJSON bool) error {
 	path, err := filepath.Abs(dir)
 	if err != nil {
 		return &usageError{fmt.Errorf("--check %s: %w", dir, err)}

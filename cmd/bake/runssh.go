@@ -100,7 +100,7 @@ func publicOf(private []byte) (ssh.PublicKey, error) {
 }
 
 // lacksForSSH names the packages that --ssh needs and a record does not have.
-func lacksForSSH(rec *record.Image) []string {
+func lacksForSSH(rec *record.Record) []string {
 	var lacking []string
 	for _, name := range []string{"openssh-server", "google-guest-agent"} {
 		if !slices.ContainsFunc(rec.Packages, func(p record.Package) bool { return p.Name == name }) {
@@ -128,7 +128,7 @@ func (s *session) checkLogin(ctx context.Context) error {
 }
 
 // readRecord reads the record that the machine's disk holds.
-func (s *session) readRecord(ctx context.Context) (*record.Image, error) {
+func (s *session) readRecord(ctx context.Context) (*record.Record, error) {
 	m, err := inspect.OpenFile(s.base)
 	if err != nil {
 		return nil, err

@@ -177,7 +177,7 @@ func TestLacksForSSH(t *testing.T) {
 		{[]string{"openssh-server"}, []string{"google-guest-agent"}},
 		{nil, []string{"openssh-server", "google-guest-agent"}},
 	} {
-		var rec record.Image
+		var rec record.Record
 		for _, name := range test.packages {
 			rec.Packages = append(rec.Packages, record.Package{Name: name})
 		}

@@ -18,7 +18,7 @@ import (
 
 // verification is what the flags of `bake verify` ask for.
 type verification struct {
-	inputs
+	inputFlags
 	key, bundle            string
 	trustInputs, noRebuild bool
 	private                bool

@@ -110,7 +110,7 @@ func TestImageCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := bake.Result{
-		SHA256: manifest.Sum(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size(),
+		SHA256: manifest.Digest(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size(),
 		SPDX: filepath.Join(p.out, "tiny-v1-30-0-amd64.spdx.json"), Provenance: filepath.Join(p.out, "tiny-v1-30-0-amd64.provenance.json"),
 	}
 	var got bake.Result

@@ -46,7 +46,7 @@ func takePrograms(disk, dir string) error {
 		return err
 	}
 	taken := 0
-	err = root.Walk(func(n *ext4.Node) error {
+	err = root.Walk(func(n *ext4.Element) error {
 		to, ok := programPath(n.Path)
 		if !ok || n.Type != tree.File {
 			return nil

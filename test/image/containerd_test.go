@@ -48,9 +48,11 @@ const greeting = "hello from a preloaded image"
 // madeUp are three images: app and other share a layer, app and pause have the
 // static program, app and pause are named by indices that name an image for
 // another architecture too, which is not there.
-type madeUp struct{ pause, app, other containerd.Image }
+type madeUp struct{ pause, app, other containerd.ContainerImage }
 
-func (m madeUp) all() []containerd.Image { return []containerd.Image{m.pause, m.app, m.other} }
+func (m madeUp) all() []containerd.ContainerImage {
+	return []containerd.ContainerImage{m.pause, m.app, m.other}
+}
 
 func makeUp(t *testing.T) madeUp {
 	t.Helper()
@@ -123,7 +125,7 @@ func imageOf(t *testing.T, entrypoint []string, layers ...v1.Layer) v1.Image {
 	return image
 }
 
-func fromIndex(t *testing.T, reference string, image v1.Image) containerd.Image {
+func fromIndex(t *testing.T, reference string, image v1.Image) containerd.ContainerImage {
 	t.Helper()
 	elsewhere, err := random.Image(100, 1)
 	if err != nil {
@@ -141,7 +143,7 @@ func fromIndex(t *testing.T, reference string, image v1.Image) containerd.Image 
 	return out
 }
 
-func digests(images ...containerd.Image) []string {
+func digests(images ...containerd.ContainerImage) []string {
 	var out []string
 	for _, image := range images {
 		for _, b := range image.Blobs {

@@ -76,7 +76,7 @@ func TestKernelSeesTheRecordedTree(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		e.Origin = ""
+		e.Owner = ""
 		if diff := cmp.Diff(e, got); diff != "" {
 			t.Errorf("%s (-recorded +mounted):\n%s", path, diff)
 		}

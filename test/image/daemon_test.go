@@ -234,7 +234,7 @@ func (d *daemon) isComplete(reference string) {
 
 // remove removes an image under all its names and waits for the garbage
 // collection.
-func (d *daemon) remove(image containerd.Image) {
+func (d *daemon) remove(image containerd.ContainerImage) {
 	d.t.Helper()
 	locator := image.Reference[:strings.LastIndexByte(image.Reference, ':')]
 	d.ctr("images", "rm", "--sync", image.Reference, locator+"@"+string(image.Target.Digest), string(image.Config.Digest))
@@ -278,7 +278,7 @@ type criImage struct {
 	Pinned      bool
 }
 
-func criImages(images ...containerd.Image) (out []criImage) {
+func criImages(images ...containerd.ContainerImage) (out []criImage) {
 	for _, image := range images {
 		locator := image.Reference[:strings.LastIndexByte(image.Reference, ':')]
 		out = append(out, criImage{

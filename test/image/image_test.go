@@ -28,7 +28,7 @@ const root = "../.."
 type subject struct {
 	once    sync.Once
 	archive string // NAME.tar.gz
-	record  *record.Image
+	record  *record.Record
 	dir     string // scratch
 	disk    string // disk.raw
 	esp     string // partition images

@@ -62,7 +62,7 @@ func TestAnotherUserBakesTheSameBytes(t *testing.T) {
 		t.Fatalf("baking as user %d: %v\n%s", nobody, err, stderr.String())
 	}
 	var result struct {
-		SHA256 manifest.Sum
+		SHA256 manifest.Digest
 		Path   string
 	}
 	if err := json.Unmarshal(out, &result); err != nil {

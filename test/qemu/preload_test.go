@@ -30,7 +30,7 @@ func TestPreloadedGuides(t *testing.T) {
 }
 
 // recordOf returns the record beside a host's image.
-func recordOf(t *testing.T, h *host) *record.Image {
+func recordOf(t *testing.T, h *host) *record.Record {
 	t.Helper()
 	f, err := os.Open(strings.TrimSuffix(h.image, ".tar.gz") + ".json")
 	if err != nil {
@@ -45,7 +45,7 @@ func recordOf(t *testing.T, h *host) *record.Image {
 }
 
 // preloadedImage returns what the record says of one image.
-func preloadedImage(t *testing.T, rec *record.Image, name string) record.ContainerImage {
+func preloadedImage(t *testing.T, rec *record.Record, name string) record.ContainerImage {
 	t.Helper()
 	i := slices.IndexFunc(rec.Images, func(c record.ContainerImage) bool { return c.Name == name })
 	if i < 0 || rec.Node.SandboxImage == "" {

@@ -142,7 +142,7 @@ func fetchClosure(suite string) (c closure) {
 		for _, program := range []string{"bin/containerd", "usr/local/bin/kubelet", "usr/local/bin/kube-proxy", record.FirstbootPath} {
 			text := "#!/bin/true\n"
 			c.config.Extra = append(c.config.Extra, tree.Entry{
-				Path: program, Type: tree.File, Perm: 0o755, Size: int64(len(text)), Blob: tree.Bytes(program, []byte(text)), Origin: "test",
+				Path: program, Type: tree.File, Perm: 0o755, Size: int64(len(text)), Blob: tree.Bytes(program, []byte(text)), Owner: "test",
 			})
 		}
 		return nil
@@ -393,7 +393,7 @@ func testDepmod(t *testing.T, dir string, root *tree.Tree, suite string) {
 	made := map[string]tree.Digest{}
 	version := ""
 	for _, e := range root.Entries {
-		if e.Origin == "depmod" {
+		if e.Owner == "depmod" {
 			made[filepath.Base(e.Path)] = e.SHA256
 			version = filepath.Base(filepath.Dir(e.Path))
 			if err := os.Remove(filepath.Join(dir, e.Path)); err != nil {

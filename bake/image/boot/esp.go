@@ -236,7 +236,7 @@ func withParents(entries []tree.Entry) (*tree.Tree, error) {
 	for i := range entries {
 		for dir := path.Dir(entries[i].Path); !have[dir]; dir = path.Dir(dir) {
 			have[dir] = true
-			entries = append(entries, tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Origin: "bake"})
+			entries = append(entries, tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Owner: "bake"})
 		}
 	}
 	return tree.New(entries)

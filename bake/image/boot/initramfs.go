@@ -48,7 +48,7 @@ func (c *Config) initramfs(version string) (*tree.Entry, error) {
 		return nil, fmt.Errorf("BUG: the initramfs' pack has %d entries, want one file", len(pack.Entries))
 	}
 	e := pack.Entries[0]
-	e.Origin = "bake"
+	e.Owner = "bake"
 	return &e, nil
 }
 
@@ -106,12 +106,12 @@ func writeInitramfs(w *bytes.Buffer, root *tree.Tree, version string, names []st
 }
 
 func directory(path string) tree.Entry {
-	return tree.Entry{Path: path, Type: tree.Dir, Perm: 0o755, Origin: "bake"}
+	return tree.Entry{Path: path, Type: tree.Dir, Perm: 0o755, Owner: "bake"}
 }
 
 func textEntry(path string, perm uint16, content []byte) tree.Entry {
 	return tree.Entry{
-		Path: path, Type: tree.File, Perm: perm, Origin: "bake",
+		Path: path, Type: tree.File, Perm: perm, Owner: "bake",
 		Size: int64(len(content)), SHA256: sha256.Sum256(content), Blob: tree.Bytes(path, content),
 	}
 }

@@ -19,7 +19,7 @@
 // Limits: one namespace, k8s.io, which is the CRI plugin's. Images have tags and
 // SHA-256 digests. containerd keeps the database in the machine's byte order;
 // this one is little-endian, as every architecture is that we bake for. Nothing
-// here looks into a blob: who fills in an [Image] says what refers to what.
+// here looks into a blob: who fills in a [ContainerImage] says what refers to what.
 package containerd
 
 import (
@@ -49,8 +49,8 @@ const origin = "container images"
 // Descriptor names one blob.
 type Descriptor struct {
 	MediaType string
-	Digest    manifest.Sum // SHA-256
-	Size      int64        // bytes
+	Digest    manifest.Digest // SHA-256
+	Size      int64           // bytes
 }
 
 // Blob is a blob of an image: an index, a manifest, a configuration or a layer.
@@ -60,8 +60,8 @@ type Blob struct {
 	Children []Descriptor // index and manifest: what it refers to and the image holds, in its order
 }
 
-// Image is one image under one name.
-type Image struct {
+// ContainerImage is one image under one name.
+type ContainerImage struct {
 	Reference string     // "registry.k8s.io/pause:3.10.2"
 	Target    Descriptor // what it names: an index or a manifest
 	Config    Descriptor // of the image for the node's architecture
@@ -73,7 +73,7 @@ type Image struct {
 // there are no images. epoch, in seconds since 1970, is when they seem to have
 // been pulled. Blobs that images share are there once. The error names the image
 // and the blob.
-func Plan(images []Image, epoch int64) ([]tree.Entry, error) {
+func Plan(images []ContainerImage, epoch int64) ([]tree.Entry, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
@@ -100,28 +100,28 @@ func Plan(images []Image, epoch int64) ([]tree.Entry, error) {
 		entries = append(entries, tree.Entry{
 			Path: path.Join(blobRoot, digest.Hex()), Type: tree.File, Perm: 0o444,
 			Size: b.Content.Size, SHA256: b.Content.SHA256, Offset: b.Content.Offset, Blob: b.Content.Blob,
-			Origin: origin,
+			Owner: origin,
 		})
 	}
 	meta := writeBolt(metadata(images, contents, epoch))
 	entries = append(entries, tree.Entry{
 		Path: database, Type: tree.File, Perm: 0o644, Size: int64(len(meta)), SHA256: sha256.Sum256(meta),
-		Blob: tree.Bytes("containerd's meta.db", meta), Origin: origin,
+		Blob: tree.Bytes("containerd's meta.db", meta), Owner: origin,
 	})
 	slices.SortFunc(entries, func(a, b tree.Entry) int { return tree.ComparePaths(a.Path, b.Path) })
 	return entries, nil
 }
 
 func directory(path string, perm uint16) tree.Entry {
-	return tree.Entry{Path: path, Type: tree.Dir, Perm: perm, Origin: origin}
+	return tree.Entry{Path: path, Type: tree.Dir, Perm: perm, Owner: origin}
 }
 
 // check says what of an image containerd would not take, or would remove.
-func (image Image) check() error {
+func (image ContainerImage) check() error {
 	if _, _, err := splitReference(image.Reference); err != nil {
 		return err
 	}
-	blobs := map[manifest.Sum]Blob{}
+	blobs := map[manifest.Digest]Blob{}
 	for _, b := range image.Blobs {
 		if err := b.check(); err != nil {
 			return err
@@ -137,8 +137,8 @@ func (image Image) check() error {
 		}
 	}
 	// What nothing refers to, containerd's garbage collection removes.
-	referred := map[manifest.Sum]bool{image.Target.Digest: true}
-	for todo := []manifest.Sum{image.Target.Digest}; len(todo) > 0; todo = todo[1:] {
+	referred := map[manifest.Digest]bool{image.Target.Digest: true}
+	for todo := []manifest.Digest{image.Target.Digest}; len(todo) > 0; todo = todo[1:] {
 		for _, child := range blobs[todo[0]].Children {
 			if b, ok := blobs[child.Digest]; !ok || b.Size != child.Size {
 				return fmt.Errorf("blob %s, to which %s refers with %d bytes, is not among its blobs", child.Digest, todo[0], child.Size)
@@ -158,7 +158,7 @@ func (image Image) check() error {
 }
 
 func (b Blob) check() error {
-	if sum, err := manifest.ParseSum(string(b.Digest)); err != nil || sum.Algorithm() != "sha256" {
+	if sum, err := manifest.ParseDigest(string(b.Digest)); err != nil || sum.Algorithm() != "sha256" {
 		return fmt.Errorf("blob %q has no SHA-256", b.Digest)
 	}
 	switch {

@@ -31,7 +31,7 @@ const (
 
 // metadata returns the database that says what images there are: the buckets of
 // core/metadata/buckets.go.
-func metadata(images []Image, contents map[manifest.Sum]*content, epoch int64) *bucket {
+func metadata(images []ContainerImage, contents map[manifest.Digest]*content, epoch int64) *bucket {
 	root := newBucket()
 	v1 := root.at(schema)
 	v1.values["version"] = varint(schemaVersion)
@@ -69,7 +69,7 @@ func metadata(images []Image, contents map[manifest.Sum]*content, epoch int64) *
 
 // names are those under which the CRI plugin has an image after a pull: by tag,
 // by digest, and the ID, which is the configuration's digest.
-func (image Image) names() []string {
+func (image ContainerImage) names() []string {
 	locator, _, err := splitReference(image.Reference)
 	if err != nil {
 		panic("BUG: " + err.Error())
@@ -86,8 +86,8 @@ type content struct {
 // merge returns the blobs of all images, each once. Where two images hold
 // different parts of an index, it has the children of both. The images were
 // checked.
-func merge(images []Image) map[manifest.Sum]*content {
-	out := map[manifest.Sum]*content{}
+func merge(images []ContainerImage) map[manifest.Digest]*content {
+	out := map[manifest.Digest]*content{}
 	for _, image := range images {
 		host, repository := source(image.Reference)
 		for _, b := range image.Blobs {

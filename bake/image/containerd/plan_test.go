@@ -66,7 +66,7 @@ func testIndex(t *testing.T, amd64, arm64 v1.Image) v1.ImageIndex {
 	)
 }
 
-func fromImage(t *testing.T, reference string, image v1.Image) containerd.Image {
+func fromImage(t *testing.T, reference string, image v1.Image) containerd.ContainerImage {
 	t.Helper()
 	out, err := containerdtest.FromImage(reference, image)
 	if err != nil {
@@ -76,7 +76,7 @@ func fromImage(t *testing.T, reference string, image v1.Image) containerd.Image 
 }
 
 // pair is two images that share a layer, the second one by an index, and pinned.
-func pair(t *testing.T) []containerd.Image {
+func pair(t *testing.T) []containerd.ContainerImage {
 	t.Helper()
 	shared := testLayer(t, 9)
 	first := fromImage(t, "registry.example.com:5000/dns/coredns:v1", testImage(t, 1, 2, shared))
@@ -86,10 +86,10 @@ func pair(t *testing.T) []containerd.Image {
 		t.Fatal(err)
 	}
 	second.Pinned = true
-	return []containerd.Image{first, second}
+	return []containerd.ContainerImage{first, second}
 }
 
-func plan(t *testing.T, images ...containerd.Image) []tree.Entry {
+func plan(t *testing.T, images ...containerd.ContainerImage) []tree.Entry {
 	t.Helper()
 	entries, err := containerd.Plan(images, epoch)
 	if err != nil {
@@ -280,7 +280,7 @@ func TestMetadata(t *testing.T) {
 			add("content blob %s labels containerd.io/gc.ref.content.l.%d = %s", manifest.Digest, i, layer.Digest)
 		}
 	}
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for i, b := range slices.Concat(coredns, pause) {
 		if seen[b.Digest] {
 			continue
@@ -357,7 +357,7 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	config := blob("application/vnd.oci.image.config.v1+json", "{}")
-	image := containerd.Image{Reference: "registry.example.com/many:1", Config: config.Descriptor, Pinned: true}
+	image := containerd.ContainerImage{Reference: "registry.example.com/many:1", Config: config.Descriptor, Pinned: true}
 	children := []containerd.Descriptor{config.Descriptor}
 	for i := range 100 { // enough for several pages
 		layer := blob("application/vnd.oci.image.layer.v1.tar", strings.Repeat("layer ", i+1))
@@ -379,25 +379,25 @@ func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
-		change func(images []containerd.Image)
+		change func(images []containerd.ContainerImage)
 		want   string
 	}{
-		{"a reference twice", func(i []containerd.Image) { i[1].Reference = i[0].Reference }, "is there twice"},
-		{"no tag", func(i []containerd.Image) { i[0].Reference = "registry.example.com/app" }, "is not HOST/REPOSITORY:TAG"},
-		{"a port and no tag", func(i []containerd.Image) { i[0].Reference = "registry.example.com:5000/app" }, "is not HOST/REPOSITORY:TAG"},
-		{"a digest", func(i []containerd.Image) { i[0].Reference += "@" + string(i[0].Target.Digest) }, "has a digest"},
-		{"no host", func(i []containerd.Image) { i[0].Reference = "coredns/coredns:1" }, "docker.io/coredns/coredns:1"},
-		{"no namespace", func(i []containerd.Image) { i[0].Reference = "docker.io/busybox:1" }, "library"},
-		{"no target", func(i []containerd.Image) { i[0].Blobs = i[0].Blobs[1:] }, "is not among its blobs"},
-		{"no configuration", func(i []containerd.Image) { i[0].Config = i[1].Config }, "is not among its blobs"},
-		{"no layer", func(i []containerd.Image) { i[0].Blobs = i[0].Blobs[:len(i[0].Blobs)-1] }, "to which"},
-		{"a blob twice", func(i []containerd.Image) { i[0].Blobs = append(i[0].Blobs, i[0].Blobs[1]) }, "is there twice"},
-		{"a blob of nobody", func(i []containerd.Image) { i[1].Blobs = append(i[1].Blobs, i[0].Blobs[1]) }, "nothing refers to blob"},
-		{"another size", func(i []containerd.Image) { i[0].Blobs[2].Content.Size++ }, "its content is a file of"},
-		{"other content", func(i []containerd.Image) { i[0].Blobs[2].Content.SHA256[0]++ }, "has content of digest"},
-		{"no file", func(i []containerd.Image) { i[0].Blobs[2].Content.Type = tree.Symlink }, "its content is a symlink"},
-		{"no digest", func(i []containerd.Image) { i[0].Blobs[2].Digest = "latest" }, "has no SHA-256"},
-		{"no media type", func(i []containerd.Image) { i[0].Blobs[2].MediaType = "" }, "has no media type"},
+		{"a reference twice", func(i []containerd.ContainerImage) { i[1].Reference = i[0].Reference }, "is there twice"},
+		{"no tag", func(i []containerd.ContainerImage) { i[0].Reference = "registry.example.com/app" }, "is not HOST/REPOSITORY:TAG"},
+		{"a port and no tag", func(i []containerd.ContainerImage) { i[0].Reference = "registry.example.com:5000/app" }, "is not HOST/REPOSITORY:TAG"},
+		{"a digest", func(i []containerd.ContainerImage) { i[0].Reference += "@" + string(i[0].Target.Digest) }, "has a digest"},
+		{"no host", func(i []containerd.ContainerImage) { i[0].Reference = "coredns/coredns:1" }, "docker.io/coredns/coredns:1"},
+		{"no namespace", func(i []containerd.ContainerImage) { i[0].Reference = "docker.io/busybox:1" }, "library"},
+		{"no target", func(i []containerd.ContainerImage) { i[0].Blobs = i[0].Blobs[1:] }, "is not among its blobs"},
+		{"no configuration", func(i []containerd.ContainerImage) { i[0].Config = i[1].Config }, "is not among its blobs"},
+		{"no layer", func(i []containerd.ContainerImage) { i[0].Blobs = i[0].Blobs[:len(i[0].Blobs)-1] }, "to which"},
+		{"a blob twice", func(i []containerd.ContainerImage) { i[0].Blobs = append(i[0].Blobs, i[0].Blobs[1]) }, "is there twice"},
+		{"a blob of nobody", func(i []containerd.ContainerImage) { i[1].Blobs = append(i[1].Blobs, i[0].Blobs[1]) }, "nothing refers to blob"},
+		{"another size", func(i []containerd.ContainerImage) { i[0].Blobs[2].Content.Size++ }, "its content is a file of"},
+		{"other content", func(i []containerd.ContainerImage) { i[0].Blobs[2].Content.SHA256[0]++ }, "has content of digest"},
+		{"no file", func(i []containerd.ContainerImage) { i[0].Blobs[2].Content.Type = tree.Symlink }, "its content is a symlink"},
+		{"no digest", func(i []containerd.ContainerImage) { i[0].Blobs[2].Digest = "latest" }, "has no SHA-256"},
+		{"no media type", func(i []containerd.ContainerImage) { i[0].Blobs[2].MediaType = "" }, "has no media type"},
 	} {
 		images := pair(t)
 		test.change(images)

@@ -78,7 +78,7 @@ func TestBroken(t *testing.T) {
 			}
 			broken, err := Open(f)
 			if err == nil {
-				err = broken.Walk(func(*Node) error { return nil })
+				err = broken.Walk(func(*Element) error { return nil })
 			}
 			if err == nil {
 				err = broken.Verify()

@@ -82,7 +82,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		budget := int64(16 << 20) // of content, to stay quick
-		_ = fsys.Walk(func(n *Node) error {
+		_ = fsys.Walk(func(n *Element) error {
 			if n.Type != tree.File {
 				return nil
 			}

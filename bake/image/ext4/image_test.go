@@ -65,7 +65,7 @@ func openImage(t testing.TB, name string) *FS {
 func readTree(t testing.TB, fsys *FS) []tree.Entry {
 	t.Helper()
 	var entries []tree.Entry
-	err := fsys.Walk(func(n *Node) error {
+	err := fsys.Walk(func(n *Element) error {
 		e := n.Entry
 		if e.Type == tree.File {
 			r, err := fsys.Content(n)

@@ -62,7 +62,7 @@ var errFound = errors.New("found")
 // locateInode names the file that has an inode.
 func (f *FS) locateInode(number uint32) (Place, error) {
 	p := Place{What: fmt.Sprintf("inode %d", number)}
-	err := f.Walk(func(n *Node) error {
+	err := f.Walk(func(n *Element) error {
 		if n.Inode == number {
 			p.Path = n.Path
 			return errFound
@@ -83,7 +83,7 @@ func (f *FS) locateBlock(block, offset int64) (Place, error) {
 		}
 	}
 	var p Place
-	err := f.Walk(func(n *Node) error {
+	err := f.Walk(func(n *Element) error {
 		if n.Type == tree.Hardlink {
 			return nil
 		}

@@ -217,7 +217,7 @@ func (a *adapter) addHardlinks(t *tree.Tree) {
 // addLostFound makes lost+found where the tree has none.
 func (a *adapter) addLostFound() {
 	if a.nodes[nodeLostFound].entry == nil {
-		a.addNode(&tree.Entry{Path: "lost+found", Type: tree.Dir, Perm: 0o700, MTime: a.epoch, Origin: "ext4"})
+		a.addNode(&tree.Entry{Path: "lost+found", Type: tree.Dir, Perm: 0o700, MTime: a.epoch, Owner: "ext4"})
 		a.links = append(a.links, link{a.nodes[nodeRoot].dir, dirent{name: "lost+found", node: nodeLostFound}})
 	}
 	a.dirs[a.nodes[nodeLostFound].dir].minBlocks = lostFoundBlocks

@@ -139,7 +139,7 @@ func (f *FS) inRange(block, n int64) error {
 // Content returns the content of a File or Hardlink that Walk or Lookup found.
 // Holes read as zeroes. Content itself has no checksum in ext4. A file that is
 // larger than the filesystem is refused: it would be almost all holes.
-func (f *FS) Content(n *Node) (*io.SectionReader, error) {
+func (f *FS) Content(n *Element) (*io.SectionReader, error) {
 	if n.Type != tree.File && n.Type != tree.Hardlink {
 		return nil, fmt.Errorf("%s: a %s has no content", n.Path, n.Type)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Node is a file that was found. Of its Entry, SHA256, Blob, Offset and
-// Origin are not set; Content reads a file. Any further name of a File comes as a
+// Element is a file that was found. Of its Entry, SHA256, Blob, Offset and
+// Owner are not set; Content reads a file. Any further name of a File comes as a
 // Hardlink to the first, without owner, permissions or times of its own.
-type Node struct {
+type Element struct {
 	tree.Entry
 	Inode uint32
 }
@@ -29,7 +29,7 @@ type foundName struct {
 // walker is one walk's state.
 type walker struct {
 	*FS
-	visit func(n *Node) error
+	visit func(n *Element) error
 
 	owned bitset // blocks that something owns
 	dirs  bitset // inodes of directories
@@ -49,7 +49,7 @@ type linkCount struct {
 // sorted by byte: the order of [tree.New]. It fails where visit does, where metadata is corrupt or
 // beyond the limits, and where two files own one block, so that all content
 // together is never more than the filesystem has.
-func (f *FS) Walk(visit func(n *Node) error) error {
+func (f *FS) Walk(visit func(n *Element) error) error {
 	w := &walker{FS: f, visit: visit, owned: bitset{}, dirs: bitset{}, links: map[uint32]*linkCount{}}
 	if err := w.walk(); err != nil {
 		return fmt.Errorf("walking ext4: %w", err)
@@ -60,7 +60,7 @@ func (f *FS) Walk(visit func(n *Node) error) error {
 // Entries returns what Walk visits.
 func (f *FS) Entries() ([]tree.Entry, error) {
 	var entries []tree.Entry
-	err := f.Walk(func(n *Node) error {
+	err := f.Walk(func(n *Element) error {
 		entries = append(entries, n.Entry)
 		return nil
 	})
@@ -178,7 +178,7 @@ func (w *walker) enter(p string, number, parent uint32) (*dirStep, error) {
 func (w *walker) file(p string, n foundName) error {
 	if l := w.links[n.inode]; l != nil && l.fileType == format.FileTypeFile && n.fileType == l.fileType {
 		l.seen++
-		return w.show(&Node{tree.Entry{Path: p, Type: tree.Hardlink, Link: l.first}, n.inode})
+		return w.show(&Element{tree.Entry{Path: p, Type: tree.Hardlink, Link: l.first}, n.inode})
 	}
 	i, err := w.readInode(n.inode)
 	if err != nil {
@@ -211,11 +211,11 @@ func (w *walker) report(p string, i *inode, claim func(block, n int64) error) er
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
-	return w.show(&Node{e, i.number})
+	return w.show(&Element{e, i.number})
 }
 
 // show calls visit, as long as all that was shown stays within limits.
-func (w *walker) show(n *Node) error {
+func (w *walker) show(n *Element) error {
 	w.text += int64(len(n.Path) + len(n.Link))
 	for name, value := range n.Xattrs {
 		w.text += int64(len(name) + len(value))
@@ -228,7 +228,7 @@ func (w *walker) show(n *Node) error {
 
 // Lookup finds the file at a path as entries have them, such as "etc/os-release".
 // It does not follow symlinks. A missing file is fs.ErrNotExist.
-func (f *FS) Lookup(p string) (*Node, error) {
+func (f *FS) Lookup(p string) (*Element, error) {
 	if err := tree.ValidPath(p); err != nil {
 		return nil, err
 	}
@@ -256,7 +256,7 @@ func (f *FS) Lookup(p string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up %s: %w", p, err)
 	}
-	return &Node{e, number}, nil
+	return &Element{e, number}, nil
 }
 
 // sortNames orders names by byte and refuses duplicates.

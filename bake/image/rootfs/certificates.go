@@ -45,7 +45,7 @@ func (l *layout) addCertificates() error {
 		return err
 	}
 	for _, e := range pack.Entries {
-		e.Origin = "certificates"
+		e.Owner = "certificates"
 		l.put(e)
 	}
 	return nil

@@ -29,7 +29,7 @@ func (l *layout) addDatabase() error {
 				continue
 			}
 			e.Path = path.Join(dpkgInfo, u.databaseName()+"."+name)
-			e.Origin = origin(u.Name)
+			e.Owner = origin(u.Name)
 			l.put(e)
 		}
 	}
@@ -43,7 +43,7 @@ func (l *layout) addDatabase() error {
 		return err
 	}
 	for _, e := range pack.Entries {
-		e.Origin = "dpkg database"
+		e.Owner = "dpkg database"
 		l.put(e)
 	}
 	l.makeDatabaseRest()
@@ -63,7 +63,7 @@ func (l *layout) makeDatabaseRest() {
 		}
 	}
 	for _, dir := range []string{"updates", "parts"} {
-		l.put(tree.Entry{Path: path.Join(dpkgDir, dir), Type: tree.Dir, Perm: 0o755, Origin: definitionOrigin})
+		l.put(tree.Entry{Path: path.Join(dpkgDir, dir), Type: tree.Dir, Perm: 0o755, Owner: definitionOrigin})
 	}
 	for _, f := range []struct {
 		name    string

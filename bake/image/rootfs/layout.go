@@ -32,7 +32,7 @@ const definitionOrigin = "definition"
 func newLayout(c Config) (*layout, error) {
 	l := &layout{
 		Config:   c,
-		entries:  map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755, Origin: definitionOrigin}},
+		entries:  map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755, Owner: definitionOrigin}},
 		names:    map[string][]string{},
 		packages: map[string]*unpacked{},
 		made:     newMemory("small files"),
@@ -94,7 +94,7 @@ func (l *layout) add(e tree.Entry) (bool, error) {
 	case old.Type == tree.Symlink && e.Type == tree.Symlink && old.Link == e.Link:
 		return true, nil
 	}
-	return false, &ConflictError{"/" + e.Path, old.Origin, e.Origin}
+	return false, &ConflictError{"/" + e.Path, old.Owner, e.Owner}
 }
 
 // addOverlay puts the definition's files over those of the packages.
@@ -104,19 +104,19 @@ func (l *layout) addOverlay() error {
 		p := l.place(f.Path)
 		if old, ok := l.entries[p]; ok {
 			if old.Type != tree.File && old.Type != tree.Hardlink && old.Type != tree.Symlink {
-				return fmt.Errorf("files/%s: the image has a %s there, from %s", f.Path, old.Type, old.Origin)
+				return fmt.Errorf("files/%s: the image has a %s there, from %s", f.Path, old.Type, old.Owner)
 			}
-			if owner := l.packages[old.Origin]; owner != nil {
+			if owner := l.packages[old.Owner]; owner != nil {
 				ok, err := owner.isConffile(&l.content, "/"+f.Path)
 				if err != nil {
 					return err
 				}
 				if !ok {
-					return fmt.Errorf("files/%s: the file of %s is not a configuration file, which alone may be changed (configure it by another file, or divert it)", f.Path, old.Origin)
+					return fmt.Errorf("files/%s: the file of %s is not a configuration file, which alone may be changed (configure it by another file, or divert it)", f.Path, old.Owner)
 				}
 			}
 		}
-		l.put(m.add(tree.Entry{Path: p, Type: tree.File, Perm: f.Mode, Size: int64(len(f.Content)), Origin: definitionOrigin}, f.Content))
+		l.put(m.add(tree.Entry{Path: p, Type: tree.File, Perm: f.Mode, Size: int64(len(f.Content)), Owner: definitionOrigin}, f.Content))
 	}
 	return m.close()
 }
@@ -127,7 +127,7 @@ func (l *layout) addComponents() error {
 	slices.SortFunc(components, func(a, b Component) int { return strings.Compare(a.Name, b.Name) })
 	for _, c := range components {
 		for _, e := range c.Pack.Entries {
-			e.Origin = "component " + c.Name
+			e.Owner = "component " + c.Name
 			errs = append(errs, l.addPlaced(e))
 		}
 	}
@@ -137,8 +137,8 @@ func (l *layout) addComponents() error {
 func (l *layout) addExtra() error {
 	var errs []error
 	for _, e := range l.Extra {
-		if e.Origin == "" {
-			e.Origin = "bake"
+		if e.Owner == "" {
+			e.Owner = "bake"
 		}
 		errs = append(errs, l.addPlaced(e))
 	}
@@ -163,13 +163,13 @@ func (l *layout) make(p string, mode uint16, content []byte) {
 func (l *layout) makeOwned(p string, mode uint16, uid, gid uint32, content []byte) {
 	l.put(l.made.add(tree.Entry{
 		Path: l.place(p), Type: tree.File, Perm: mode, UID: uid, GID: gid,
-		Size: int64(len(content)), Origin: definitionOrigin,
+		Size: int64(len(content)), Owner: definitionOrigin,
 	}, content))
 }
 
 // link puts a symbolic link of our own.
 func (l *layout) link(p, to string) {
-	l.put(tree.Entry{Path: l.place(p), Type: tree.Symlink, Perm: 0o777, Link: to, Origin: definitionOrigin})
+	l.put(tree.Entry{Path: l.place(p), Type: tree.Symlink, Perm: 0o777, Link: to, Owner: definitionOrigin})
 }
 
 // below returns the paths below dir, sorted.
@@ -199,7 +199,7 @@ func (l *layout) addParents() {
 		}
 	}
 	for dir, first := range missing {
-		l.put(tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Origin: l.entries[first].Origin})
+		l.put(tree.Entry{Path: dir, Type: tree.Dir, Perm: 0o755, Owner: l.entries[first].Owner})
 	}
 }
 
@@ -229,9 +229,9 @@ func (l *layout) checkNames() error {
 	for _, p := range sortedKeys(l.entries) {
 		e := l.entries[p]
 		if !utf8.ValidString(p) {
-			errs = append(errs, fmt.Errorf("%s has a file with the name %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Origin, "/"+p))
+			errs = append(errs, fmt.Errorf("%s has a file with the name %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Owner, "/"+p))
 		} else if e.Type == tree.Symlink && !utf8.ValidString(e.Link) {
-			errs = append(errs, fmt.Errorf("%s has /%s as a symbolic link to %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Origin, p, e.Link))
+			errs = append(errs, fmt.Errorf("%s has /%s as a symbolic link to %q, which is not UTF-8 and so can't be recorded (leave it out)", e.Owner, p, e.Link))
 		}
 	}
 	return errors.Join(errs...)

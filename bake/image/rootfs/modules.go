@@ -60,7 +60,7 @@ func (l *layout) addModules() error {
 			return fmt.Errorf("kernel %s: %w", version, err)
 		}
 		for _, e := range pack.Entries {
-			e.Origin = "depmod"
+			e.Owner = "depmod"
 			l.put(e)
 		}
 	}

@@ -103,7 +103,7 @@ func (l *layout) handOn(file tree.Entry) {
 		return
 	}
 	next := l.entries[names[0]]
-	file.Path, file.Origin = next.Path, next.Origin
+	file.Path, file.Owner = next.Path, next.Owner
 	l.entries[file.Path] = file
 	l.names[file.Path] = names[1:]
 	for _, name := range names[1:] {

@@ -21,7 +21,7 @@ func (l *layout) addPackages() error {
 	}
 	for _, link := range usrLinks {
 		if l.hasDirectory("usr/" + link) {
-			l.put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Origin: origin("base-files")})
+			l.put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Owner: origin("base-files")})
 		}
 	}
 	return errors.Join(errs...)
@@ -32,7 +32,7 @@ func (l *layout) addPackage(u *unpacked, p *placer) error {
 	files := map[string]tree.Entry{} // of the package, by their paths there
 	now := map[string]string{}       // where these are in the image
 	for _, e := range u.data() {
-		e.Origin = origin(u.Name)
+		e.Owner = origin(u.Name)
 		own, file := e.Path, e.Path
 		switch e.Type {
 		case tree.Symlink:
@@ -117,7 +117,7 @@ func (l *layout) newPlacer() *placer {
 	}
 	for _, u := range l.sorted {
 		for _, e := range u.data() {
-			e.Path, e.Origin = p.divert(u, e.Path), origin(u.Name)
+			e.Path, e.Owner = p.divert(u, e.Path), origin(u.Name)
 			if e.Type == tree.Symlink {
 				p.links[e.Path] = e
 			}
@@ -173,7 +173,7 @@ func (p *placer) place(u *unpacked, own string, typ tree.Type) (string, error) {
 		p.failed[key] = true
 		link := p.linkAbove(dir)
 		return "", fmt.Errorf("package %s has /%s below /%s, a symbolic link of %s to %s, which is not a directory of the image",
-			u.Name, own, link.Path, link.Origin, link.Link)
+			u.Name, own, link.Path, link.Owner, link.Link)
 	}
 	return "", nil
 }

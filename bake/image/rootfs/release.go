@@ -32,7 +32,7 @@ func (l *layout) addRelease() error {
 		text = fmt.Appendf(text, "%s=%s\n", f.key, f.value)
 	}
 	if old, ok := l.at(releasePath); ok {
-		return fmt.Errorf("%s is there already, from %s", releasePath, old.Origin)
+		return fmt.Errorf("%s is there already, from %s", releasePath, old.Owner)
 	}
 	l.make(releasePath, 0o644, text)
 	return nil

@@ -74,25 +74,25 @@ func at(pos manifest.Pos, err error) error {
 	return fmt.Errorf("%s: %w", pos, err)
 }
 
-func (l *layout) directory(n manifest.Node) error {
+func (l *layout) directory(n manifest.PathSpec) error {
 	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
 	if err != nil {
 		return err
 	}
 	if old, ok := l.at(n.Path); ok {
-		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under permissions)", n.Path, old.Type, old.Origin)
+		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under permissions)", n.Path, old.Type, old.Owner)
 	}
-	l.put(tree.Entry{Path: l.place(n.Path), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Origin: definitionOrigin})
+	l.put(tree.Entry{Path: l.place(n.Path), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Owner: definitionOrigin})
 	return nil
 }
 
-func (l *layout) empty(n manifest.Node) error {
+func (l *layout) empty(n manifest.PathSpec) error {
 	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
 	if err != nil {
 		return err
 	}
 	if old, ok := l.at(n.Path); ok {
-		return fmt.Errorf("%s exists already, from %s", n.Path, old.Origin)
+		return fmt.Errorf("%s exists already, from %s", n.Path, old.Owner)
 	}
 	l.makeOwned(n.Path, n.Mode, uid, gid, nil)
 	return nil
@@ -105,7 +105,7 @@ func (l *layout) copy(c manifest.Copy) error {
 		return fmt.Errorf("%s is not a file of the image", c.From)
 	}
 	if old, ok := l.at(c.To); ok {
-		return fmt.Errorf("%s exists already, from %s", c.To, old.Origin)
+		return fmt.Errorf("%s exists already, from %s", c.To, old.Owner)
 	}
 	e.Path = l.place(c.To)
 	if c.Mode != 0 {
@@ -121,11 +121,11 @@ func (l *layout) declaredLink(k manifest.Link) error {
 	p := l.place(k.Path)
 	if old, ok := l.entries[p]; ok {
 		if old.Type != tree.Dir {
-			return fmt.Errorf("%s exists already, from %s", k.Path, old.Origin)
+			return fmt.Errorf("%s exists already, from %s", k.Path, old.Owner)
 		}
 		for child := range l.entries {
 			if strings.HasPrefix(child, p+"/") {
-				return fmt.Errorf("%s is a directory of %s that holds /%s", k.Path, old.Origin, child)
+				return fmt.Errorf("%s is a directory of %s that holds /%s", k.Path, old.Owner, child)
 			}
 		}
 	}
@@ -133,7 +133,7 @@ func (l *layout) declaredLink(k manifest.Link) error {
 	return nil
 }
 
-func (l *layout) setPermissions(n manifest.Node) error {
+func (l *layout) setPermissions(n manifest.PathSpec) error {
 	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func (l *layout) alternative(name string, choices []manifest.Alternative) error 
 
 	for _, a := range append([]manifest.Alternative{best}, best.Slaves...) {
 		if old, ok := l.at(a.Link); ok {
-			return fmt.Errorf("%s: alternative %s: %s exists already, from %s", a.Pos, a.Name, a.Link, old.Origin)
+			return fmt.Errorf("%s: alternative %s: %s exists already, from %s", a.Pos, a.Name, a.Link, old.Owner)
 		}
 		l.link(a.Link, "/etc/alternatives/"+a.Name)
 		l.link("/etc/alternatives/"+a.Name, a.Path)

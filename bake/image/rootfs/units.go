@@ -37,7 +37,7 @@ func (l *layout) addUnits() error {
 			return err
 		}
 		e := m.add(tree.Entry{
-			Path: path.Join(unitDir, name), Type: tree.File, Perm: 0o644, Size: int64(len(text)), Origin: "unit " + name,
+			Path: path.Join(unitDir, name), Type: tree.File, Perm: 0o644, Size: int64(len(text)), Owner: "unit " + name,
 		}, text)
 		_, err = l.add(e)
 		errs = append(errs, err)
@@ -60,7 +60,7 @@ func (l *layout) enableUnits() error {
 			p = path.Join("etc/systemd/system-generators", u.Name)
 		}
 		if old, ok := l.entries[p]; ok {
-			errs = append(errs, at(u.Pos, fmt.Errorf("%s cannot be masked: /%s is from %s", u.Name, p, old.Origin)))
+			errs = append(errs, at(u.Pos, fmt.Errorf("%s cannot be masked: /%s is from %s", u.Name, p, old.Owner)))
 			continue
 		}
 		l.link(p, "/dev/null")
@@ -159,7 +159,7 @@ func (l *layout) checkUnits() error {
 	var errs []error
 	for _, p := range l.below(unitDir) {
 		e := l.entries[p]
-		ours := e.Origin == definitionOrigin || strings.HasPrefix(e.Origin, "unit ")
+		ours := e.Owner == definitionOrigin || strings.HasPrefix(e.Owner, "unit ")
 		if _, ok := l.file(p); path.Dir(p) != unitDir || !ok || !ours || !isUnit(p) {
 			continue
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -53,7 +54,7 @@ type Image struct {
 	Packages []record.Package
 	Parts    []gpt.Partition
 
-	Tamper func(*record.Image)                     // changes the record that the image holds
+	Tamper func(*record.Record)                    // changes the record that the image holds
 	Patch  func(disk io.ReaderAt) map[int64][]byte // changes bytes of the disk, by offset
 
 	machine elf.Machine
@@ -288,14 +289,14 @@ func Tree(entries map[string]tree.Entry) (*tree.Tree, error) {
 }
 
 // Record is what bake would have recorded.
-func (w *Image) Record() *record.Image {
-	r := &record.Image{
+func (w *Image) Record() *record.Record {
+	r := &record.Record{
 		Schema: record.Schema, Name: "k8s-worker-v1-36-3-" + string(w.Arch), Arch: w.Arch,
 		KernelArguments: []string{"console=ttyS0,38400n8d", "audit=0"}, Packages: w.Packages,
 		Node: record.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Inputs: record.Inputs{
 			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
-			Guest: map[string]manifest.Sum{},
+			Guest: map[string]manifest.Digest{},
 		},
 	}
 	for name, e := range map[string]tree.Entry{"firstboot": w.Root[record.FirstbootPath], "init": w.Initrd["init"]} {
@@ -318,7 +319,7 @@ func (w *Image) Record() *record.Image {
 	return r
 }
 
-func sum(s string) manifest.Sum { return manifest.SHA256(sha256.Sum256([]byte(s))) }
+func sum(s string) manifest.Digest { return manifest.SHA256(sha256.Sum256([]byte(s))) }
 
 // List lays out the disk. It adds the record, dpkg's database and the initramfs
 // where the test has not.
@@ -357,14 +358,14 @@ func (w *Image) List() (*extent.List, error) {
 	return &disk, nil
 }
 
-// bill writes the bill of materials of r.
-func (w *Image) bill(r *record.Image) error {
-	bill := &record.Bill{Image: r, Components: make([]record.Made, len(r.Components)), Images: make([]record.Made, len(r.Images))}
+// sbom writes the SBOM of r.
+func (w *Image) sbom(r *record.Record) error {
+	contents := &sbom.Contents{Record: r, Components: make([]sbom.BuildInfo, len(r.Components)), Images: make([]sbom.BuildInfo, len(r.Images))}
 	for _, p := range r.Packages {
-		bill.Packages = append(bill.Packages, manifest.LockedPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, Suite: p.Suite, SHA256: p.SHA256})
+		contents.Packages = append(contents.Packages, manifest.LockedPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, Suite: p.Suite, SHA256: p.SHA256})
 	}
 	var b bytes.Buffer
-	if err := spdx.Write(&b, bill); err != nil {
+	if err := spdx.Write(&b, contents); err != nil {
 		return err
 	}
 	w.Text(record.SBOMPath, b.String())
@@ -384,7 +385,7 @@ func (w *Image) complete() error {
 		}
 		w.Text(record.Path, b.String())
 		if _, ok := w.Root[record.SBOMPath]; !ok {
-			if err := w.bill(r); err != nil {
+			if err := w.sbom(r); err != nil {
 				return err
 			}
 		}

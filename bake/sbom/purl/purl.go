@@ -11,13 +11,13 @@ import (
 	"github.com/package-url/packageurl-go"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 )
 
 // Debian names a Debian package.
 func Debian(name, version, arch, suite string) string {
 	return format(packageurl.TypeDebian, "debian", name, version, map[string]string{
-		"arch": arch, "distro": distro(record.Codename(suite)),
+		"arch": arch, "distro": distro(sbom.Codename(suite)),
 	})
 }
 
@@ -36,7 +36,7 @@ func distro(codename string) string {
 }
 
 // Release names a published file.
-func Release(name, version, url string, sums []manifest.Sum) string {
+func Release(name, version, url string, sums []manifest.Digest) string {
 	qualifiers := map[string]string{"download_url": url}
 	if len(sums) > 0 {
 		var all []string
@@ -103,7 +103,7 @@ func Tool(line string) string {
 }
 
 // Image names a container image by its digest.
-func Image(reference string, digest manifest.Sum, arch manifest.Arch) string {
+func Image(reference string, digest manifest.Digest, arch manifest.Arch) string {
 	repository, tag := reference, ""
 	if i := strings.LastIndexByte(reference, ':'); i > strings.LastIndexByte(reference, '/') {
 		repository, tag = reference[:i], reference[i+1:]

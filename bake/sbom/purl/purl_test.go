@@ -30,7 +30,7 @@ func TestTool(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	sum := manifest.Sum("sha256:00ff")
+	sum := manifest.Digest("sha256:00ff")
 	for _, test := range []struct {
 		got  string
 		want string
@@ -47,7 +47,7 @@ func TestNames(t *testing.T) {
 			packageurl.PackageURL{Type: "deb", Namespace: "debian", Name: "tool", Version: "1"},
 		},
 		{
-			Release("kubelet", "v1.36.3", "https://example.com/v1.36.3/a b?x=1&y=2", []manifest.Sum{sum}),
+			Release("kubelet", "v1.36.3", "https://example.com/v1.36.3/a b?x=1&y=2", []manifest.Digest{sum}),
 			"pkg:generic/kubelet@v1.36.3?checksum=sha256:00ff&download_url=https:%2F%2Fexample.com%2Fv1.36.3%2Fa%20b%3Fx%3D1%26y%3D2",
 			packageurl.PackageURL{Type: "generic", Name: "kubelet", Version: "v1.36.3"},
 		},

@@ -11,7 +11,7 @@ import (
 )
 
 // Inputs are what an image was made from, as far as a person edits it.
-type Inputs struct{ Versions, Lock manifest.Sum }
+type Inputs struct{ Versions, Lock manifest.Digest }
 
 // OtherError says that a statement is not one that [Statement] writes. It
 // quotes the statement as it is.
@@ -57,8 +57,8 @@ func Read(statement []byte) (Inputs, error) {
 
 // dependency returns the digest of the one dependency of that name. A container
 // image may be called so too; it has a URI.
-func dependency(p *provenance.Provenance, name string) (manifest.Sum, error) {
-	var found manifest.Sum
+func dependency(p *provenance.Provenance, name string) (manifest.Digest, error) {
+	var found manifest.Digest
 	for _, d := range p.GetBuildDefinition().GetResolvedDependencies() {
 		if d.GetName() != name || d.GetUri() != "" {
 			continue
@@ -67,7 +67,7 @@ func dependency(p *provenance.Provenance, name string) (manifest.Sum, error) {
 			return "", fmt.Errorf("reading the statement: two dependencies are called %s", name)
 		}
 		var err error
-		if found, err = manifest.ParseSum("sha256:" + d.GetDigest()["sha256"]); err != nil {
+		if found, err = manifest.ParseDigest("sha256:" + d.GetDigest()["sha256"]); err != nil {
 			return "", fmt.Errorf("reading the statement: dependency %s: %w", name, err)
 		}
 	}

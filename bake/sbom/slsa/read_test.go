@@ -5,14 +5,15 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 )
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	b := bill()
-	b.Image.Images = append(b.Image.Images, record.ContainerImage{Name: "lock", Reference: "registry.example/lock:1", Origin: "release", Digest: sum("8")})
-	b.Images = append(b.Images, record.Made{})
+	b := contents()
+	b.Record.Images = append(b.Record.Images, record.ContainerImage{Name: "lock", Reference: "registry.example/lock:1", Origin: "release", Digest: sum("8")})
+	b.Images = append(b.Images, sbom.BuildInfo{})
 	got, err := slsa.Read(statement(t, b))
 	if want := (slsa.Inputs{Versions: sum("a"), Lock: sum("b")}); err != nil || got != want {
 		t.Errorf("Read = %+v, %v; want %+v", got, err, want)
@@ -22,7 +23,7 @@ func TestRead(t *testing.T) {
 // TestReadRefuses shows what somebody may sign with the same key.
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
-	good := string(statement(t, bill()))
+	good := string(statement(t, contents()))
 	dependency := func(name string) string { return `"name": "` + name + `"` }
 	for _, test := range []struct{ name, old, new, want string }{
 		{"other predicate", slsa.PredicateType, "https://slsa.dev/verification_summary/v1", `the statement is of type "https://slsa.dev/verification_summary/v1"`},
@@ -51,7 +52,7 @@ func TestReadRefuses(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	text, err := slsa.Statement(bill(), subjects())
+	text, err := slsa.Statement(contents(), subjects())
 	if err != nil {
 		f.Fatal(err)
 	}

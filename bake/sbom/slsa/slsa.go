@@ -28,6 +28,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/purl"
 )
 
@@ -47,13 +48,13 @@ const (
 // Subject is a file that the statement is about.
 type Subject struct {
 	Name   string
-	SHA256 manifest.Sum
+	SHA256 manifest.Digest
 }
 
 // Statement returns the JSON of the statement about subjects, which were made
 // as b says. The format of the image is among the parameters where the record
 // has it.
-func Statement(b *record.Bill, subjects []Subject) ([]byte, error) {
+func Statement(b *sbom.Contents, subjects []Subject) ([]byte, error) {
 	predicate, err := predicate(b)
 	if err != nil {
 		return nil, err
@@ -110,10 +111,10 @@ func canonical(m proto.Message) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func predicate(b *record.Bill) (*provenance.Provenance, error) {
-	m := b.Image
+func predicate(b *sbom.Contents) (*provenance.Provenance, error) {
+	m := b.Record
 	if len(b.Components) != len(m.Components) || len(b.Images) != len(m.Images) {
-		return nil, fmt.Errorf("BUG: the bill is about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
+		return nil, fmt.Errorf("BUG: the contents are about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
 	}
 	components, images := map[string]any{}, map[string]any{}
 	for _, c := range m.Components {
@@ -153,9 +154,9 @@ func predicate(b *record.Bill) (*provenance.Provenance, error) {
 // dependencies lists everything that an image is made of: bake's inputs, then
 // packages, components with their toolchains and modules, container images.
 // Each is there once.
-func dependencies(b *record.Bill) []*intoto.ResourceDescriptor {
-	l := list{beside: b.Image.File != nil}
-	in := b.Image.Inputs
+func dependencies(b *sbom.Contents) []*intoto.ResourceDescriptor {
+	l := list{beside: b.Record.File != nil}
+	in := b.Record.Inputs
 	l.add(versionsFile, "", digests(in.Versions))
 	l.add(lock, "", digests(in.Lock))
 	l.add("image definition", "", digests(in.Definition))
@@ -169,12 +170,12 @@ func dependencies(b *record.Bill) []*intoto.ResourceDescriptor {
 	for _, p := range b.Packages {
 		l.debian(p)
 	}
-	for i, c := range b.Image.Components {
+	for i, c := range b.Record.Components {
 		l.made(c.Name+" "+c.Version, c.From, c.Origin, c.Toolchain, b.Components[i])
 	}
-	for i, c := range b.Image.Images {
+	for i, c := range b.Record.Images {
 		if c.Origin == "release" {
-			l.add(c.Name, purl.Image(c.Reference, c.Digest, b.Image.Arch), digests(c.Digest))
+			l.add(c.Name, purl.Image(c.Reference, c.Digest, b.Record.Arch), digests(c.Digest))
 			continue
 		}
 		l.made(c.Name, c.From, c.Origin, c.Toolchain, b.Images[i])
@@ -209,7 +210,7 @@ func (l *list) debian(p manifest.LockedPackage) {
 }
 
 // made appends what a component or an assembled image was made of.
-func (l *list) made(name, from, origin, toolchain string, made record.Made) {
+func (l *list) made(name, from, origin, toolchain string, made sbom.BuildInfo) {
 	switch {
 	case made.Package != nil:
 		l.debian(*made.Package)
@@ -232,7 +233,7 @@ func (l *list) made(name, from, origin, toolchain string, made record.Made) {
 // tools appends what built a component: the Go toolchain, known by its version,
 // and with cgo the compiler and the linker, which are the host's, by what they call
 // themselves. Beside the image they have the digests of what the host has.
-func (l *list) tools(toolchain string, have []record.Tool) {
+func (l *list) tools(toolchain string, have []sbom.Tool) {
 	for i, tool := range strings.Split(toolchain, ", ") {
 		uri := purl.Tool(tool)
 		if i == 0 {
@@ -270,7 +271,7 @@ func (l *list) module(m record.GoModule) {
 }
 
 // digests writes sums as in-toto does (spec/v1/digest_set.md).
-func digests(sums ...manifest.Sum) map[string]string {
+func digests(sums ...manifest.Digest) map[string]string {
 	out := map[string]string{}
 	for _, s := range sums {
 		if s != "" {

@@ -13,25 +13,26 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 )
 
-func sum(digit string) manifest.Sum { return manifest.Sum("sha256:" + strings.Repeat(digit, 64)) }
+func sum(digit string) manifest.Digest { return manifest.Digest("sha256:" + strings.Repeat(digit, 64)) }
 
-func bill() *record.Bill {
+func contents() *sbom.Contents {
 	sys := record.GoModule{Path: "golang.org/x/sys", Version: "v0.49.0", Sum: "h1:" + strings.Repeat("A", 43) + "="}
 	runc := record.GoModule{Path: "github.com/opencontainers/runc", Version: "v1.4.3", Sum: "h1:" + strings.Repeat("B", 42) + "A="}
 	deb := func(name, digit string) manifest.LockedPackage {
 		return manifest.LockedPackage{Name: name, Version: "1", Arch: "amd64", Suite: "trixie", SHA256: sum(digit)}
 	}
 	containerd := deb("containerd", "4")
-	return &record.Bill{
+	return &sbom.Contents{
 		Epoch: 1700000000,
-		Image: &record.Image{
+		Record: &record.Record{
 			Name: "worker", Arch: "amd64",
 			Inputs: record.Inputs{
 				Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"),
-				Guest: map[string]manifest.Sum{"init": sum("f"), "firstboot": sum("e")}, Modules: map[string]manifest.Sum{"modules/runc/go.sum": sum("1")},
+				Guest: map[string]manifest.Digest{"init": sum("f"), "firstboot": sum("e")}, Modules: map[string]manifest.Digest{"modules/runc/go.sum": sum("1")},
 			},
 			Components: []record.Component{
 				{Name: "runc", Version: "v1.4.3", Origin: "source", From: "github.com/opencontainers/runc@v1.4.3", Toolchain: "go1.26.8, cc (Debian) 12.2.0, GNU ld 2.40"},
@@ -44,16 +45,16 @@ func bill() *record.Bill {
 			},
 		},
 		Packages: []manifest.LockedPackage{deb("bash", "2"), deb("libseccomp-dev", "3")},
-		Components: []record.Made{
-			{Module: &runc, Linked: []manifest.LockedPackage{deb("libseccomp-dev", "3")}, Tools: []record.Tool{
+		Components: []sbom.BuildInfo{
+			{Module: &runc, Linked: []manifest.LockedPackage{deb("libseccomp-dev", "3")}, Tools: []sbom.Tool{
 				{Name: "golang.org/toolchain", Module: record.GoModule{Path: "golang.org/toolchain", Version: "v0.0.1-go1.26.8.linux-amd64", Sum: sys.Sum}},
 				{Name: "cmd/link", Module: record.GoModule{Path: "cmd/link", Version: "1.26.8"}, SHA256: sum("6")},
 				{Name: "cc (Debian) 12.2.0", SHA256: sum("7")}, {Name: "GNU ld 2.40", SHA256: sum("8")},
 			}, Programs: []*record.GoProgram{{Toolchain: "go1.26.8", Deps: []record.GoModule{sys, runc}}}},
-			{Sums: []manifest.Sum{sum("f"), manifest.Sum("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Toolchain: "go1.25.1", Deps: []record.GoModule{sys}}}},
+			{Sums: []manifest.Digest{sum("f"), manifest.Digest("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Toolchain: "go1.25.1", Deps: []record.GoModule{sys}}}},
 			{Package: &containerd},
 		},
-		Images: []record.Made{{}, {}},
+		Images: []sbom.BuildInfo{{}, {}},
 	}
 }
 
@@ -61,7 +62,7 @@ func subjects() []slsa.Subject {
 	return []slsa.Subject{{Name: "worker.tar.gz", SHA256: sum("1")}, {Name: "worker.json", SHA256: sum("2")}}
 }
 
-func statement(t *testing.T, b *record.Bill) []byte {
+func statement(t *testing.T, b *sbom.Contents) []byte {
 	t.Helper()
 	text, err := slsa.Statement(b, subjects())
 	if err != nil {
@@ -73,8 +74,8 @@ func statement(t *testing.T, b *record.Bill) []byte {
 // TestStatement reads a statement as in-toto's library does, and as any JSON.
 func TestStatement(t *testing.T) {
 	t.Parallel()
-	b := bill()
-	b.Image.File = &record.File{Format: "tar.gz"}
+	b := contents()
+	b.Record.File = &record.File{Format: "tar.gz"}
 	text := statement(t, b)
 	var read intoto.Statement
 	if err := protojson.Unmarshal(text, &read); err != nil {
@@ -157,15 +158,15 @@ func TestStatement(t *testing.T) {
 // promises none.
 func TestSameBytes(t *testing.T) {
 	t.Parallel()
-	first := statement(t, bill())
-	if diff := cmp.Diff(string(first), string(statement(t, bill()))); diff != "" {
+	first := statement(t, contents())
+	if diff := cmp.Diff(string(first), string(statement(t, contents()))); diff != "" {
 		t.Errorf("the same statement again (-first +second):\n%s", diff)
 	}
 	if !slices.Equal(first[:14], []byte("{\n \"_type\": \"h")) {
 		t.Errorf("the statement begins with %q; want its keys sorted and one space before them", first[:14])
 	}
 	// What is inside decides the image's digest, and must not differ from host to host.
-	other := bill()
+	other := contents()
 	other.Components[0].Tools = nil
 	if diff := cmp.Diff(string(first), string(statement(t, other))); diff != "" {
 		t.Errorf("the statement inside, of another host (-first +second):\n%s", diff)
@@ -192,14 +193,14 @@ func TestStatementRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		subjects []slsa.Subject
-		change   func(*record.Bill)
+		change   func(*sbom.Contents)
 	}{
-		"no subjects":              {nil, func(*record.Bill) {}},
-		"subject without a digest": {[]slsa.Subject{{Name: "x"}}, func(*record.Bill) {}},
-		"digest that is none":      {[]slsa.Subject{{Name: "x", SHA256: "sha256:00"}}, func(*record.Bill) {}},
-		"bill of another record":   {subjects(), func(b *record.Bill) { b.Components = nil }},
+		"no subjects":                {nil, func(*sbom.Contents) {}},
+		"subject without a digest":   {[]slsa.Subject{{Name: "x"}}, func(*sbom.Contents) {}},
+		"digest that is none":        {[]slsa.Subject{{Name: "x", SHA256: "sha256:00"}}, func(*sbom.Contents) {}},
+		"contents of another record": {subjects(), func(b *sbom.Contents) { b.Components = nil }},
 	} {
-		b := bill()
+		b := contents()
 		test.change(b)
 		if got, err := slsa.Statement(b, test.subjects); err == nil {
 			t.Errorf("%s: Statement = %s; want an error", name, got)

@@ -15,11 +15,12 @@ import (
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/purl"
 )
 
 // component adds a component and what is linked into its programs.
-func (d *builder) component(c record.Component, made record.Made) {
+func (d *builder) component(c record.Component, made sbom.BuildInfo) {
 	p := d.add(id("Component", c.Name), c.Name, c.Version)
 	p.PrimaryPackagePurpose = "APPLICATION"
 	switch {
@@ -27,7 +28,7 @@ func (d *builder) component(c record.Component, made record.Made) {
 		p.PackageSourceInfo = fmt.Sprintf("built by bake from %s with %s", c.From, c.Toolchain)
 		setURL(p, purl.Module(made.Module.Path, made.Module.Version))
 		p.PackageComment = goSum(made.Module.Sum)
-		d.license(p, d.bill.Modules[*made.Module])
+		d.license(p, d.contents.Modules[*made.Module])
 	case made.Package != nil:
 		p.PackageSourceInfo = "taken out of the Debian package " + c.From
 		d.relate(p.PackageSPDXIdentifier, common.TypeRelationshipGeneratedFrom, d.debian(*made.Package))
@@ -51,7 +52,7 @@ func (d *builder) component(c record.Component, made record.Made) {
 
 // image adds a container image, and where it was assembled here what is linked
 // into its programs.
-func (d *builder) image(c record.ContainerImage, made record.Made) {
+func (d *builder) image(c record.ContainerImage, made sbom.BuildInfo) {
 	p := d.add(id("ContainerImage", c.Name), c.Name, "")
 	p.PackageVersion = tag(c.Reference)
 	p.PrimaryPackagePurpose = "CONTAINER"
@@ -63,13 +64,13 @@ func (d *builder) image(c record.ContainerImage, made record.Made) {
 		}
 	}
 	// Of what the digest in the package URL is: the index or the manifest.
-	p.PackageChecksums = checksums([]manifest.Sum{c.Digest})
+	p.PackageChecksums = checksums([]manifest.Digest{c.Digest})
 	lines := []string{"manifest " + string(c.Manifest), "config " + string(c.Config)}
 	for _, layer := range c.Layers {
 		lines = append(lines, "layer "+string(layer))
 	}
 	p.PackageDescription = strings.Join(lines, "\n")
-	setURL(p, purl.Image(c.Reference, c.Digest, d.bill.Image.Arch))
+	setURL(p, purl.Image(c.Reference, c.Digest, d.contents.Record.Arch))
 	d.relate(rootID, common.TypeRelationshipContains, p.PackageSPDXIdentifier)
 	d.link(p.PackageSPDXIdentifier, made.Programs)
 }
@@ -80,9 +81,9 @@ func (d *builder) debian(l manifest.LockedPackage) common.ElementID {
 	p.PackageFileName = path.Base(l.Path)
 	p.PackageSourceInfo = fmt.Sprintf("%s of %s, suite %s", l.Path, l.Archive, l.Suite)
 	p.PackageSupplier = &common.Supplier{SupplierType: "Organization", Supplier: "Debian"}
-	p.PackageChecksums = checksums([]manifest.Sum{l.SHA256})
+	p.PackageChecksums = checksums([]manifest.Digest{l.SHA256})
 	setURL(p, purl.Debian(l.Name, l.Version, l.Arch, l.Suite))
-	d.license(p, d.bill.Licenses[l.SHA256])
+	d.license(p, d.contents.Licenses[l.SHA256])
 	return p.PackageSPDXIdentifier
 }
 
@@ -120,7 +121,7 @@ func (d *builder) module(m record.GoModule) common.ElementID {
 	p.PrimaryPackagePurpose = "LIBRARY"
 	p.PackageComment = goSum(m.Sum)
 	setURL(p, purl.Module(m.Path, m.Version))
-	d.license(p, d.bill.Modules[m])
+	d.license(p, d.contents.Modules[m])
 	return p.PackageSPDXIdentifier
 }
 
@@ -133,7 +134,7 @@ func goSum(sum string) string {
 	return "go.sum: " + sum
 }
 
-func checksums(sums []manifest.Sum) []common.Checksum {
+func checksums(sums []manifest.Digest) []common.Checksum {
 	var out []common.Checksum
 	for _, s := range sums {
 		if s == "" {

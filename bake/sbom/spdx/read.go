@@ -41,7 +41,7 @@ func Contents(name string, r io.Reader) ([]string, error) {
 }
 
 // Expected returns what Contents of a document about m must be, sorted otherwise.
-func Expected(m *record.Image) []string {
+func Expected(m *record.Record) []string {
 	var out []string
 	for _, p := range m.Packages {
 		out = append(out, strings.TrimSpace(fmt.Sprintf("Debian %s %s %s", p.Name, p.Version, p.SHA256)))

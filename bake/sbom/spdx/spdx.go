@@ -35,6 +35,7 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/purl"
 )
 
@@ -45,12 +46,12 @@ const unknown = "NOASSERTION"
 const rootID = "Image"
 
 // Write writes the document of b. It has the image's file where the record has.
-func Write(w io.Writer, b *record.Bill) error {
+func Write(w io.Writer, b *sbom.Contents) error {
 	e, err := Encode(b)
 	if err != nil {
 		return err
 	}
-	return e.Write(w, b.Image.File)
+	return e.Write(w, b.Record.File)
 }
 
 // Encoded is a document, but for its name and the image's file.
@@ -62,7 +63,7 @@ type Encoded struct {
 
 // Encode makes the document of b. That takes nearly all the time of writing it,
 // and what is inside of an image and what is beside it differ in the file alone.
-func Encode(b *record.Bill) (*Encoded, error) {
+func Encode(b *sbom.Contents) (*Encoded, error) {
 	d, err := document(b)
 	if err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func uuid(sum [sha256.Size]byte) string {
 
 // builder collects packages and relationships.
 type builder struct {
-	bill     *record.Bill
+	contents *sbom.Contents
 	doc      *v2_3.Document
 	packages map[common.ElementID]*v2_3.Package
 	related  map[relation]bool
@@ -154,13 +155,13 @@ type relation struct {
 	kind     string
 }
 
-func document(b *record.Bill) (*v2_3.Document, error) {
-	m := b.Image
+func document(b *sbom.Contents) (*v2_3.Document, error) {
+	m := b.Record
 	if len(b.Components) != len(m.Components) || len(b.Images) != len(m.Images) {
-		return nil, fmt.Errorf("BUG: the bill is about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
+		return nil, fmt.Errorf("BUG: the contents are about %d components and %d images, the record about %d and %d", len(b.Components), len(b.Images), len(m.Components), len(m.Images))
 	}
 	d := &builder{
-		bill: b, packages: map[common.ElementID]*v2_3.Package{}, related: map[relation]bool{}, refs: map[string]string{},
+		contents: b, packages: map[common.ElementID]*v2_3.Package{}, related: map[relation]bool{}, refs: map[string]string{},
 		doc: &v2_3.Document{
 			SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: m.Name,
 			CreationInfo: &v2_3.CreationInfo{
@@ -188,7 +189,7 @@ func document(b *record.Bill) (*v2_3.Document, error) {
 
 // root adds the image.
 func (d *builder) root() {
-	m := d.bill.Image
+	m := d.contents.Record
 	p := d.add(rootID, m.Name, version(m))
 	p.PrimaryPackagePurpose = "OPERATING_SYSTEM" // so in SPDX's JSON schema; clause 7.24 has a hyphen
 	p.PackageComment = "Inputs: " + inputs(m.Inputs)
@@ -196,7 +197,7 @@ func (d *builder) root() {
 }
 
 // version is the image's: that of kubelet, which names it.
-func version(m *record.Image) string {
+func version(m *record.Record) string {
 	for _, c := range m.Components {
 		if c.Name == "kubelet" {
 			return c.Version
@@ -216,7 +217,7 @@ func (d *builder) guest(p *record.GoProgram) {
 	own.PrimaryPackagePurpose = "APPLICATION"
 	own.PackageSummary = "A program of bake's own"
 	own.PackageLicenseDeclared = "Apache-2.0"
-	if sum, ok := d.bill.Image.Inputs.Guest[name]; ok {
+	if sum, ok := d.contents.Record.Inputs.Guest[name]; ok {
 		own.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: sum.Hex()}}
 	}
 	setURL(own, purl.Module(p.Main.Path, p.Main.Version))

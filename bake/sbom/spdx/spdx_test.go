@@ -19,13 +19,14 @@ import (
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
 )
 
-func sum(digit string) manifest.Sum { return manifest.Sum("sha256:" + strings.Repeat(digit, 64)) }
+func sum(digit string) manifest.Digest { return manifest.Digest("sha256:" + strings.Repeat(digit, 64)) }
 
-// bill has one of everything that a bill can have.
-func bill() *record.Bill {
+// contents have one of everything.
+func contents() *sbom.Contents {
 	sys := record.GoModule{Path: "golang.org/x/sys", Version: "v0.49.0", Sum: "h1:c3lz"}
 	kubernetes := record.GoModule{Path: "k8s.io/kubernetes", Version: "v1.36.3", Sum: "h1:azhz"}
 	deb := func(name, version, suite, digit string) manifest.LockedPackage {
@@ -33,38 +34,38 @@ func bill() *record.Bill {
 	}
 	runc := deb("libseccomp-dev", "2.6.0-2", "trixie", "3")
 	containerd := deb("containerd", "1.4.13~ds1", "bullseye", "4")
-	return &record.Bill{
+	return &sbom.Contents{
 		Epoch: 1700000000,
-		Image: &record.Image{
+		Record: &record.Record{
 			Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
-			Inputs: record.Inputs{Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"), Guest: map[string]manifest.Sum{"firstboot": sum("e")}},
+			Inputs: record.Inputs{Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"), Guest: map[string]manifest.Digest{"firstboot": sum("e")}},
 			Components: []record.Component{
 				{Name: "kubelet", Version: "v1.36.3", Origin: "source", From: "k8s.io/kubernetes@v1.36.3", Toolchain: "go1.26.8", Files: []record.Program{{Path: "/usr/local/bin/kubelet", SHA256: sum("1").Hex()}}},
 				{Name: "crictl", Version: "v1.36.0", Origin: "release", From: "https://example.com/crictl.tar.gz"},
 				{Name: "containerd", Version: "1.4.13", Origin: "package", From: "containerd 1.4.13~ds1"},
 			},
 			Images: []record.ContainerImage{
-				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5"), Manifest: sum("6"), Config: sum("7"), Layers: []manifest.Sum{sum("8")}},
-				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Sum{sum("0")}},
+				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5"), Manifest: sum("6"), Config: sum("7"), Layers: []manifest.Digest{sum("8")}},
+				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Digest{sum("0")}},
 			},
 		},
-		Licenses: map[manifest.Sum]license.License{
+		Licenses: map[manifest.Digest]license.License{
 			sum("2"): {Expression: "GPL-3.0-or-later WITH GCC-exception-3.1 AND LicenseRef-Debian-public-domain", Refs: []license.Ref{{ID: "LicenseRef-Debian-public-domain", Name: "public-domain"}}},
 			sum("0"): {Expression: "MIT"}, // of no package that is here
 		},
 		Modules:  map[record.GoModule]license.License{sys: {Expression: "BSD-3-Clause"}, kubernetes: {Expression: "Apache-2.0"}},
 		Packages: []manifest.LockedPackage{deb("libstdc++6", "14.2.0-19", "trixie-security", "2"), deb("libstdc--6", "14.2.0-19", "trixie", "2")},
-		Components: []record.Made{
+		Components: []sbom.BuildInfo{
 			{Module: &kubernetes, Linked: []manifest.LockedPackage{runc}, Programs: []*record.GoProgram{{Path: "/usr/local/bin/kubelet", Toolchain: "go1.26.8", Main: record.GoModule{Path: "example.com/main"}, Deps: []record.GoModule{sys, kubernetes}}}},
-			{Sums: []manifest.Sum{sum("f"), manifest.Sum("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Path: "/usr/local/bin/crictl", Toolchain: "go1.25.1 X:boringcrypto", Deps: []record.GoModule{sys}}}},
+			{Sums: []manifest.Digest{sum("f"), manifest.Digest("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Path: "/usr/local/bin/crictl", Toolchain: "go1.25.1 X:boringcrypto", Deps: []record.GoModule{sys}}}},
 			{Package: &containerd},
 		},
-		Images: []record.Made{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}},
+		Images: []sbom.BuildInfo{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}},
 		Guest:  []*record.GoProgram{{Path: "/firstboot", Toolchain: "go1.26.8", Main: record.GoModule{Path: "github.com/nodebake/bake"}, Deps: []record.GoModule{sys}}},
 	}
 }
 
-func write(t *testing.T, b *record.Bill) []byte {
+func write(t *testing.T, b *sbom.Contents) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	if err := spdx.Write(&out, b); err != nil {
@@ -96,7 +97,7 @@ func name(d *v2_3.Document, id common.ElementID) string {
 // bill.
 func TestWrite(t *testing.T) {
 	t.Parallel()
-	text := write(t, bill())
+	text := write(t, contents())
 	d := read(t, text)
 	if err := spdxlib.ValidateDocument(d); err != nil {
 		t.Error(err)
@@ -177,7 +178,7 @@ func TestWrite(t *testing.T) {
 // ours judge it.
 func TestLicenses(t *testing.T) {
 	t.Parallel()
-	text := write(t, bill())
+	text := write(t, contents())
 	d := read(t, text)
 	got := map[string]string{}
 	for _, p := range d.Packages {
@@ -214,8 +215,8 @@ func TestLicenses(t *testing.T) {
 // encoding it with the file gives.
 func TestFileIsPutIn(t *testing.T) {
 	t.Parallel()
-	b := bill()
-	b.Image.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")}
+	b := contents()
+	b.Record.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")}
 	text := write(t, b)
 	d := read(t, text)
 	if p := d.Packages[0]; p.PackageFileName != "x.tar.gz" || len(p.PackageChecksums) != 1 || p.PackageChecksums[0].Value != sum("1").Hex() {
@@ -230,25 +231,25 @@ func TestFileIsPutIn(t *testing.T) {
 	}
 }
 
-// TestSameBytes writes the same bill again, in another order, and then others.
+// TestSameBytes writes the same contents again, in another order, and then others.
 func TestSameBytes(t *testing.T) {
 	t.Parallel()
-	first := write(t, bill())
-	other := bill()
+	first := write(t, contents())
+	other := contents()
 	slices.Reverse(other.Packages)
 	slices.Reverse(other.Components[0].Programs[0].Deps)
 	if diff := cmp.Diff(string(first), string(write(t, other))); diff != "" {
-		t.Errorf("the same bill again (-first +second):\n%s", diff)
+		t.Errorf("the same contents again (-first +second):\n%s", diff)
 	}
 	namespaces := map[string]string{read(t, first).DocumentNamespace: "the first"}
-	for what, change := range map[string]func(b *record.Bill){
-		"the file":          func(b *record.Bill) { b.Image.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")} },
-		"a package":         func(b *record.Bill) { b.Packages = b.Packages[1:] },
-		"a package's bytes": func(b *record.Bill) { b.Packages[0].SHA256 = sum("0") },
-		"an input":          func(b *record.Bill) { b.Image.Inputs.Lock = sum("0") },
-		"the epoch":         func(b *record.Bill) { b.Epoch++ },
+	for what, change := range map[string]func(b *sbom.Contents){
+		"the file":          func(b *sbom.Contents) { b.Record.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")} },
+		"a package":         func(b *sbom.Contents) { b.Packages = b.Packages[1:] },
+		"a package's bytes": func(b *sbom.Contents) { b.Packages[0].SHA256 = sum("0") },
+		"an input":          func(b *sbom.Contents) { b.Record.Inputs.Lock = sum("0") },
+		"the epoch":         func(b *sbom.Contents) { b.Epoch++ },
 	} {
-		b := bill()
+		b := contents()
 		change(b)
 		ns := read(t, write(t, b)).DocumentNamespace
 		if before, ok := namespaces[ns]; ok {
@@ -261,7 +262,7 @@ func TestSameBytes(t *testing.T) {
 // TestChecksRefuse shows what the tests above rely on something broken.
 func TestChecksRefuse(t *testing.T) {
 	t.Parallel()
-	text := write(t, bill())
+	text := write(t, contents())
 	for name, change := range map[string]func(string) string{
 		"cut short":    func(s string) string { return s[:len(s)/2] },
 		"no version":   func(s string) string { return strings.Replace(s, "spdxVersion", "version", 1) },
@@ -289,25 +290,25 @@ func TestChecksRefuse(t *testing.T) {
 	if err := json.Unmarshal(text, &plain); err != nil || plain.Packages[0].SPDXID != "SPDXRef-Image" || plain.Packages[0].DownloadLocation != "NOASSERTION" {
 		t.Errorf("the first package is %+v, %v; want the image", plain.Packages[0], err)
 	}
-	b := bill()
+	b := contents()
 	b.Components = b.Components[1:]
 	if err := spdx.Write(new(bytes.Buffer), b); err == nil {
-		t.Error("Write takes a bill that is not of its record")
+		t.Error("Write takes contents that are not of its record")
 	}
 }
 
 // TestContents reads back what a document says the image contains.
 func TestContents(t *testing.T) {
 	t.Parallel()
-	b := bill()
+	b := contents()
 	for _, p := range b.Packages {
-		b.Image.Packages = append(b.Image.Packages, record.Package{Name: p.Name, Version: p.Version, SHA256: p.SHA256})
+		b.Record.Packages = append(b.Record.Packages, record.Package{Name: p.Name, Version: p.Version, SHA256: p.SHA256})
 	}
 	got, err := spdx.Contents("x", bytes.NewReader(write(t, b)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := spdx.Expected(b.Image)
+	want := spdx.Expected(b.Record)
 	slices.Sort(got)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" || len(got) != 7 {

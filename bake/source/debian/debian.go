@@ -35,7 +35,7 @@ import (
 type Getter interface {
 	// Get returns the content of the first of urls that answers with no more
 	// than limit bytes and whose content accept takes; nil takes any. The error
-	// is a [release.UnreachableError] that says what was wrong with each.
+	// is a [fetch.UnreachableError] that says what was wrong with each.
 	Get(ctx context.Context, urls []string, limit int64, accept func(url string, content []byte) error) ([]byte, error)
 }
 
@@ -71,7 +71,7 @@ type Locked struct {
 	Upgrade []string // names of packages that are taken as if they had not been
 
 	// Control returns the control file of a package that no index lists any more,
-	// out of its .deb. The error is [release.Gone] where no mirror has that either.
+	// out of its .deb. The error is [fetch.Gone] where no mirror has that either.
 	Control func(ctx context.Context, p manifest.LockedPackage) ([]byte, error)
 }
 

@@ -599,7 +599,7 @@ func TestRequests(t *testing.T) {
 	want := []fetch.Request{{
 		Name: "curl 8.0",
 		URLs: []string{"http://a.example/debian/" + p.Path, "http://b.example/debian/" + p.Path},
-		Sums: []manifest.Sum{p.SHA256}, Size: 1000, Own: true,
+		Sums: []manifest.Digest{p.SHA256}, Size: 1000, Own: true,
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Requests (-want +got):\n%s", diff)

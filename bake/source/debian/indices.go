@@ -28,7 +28,7 @@ type Index struct {
 	Suite  string // "trixie-security"
 	Path   string // below a mirror of all archives: "debian-security/dists/trixie-security/InRelease"
 	Size   int64  // bytes
-	SHA256 manifest.Sum
+	SHA256 manifest.Digest
 	URLs   []string // where it can be had, unless it is kept already
 
 	Newer bool      // not the one that the lock was made from: mirrors do not have that any more
@@ -75,7 +75,7 @@ type indexPair struct {
 // indexPair finds the pair that r names, or a newer one.
 func (l *loader) indexPair(ctx context.Context, files Files, r manifest.LockedRelease) (*indexPair, error) {
 	// Without URLs only what is kept answers.
-	signed, err := readRequest(ctx, files, fetch.Request{Name: r.Suite + " InRelease", Sums: []manifest.Sum{r.SHA256}}, maxRelease)
+	signed, err := readRequest(ctx, files, fetch.Request{Name: r.Suite + " InRelease", Sums: []manifest.Digest{r.SHA256}}, maxRelease)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -181,7 +181,7 @@ func (l *loader) pair(ctx context.Context, files Files, r manifest.LockedRelease
 		Suite: r.Suite, Path: dist + x.Path, Size: x.Size, SHA256: manifest.SHA256(x.SHA256), Newer: p.newer, Date: rel.Date,
 		URLs: l.packagesURLs(source{r.Archive, r.Suite}, rel, x, Mirror{}),
 	}
-	request := fetch.Request{Name: r.Suite + " packages", URLs: p.packages.URLs, Sums: []manifest.Sum{p.packages.SHA256}, Size: x.Size}
+	request := fetch.Request{Name: r.Suite + " packages", URLs: p.packages.URLs, Sums: []manifest.Digest{p.packages.SHA256}, Size: x.Size}
 	if !p.newer {
 		f, err := files.Open(ctx, request)
 		if err != nil {

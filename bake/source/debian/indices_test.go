@@ -23,10 +23,12 @@ import (
 type shelf struct {
 	*web
 	dir  string
-	kept map[manifest.Sum][]byte
+	kept map[manifest.Digest][]byte
 }
 
-func newShelf(t *testing.T, w *web) *shelf { return &shelf{w, t.TempDir(), map[manifest.Sum][]byte{}} }
+func newShelf(t *testing.T, w *web) *shelf {
+	return &shelf{w, t.TempDir(), map[manifest.Digest][]byte{}}
+}
 
 func (s *shelf) keep(_ context.Context, content []byte) error {
 	s.kept[manifest.SHA256(sha256.Sum256(content))] = content
@@ -145,7 +147,7 @@ func TestIndices(t *testing.T) {
 				t.Errorf("Indices (-want +got):\n%s", diff)
 			}
 			for _, x := range got {
-				f, err := test.files.Open(t.Context(), fetch.Request{Sums: []manifest.Sum{x.SHA256}})
+				f, err := test.files.Open(t.Context(), fetch.Request{Sums: []manifest.Digest{x.SHA256}})
 				if err != nil {
 					t.Errorf("%s is not there afterwards: %v", x.Path, err)
 					continue

@@ -27,7 +27,7 @@ const controlParallel = 8
 func (l *loader) hold(ctx context.Context, g resolver.Group) ([]resolver.Held, error) {
 	var held []resolver.Held
 	var gone []manifest.LockedPackage
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	listed := index(g)
 	for _, p := range slices.Concat(l.cfg.Locked.Packages, l.cfg.Locked.Extra) {
 		if baseSuite(p.Suite) != g.Suite || seen[p.SHA256] {

@@ -89,7 +89,7 @@ func (l *loader) index(ctx context.Context, s source) (resolver.Index, error) {
 		return resolver.Index{}, err
 	}
 	var errs []error
-	failed := make(map[manifest.Sum]bool)
+	failed := make(map[manifest.Digest]bool)
 	for len(mirrors) > 0 {
 		found, err := l.release(ctx, s, mirrors)
 		if err != nil {

@@ -7,4 +7,4 @@ import (
 
 // PackKey names, in a store, the pack that package deb makes of the .deb with
 // digest sum.
-func PackKey(sum manifest.Sum) string { return deb.Format + " " + string(sum) }
+func PackKey(sum manifest.Digest) string { return deb.Format + " " + string(sum) }

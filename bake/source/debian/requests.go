@@ -20,7 +20,7 @@ func Requests(mirrors MirrorList, packages []manifest.LockedPackage, elsewhere b
 		requests[i] = fetch.Request{
 			Name: p.Name + " " + p.Version,
 			URLs: urls,
-			Sums: []manifest.Sum{p.SHA256},
+			Sums: []manifest.Digest{p.SHA256},
 			Size: p.Size,
 			Own:  true,
 		}

@@ -16,7 +16,7 @@ import (
 
 // Request returns the digest of what cfg asks for: suite, architecture and lists.
 // Where it is the same, a lock that was resolved from it holds.
-func (c *Config) Request() manifest.Sum {
+func (c *Config) Request() manifest.Digest {
 	h := sha256.New()
 	fmt.Fprintf(h, "suite %s\narch %s\n", c.Suite, c.Arch)
 	for _, list := range []struct {

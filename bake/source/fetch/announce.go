@@ -15,7 +15,7 @@ import (
 type announcer struct {
 	sink  progress.Sink
 	mu    sync.Mutex
-	files map[manifest.Sum]*announcement
+	files map[manifest.Digest]*announcement
 }
 
 // announcement is a file that some call waits for.
@@ -25,11 +25,11 @@ type announcement struct {
 }
 
 func newAnnouncer(sink progress.Sink) *announcer {
-	return &announcer{sink: sink, files: map[manifest.Sum]*announcement{}}
+	return &announcer{sink: sink, files: map[manifest.Digest]*announcement{}}
 }
 
 // fileOf is what a file is known by here: SHA-256 where there is one.
-func fileOf(req Request) manifest.Sum { return slices.Min(req.Sums) }
+func fileOf(req Request) manifest.Digest { return slices.Min(req.Sums) }
 
 // expect announces those of reqs that nobody has. Each must be left.
 func (a *announcer) expect(reqs []Request) {

@@ -75,7 +75,7 @@ func TestAnnounced(t *testing.T) {
 			reqs: func(reqs []Request) []Request {
 				for i := range 5 {
 					other := reqs[i]
-					other.Sums = []manifest.Sum{sum512(content(i))}
+					other.Sums = []manifest.Digest{sum512(content(i))}
 					reqs[i].Sums = append(other.Sums, reqs[i].Sums...)
 					reqs = append(reqs, other)
 				}

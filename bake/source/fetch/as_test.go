@@ -98,7 +98,7 @@ func TestFetchAsBegun(t *testing.T) {
 		{s.URL + "/kubelet", []string{"", "bytes=150000-"}},
 	} {
 		f := newFetcher(t)
-		d, err := f.config.Store.Download(t.Context(), "kubelet", []manifest.Sum{sum256(content)})
+		d, err := f.config.Store.Download(t.Context(), "kubelet", []manifest.Digest{sum256(content)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -99,7 +99,7 @@ func (f *Fetcher) find(ctx context.Context, req Request) (string, bool, error) {
 		return "", false, nil
 	}
 	path, ok, err := f.config.Store.Find(ctx, req.Sums)
-	if wrong := (*manifest.SumError)(nil); errors.As(err, &wrong) {
+	if wrong := (*manifest.DigestError)(nil); errors.As(err, &wrong) {
 		err = &DigestError{Name: req.Name, URL: "the store (by its other digest)", Got: string(wrong.Got), Want: string(wrong.Want)}
 	}
 	return path, ok, err
@@ -297,7 +297,7 @@ func (t *transfer) receive(url string, body io.Reader, total int64) error {
 
 func (t *transfer) commit(ctx context.Context, url string) error {
 	_, err := t.d.Commit()
-	if wrong := (*manifest.SumError)(nil); errors.As(err, &wrong) {
+	if wrong := (*manifest.DigestError)(nil); errors.As(err, &wrong) {
 		return &DigestError{Name: t.req.Name, URL: redact(url), Got: string(wrong.Got), Want: string(wrong.Want), Mirror: t.mirrorOf(url)}
 	}
 	if err == nil && t.req.As != "" {

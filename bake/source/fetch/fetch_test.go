@@ -347,10 +347,10 @@ func TestFetchGoesOn(t *testing.T) {
 	var reqs []Request
 	for i := range 20 {
 		path := fmt.Sprint("/good", i)
-		reqs = append(reqs, Request{Name: path, URLs: []string{s.URL + path}, Sums: []manifest.Sum{sum256([]byte(path))}})
+		reqs = append(reqs, Request{Name: path, URLs: []string{s.URL + path}, Sums: []manifest.Digest{sum256([]byte(path))}})
 	}
 	for _, name := range []string{"/bad1", "/bad2"} {
-		reqs = append([]Request{{Name: name, URLs: []string{s.URL + name}, Sums: []manifest.Sum{sum256([]byte(name))}}}, reqs...)
+		reqs = append([]Request{{Name: name, URLs: []string{s.URL + name}, Sums: []manifest.Digest{sum256([]byte(name))}}}, reqs...)
 	}
 	err := f.Fetch(t.Context(), reqs)
 	for _, want := range []string{"/bad1 can't be had:", "/bad2 can't be had:"} {

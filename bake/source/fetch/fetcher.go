@@ -72,11 +72,11 @@ type Config struct {
 
 // Request is one file to fetch.
 type Request struct {
-	Name string         // for people: "kubelet v1.36.3"
-	URLs []string       // where it may be had, best first; none: in a mirror only
-	Sums []manifest.Sum // that it must have, all of them; at least one
-	Size int64          // bytes, 0 where that is not known
-	Own  bool           // URLs are of a server that the user named: see Config.PublicOnly
+	Name string            // for people: "kubelet v1.36.3"
+	URLs []string          // where it may be had, best first; none: in a mirror only
+	Sums []manifest.Digest // that it must have, all of them; at least one
+	Size int64             // bytes, 0 where that is not known
+	Own  bool              // URLs are of a server that the user named: see Config.PublicOnly
 
 	// As is what the file must be had as, from the first of URLs: it is asked for
 	// there, whatever the store and a mirror have of the same digest, until the

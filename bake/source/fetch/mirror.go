@@ -14,7 +14,7 @@ import (
 type Mirror interface {
 	// URL returns where the file that has all of sums is: an http, https or
 	// file URL, below the mirror's own. It is false where the mirror has none.
-	URL(sums []manifest.Sum) (string, bool)
+	URL(sums []manifest.Digest) (string, bool)
 	// Base returns the URL of the mirror itself, which ends in a slash. File
 	// URLs are followed only below it, and with Offline any.
 	Base() string

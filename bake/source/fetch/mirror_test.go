@@ -20,10 +20,10 @@ import (
 // index is a Mirror whose files are known by one digest each.
 type index struct {
 	base  string
-	files map[manifest.Sum]string // to the path below base
+	files map[manifest.Digest]string // to the path below base
 }
 
-func (x *index) URL(sums []manifest.Sum) (string, bool) {
+func (x *index) URL(sums []manifest.Digest) (string, bool) {
 	for _, sum := range sums {
 		if path, ok := x.files[sum]; ok {
 			return x.base + path, true
@@ -37,7 +37,7 @@ func (x *index) String() string { return redact(x.base) }
 
 // mirroring makes a Fetcher ask a mirror at base, which has content as "blob".
 func mirroring(base string, offline bool, contents ...[]byte) func(*Config) {
-	x := &index{base: base, files: map[manifest.Sum]string{}}
+	x := &index{base: base, files: map[manifest.Digest]string{}}
 	for _, c := range contents {
 		x.files[sum256(c)] = "blob"
 	}
@@ -172,7 +172,7 @@ func TestMirrorLacks(t *testing.T) {
 	_, openErr := f.Open(t.Context(), request(content, origin.URL))
 	for what, err := range map[string]error{
 		"Preflight": f.Preflight(t.Context(), []Request{request(content, origin.URL)}),
-		"Fetch":     f.Fetch(t.Context(), []Request{request(content, origin.URL), {Name: "runc", Sums: []manifest.Sum{sum256(nil)}}}),
+		"Fetch":     f.Fetch(t.Context(), []Request{request(content, origin.URL), {Name: "runc", Sums: []manifest.Digest{sum256(nil)}}}),
 		"Open":      openErr,
 	} {
 		unreachable := (*UnreachableError)(nil)

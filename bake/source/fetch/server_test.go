@@ -101,10 +101,10 @@ func payload(size int) []byte {
 	return b
 }
 
-func sum256(b []byte) manifest.Sum { return manifest.SHA256(sha256.Sum256(b)) }
+func sum256(b []byte) manifest.Digest { return manifest.SHA256(sha256.Sum256(b)) }
 
-func sum512(b []byte) manifest.Sum {
-	return manifest.Sum(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
+func sum512(b []byte) manifest.Digest {
+	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
 }
 
 // notes is a Sink that keeps the notes.
@@ -152,7 +152,7 @@ func (f *Fetcher) notes() string { return f.config.Progress.(*notes).String() }
 
 // request asks a server for content.
 func request(content []byte, urls ...string) Request {
-	return Request{Name: "kubelet v1.36.3", URLs: urls, Sums: []manifest.Sum{sum256(content)}, Size: int64(len(content))}
+	return Request{Name: "kubelet v1.36.3", URLs: urls, Sums: []manifest.Digest{sum256(content)}, Size: int64(len(content))}
 }
 
 // wantStored fails unless the store has exactly content, and nothing that is

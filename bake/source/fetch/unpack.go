@@ -32,7 +32,7 @@ const packFormat = "release 1"
 
 // PackKey returns the key under which the store keeps what files takes out of
 // the artifact that has sums.
-func PackKey(sums []manifest.Sum, files []manifest.File) string {
+func PackKey(sums []manifest.Digest, files []manifest.File) string {
 	type selection struct {
 		Member, Path string
 		Mode         uint16

@@ -337,7 +337,7 @@ func TestPack(t *testing.T) {
 		if diff := cmp.Diff([]string{"file usr/local/bin/runc runc"}, show(t, p)); diff != "" {
 			t.Errorf("Pack (-want +got):\n%s", diff)
 		}
-		if got := p.Entries[0].Origin; got != "component runc" {
+		if got := p.Entries[0].Owner; got != "component runc" {
 			t.Errorf("Origin = %q; want component runc", got)
 		}
 	}

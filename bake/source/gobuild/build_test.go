@@ -70,12 +70,12 @@ func TestBuild(t *testing.T) {
 
 	var got []tree.Entry
 	for _, e := range pack.Entries {
-		got = append(got, tree.Entry{Path: e.Path, Type: e.Type, Perm: e.Perm, UID: e.UID, GID: e.GID, MTime: e.MTime, Origin: e.Origin})
+		got = append(got, tree.Entry{Path: e.Path, Type: e.Type, Perm: e.Perm, UID: e.UID, GID: e.GID, MTime: e.MTime, Owner: e.Owner})
 	}
 	want := []tree.Entry{
-		{Path: "opt/bye", Type: tree.File, Perm: 0o755, Origin: "component hello"},
-		{Path: "usr/local/bin/hello", Type: tree.File, Perm: 0o755, Origin: "component hello"},
-		{Path: "usr/lib/bake/licenses/hello", Type: tree.File, Perm: 0o644, Origin: "component hello"},
+		{Path: "opt/bye", Type: tree.File, Perm: 0o755, Owner: "component hello"},
+		{Path: "usr/local/bin/hello", Type: tree.File, Perm: 0o755, Owner: "component hello"},
+		{Path: "usr/lib/bake/licenses/hello", Type: tree.File, Perm: 0o644, Owner: "component hello"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)

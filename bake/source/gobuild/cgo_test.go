@@ -46,8 +46,8 @@ func packOf(t *testing.T, entries ...tree.Entry) *tree.Pack {
 	var blob bytes.Buffer
 	w := tree.NewPackWriter(&blob)
 	for _, e := range entries {
-		e.Size = int64(len(e.Origin))
-		if err := w.Add(e, strings.NewReader(e.Origin)); err != nil {
+		e.Size = int64(len(e.Owner))
+		if err := w.Add(e, strings.NewReader(e.Owner)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,15 +96,15 @@ func FuzzParsePC(f *testing.F) {
 func TestSysroot(t *testing.T) {
 	debs := fakeDebs{
 		"libc6-dev": packOf(t,
-			tree.Entry{Path: "DEBIAN/control", Type: tree.File, Origin: "Package: libc6-dev"},
+			tree.Entry{Path: "DEBIAN/control", Type: tree.File, Owner: "Package: libc6-dev"},
 			tree.Entry{Path: "usr/include", Type: tree.Dir, Perm: 0o755},
-			tree.Entry{Path: "usr/include/stdio.h", Type: tree.File, Origin: "stdio"},
+			tree.Entry{Path: "usr/include/stdio.h", Type: tree.File, Owner: "stdio"},
 			tree.Entry{Path: "usr/include/other.h", Type: tree.Hardlink, Link: "usr/include/stdio.h"},
-			tree.Entry{Path: "usr/share/doc/libc6-dev/copyright", Type: tree.File, Origin: "GNU"},
+			tree.Entry{Path: "usr/share/doc/libc6-dev/copyright", Type: tree.File, Owner: "GNU"},
 		),
 		"libdemo-dev": packOf(t,
-			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/pkgconfig/demo.pc", Type: tree.File, Origin: demoPC},
-			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libdemo.a", Type: tree.File, Origin: "!<arch>"},
+			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/pkgconfig/demo.pc", Type: tree.File, Owner: demoPC},
+			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libdemo.a", Type: tree.File, Owner: "!<arch>"},
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libdemo.so", Type: tree.Symlink, Link: "libdemo.so.1"},
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libabs.so", Type: tree.Symlink, Link: "/lib/libabs.so.1"},
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libout.so", Type: tree.Symlink, Link: "../../../../../../etc/passwd"},
@@ -164,10 +164,10 @@ func TestSysrootEscape(t *testing.T) {
 	for _, pack := range []*tree.Pack{
 		packOf(t,
 			tree.Entry{Path: "usr/lib/out", Type: tree.Symlink, Link: "../../../../../../../../../../../../" + outside},
-			tree.Entry{Path: "usr/lib/out/file", Type: tree.File, Origin: "evil"}),
+			tree.Entry{Path: "usr/lib/out/file", Type: tree.File, Owner: "evil"}),
 		packOf(t,
 			tree.Entry{Path: "usr/lib/out", Type: tree.Symlink, Link: "../../.."},
-			tree.Entry{Path: "usr/lib/out/dir/file", Type: tree.File, Origin: "evil"}),
+			tree.Entry{Path: "usr/lib/out/dir/file", Type: tree.File, Owner: "evil"}),
 	} {
 		b := newBuilder(t, Config{Debs: fakeDebs{"evil": pack}})
 		r := &recipe{arch: manifest.AMD64, cgo: &cgo{packages: []manifest.LockedPackage{{Name: "evil"}}}}

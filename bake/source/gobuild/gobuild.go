@@ -107,7 +107,7 @@ func New(c Config) (*Builder, error) {
 	return &Builder{Config: c, turn: make(chan struct{}, 1)}, nil
 }
 
-// Built says how a component's programs came to be, for the bill of materials.
+// Built says how a component's programs came to be, for the SBOM.
 type Built struct {
 	Key       string // of the pack: the whole identity of the build
 	Module    string // "k8s.io/kubernetes"

@@ -25,9 +25,9 @@ const sourcesVersion = 2
 
 // File is a file of a module proxy (go.dev/ref/mod#goproxy-protocol).
 type File struct {
-	Path   string       // below the proxy's URL: "golang.org/x/sys/@v/v0.1.0.zip"
-	SHA256 manifest.Sum // of its bytes
-	Size   int64        // bytes
+	Path   string          // below the proxy's URL: "golang.org/x/sys/@v/v0.1.0.zip"
+	SHA256 manifest.Digest // of its bytes
+	Size   int64           // bytes
 }
 
 // Sources calls add once for every file that [Builder.Build] takes from a module

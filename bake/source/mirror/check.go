@@ -149,7 +149,7 @@ type checker struct {
 	root  *os.Root
 	index *Index
 	blobs []*blobCheck // the largest first
-	named map[manifest.Sum]*blobCheck
+	named map[manifest.Digest]*blobCheck
 	task  progress.Task
 }
 
@@ -162,7 +162,7 @@ type blobCheck struct {
 }
 
 func (c *checker) group() {
-	c.named = map[manifest.Sum]*blobCheck{}
+	c.named = map[manifest.Digest]*blobCheck{}
 	for _, e := range c.index.Entries {
 		b := c.named[e.SHA256]
 		if b == nil {
@@ -247,7 +247,7 @@ func (c *checker) readBlob(ctx context.Context, b *blobCheck, buf []byte) error 
 		}
 	}
 	b.read = true
-	got := manifest.Sum("sha256:" + hex.EncodeToString(own.Sum(nil)))
+	got := manifest.Digest("sha256:" + hex.EncodeToString(own.Sum(nil)))
 	is, known := c.named[got]
 	switch {
 	case got != want.SHA256 && known:
@@ -309,7 +309,7 @@ func (c *checker) extra(ctx context.Context) ([]string, error) {
 			return nil
 		}
 		if hex, ok := strings.CutPrefix(path, blobsDir+"/"); ok {
-			if c.named[manifest.Sum("sha256:"+hex)] != nil {
+			if c.named[manifest.Digest("sha256:"+hex)] != nil {
 				return nil
 			}
 		} else if ours(path) && !strings.HasPrefix(path, tmpPrefix) && path != "blobs" {

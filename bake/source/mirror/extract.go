@@ -22,11 +22,11 @@ const maxInputs = 64 << 20 // bytes
 
 // Extracted is a file that Write has put somewhere. It encodes as JSON.
 type Extracted struct {
-	Set     string       `json:"set"`
-	Path    string       `json:"path"` // below the directory: "manifests/versions.yaml"
-	SHA256  manifest.Sum `json:"sha256"`
-	Size    int64        `json:"size"`    // bytes
-	Written bool         `json:"written"` // it was not there before
+	Set     string          `json:"set"`
+	Path    string          `json:"path"` // below the directory: "manifests/versions.yaml"
+	SHA256  manifest.Digest `json:"sha256"`
+	Size    int64           `json:"size"`    // bytes
+	Written bool            `json:"written"` // it was not there before
 }
 
 // DiffersError says that a directory has something else where a file of a

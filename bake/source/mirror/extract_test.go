@@ -48,7 +48,7 @@ func TestExtract(t *testing.T) {
 		if diff := cmp.Diff(w.extracted(written), got); diff != "" {
 			t.Errorf("Write, written %t (-want +got):\n%s", written, diff)
 		}
-		want := map[string]manifest.Sum{}
+		want := map[string]manifest.Digest{}
 		for _, e := range got {
 			want[filepath.FromSlash(e.Path)] = e.SHA256
 		}

@@ -55,9 +55,9 @@ func offline(t *testing.T, location string, change ...func(*fetch.Config)) (*fet
 func (w *world) requests() []fetch.Request {
 	var reqs []fetch.Request
 	for _, e := range w.index.Entries {
-		sums := []manifest.Sum{e.SHA256}
+		sums := []manifest.Digest{e.SHA256}
 		if e.SHA512 != "" {
-			sums = []manifest.Sum{e.SHA512} // as publishers of releases state them
+			sums = []manifest.Digest{e.SHA512} // as publishers of releases state them
 		}
 		reqs = append(reqs, fetch.Request{Name: e.Name, URLs: []string{"http://origin.invalid/" + e.Name}, Sums: sums, Size: e.Size})
 	}
@@ -290,7 +290,7 @@ func TestStaleIndex(t *testing.T) {
 		t.Errorf("Check of an older index = %v, extra %q; want the new blob as extra", r.Err(), r.Extra)
 	}
 	f, st := offline(t, dir)
-	if f.Mirrored(fetch.Request{Sums: []manifest.Sum{added.SHA256}}) {
+	if f.Mirrored(fetch.Request{Sums: []manifest.Digest{added.SHA256}}) {
 		t.Error("Mirrored = true for what the index does not name")
 	}
 	err := f.Fetch(t.Context(), worlds[1].requests())

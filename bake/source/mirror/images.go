@@ -26,7 +26,7 @@ func (w *Writer) Images() ([]OCIImage, error) {
 	if err != nil {
 		return nil, w.creating(fmt.Errorf("reading %s: %w; remove it and make the mirror again", ociIndexFile, err))
 	}
-	known := map[manifest.Sum]int64{}
+	known := map[manifest.Digest]int64{}
 	for _, e := range w.Index().Entries {
 		if e.Kind == Image {
 			known[e.SHA256] = e.Size
@@ -36,7 +36,7 @@ func (w *Writer) Images() ([]OCIImage, error) {
 	for _, d := range list.Manifests {
 		image := OCIImage{
 			Reference: d.Annotations[refName], MediaType: string(d.MediaType),
-			Digest: manifest.Sum(d.Digest.String()), Size: d.Size,
+			Digest: manifest.Digest(d.Digest.String()), Size: d.Size,
 		}
 		if d.Platform != nil {
 			image.Arch = manifest.Arch(d.Platform.Architecture)

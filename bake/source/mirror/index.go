@@ -168,7 +168,7 @@ func (x *Index) check() error {
 	if !slices.IsSortedFunc(x.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) }) {
 		return errors.New("its sets are not sorted")
 	}
-	c := contents{sets: sets, blobs: map[manifest.Sum]Entry{}, has: map[holding]bool{}, inputs: map[string]bool{}}
+	c := contents{sets: sets, blobs: map[manifest.Digest]Entry{}, has: map[holding]bool{}, inputs: map[string]bool{}}
 	for i := range x.Entries {
 		e := &x.Entries[i]
 		if err := c.add(e); err != nil {
@@ -197,7 +197,7 @@ func (x *Index) check() error {
 // contents is what check has seen.
 type contents struct {
 	sets  map[string]bool
-	blobs map[manifest.Sum]Entry
+	blobs map[manifest.Digest]Entry
 	has   map[holding]bool
 
 	inputs map[string]bool // their paths
@@ -207,7 +207,7 @@ type contents struct {
 type holding struct {
 	set  string
 	kind Kind
-	sum  manifest.Sum
+	sum  manifest.Digest
 }
 
 func (c *contents) add(e *Entry) error {
@@ -321,8 +321,8 @@ func (c *contents) checkSet(s Set) error {
 	return nil
 }
 
-func checkSum(s manifest.Sum, algorithm string) error {
-	if _, err := manifest.ParseSum(string(s)); err != nil {
+func checkSum(s manifest.Digest, algorithm string) error {
+	if _, err := manifest.ParseDigest(string(s)); err != nil {
 		return err
 	}
 	if s.Algorithm() != algorithm {

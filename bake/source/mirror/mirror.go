@@ -70,20 +70,20 @@ func kinds() []Kind {
 
 // Entry is one file and what it is for. Several entries may have one digest.
 type Entry struct {
-	Kind   Kind         `json:"kind"`
-	Name   string       `json:"name"`             // for people: "kubelet v1.36.3 amd64"
-	Path   string       `json:"path"`             // at its origin: a URL, "debian/pool/...", a path of GOPROXY, the reference of an image
-	SHA256 manifest.Sum `json:"sha256"`           // of its bytes, names the blob
-	SHA512 manifest.Sum `json:"sha512,omitempty"` // where who asks knows this one
-	Size   int64        `json:"size"`             // bytes
-	Sets   []string     `json:"sets"`             // that need it, by name; at least one
+	Kind   Kind            `json:"kind"`
+	Name   string          `json:"name"`             // for people: "kubelet v1.36.3 amd64"
+	Path   string          `json:"path"`             // at its origin: a URL, "debian/pool/...", a path of GOPROXY, the reference of an image
+	SHA256 manifest.Digest `json:"sha256"`           // of its bytes, names the blob
+	SHA512 manifest.Digest `json:"sha512,omitempty"` // where who asks knows this one
+	Size   int64           `json:"size"`             // bytes
+	Sets   []string        `json:"sets"`             // that need it, by name; at least one
 }
 
 // Set is what one bake needs.
 type Set struct {
 	Name     string          `json:"name"`     // of the versions file: "kubernetes-1.36"
-	Versions manifest.Sum    `json:"versions"` // the versions file, an entry
-	Lock     manifest.Sum    `json:"lock"`     // its lock, an entry
+	Versions manifest.Digest `json:"versions"` // the versions file, an entry
+	Lock     manifest.Digest `json:"lock"`     // its lock, an entry
 	Archs    []manifest.Arch `json:"archs"`    // at least one
 	Sources  bool            `json:"sources"`  // modules and toolchains are there as well
 }
@@ -92,7 +92,7 @@ type Set struct {
 type OCIImage struct {
 	Reference string // "registry.k8s.io/pause:3.10.2"
 	MediaType string // of what Digest names, an index or a manifest
-	Digest    manifest.Sum
+	Digest    manifest.Digest
 	Size      int64         // of what Digest names, bytes
 	Arch      manifest.Arch // of a manifest; of an index it says nothing, since an index names its architectures
 }

@@ -26,7 +26,7 @@ const refName = "org.opencontainers.image.ref.name"
 // must be an entry of x. A reference that stands for one index in the images of
 // several architectures is there once.
 func encodeOCI(x *Index, images []OCIImage) ([]byte, error) {
-	known := map[manifest.Sum]int64{}
+	known := map[manifest.Digest]int64{}
 	for _, e := range x.Entries {
 		if e.Kind == Image {
 			known[e.SHA256] = e.Size
@@ -85,7 +85,7 @@ func checkOCILayout(layout []byte) error {
 func checkOCIIndex(x *Index, index []byte) error {
 	type image struct {
 		ref string
-		sum manifest.Sum
+		sum manifest.Digest
 	}
 	known, refs := map[image]int64{}, map[string]bool{}
 	for _, e := range x.Entries {
@@ -100,7 +100,7 @@ func checkOCIIndex(x *Index, index []byte) error {
 	var errs []error
 	for _, d := range list.Manifests {
 		ref := d.Annotations[refName]
-		size, ok := known[image{ref, manifest.Sum(d.Digest.String())}]
+		size, ok := known[image{ref, manifest.Digest(d.Digest.String())}]
 		if !ok || size != d.Size {
 			errs = append(errs, fmt.Errorf("it names image %q (%s, %d bytes), which %s does not", ref, d.Digest, d.Size, indexFile))
 			continue

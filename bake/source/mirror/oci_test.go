@@ -28,7 +28,7 @@ func (w *world) addPlain(ref string, seed int64) OCIImage {
 		w.add(Image, ref, ref, must(io.ReadAll(must(layer.Compressed()))), "kubernetes-1.36")
 	}
 	d := must(partial.Descriptor(image))
-	return OCIImage{Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Sum(d.Digest.String()), Size: d.Size, Arch: manifest.ARM64}
+	return OCIImage{Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: manifest.ARM64}
 }
 
 func platform(d v1.Descriptor) string {

@@ -20,8 +20,8 @@ type Mirror struct {
 	base  *url.URL // ends in a slash
 	name  string   // for people, without a password
 	index *Index
-	blobs map[manifest.Sum]manifest.Sum // SHA-256 and SHA-512 to the SHA-256 that names the blob
-	other map[manifest.Sum]manifest.Sum // SHA-256 to SHA-512, where it is known
+	blobs map[manifest.Digest]manifest.Digest // SHA-256 and SHA-512 to the SHA-256 that names the blob
+	other map[manifest.Digest]manifest.Digest // SHA-256 to SHA-512, where it is known
 }
 
 // Open reads the index of the mirror at location, an absolute path of a
@@ -50,7 +50,7 @@ func Open(ctx context.Context, location string, get func(ctx context.Context, ur
 	if m.index, err = ParseIndex(content); err != nil {
 		return nil, fmt.Errorf("opening the mirror %s: reading %s: %w", m.name, indexFile, err)
 	}
-	m.blobs, m.other = map[manifest.Sum]manifest.Sum{}, map[manifest.Sum]manifest.Sum{}
+	m.blobs, m.other = map[manifest.Digest]manifest.Digest{}, map[manifest.Digest]manifest.Digest{}
 	for _, e := range m.index.Entries {
 		m.blobs[e.SHA256] = e.SHA256
 		if e.SHA512 != "" {
@@ -165,8 +165,8 @@ func explainRoot(err error) error {
 
 // URL returns where the file that has all of sums is. It is false where the
 // index has no such file.
-func (m *Mirror) URL(sums []manifest.Sum) (string, bool) {
-	var blob manifest.Sum
+func (m *Mirror) URL(sums []manifest.Digest) (string, bool) {
+	var blob manifest.Digest
 	for _, sum := range sums {
 		found, ok := m.blobs[sum]
 		if !ok && sum.Algorithm() == "sha512" && len(sums) > 1 {

@@ -70,21 +70,21 @@ func TestMirrorURL(t *testing.T) {
 	local := must(Open(t.Context(), dir, nil))
 	e, other := w.entry(t, victim), w.entry(t, "bash 5.2 amd64")
 	for _, test := range []struct {
-		sums []manifest.Sum
+		sums []manifest.Digest
 		ok   bool
 	}{
-		{[]manifest.Sum{e.SHA256}, true},
-		{[]manifest.Sum{e.SHA512}, true},
-		{[]manifest.Sum{e.SHA256, e.SHA512}, true},
-		{[]manifest.Sum{e.SHA512, e.SHA256}, true},
-		{[]manifest.Sum{other.SHA256, sum512([]byte("the index does not know it"))}, true},
+		{[]manifest.Digest{e.SHA256}, true},
+		{[]manifest.Digest{e.SHA512}, true},
+		{[]manifest.Digest{e.SHA256, e.SHA512}, true},
+		{[]manifest.Digest{e.SHA512, e.SHA256}, true},
+		{[]manifest.Digest{other.SHA256, sum512([]byte("the index does not know it"))}, true},
 		{nil, false},
-		{[]manifest.Sum{e.SHA256, sum512([]byte("x"))}, false},
-		{[]manifest.Sum{other.SHA256, e.SHA512}, false},
-		{[]manifest.Sum{e.SHA256, other.SHA256}, false},
-		{[]manifest.Sum{sum256([]byte("x"))}, false},
-		{[]manifest.Sum{sum512([]byte("x"))}, false},
-		{[]manifest.Sum{sum512([]byte("x")), sum512([]byte("y"))}, false},
+		{[]manifest.Digest{e.SHA256, sum512([]byte("x"))}, false},
+		{[]manifest.Digest{other.SHA256, e.SHA512}, false},
+		{[]manifest.Digest{e.SHA256, other.SHA256}, false},
+		{[]manifest.Digest{sum256([]byte("x"))}, false},
+		{[]manifest.Digest{sum512([]byte("x"))}, false},
+		{[]manifest.Digest{sum512([]byte("x")), sum512([]byte("y"))}, false},
 	} {
 		name := e.SHA256.Hex()
 		if len(test.sums) > 0 && test.sums[0] == other.SHA256 {

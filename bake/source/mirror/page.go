@@ -121,7 +121,7 @@ func encodePage(x *Index) ([]byte, error) {
 
 func count(entries []Entry, of func(*Entry) bool) total {
 	var t total
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for i := range entries {
 		if e := &entries[i]; of(e) && !seen[e.SHA256] {
 			seen[e.SHA256] = true

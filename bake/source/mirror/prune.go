@@ -43,7 +43,7 @@ func (w *Writer) Prune() (files int, bytes int64, err error) {
 	if w.committed == nil {
 		return files, bytes, nil
 	}
-	wanted := map[manifest.Sum]bool{}
+	wanted := map[manifest.Digest]bool{}
 	for _, e := range w.committed.Entries {
 		wanted[e.SHA256] = true
 	}
@@ -53,7 +53,7 @@ func (w *Writer) Prune() (files int, bytes int64, err error) {
 	}
 	var errs []error
 	for _, entry := range names {
-		sum, err := manifest.ParseSum("sha256:" + entry.Name())
+		sum, err := manifest.ParseDigest("sha256:" + entry.Name())
 		if err != nil || wanted[sum] || entry.IsDir() {
 			continue
 		}

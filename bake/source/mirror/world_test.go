@@ -29,10 +29,10 @@ import (
 type world struct {
 	index  *Index
 	images []OCIImage
-	blobs  map[manifest.Sum][]byte
+	blobs  map[manifest.Digest][]byte
 }
 
-func (w *world) add(kind Kind, name, path string, content []byte, sets ...string) manifest.Sum {
+func (w *world) add(kind Kind, name, path string, content []byte, sets ...string) manifest.Digest {
 	sum := sum256(content)
 	w.index.Entries = append(w.index.Entries, Entry{
 		Kind: kind, Name: name, Path: path, SHA256: sum, Size: int64(len(content)), Sets: sets,
@@ -52,7 +52,7 @@ func (w *world) set(name string, sources bool) {
 
 // newWorld returns two sets that share packages, with an image in an index.
 func newWorld() *world {
-	w := &world{index: &Index{Schema: Schema}, blobs: map[manifest.Sum][]byte{}}
+	w := &world{index: &Index{Schema: Schema}, blobs: map[manifest.Digest][]byte{}}
 	w.set("kubernetes-1.36", true)
 	w.set("kthw-1.21", false)
 	w.add(Release, "kubelet v1.36.3 amd64", "https://dl.example.com/v1.36.3/kubelet", payload(1, 300_000), "kubernetes-1.36")
@@ -88,7 +88,7 @@ func (w *world) addImage(ref string, index v1.ImageIndex, image v1.Image) {
 	}
 	d := must(partial.Descriptor(index))
 	w.images = append(w.images, OCIImage{
-		Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Sum(d.Digest.String()), Size: d.Size, Arch: manifest.AMD64,
+		Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: manifest.AMD64,
 	})
 }
 
@@ -149,14 +149,16 @@ func payload(seed byte, size int) []byte {
 	return b
 }
 
-func sum256(b []byte) manifest.Sum { return manifest.SHA256(sha256.Sum256(b)) }
+func sum256(b []byte) manifest.Digest { return manifest.SHA256(sha256.Sum256(b)) }
 
-func sum512(b []byte) manifest.Sum { return manifest.Sum(fmt.Sprintf("sha512:%x", sha512.Sum512(b))) }
+func sum512(b []byte) manifest.Digest {
+	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
+}
 
 // files lists all files of dir with their content's digest.
-func files(t testing.TB, dir string) map[string]manifest.Sum {
+func files(t testing.TB, dir string) map[string]manifest.Digest {
 	t.Helper()
-	list := map[string]manifest.Sum{}
+	list := map[string]manifest.Digest{}
 	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

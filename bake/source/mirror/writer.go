@@ -222,11 +222,11 @@ func (w *Writer) Index() *Index {
 	return w.committed.clone()
 }
 
-func blobPath(sum manifest.Sum) string { return blobsDir + "/" + sum.Hex() }
+func blobPath(sum manifest.Digest) string { return blobsDir + "/" + sum.Hex() }
 
 // Has reports whether the mirror has a blob. Its bytes were right when they
 // were written; it looks at the size only, and [Check] at the bytes.
-func (w *Writer) Has(sum manifest.Sum, size int64) bool {
+func (w *Writer) Has(sum manifest.Digest, size int64) bool {
 	if checkSum(sum, "sha256") != nil {
 		return false
 	}
@@ -235,9 +235,9 @@ func (w *Writer) Has(sum manifest.Sum, size int64) bool {
 }
 
 // Add writes the blob that has sum, a SHA-256, and size bytes. The error is a
-// *manifest.SumError where r has other bytes. Nothing is left where it fails.
+// *manifest.DigestError where r has other bytes. Nothing is left where it fails.
 // A blob that is there already is replaced, whatever it is.
-func (w *Writer) Add(ctx context.Context, sum manifest.Sum, size int64, r io.Reader) error {
+func (w *Writer) Add(ctx context.Context, sum manifest.Digest, size int64, r io.Reader) error {
 	if err := checkSum(sum, "sha256"); err != nil {
 		return fmt.Errorf("adding to the mirror: %w", err)
 	}

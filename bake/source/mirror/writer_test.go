@@ -94,7 +94,7 @@ func TestAddRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		ctx  context.Context
-		sum  manifest.Sum
+		sum  manifest.Digest
 		size int64
 		r    io.Reader
 		want string
@@ -116,7 +116,7 @@ func TestAddRefuses(t *testing.T) {
 			t.Errorf("%s: Add left something (-before +after):\n%s", test.name, diff)
 		}
 	}
-	wrong := (*manifest.SumError)(nil)
+	wrong := (*manifest.DigestError)(nil)
 	if err := m.Add(t.Context(), sum, size, bytes.NewReader(payload(2, 100_000))); !errors.As(err, &wrong) || wrong.Want != sum {
 		t.Errorf("Add of other bytes = %v; want a SumError", err)
 	}
@@ -200,7 +200,7 @@ func TestCommitWantsBlobs(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "13 files are not there") || !strings.Contains(err.Error(), "kubelet v1.36.3 amd64") || !strings.Contains(err.Error(), "and 3 more") {
 		t.Errorf("Commit without blobs = %v; want an error that names them", err)
 	}
-	if diff := cmp.Diff(map[string]manifest.Sum{".lock": sum256(nil)}, files(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]manifest.Digest{".lock": sum256(nil)}, files(t, dir)); diff != "" {
 		t.Errorf("Commit left something (-want +got):\n%s", diff)
 	}
 	for _, e := range w.index.Entries {

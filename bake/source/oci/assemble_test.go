@@ -190,7 +190,7 @@ func TestAssembleAgain(t *testing.T) {
 	if got := string(first.Target.Digest); got != want {
 		t.Errorf("the image is %s; want %s", got, want)
 	}
-	seen := map[manifest.Sum]string{first.Target.Digest: "the recipe"}
+	seen := map[manifest.Digest]string{first.Target.Digest: "the recipe"}
 	for what, change := range map[string]func(*oci.Recipe){
 		"version":     func(r *oci.Recipe) { r.Version = "v1.2.4" },
 		"arch":        func(r *oci.Recipe) { r.Arch = "amd64" },

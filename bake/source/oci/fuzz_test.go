@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		check := func(d Descriptor, limit int64) {
-			if sum, err := manifest.ParseSum(string(d.Digest)); err != nil || sum.Algorithm() != "sha256" || d.Size <= 0 || d.Size > limit {
+			if sum, err := manifest.ParseDigest(string(d.Digest)); err != nil || sum.Algorithm() != "sha256" || d.Size <= 0 || d.Size > limit {
 				t.Errorf("%+v was taken, %v", d, err)
 			}
 		}

@@ -24,7 +24,7 @@ import (
 // blobMirror is a directory of blobs by their SHA-256, at a URL.
 type blobMirror struct{ dir, url string }
 
-func (m blobMirror) URL(sums []manifest.Sum) (string, bool) {
+func (m blobMirror) URL(sums []manifest.Digest) (string, bool) {
 	name := "blobs/sha256/" + sums[0].Hex()
 	_, err := os.Stat(filepath.Join(m.dir, name))
 	return m.url + name, err == nil

@@ -33,8 +33,8 @@ import (
 // Descriptor names one blob (OCI image specification, "Content Descriptors").
 type Descriptor struct {
 	MediaType string
-	Digest    manifest.Sum // SHA-256
-	Size      int64        // bytes
+	Digest    manifest.Digest // SHA-256
+	Size      int64           // bytes
 }
 
 // Blob is a blob of an image: an index, a manifest, a configuration or a layer.

@@ -54,7 +54,7 @@ func benchIn(t *testing.T, st *store.Store, patience time.Duration, keychain aut
 // pull resolves and pulls an image.
 func (b bench) pull(t *testing.T, reference, digest string, arch manifest.Arch) (*oci.Image, error) {
 	t.Helper()
-	image := manifest.ContainerImage{Name: "thing", Reference: reference, Digest: manifest.Sum(digest)}
+	image := manifest.ContainerImage{Name: "thing", Reference: reference, Digest: manifest.Digest(digest)}
 	resolved, err := b.Resolve(t.Context(), image, arch)
 	if err != nil {
 		return nil, err

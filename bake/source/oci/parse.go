@@ -190,7 +190,7 @@ func zipped(mediaType string) bool {
 
 // describe checks a descriptor. v1.Hash takes nothing but whole digests.
 func describe(d v1.Descriptor, limit int64) (Descriptor, error) {
-	sum, err := manifest.ParseSum(d.Digest.String())
+	sum, err := manifest.ParseDigest(d.Digest.String())
 	if err != nil {
 		return Descriptor{}, err
 	}
@@ -205,7 +205,7 @@ func describe(d v1.Descriptor, limit int64) (Descriptor, error) {
 
 // parseConfig checks that a configuration is for arch, and returns the digests
 // of its layers once they are unpacked.
-func parseConfig(data []byte, arch manifest.Arch, layers int) ([]manifest.Sum, error) {
+func parseConfig(data []byte, arch manifest.Arch, layers int) ([]manifest.Digest, error) {
 	var c v1.ConfigFile
 	if err := decode(data, &c); err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -216,9 +216,9 @@ func parseConfig(data []byte, arch manifest.Arch, layers int) ([]manifest.Sum, e
 	if c.RootFS.Type != "layers" || len(c.RootFS.DiffIDs) != layers {
 		return nil, fmt.Errorf("the configuration has %d %s and the manifest %d layers", len(c.RootFS.DiffIDs), c.RootFS.Type, layers)
 	}
-	var diffs []manifest.Sum
+	var diffs []manifest.Digest
 	for _, d := range c.RootFS.DiffIDs {
-		sum, err := manifest.ParseSum(d.String())
+		sum, err := manifest.ParseDigest(d.String())
 		if err != nil {
 			return nil, fmt.Errorf("reading the configuration: %w", err)
 		}

@@ -66,7 +66,7 @@ func TestProgress(t *testing.T) {
 		"two": ocitest.Image("amd64", shared),
 	} {
 		digest := r.Push(name, "v1", image)
-		resolved, err := p.Resolve(t.Context(), manifest.ContainerImage{Name: name, Reference: r.Host + "/" + name + ":v1", Digest: manifest.Sum(digest)}, manifest.AMD64)
+		resolved, err := p.Resolve(t.Context(), manifest.ContainerImage{Name: name, Reference: r.Host + "/" + name + ":v1", Digest: manifest.Digest(digest)}, manifest.AMD64)
 		if err != nil {
 			t.Fatal(err)
 		}

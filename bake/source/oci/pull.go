@@ -68,7 +68,7 @@ func (p *Puller) layers(ctx context.Context, r *Resolved, image *Image, verified
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for _, b := range blobs {
 		if !seen[b.Digest] {
 			image.Blobs = append(image.Blobs, b)
@@ -89,7 +89,7 @@ func (f writerFunc) Write(b []byte) (int, error) {
 // checkUnpacked unpacks a layer and compares what comes out with the digest that
 // the configuration has for it. A node where they differ refuses the image when
 // the first pod asks for it, which is late.
-func checkUnpacked(layer io.Reader, d Descriptor, want manifest.Sum) error {
+func checkUnpacked(layer io.Reader, d Descriptor, want manifest.Digest) error {
 	limit := int64(maxLayer)
 	format := decompress.None
 	if zipped(d.MediaType) {

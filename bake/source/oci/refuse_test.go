@@ -312,7 +312,7 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("enough")
 	r.Fault("/v2/", func(http.ResponseWriter, *http.Request) { cancel(stop) })
-	image := manifest.ContainerImage{Name: "thing", Reference: r.Host + "/thing:v1", Digest: manifest.Sum(digest)}
+	image := manifest.ContainerImage{Name: "thing", Reference: r.Host + "/thing:v1", Digest: manifest.Digest(digest)}
 	_, err := newBench(t, nil).Resolve(ctx, image, "amd64")
 	if !errors.Is(err, stop) {
 		t.Errorf("Resolve() = %v; want it to say %v", err, stop)

@@ -49,13 +49,13 @@ func (p *Puller) repository(reference string) (*repository, error) {
 
 // request names one blob; kind is "manifests" or "blobs".
 func (r *repository) request(who, kind string, d Descriptor) fetch.Request {
-	return fetch.Request{Name: who, URLs: []string{r.url(kind, string(d.Digest))}, Sums: []manifest.Sum{d.Digest}, Size: d.Size}
+	return fetch.Request{Name: who, URLs: []string{r.url(kind, string(d.Digest))}, Sums: []manifest.Digest{d.Digest}, Size: d.Size}
 }
 
 // Tagged asks the registry what image's tag names, and returns the digests of
 // that: of an index, and of the manifest for arch in it; or of a manifest. The
 // store and mirrors know digests alone.
-func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch manifest.Arch) ([]manifest.Sum, error) {
+func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch manifest.Arch) ([]manifest.Digest, error) {
 	repo, err := p.repository(image.Reference)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch
 	if err != nil {
 		return nil, err
 	}
-	sums := []manifest.Sum{manifest.SHA256(sha256.Sum256(data))}
+	sums := []manifest.Digest{manifest.SHA256(sha256.Sum256(data))}
 	if index, _, err := parseTarget(data, arch); err == nil && index != nil {
 		sums = append(sums, index.manifest.Digest)
 	}

@@ -39,14 +39,14 @@ func New(c Config) *Puller {
 type Resolved struct {
 	image manifest.ContainerImage
 	repo  *repository
-	made  Image          // without its layers' blobs
-	diffs []manifest.Sum // of the layers, unpacked
+	made  Image             // without its layers' blobs
+	diffs []manifest.Digest // of the layers, unpacked
 }
 
 // Requests are the downloads of layers that the store lacks.
 func (r *Resolved) Requests(p *Puller) []fetch.Request {
 	var out []fetch.Request
-	seen := map[manifest.Sum]bool{}
+	seen := map[manifest.Digest]bool{}
 	for i, layer := range r.made.Layers {
 		if !seen[layer.Digest] && !p.Packs.HasPack(layerKey(layer, r.diffs[i])) {
 			out = append(out, r.layerRequest(i))
@@ -206,7 +206,7 @@ func blobKey(d Descriptor) string { return packFormat + "\n" + string(d.Digest) 
 
 // layerKey names a layer by its unpacked digest too: that pack is kept only once
 // the two were found to belong together.
-func layerKey(d Descriptor, diff manifest.Sum) string {
+func layerKey(d Descriptor, diff manifest.Digest) string {
 	return blobKey(d) + "\nunpacked " + string(diff)
 }
 

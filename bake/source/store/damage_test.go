@@ -34,10 +34,10 @@ func flip(t *testing.T, path string, at int64) {
 
 func TestDamagedDownload(t *testing.T) {
 	content := bytes.Repeat([]byte("containerd"), 300_000)
-	for _, sum := range []manifest.Sum{sum256(content), sum512(content)} {
+	for _, sum := range []manifest.Digest{sum256(content), sum512(content)} {
 		t.Run(sum.Algorithm(), func(t *testing.T) {
 			s := open(t, t.TempDir())
-			path, err := s.Add(t.Context(), []manifest.Sum{sum}, bytes.NewReader(content))
+			path, err := s.Add(t.Context(), []manifest.Digest{sum}, bytes.NewReader(content))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func TestDamagedDownload(t *testing.T) {
 			if _, ok := s.Path(sum); ok {
 				t.Error("Path still finds the damaged file")
 			}
-			if _, err := s.Add(t.Context(), []manifest.Sum{sum}, bytes.NewReader(content)); err != nil {
+			if _, err := s.Add(t.Context(), []manifest.Digest{sum}, bytes.NewReader(content)); err != nil {
 				t.Fatalf("adding it again = %v", err)
 			}
 			f, err := s.OpenFile(t.Context(), sum)
@@ -65,7 +65,7 @@ func TestDamagedRecord(t *testing.T) {
 	s := open(t, t.TempDir())
 	a, b := []byte("this file"), []byte("another file")
 	for _, content := range [][]byte{a, b} {
-		if _, err := s.Add(t.Context(), []manifest.Sum{sum512(content)}, bytes.NewReader(content)); err != nil {
+		if _, err := s.Add(t.Context(), []manifest.Digest{sum512(content)}, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestDamagedRecord(t *testing.T) {
 		t.Error("the file that the wrong record named was removed")
 	}
 	// The file that the record should have named is still known by SHA-256.
-	path, ok, err := s.Find(t.Context(), []manifest.Sum{sum512(a), sum256(a)})
+	path, ok, err := s.Find(t.Context(), []manifest.Digest{sum512(a), sum256(a)})
 	if !ok || err != nil {
 		t.Errorf("Find = %s, %v, %v; want the file", path, ok, err)
 	}
@@ -102,15 +102,15 @@ func TestDamagedRecord(t *testing.T) {
 func TestFindMismatch(t *testing.T) {
 	s := open(t, t.TempDir())
 	content := []byte("runc")
-	if _, err := s.Add(t.Context(), []manifest.Sum{sum256(content)}, bytes.NewReader(content)); err != nil {
+	if _, err := s.Add(t.Context(), []manifest.Digest{sum256(content)}, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
-	wrong := (*manifest.SumError)(nil)
+	wrong := (*manifest.DigestError)(nil)
 	other := sum512([]byte("not runc"))
-	if _, ok, err := s.Find(t.Context(), []manifest.Sum{sum256(content), other}); ok || !errors.As(err, &wrong) {
+	if _, ok, err := s.Find(t.Context(), []manifest.Digest{sum256(content), other}); ok || !errors.As(err, &wrong) {
 		t.Errorf("Find by digests of two files = %v, %v; want a SumError", ok, err)
 	}
-	if _, err := s.Add(t.Context(), []manifest.Sum{sum256(content), other}, bytes.NewReader(content)); !errors.As(err, &wrong) {
+	if _, err := s.Add(t.Context(), []manifest.Digest{sum256(content), other}, bytes.NewReader(content)); !errors.As(err, &wrong) {
 		t.Errorf("Add with digests of two files = %v; want a SumError", err)
 	}
 	if _, ok := s.Path(other); ok {
@@ -121,7 +121,7 @@ func TestFindMismatch(t *testing.T) {
 func TestAddRefuses(t *testing.T) {
 	s := open(t, t.TempDir())
 	content := []byte("kubelet")
-	for name, sums := range map[string][]manifest.Sum{
+	for name, sums := range map[string][]manifest.Digest{
 		"wrong digest":   {sum256([]byte("something else"))},
 		"wrong SHA-512":  {sum256(content), sum512([]byte("something else"))},
 		"no digest":      nil,

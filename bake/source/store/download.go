@@ -19,7 +19,7 @@ import (
 // by several goroutines.
 type Download struct {
 	store   *Store
-	sums    []manifest.Sum
+	sums    []manifest.Digest
 	hashes  []hash.Hash // of sums, over the bytes written
 	own     hash.Hash   // SHA-256, which names the file; one of hashes or one more
 	file    *os.File
@@ -32,7 +32,7 @@ type Download struct {
 // Download begins or resumes the download of the file that has all of sums,
 // which people know as name. It waits while another goroutine or process downloads it: ask [Store.Find]
 // again afterwards.
-func (s *Store) Download(ctx context.Context, name string, sums []manifest.Sum) (_ *Download, err error) {
+func (s *Store) Download(ctx context.Context, name string, sums []manifest.Digest) (_ *Download, err error) {
 	sums, err = parseSums(sums)
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (d *Download) Write(b []byte) (int, error) {
 }
 
 // Commit verifies the bytes, gives them their name and returns it. The wrong
-// bytes are dropped and reported as a manifest.SumError.
+// bytes are dropped and reported as a manifest.DigestError.
 func (d *Download) Commit() (string, error) {
 	for i, sum := range d.sums {
 		if err := sum.Check(d.hashes[i]); err != nil {

@@ -28,12 +28,12 @@ func (e *DamagedError) Error() string {
 func (e *DamagedError) Unwrap() error { return e.Err }
 
 // parseSums checks sums and returns them with SHA-256, the store's own, first.
-func parseSums(sums []manifest.Sum) ([]manifest.Sum, error) {
+func parseSums(sums []manifest.Digest) ([]manifest.Digest, error) {
 	if len(sums) == 0 {
 		return nil, errors.New("no digest is given")
 	}
 	for _, sum := range sums {
-		if _, err := manifest.ParseSum(string(sum)); err != nil {
+		if _, err := manifest.ParseDigest(string(sum)); err != nil {
 			return nil, err
 		}
 	}
@@ -41,15 +41,15 @@ func parseSums(sums []manifest.Sum) ([]manifest.Sum, error) {
 	return slices.Compact(slices.Sorted(slices.Values(sums))), nil
 }
 
-func (s *Store) filePath(sum manifest.Sum) string {
+func (s *Store) filePath(sum manifest.Digest) string {
 	return filepath.Join(s.dir, filesDir, sum.Algorithm(), shard(sum.Hex()))
 }
 
 // Path returns the path of the downloaded file that has sum, if the store has
 // it. Its bytes were right when they were written; use [Store.OpenFile] to
 // rely on them.
-func (s *Store) Path(sum manifest.Sum) (string, bool) {
-	if _, err := manifest.ParseSum(string(sum)); err != nil {
+func (s *Store) Path(sum manifest.Digest) (string, bool) {
+	if _, err := manifest.ParseDigest(string(sum)); err != nil {
 		return "", false
 	}
 	if sum.Algorithm() != "sha256" {
@@ -57,7 +57,7 @@ func (s *Store) Path(sum manifest.Sum) (string, bool) {
 		if err != nil {
 			return "", false
 		}
-		sum, err = manifest.ParseSum(strings.TrimSuffix(string(record), "\n"))
+		sum, err = manifest.ParseDigest(strings.TrimSuffix(string(record), "\n"))
 		if err != nil || sum.Algorithm() != "sha256" {
 			return "", false
 		}
@@ -73,8 +73,8 @@ func (s *Store) Path(sum manifest.Sum) (string, bool) {
 
 // Find returns the path of the file that has all of sums, if the store has it.
 // A digest that the file was not yet checked against is checked now; a file
-// that has some of the digests and not the others is a manifest.SumError.
-func (s *Store) Find(ctx context.Context, sums []manifest.Sum) (string, bool, error) {
+// that has some of the digests and not the others is a manifest.DigestError.
+func (s *Store) Find(ctx context.Context, sums []manifest.Digest) (string, bool, error) {
 	sums, err := parseSums(sums)
 	if err != nil {
 		return "", false, err
@@ -109,7 +109,7 @@ func (s *Store) Find(ctx context.Context, sums []manifest.Sum) (string, bool, er
 // OpenFile opens the downloaded file that has sum, after reading it once to
 // verify it. A damaged file is removed and reported as a DamagedError; the
 // error is fs.ErrNotExist where the store does not have the file.
-func (s *Store) OpenFile(ctx context.Context, sum manifest.Sum) (*os.File, error) {
+func (s *Store) OpenFile(ctx context.Context, sum manifest.Digest) (*os.File, error) {
 	path, ok := s.Path(sum)
 	if !ok {
 		return nil, fmt.Errorf("opening %s in the store: %w", sum, fs.ErrNotExist)
@@ -123,7 +123,7 @@ func (s *Store) OpenFile(ctx context.Context, sum manifest.Sum) (*os.File, error
 		return f, nil
 	}
 	defer f.Close()
-	wrong := (*manifest.SumError)(nil)
+	wrong := (*manifest.DigestError)(nil)
 	if !errors.As(err, &wrong) {
 		return nil, fmt.Errorf("verifying %s: %w", path, err)
 	}
@@ -133,7 +133,7 @@ func (s *Store) OpenFile(ctx context.Context, sum manifest.Sum) (*os.File, error
 		if err := removeIfThere(s.filePath(sum)); err != nil {
 			return nil, fmt.Errorf("removing a record: %w", err)
 		}
-		own, parseErr := manifest.ParseSum("sha256:" + filepath.Base(path))
+		own, parseErr := manifest.ParseDigest("sha256:" + filepath.Base(path))
 		if parseErr == nil && verify(ctx, f, own) == nil {
 			return nil, &DamagedError{Path: s.filePath(sum), Err: err}
 		}
@@ -146,7 +146,7 @@ func (s *Store) OpenFile(ctx context.Context, sum manifest.Sum) (*os.File, error
 }
 
 // verify reads all of f, without moving its offset.
-func verify(ctx context.Context, f *os.File, sum manifest.Sum) error {
+func verify(ctx context.Context, f *os.File, sum manifest.Digest) error {
 	h := sum.NewHash()
 	if err := copyAt(ctx, h, f, 0); err != nil {
 		return err
@@ -183,7 +183,7 @@ func copyAt(ctx context.Context, w io.Writer, f *os.File, off int64) error {
 }
 
 // record notes that the file with a SHA-256 has the digest sum as well.
-func (s *Store) record(sum manifest.Sum, sha256Hex string) error {
+func (s *Store) record(sum manifest.Digest, sha256Hex string) error {
 	f, err := os.CreateTemp(filepath.Join(s.dir, tmpDir), "record-*")
 	if err != nil {
 		return s.full(err, 0)
@@ -201,7 +201,7 @@ func (s *Store) record(sum manifest.Sum, sha256Hex string) error {
 
 // Add copies r, which must have all of sums, into the store and returns the
 // path of the file: for what comes from elsewhere than the network.
-func (s *Store) Add(ctx context.Context, sums []manifest.Sum, r io.Reader) (string, error) {
+func (s *Store) Add(ctx context.Context, sums []manifest.Digest, r io.Reader) (string, error) {
 	d, err := s.Download(ctx, "a file", sums)
 	if err != nil {
 		return "", err

@@ -90,7 +90,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("tmp holds %q; want nothing", left)
 	}
 
-	_, err = s.Add(t.Context(), []manifest.Sum{sum256(large)}, bytes.NewReader(large))
+	_, err = s.Add(t.Context(), []manifest.Digest{sum256(large)}, bytes.NewReader(large))
 	wantFull(t, "Add", err, dir, 1)
 	if _, ok := s.Path(sum256(large)); ok {
 		t.Error("Path = found after Add failed")

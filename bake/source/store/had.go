@@ -20,7 +20,7 @@ type Had struct {
 // HadAs returns what the bytes that have sum were had as, the latest last. It
 // outlives them. Nothing is known of what an older bake has brought, or once the
 // record was damaged or pruned.
-func (s *Store) HadAs(sum manifest.Sum) []Had {
+func (s *Store) HadAs(sum manifest.Digest) []Had {
 	value, ok := s.Get(hadKey(sum))
 	var had []Had
 	if !ok || json.Unmarshal(value, &had) != nil {
@@ -30,7 +30,7 @@ func (s *Store) HadAs(sum manifest.Sum) []Had {
 }
 
 // RecordHad notes that the bytes that have all of sums were had as h.
-func (s *Store) RecordHad(ctx context.Context, sums []manifest.Sum, h Had) error {
+func (s *Store) RecordHad(ctx context.Context, sums []manifest.Digest, h Had) error {
 	for _, sum := range sums {
 		if err := s.recordHad(ctx, sum, h); err != nil {
 			return err
@@ -39,7 +39,7 @@ func (s *Store) RecordHad(ctx context.Context, sums []manifest.Sum, h Had) error
 	return nil
 }
 
-func (s *Store) recordHad(ctx context.Context, sum manifest.Sum, h Had) error {
+func (s *Store) recordHad(ctx context.Context, sum manifest.Digest, h Had) error {
 	if slices.Contains(s.HadAs(sum), h) {
 		return nil
 	}
@@ -60,6 +60,6 @@ func (s *Store) recordHad(ctx context.Context, sum manifest.Sum, h Had) error {
 	return s.Put(key, value)
 }
 
-func hadKey(sum manifest.Sum) tree.Digest {
+func hadKey(sum manifest.Digest) tree.Digest {
 	return sha256.Sum256([]byte("had as 1 " + string(sum)))
 }

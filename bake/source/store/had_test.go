@@ -16,7 +16,7 @@ func TestHadAs(t *testing.T) {
 	dir := t.TempDir()
 	s, other := open(t, dir), open(t, dir) // of another process
 	content := []byte("kubelet")
-	sums := []manifest.Sum{sum256(content), sum512(content)}
+	sums := []manifest.Digest{sum256(content), sum512(content)}
 	if got := s.HadAs(sums[0]); got != nil {
 		t.Errorf("HadAs() of what was never had = %v; want nothing", got)
 	}

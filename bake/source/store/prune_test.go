@@ -30,7 +30,7 @@ func filled(t *testing.T) string {
 	}
 	for i, name := range []string{"new", "old"} {
 		content := bytes.Repeat([]byte(name), 1000)
-		age(i, must(s.Add(t.Context(), []manifest.Sum{sum256(content)}, bytes.NewReader(content))))
+		age(i, must(s.Add(t.Context(), []manifest.Digest{sum256(content)}, bytes.NewReader(content))))
 		if _, err := s.Pack(t.Context(), name, name, makeFiles("a", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func filled(t *testing.T) string {
 			t.Fatal(err)
 		}
 		age(i, s.valuePath(key))
-		d := must(s.Download(t.Context(), name, []manifest.Sum{sum256([]byte(name))}))
+		d := must(s.Download(t.Context(), name, []manifest.Digest{sum256([]byte(name))}))
 		if err := d.Reset("http://mirror.example/"+name, ""); err != nil {
 			t.Fatal(err)
 		}

@@ -216,7 +216,7 @@ func TestDownloadResume(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("0123456789"), 1000)
-	sums := []manifest.Sum{sum512(content)}
+	sums := []manifest.Digest{sum512(content)}
 	d := must(s.Download(ctx, "a file", sums))
 	if err := d.Reset("http://a.example/f", `"v1"`); err != nil {
 		t.Fatal(err)

@@ -27,8 +27,12 @@ func open(t testing.TB, dir string) *Store {
 	return s
 }
 
-func sum256(b []byte) manifest.Sum { return manifest.Sum(fmt.Sprintf("sha256:%x", sha256.Sum256(b))) }
-func sum512(b []byte) manifest.Sum { return manifest.Sum(fmt.Sprintf("sha512:%x", sha512.Sum512(b))) }
+func sum256(b []byte) manifest.Digest {
+	return manifest.Digest(fmt.Sprintf("sha256:%x", sha256.Sum256(b)))
+}
+func sum512(b []byte) manifest.Digest {
+	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
+}
 
 // makeFiles returns a make function that adds the given files.
 func makeFiles(files ...string) func(context.Context, *tree.PackWriter) error {
@@ -61,7 +65,7 @@ func TestAddPathOpen(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("runc"), 700_000)
-	sums := []manifest.Sum{sum512(content), sum256(content)}
+	sums := []manifest.Digest{sum512(content), sum256(content)}
 	for _, sum := range sums {
 		if _, ok := s.Path(sum); ok {
 			t.Errorf("Path(%s) of an empty store = found", sum)
@@ -126,8 +130,8 @@ func TestPack(t *testing.T) {
 	if err != nil || string(got) != "hello" {
 		t.Errorf("content = %q, %v; want hello", got, err)
 	}
-	if p.Entries[0].Origin != "package x" {
-		t.Errorf("Origin = %q; want package x", p.Entries[0].Origin)
+	if p.Entries[0].Owner != "package x" {
+		t.Errorf("Origin = %q; want package x", p.Entries[0].Owner)
 	}
 	if err := s.Forget("k"); err != nil {
 		t.Fatal(err)

@@ -25,8 +25,8 @@ type described interface {
 }
 
 // FromImage returns image under a name.
-func FromImage(reference string, image v1.Image) (containerd.Image, error) {
-	out := containerd.Image{Reference: reference}
+func FromImage(reference string, image v1.Image) (containerd.ContainerImage, error) {
+	out := containerd.ContainerImage{Reference: reference}
 	target, err := add(&out, image)
 	if err != nil {
 		return out, err
@@ -37,8 +37,8 @@ func FromImage(reference string, image v1.Image) (containerd.Image, error) {
 
 // FromIndex returns those images of index under a name that platform names: the
 // index itself tells of all.
-func FromIndex(reference string, index v1.ImageIndex, platform v1.Platform) (containerd.Image, error) {
-	out := containerd.Image{Reference: reference}
+func FromIndex(reference string, index v1.ImageIndex, platform v1.Platform) (containerd.ContainerImage, error) {
+	out := containerd.ContainerImage{Reference: reference}
 	target, err := add(&out, index)
 	if err != nil {
 		return out, err
@@ -69,7 +69,7 @@ func FromIndex(reference string, index v1.ImageIndex, platform v1.Platform) (con
 }
 
 // add adds a manifest or an index to out's blobs.
-func add(out *containerd.Image, of described) (containerd.Descriptor, error) {
+func add(out *containerd.ContainerImage, of described) (containerd.Descriptor, error) {
 	kind, err := of.MediaType()
 	if err != nil {
 		return containerd.Descriptor{}, err
@@ -82,7 +82,7 @@ func add(out *containerd.Image, of described) (containerd.Descriptor, error) {
 }
 
 // addImage adds what the manifest that was added last refers to.
-func addImage(out *containerd.Image, image v1.Image) error {
+func addImage(out *containerd.ContainerImage, image v1.Image) error {
 	at := len(out.Blobs) - 1
 	m, err := image.Manifest()
 	if err != nil {
@@ -115,7 +115,7 @@ func addImage(out *containerd.Image, image v1.Image) error {
 }
 
 // addBlob adds a blob where out doesn't have it yet.
-func addBlob(out *containerd.Image, kind types.MediaType, data []byte) containerd.Descriptor {
+func addBlob(out *containerd.ContainerImage, kind types.MediaType, data []byte) containerd.Descriptor {
 	sum := sha256.Sum256(data)
 	d := containerd.Descriptor{MediaType: string(kind), Digest: manifest.SHA256(sum), Size: int64(len(data))}
 	for _, b := range out.Blobs {

@@ -247,7 +247,7 @@ func WantEntries(tr *tree.Tree) []tree.Entry {
 			want = append(want, tree.Entry{Path: path, Type: tree.Hardlink, Link: first[target]})
 			continue
 		}
-		e.Path, e.Blob, e.Offset, e.Origin = path, nil, 0, ""
+		e.Path, e.Blob, e.Offset, e.Owner = path, nil, 0, ""
 		if e.MTime == 0 {
 			e.MTime = Epoch
 		}

@@ -20,16 +20,16 @@ import (
 	"github.com/nodebake/bake/bake/sign"
 )
 
-// writeBeside writes what goes beside the image, whose record has its digest by
-// now: the record, the bill of materials, the statement about these three, and
+// writeSidecars writes what goes beside the image, whose record has its digest by
+// now: the record, the SBOM, the statement about these three, and
 // where there is a key, its signature. What it returns is to be dropped also
 // when it fails. replaces says that what is there is of another image.
-func (b *Baker) writeBeside(ctx context.Context, c *Composed, out output, replaces bool) (files []*atomicfile.File, err error) {
+func (b *Baker) writeSidecars(ctx context.Context, c *Composed, out output, replaces bool) (files []*atomicfile.File, err error) {
 	both := []struct {
 		path  string
 		write func(w io.Writer) error
 		file  *atomicfile.File
-		sum   manifest.Sum
+		sum   manifest.Digest
 	}{
 		{path: out.record, write: c.Record.Write},
 		{path: out.spdx, write: func(w io.Writer) error { return c.sbom.Write(w, c.Record.File) }},
@@ -53,7 +53,7 @@ func (b *Baker) writeBeside(ctx context.Context, c *Composed, out output, replac
 	if err != nil {
 		return files, err
 	}
-	statement, err := slsa.Statement(c.bill, subjects)
+	statement, err := slsa.Statement(c.contents, subjects)
 	if err != nil {
 		return files, err
 	}
@@ -93,7 +93,7 @@ func (b *Baker) noteOldBundle(out output, statement []byte) {
 
 // writeHashed begins the file path with what write writes, and returns its
 // digest too.
-func writeHashed(path string, write func(w io.Writer) error) (*atomicfile.File, manifest.Sum, error) {
+func writeHashed(path string, write func(w io.Writer) error) (*atomicfile.File, manifest.Digest, error) {
 	file, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, "", err

@@ -9,28 +9,28 @@ import (
 	"strings"
 )
 
-// Sum is a digest in the form ALGORITHM:HEX, "sha256:" or "sha512:" (FIPS
-// 180-4) and 64 or 128 lower-case hexadecimal digits. Sums of a parsed file
-// are valid; one from elsewhere must go through [ParseSum].
-type Sum string
+// Digest is a digest in the form ALGORITHM:HEX, "sha256:" or "sha512:" (FIPS
+// 180-4) and 64 or 128 lower-case hexadecimal digits. Digests of a parsed file
+// are valid; one from elsewhere must go through [ParseDigest].
+type Digest string
 
-// The algorithms of a Sum.
+// The algorithms of a Digest.
 const (
 	sha256Name = "sha256"
 	sha512Name = "sha512"
 )
 
-// ParseSum checks that s is a Sum.
-func ParseSum(s string) (Sum, error) {
+// ParseDigest checks that s is a Digest.
+func ParseDigest(s string) (Digest, error) {
 	algorithm, digits, ok := strings.Cut(s, ":")
 	if !ok || algorithm != sha256Name && algorithm != sha512Name {
 		return "", fmt.Errorf("%q is not a digest (want sha256: or sha512: and hexadecimal digits)", s)
 	}
-	return newSum(algorithm, digits)
+	return newDigest(algorithm, digits)
 }
 
-// newSum makes a Sum of the digits alone.
-func newSum(algorithm, digits string) (Sum, error) {
+// newDigest makes a Digest of the digits alone.
+func newDigest(algorithm, digits string) (Digest, error) {
 	want := 2 * sha256.Size
 	if algorithm == sha512Name {
 		want = 2 * sha512.Size
@@ -50,29 +50,29 @@ func newSum(algorithm, digits string) (Sum, error) {
 	if len(digits) != want {
 		return "", fmt.Errorf("%s has %d hexadecimal digits; want %d", algorithm, len(digits), want)
 	}
-	return Sum(algorithm + ":" + digits), nil
+	return Digest(algorithm + ":" + digits), nil
 }
 
-// SHA256 returns the Sum of a digest made with crypto/sha256.
-func SHA256(digest [sha256.Size]byte) Sum {
-	return Sum(sha256Name + ":" + hex.EncodeToString(digest[:]))
+// SHA256 returns the Digest of a sum made with crypto/sha256.
+func SHA256(digest [sha256.Size]byte) Digest {
+	return Digest(sha256Name + ":" + hex.EncodeToString(digest[:]))
 }
 
 // Algorithm returns "sha256" or "sha512".
-func (s Sum) Algorithm() string {
+func (s Digest) Algorithm() string {
 	algorithm, _, _ := strings.Cut(string(s), ":")
 	return algorithm
 }
 
 // Hex returns the digits.
-func (s Sum) Hex() string {
+func (s Digest) Hex() string {
 	_, digits, _ := strings.Cut(string(s), ":")
 	return digits
 }
 
 // NewHash returns a hash of s's algorithm, with nothing written to it. It
-// panics for a Sum that was never checked.
-func (s Sum) NewHash() hash.Hash {
+// panics for a Digest that was never checked.
+func (s Digest) NewHash() hash.Hash {
 	switch s.Algorithm() {
 	case sha256Name:
 		return sha256.New()
@@ -82,21 +82,21 @@ func (s Sum) NewHash() hash.Hash {
 	panic(fmt.Sprintf("BUG: sum %q was not checked", string(s)))
 }
 
-// Check returns a *SumError unless what was written to h, which NewHash made,
+// Check returns a *DigestError unless what was written to h, which NewHash made,
 // has the digest s.
-func (s Sum) Check(h hash.Hash) error {
-	got := Sum(s.Algorithm() + ":" + hex.EncodeToString(h.Sum(nil)))
+func (s Digest) Check(h hash.Hash) error {
+	got := Digest(s.Algorithm() + ":" + hex.EncodeToString(h.Sum(nil)))
 	if got != s {
-		return &SumError{Want: s, Got: got}
+		return &DigestError{Want: s, Got: got}
 	}
 	return nil
 }
 
-// SumError says that content is not what was asked for.
-type SumError struct {
-	Want, Got Sum
+// DigestError says that content is not what was asked for.
+type DigestError struct {
+	Want, Got Digest
 }
 
-func (e *SumError) Error() string {
+func (e *DigestError) Error() string {
 	return fmt.Sprintf("digest is %s; want %s", e.Got, e.Want)
 }

@@ -9,13 +9,13 @@ import (
 
 // The digests of "abc" in FIPS 180-4's examples.
 const (
-	abc256 Sum = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-	abc512 Sum = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+	abc256 Digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+	abc512 Digest = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
 )
 
 func TestSum(t *testing.T) {
-	for _, sum := range []Sum{abc256, abc512} {
-		if got, err := ParseSum(string(sum)); got != sum || err != nil {
+	for _, sum := range []Digest{abc256, abc512} {
+		if got, err := ParseDigest(string(sum)); got != sum || err != nil {
 			t.Errorf("ParseSum(%q) = %q, %v; want itself", sum, got, err)
 		}
 		h := sum.NewHash()
@@ -26,11 +26,11 @@ func TestSum(t *testing.T) {
 		h = sum.NewHash()
 		io.WriteString(h, "abd")
 		err := sum.Check(h)
-		var mismatch *SumError
+		var mismatch *DigestError
 		if !errors.As(err, &mismatch) || mismatch.Want != sum || mismatch.Got.Algorithm() != sum.Algorithm() {
 			t.Errorf("Check(abd) = %v; want a *SumError for %s", err, sum)
 		}
-		if got := Sum(sum.Algorithm() + ":" + sum.Hex()); got != sum {
+		if got := Digest(sum.Algorithm() + ":" + sum.Hex()); got != sum {
 			t.Errorf("Algorithm and Hex give %s; want %s", got, sum)
 		}
 	}
@@ -51,7 +51,7 @@ func TestParseSumErrors(t *testing.T) {
 		{"sha256:" + sumA[:63] + " ", "sha256 has ' ' at 64, which is no hexadecimal digit"},
 		{"sha256:sha256:" + sumA, `want the digits of the sha256 alone (remove "sha256:")`},
 	} {
-		if got, err := ParseSum(test.in); got != "" || text(err) != test.want {
+		if got, err := ParseDigest(test.in); got != "" || text(err) != test.want {
 			t.Errorf("ParseSum(%q) = %q, %v; want %s", test.in, got, err, test.want)
 		}
 	}
@@ -63,5 +63,5 @@ func TestNewHashOfUncheckedSum(t *testing.T) {
 			t.Errorf("NewHash panicked with %v; want %s", got, want)
 		}
 	}()
-	Sum("abc").NewHash()
+	Digest("abc").NewHash()
 }

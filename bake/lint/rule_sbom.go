@@ -8,7 +8,7 @@ import (
 )
 
 // sbomProblems says in what the SBOM inside the image and the record r differ.
-func (s *subject) sbomProblems(r *record.Image) []string {
+func (s *subject) sbomProblems(r *record.Record) []string {
 	text, err := s.files.Text(record.SBOMPath)
 	if err != nil {
 		return wrong(err)

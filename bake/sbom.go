@@ -12,6 +12,7 @@ import (
 	"github.com/nodebake/bake/bake/license"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
+	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sbom/spdx"
 	"github.com/nodebake/bake/bake/source"
@@ -19,37 +20,37 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// bill says what an image of parts consists of and was made from. It refers to
+// contents say what an image of parts consists of and was made from. It refers to
 // record, and has what becomes known there later.
-func (b *Baker) bill(rec *record.Image, parts *source.Parts, locked *manifest.LockedArch) (*record.Bill, error) {
-	bill := &record.Bill{Image: rec, Epoch: epoch(locked), Modules: map[record.GoModule]license.License{}}
+func (b *Baker) contents(rec *record.Record, parts *source.Parts, locked *manifest.LockedArch) (*sbom.Contents, error) {
+	contents := &sbom.Contents{Record: rec, Epoch: epoch(locked), Modules: map[record.GoModule]license.License{}}
 	for _, p := range parts.Packages {
-		bill.Packages = append(bill.Packages, p.LockedPackage)
+		contents.Packages = append(contents.Packages, p.LockedPackage)
 	}
 	var err error
-	if bill.Licenses, err = b.licenses(parts.Packages); err != nil {
+	if contents.Licenses, err = b.licenses(parts.Packages); err != nil {
 		return nil, err
 	}
 	for _, c := range parts.Components {
-		made, err := b.made(c.Built, c.Pack.Entries)
+		made, err := b.buildInfo(c.Built, c.Pack.Entries)
 		if err == nil {
-			err = b.moduleLicenses(bill.Modules, made, c.Pack.Entries)
+			err = b.moduleLicenses(contents.Modules, made, c.Pack.Entries)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what component %s is built of: %w", c.Name, err)
 		}
 		made.Sums, made.Package = c.Sums, c.Deb
-		bill.Components = append(bill.Components, made)
+		contents.Components = append(contents.Components, made)
 	}
 	for _, image := range parts.Images {
-		made, err := b.made(image.Built, image.Programs)
+		made, err := b.buildInfo(image.Built, image.Programs)
 		if err == nil {
-			err = b.moduleLicenses(bill.Modules, made, image.Programs)
+			err = b.moduleLicenses(contents.Modules, made, image.Programs)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what image %s is built of: %w", image.Name, err)
 		}
-		bill.Images = append(bill.Images, made)
+		contents.Images = append(contents.Images, made)
 	}
 	for _, name := range slices.Sorted(maps.Keys(rec.Inputs.Guest)) {
 		program, err := b.programs.program(name)
@@ -61,15 +62,15 @@ func (b *Baker) bill(rec *record.Image, parts *source.Parts, locked *manifest.Lo
 			return nil, err
 		}
 		if read != nil { // tests have others
-			bill.Guest = append(bill.Guest, read)
+			contents.Guest = append(contents.Guest, read)
 		}
 	}
-	return bill, nil
+	return contents, nil
 }
 
-// made says how programs came to be. built is nil where bake did not build them.
-func (b *Baker) made(built *gobuild.Built, programs []tree.Entry) (record.Made, error) {
-	var made record.Made
+// buildInfo says how programs came to be. built is nil where bake did not build them.
+func (b *Baker) buildInfo(built *gobuild.Built, programs []tree.Entry) (sbom.BuildInfo, error) {
+	var made sbom.BuildInfo
 	if built != nil {
 		made.Module = &record.GoModule{Path: built.Module, Version: built.Version, Sum: built.Sum}
 		made.Linked = built.Packages
@@ -88,10 +89,10 @@ func (b *Baker) made(built *gobuild.Built, programs []tree.Entry) (record.Made, 
 }
 
 // tools returns the host's tools with the digests of their files.
-func (b *Baker) tools(tools []gobuild.Tool) []record.Tool {
-	var out []record.Tool
+func (b *Baker) tools(tools []gobuild.Tool) []sbom.Tool {
+	var out []sbom.Tool
 	for _, t := range tools {
-		tool := record.Tool{Name: t.Name}
+		tool := sbom.Tool{Name: t.Name}
 		if t.Version != "" {
 			tool.Module = record.GoModule{Path: t.Name, Version: t.Version, Sum: t.Sum}
 		}
@@ -110,14 +111,14 @@ func (b *Baker) tools(tools []gobuild.Tool) []record.Tool {
 
 // hostFile returns the digest of a file of the host. It is kept under the file's
 // name, size and time, as make knows files: compilers have tens of megabytes.
-func (b *Baker) hostFile(path string) (manifest.Sum, error) {
+func (b *Baker) hostFile(path string) (manifest.Digest, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "file 1 of the host: %q %d %d", path, info.Size(), info.ModTime().UnixNano()))
 	if value, ok := b.access.Store.Get(key); ok {
-		if sum, err := manifest.ParseSum(string(value)); err == nil {
+		if sum, err := manifest.ParseDigest(string(value)); err == nil {
 			return sum, nil
 		}
 	}
@@ -156,16 +157,16 @@ func (b *Baker) goProgram(e tree.Entry) (*record.GoProgram, error) {
 	return read, nil
 }
 
-// billInside returns the files of the image that say what is in it. record is
+// embeddedSBOM returns the files of the image that say what is in it. record is
 // the file of the record inside. Neither holds the digest of the image, which
 // is not known before they are written.
-func billInside(bill *record.Bill, sbom *spdx.Encoded, rec tree.Entry) ([]tree.Entry, error) {
+func embeddedSBOM(contents *sbom.Contents, sbom *spdx.Encoded, rec tree.Entry) ([]tree.Entry, error) {
 	var text bytes.Buffer
 	if err := sbom.Write(&text, nil); err != nil {
 		return nil, err
 	}
 	sbomFile := file(record.SBOMPath, 0o644, text.Bytes())
-	statement, err := slsa.Statement(bill, []slsa.Subject{subject(rec), subject(sbomFile)})
+	statement, err := slsa.Statement(contents, []slsa.Subject{subject(rec), subject(sbomFile)})
 	if err != nil {
 		return nil, err
 	}
