@@ -4,7 +4,7 @@
 //	plan     read the versions file, its lock and the definition; decide where
 //	         each part comes from, and that it is available       (inputs, source)
 //	fetch    bring the parts into the store, unpacked             (source)
-//	compose  lay out the root file system and the disk            (image)
+//	compose  lay out the root filesystem and the disk            (image)
 //	write    stream the disk to what ships, and record it         (image/archive, record)
 //
 // The digest of what is written is a function of the versions file, the lock,

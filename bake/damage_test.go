@@ -63,7 +63,7 @@ func TestDamage(t *testing.T) {
 			for _, path := range packData(t, c.Cache, packKey(w, "base-passwd")) {
 				flip(t, path)
 			}
-		}, []string{"package base-passwd: bytes from 0 on have SHA-256 ", ": making it again"}},
+		}, []string{"package base-passwd: bytes from 0 on have SHA-256 ", ": rebuilding it"}},
 		{"content of packs", func(t *testing.T, c bake.Config) {
 			remove(t, filepath.Join(c.Cache, "values"))
 			for _, path := range packData(t, c.Cache, packKey(w, "tool"), packKey(w, "linux-image-"+baketest.KernelVersion), "release 1", "from 2 deb/1", "derived initramfs", "derived dpkg database", "derived control files") {
@@ -132,7 +132,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestDamageBeyondRepair damages what can't be had again.
+// TestDamageBeyondRepair damages what can't be fetched again.
 func TestDamageBeyondRepair(t *testing.T) {
 	t.Parallel()
 	w, want := newWorld(t)
@@ -147,7 +147,7 @@ func TestDamageBeyondRepair(t *testing.T) {
 			remove(t, filepath.Join(c.Cache, "files"))
 			flip(t, packData(t, c.Cache, packKey(w, "tool"))[0])
 			w.Remove(w.Package("tool").Pool())
-		}, "superseded", []string{"tool 1.0 can't be had", "404 Not Found", "run: bake lock --versions "}},
+		}, "superseded", []string{"tool 1.0 is unavailable", "404 Not Found", "run: bake lock --versions "}},
 		{"release that is gone", func(t *testing.T, c bake.Config) {
 			remove(t, filepath.Join(c.Cache, "files"))
 			remove(t, filepath.Join(c.Cache, "values"))
@@ -155,7 +155,7 @@ func TestDamageBeyondRepair(t *testing.T) {
 				flip(t, path)
 			}
 			w.Remove(baketest.ContainerdRelease)
-		}, "failed", []string{"component containerd 2.0.0: its release can't be had from " + w.URL, "404 Not Found; there is no module to build it from ("}},
+		}, "failed", []string{"component containerd 2.0.0: its release is unavailable at " + w.URL, "404 Not Found; there is no module to build it from ("}},
 		{"package that mirrors have in another form", func(t *testing.T, c bake.Config) {
 			remove(t, filepath.Join(c.Cache, "files"))
 			flip(t, packData(t, c.Cache, packKey(w, "tool"))[0])

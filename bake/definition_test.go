@@ -216,7 +216,7 @@ func TestMirrorDefinitionPaths(t *testing.T) {
 	w.Lock()
 	for dir, want := range map[string]string{
 		`/a/b\c`: w.Versions + ` can't be a set of the mirror: the path "tiny/b\\c/versions.yaml" is no path below a directory`,
-		"/":      w.Versions + `:59:1: definition: "../images/worker" leads above the root of the file system`,
+		"/":      w.Versions + `:59:1: definition: "../images/worker" leads above the root of the filesystem`,
 	} {
 		c := mirrorConfig(t, w)
 		c.Sets[0].Dir = dir

@@ -50,24 +50,24 @@ func TestVersionWithoutDigest(t *testing.T) {
 		change func(t *testing.T, c *bake.Config)
 		want   string // the error; "": there is none
 	}{
-		{"no such release", func(*testing.T, *bake.Config) {}, bumped(w, "can't be had: 404 Not Found")},
-		{"release forced", func(_ *testing.T, c *bake.Config) { c.Origin = source.FromRelease }, bumped(w, "can't be had: 404 Not Found")},
+		{"no such release", func(*testing.T, *bake.Config) {}, bumped(w, "is unavailable: 404 Not Found")},
+		{"release forced", func(_ *testing.T, c *bake.Config) { c.Origin = source.FromRelease }, bumped(w, "is unavailable: 404 Not Found")},
 		{"out of order", func(*testing.T, *bake.Config) {
 			w.Fault(nextKubelet, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) })
-		}, bumped(w, "can't be had: 403 Forbidden")},
+		}, bumped(w, "is unavailable: 403 Forbidden")},
 		{"another file", func(*testing.T, *bake.Config) { w.Serve(nextKubelet, []byte("another")) }, bumped(w, "is "+string(sum([]byte("another"))))},
 		{"without packs and files", func(t *testing.T, c *bake.Config) {
 			remove(t, filepath.Join(c.Cache, "packs"))
 			remove(t, filepath.Join(c.Cache, "files"))
-		}, bumped(w, "can't be had: 404 Not Found")},
+		}, bumped(w, "is unavailable: 404 Not Found")},
 		{"empty store, and a mirror", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
 			c.OfflineMirror = mirrored.To
-		}, bumped(w, "can't be had: 404 Not Found")},
+		}, bumped(w, "is unavailable: 404 Not Found")},
 		{"empty store, and nothing but a mirror", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
 			c.OfflineMirror, c.Offline = mirrored.To, true
-		}, bumped(w, "can't be had: nothing but the mirror "+mirrored.To+" may be asked (--offline)")},
+		}, bumped(w, "is unavailable: nothing but the mirror "+mirrored.To+" may be asked (--offline)")},
 		{"the release is that file", func(*testing.T, *bake.Config) { w.Serve(nextKubelet, w.Kubelet) }, ""},
 		{"empty store, a mirror, and the release is that file", func(t *testing.T, c *bake.Config) {
 			remove(t, c.Cache)
@@ -144,7 +144,7 @@ func TestUnknownDigest(t *testing.T) {
 	w.Remove(baketest.KubeletRelease)
 	c, _ = old(t)
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found; --build-missing would build it")
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found; --build-missing would build it")
 	c.BuildMissing = true
 	w.Image(c)
 	if got := readRecord(t, c).Components[0].Origin; got != "source" {
@@ -176,7 +176,7 @@ func TestMirrorVersionWithoutDigest(t *testing.T) {
 	for _, cache := range []string{c.Cache, filepath.Join(t.TempDir(), "empty")} {
 		c.Cache = cache
 		_, err := mirrorsync.Run(t.Context(), c)
-		if want := bumped(w, "can't be had: 404 Not Found"); err == nil || err.Error() != want {
+		if want := bumped(w, "is unavailable: 404 Not Found"); err == nil || err.Error() != want {
 			t.Errorf("Mirror() = %v; want %s", err, want)
 		}
 		wantError(t, err, "input")

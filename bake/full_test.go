@@ -26,9 +26,9 @@ func TestFullDisk(t *testing.T) {
 		want []string
 	}{
 		{"store, foreseen", func(c bake.Config) string { return c.Cache }, 1 << 20,
-			[]string{"the file system of the store %s is full: ", " bytes are needed, ", "; make room, or give another directory with --cache (run: bake cache prune --cache "}},
+			[]string{"the filesystem of the store %s is full: ", " bytes are needed, ", "; make room, or give another directory with --cache (run: bake cache prune --cache "}},
 		{"store", func(c bake.Config) string { return c.Cache }, 6 << 20,
-			[]string{"the file system of the store %s is full: ", "no space left on device"}},
+			[]string{"the filesystem of the store %s is full: ", "no space left on device"}},
 		{"output", func(c bake.Config) string { return c.Out }, 4 << 20,
 			[]string{"writing %s/" + imageName + ": writing the archive: ", "no space left on device (make room, or give another directory by --out)"}},
 	} {
@@ -54,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// smallDisk mounts a file system of so many bytes on dir, and returns what makes
+// smallDisk mounts a filesystem of so many bytes on dir, and returns what makes
 // it large.
 func smallDisk(t *testing.T, dir string, size int) (grow func(), ok bool) {
 	t.Helper()
@@ -87,7 +87,7 @@ func TestFileSizeLimit(t *testing.T) {
 		limit uint64
 		want  string
 	}{
-		{"store", 1 << 20, "the file system of the store %[1]s is full: "},
+		{"store", 1 << 20, "the filesystem of the store %[1]s is full: "},
 		{"output", 4 << 20, "writing %[2]s: writing the archive: write "},
 	} {
 		t.Run(test.name, func(t *testing.T) {

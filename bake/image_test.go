@@ -187,7 +187,7 @@ func checkRoot(t *testing.T, root *ext4.FS, rec *record.Record) {
 		origins[recorded[i].Path] = recorded[i].Owner
 		recorded[i].Owner = ""
 	}
-	// The file system makes this one, and a hard link's name is like its file's.
+	// The filesystem makes this one, and a hard link's name is like its file's.
 	files = slices.DeleteFunc(files, func(e record.Entry) bool { return e.Path == "/lost+found" || e.Type == tree.Hardlink })
 	if diff := cmp.Diff(recorded, files); diff != "" {
 		t.Errorf("files (-recorded +there):\n%s", diff)

@@ -87,7 +87,7 @@ func TestContainerImages(t *testing.T) {
 	if rec.Images[0].Layers[0] != rec.Images[1].Layers[0] {
 		t.Errorf("the images share no layer")
 	}
-	if _, ok := rec.Inputs.Guest["pause"]; ok {
+	if _, ok := rec.Inputs.Programs["pause"]; ok {
 		t.Error("bake's program pause is among the inputs of an image that does not have it")
 	}
 
@@ -128,7 +128,7 @@ func TestContainerImages(t *testing.T) {
 		{Name: "image dns " + host + "/library/dns:v1", Else: "example.com/kubelet v1.30.0"},
 	} {
 		got := result.Missing[i]
-		if reason := "manifest or index can't be had from http://" + host + "/v2/"; !strings.HasPrefix(got.Reason, reason) {
+		if reason := "manifest or index is unavailable at http://" + host + "/v2/"; !strings.HasPrefix(got.Reason, reason) {
 			t.Errorf("the reason is %q; want it to begin with %q", got.Reason, reason)
 		}
 		want.Causes = []fetch.Cause{{What: "connection refused", Host: host, Down: true}}
@@ -155,7 +155,7 @@ func TestContainerImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := rec.Inputs.Guest["pause"], sum(program); got != want {
+	if got, want := rec.Inputs.Programs["pause"], sum(program); got != want {
 		t.Errorf("bake's program pause is among the inputs with %q; want %s", got, want)
 	}
 
@@ -170,7 +170,7 @@ func TestContainerImages(t *testing.T) {
 	wantImage(t, other, w.Image(other), result.SHA256)
 }
 
-// TestContainerImagesWrong bakes with images that can be had and are wrong: no
+// TestContainerImagesWrong bakes with images that are available and are wrong: no
 // image is assembled in their place.
 func TestContainerImagesWrong(t *testing.T) {
 	t.Parallel()
@@ -182,7 +182,7 @@ func TestContainerImagesWrong(t *testing.T) {
 	w.Remove(baketest.ContainerdRelease)
 	w.Lock()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "component containerd 2.0.0: its release can't be had",
+	wantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable",
 		"image gone "+w.Registry.Host+"/gone:v1: ", "404 Not Found", "; there is no module and no program to assemble it from ("+w.Versions+":")
 	wantNothing(t, c)
 	restore()

@@ -23,7 +23,7 @@ type rule struct {
 	why      string
 }
 
-// rules are the house of docs/design.md: imports point down. The first rule that
+// rules are the packages of docs/design.md: imports point down. The first rule that
 // matches a package holds for it, and every package needs one. Tests may import
 // what they like.
 func rules() []rule {
@@ -49,8 +49,8 @@ func rules() []rule {
 		{"bake/inputs", []string{"bake/manifest", "bake/source/debian"}, "what a person gives"},
 		{"bake/baketest", []string{"bake", "bake/inputs", "bake/inspect/inspecttest", "bake/lock", "bake/manifest", "bake/source", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
-		// The wings know what is below them and not each other.
-		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "the face of its wing"},
+		// source, image and record know what is below them and not each other.
+		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/manifest", "bake/progress", "bake/tree"}, "it calls the packages below it"},
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
@@ -64,7 +64,7 @@ func rules() []rule {
 		{"bake/source/oci/ocitest", nil, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
-		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "the face of its wing"},
+		{"bake/image", []string{"bake/image/*", "bake/manifest", "bake/tree"}, "it calls the packages below it"},
 		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/manifest", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/manifest", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent"}, "partitions are lists of extents"},
@@ -201,10 +201,10 @@ func TestImportsRefuses(t *testing.T) {
 		{"bake/image/ext4", "bake/image/fat", "a format"},
 		{"bake/image/gpt", "bake/manifest", "a format"},
 		{"bake/image/rootfs", "bake/source/debian", "a tree in the end"},
-		{"bake/image", "bake/source", "the face of its wing"},
+		{"bake/image", "bake/source", "it calls the packages below it"},
 		{"bake/source/fetch", "bake/image/archive", "it brings files into the store"},
 		{"bake/source/store", "bake/source/fetch", "it knows no networks"},
-		{"bake/source", "bake", "the face of its wing"},
+		{"bake/source", "bake", "it calls the packages below it"},
 		{"bake/inspect", "bake/source/store", "asks no source"},
 		{"bake/tree", "bake/manifest", "files and their content"},
 		{"bake/new", "bake/tree", "bake/new has no rule"},

@@ -87,16 +87,16 @@ func TestBadInput(t *testing.T) {
 			w.Serve(baketest.KubeletRelease, bytes.Repeat([]byte("x"), len(w.Kubelet)))
 		}, "failed", []string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:", ", want " + string(sum(w.Kubelet)), "nothing was kept; compare"}},
 		{"release is gone", func(t *testing.T, c *bake.Config) { w.Remove(baketest.KubeletRelease) },
-			"failed", []string{"component kubelet v1.30.0: its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found; --build-missing would build it from example.com/kubelet v1.30.0"}},
+			"failed", []string{"component kubelet v1.30.0: its release is unavailable at " + w.URL + baketest.KubeletRelease + ": 404 Not Found; --build-missing would build it from example.com/kubelet v1.30.0"}},
 		{"release is gone, and there is no module", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.ContainerdRelease)
 			c.BuildMissing = true
-		}, "failed", []string{"component containerd 2.0.0: its release can't be had from " + w.URL + baketest.ContainerdRelease + ": 404 Not Found; there is no module to build it from (" + w.Versions + ":26:3)"}},
+		}, "failed", []string{"component containerd 2.0.0: its release is unavailable at " + w.URL + baketest.ContainerdRelease + ": 404 Not Found; there is no module to build it from (" + w.Versions + ":26:3)"}},
 		{"release and module are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.KubeletRelease)
 			w.BreakProxy()
 			c.BuildMissing = true
-		}, "failed", []string{"component kubelet v1.30.0: its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found; nor can it be built: preparing to build kubelet v1.30.0 from its Go module: ", "example.com/kubelet@v1.30.0"}},
+		}, "failed", []string{"component kubelet v1.30.0: its release is unavailable at " + w.URL + baketest.KubeletRelease + ": 404 Not Found; nor can it be built: preparing to build kubelet v1.30.0 from its Go module: ", "example.com/kubelet@v1.30.0"}},
 		{"several releases are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(baketest.KubeletRelease)
 			w.Remove(baketest.ContainerdRelease)
@@ -104,17 +104,17 @@ func TestBadInput(t *testing.T) {
 
 		// Packages.
 		{"package is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("tool").Pool()) },
-			"superseded", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
-				"\nlocked packages that can't be had: 1; mirrors drop what was superseded (give a snapshot archive by --debian-mirror, or take newer ones in their place, run: bake lock --versions " + w.Versions + ")"}},
+			"superseded", []string{"tool 1.0 is unavailable:\n  " + w.URL + w.Package("tool").Pool() + ": 404 Not Found",
+				"\nlocked packages that are unavailable: 1; mirrors drop what was superseded (give a snapshot archive by --debian-mirror, or take newer ones in their place, run: bake lock --versions " + w.Versions + ")"}},
 		{"package and release are gone", func(t *testing.T, c *bake.Config) {
 			w.Remove(w.Package("tool").Pool())
 			w.Remove(baketest.ContainerdRelease)
-		}, "failed", []string{"tool 1.0 can't be had", "component containerd 2.0.0: "}},
+		}, "failed", []string{"tool 1.0 is unavailable", "component containerd 2.0.0: "}},
 		{"package that a component needs is gone", func(t *testing.T, c *bake.Config) { w.Remove(w.Package("kube-proxy-amd64").Pool()) },
-			"superseded", []string{"kube-proxy-amd64 1.30.0 can't be had"}},
+			"superseded", []string{"kube-proxy-amd64 1.30.0 is unavailable"}},
 		{"server of packages is out of order", func(t *testing.T, c *bake.Config) {
 			w.Fault(w.Package("tool").Pool(), func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
-		}, "failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": 500 Internal Server Error"}},
+		}, "failed", []string{"tool 1.0 is unavailable:\n  " + w.URL + w.Package("tool").Pool() + ": 500 Internal Server Error"}},
 		{"mirror can't be reached", func(t *testing.T, c *bake.Config) { c.DebianMirrors = []string{unreachable(t)} },
 			"failed", []string{" files are unavailable: connection refused at 127.0.0.1:", ": base-files 13.8, ", " and 2 more"}},
 		{"one mirror can't be reached and the other lacks a package", func(t *testing.T, c *bake.Config) {
@@ -126,7 +126,7 @@ func TestBadInput(t *testing.T) {
 		{"mirror that is none", func(t *testing.T, c *bake.Config) { c.DebianMirrors = []string{"ftp://mirror.example"} },
 			"input", []string{"mirror \"ftp://mirror.example\": it is not a URL of http:// or https://"}},
 		{"mirror has a shorter file", func(t *testing.T, c *bake.Config) { w.Serve(w.Package("tool").Pool(), []byte("<html>")) },
-			"failed", []string{"tool 1.0 can't be had:\n  " + w.URL + w.Package("tool").Pool() + ": it is 6 bytes, want "}},
+			"failed", []string{"tool 1.0 is unavailable:\n  " + w.URL + w.Package("tool").Pool() + ": it is 6 bytes, want "}},
 		{"mirror has another file", func(t *testing.T, c *bake.Config) {
 			w.Serve(w.Package("tool").Pool(), bytes.Repeat([]byte("x"), len(w.File(w.Package("tool").Pool()))))
 		}, "failed", []string{"tool 1.0 from " + w.URL + w.Package("tool").Pool() + " is sha256:", "nothing was kept"}},
@@ -213,7 +213,7 @@ func TestHostileInput(t *testing.T) {
 		}), []string{"package tool", "opt/passwd"}},
 		{"two packages with one path", lie(w, func(p *baketest.Package) {
 			p.Files = append(p.Files, baketest.File{Path: "usr/bin/sh", Content: "x"})
-		}), []string{"composing the root file system: /usr/bin/sh comes from both package shell and package tool"}},
+		}), []string{"composing the root filesystem: /usr/bin/sh comes from both package shell and package tool"}},
 		{"a package and a component with one path", lie(w, func(p *baketest.Package) {
 			p.Files = append(p.Files, baketest.File{Path: "usr/local/bin/kubelet", Content: "x"})
 		}), []string{"/usr/local/bin/kubelet comes from both package tool and component kubelet"}},
@@ -305,7 +305,7 @@ func TestConnectionThatEnds(t *testing.T) {
 		w.Fault(pool, cut)
 		c := w.Config()
 		_, err := baketest.Image(t.Context(), c)
-		wantError(t, err, "failed", "tool 1.0 can't be had:\n  "+w.URL+pool+": the connection ended after ", fmt.Sprintf(" of %d bytes", len(deb)))
+		wantError(t, err, "failed", "tool 1.0 is unavailable:\n  "+w.URL+pool+": the connection ended after ", fmt.Sprintf(" of %d bytes", len(deb)))
 		wantNothing(t, c)
 		w.Fault(pool, nil)
 		wantImage(t, c, w.Image(c), want)

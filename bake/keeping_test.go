@@ -149,7 +149,7 @@ func TestLockKeeps(t *testing.T) {
 			if same := bytes.Equal(before, after); same != (len(test.want) == 1) {
 				t.Errorf("the lock is the same: %t; it says:\n%s", same, after)
 			}
-			// What is locked can be had, and is what is asked for.
+			// What is locked is available, and is what is asked for.
 			w.Image(c)
 		})
 	}

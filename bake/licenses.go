@@ -121,7 +121,7 @@ func (b *Baker) moduleLicenses(all map[record.GoModule]license.License, made sbo
 	return nil
 }
 
-// keepFact keeps value, which may be had again, under key.
+// keepFact keeps value, which can be computed again, under key.
 func (b *Baker) keepFact(key tree.Digest, value any, what string) {
 	text, err := json.Marshal(value)
 	if err == nil {

@@ -111,7 +111,7 @@ func TestLockRefuses(t *testing.T) {
 		{"no security archive", func(c *lock.Config) { c.DebianMirrors = []string{"debian=" + w.URL + "/debian"} }, amd64, 0,
 			"failed", []string{"loading trixie-security of debian-security: no mirror of archive debian-security is known"}},
 		{"mirror can't be reached", func(c *lock.Config) { w.Remove(inRelease) }, amd64, 0,
-			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " can't be had: 404 Not Found"}},
+			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " is unavailable: 404 Not Found"}},
 		{"architecture that the archive lacks", func(*lock.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
 		{"package that is not there", func(*lock.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64, 0,
@@ -199,7 +199,7 @@ func TestLockOlder(t *testing.T) {
 	if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err != nil {
 		t.Errorf("Lock with AllowOlder = %v", err)
 	}
-	// A lock that can't be read compares with nothing, and is made anew.
+	// A lock that can't be read compares with nothing, and is rebuilt.
 	if err := os.WriteFile(w.LockFile(), []byte("<<<<<<< HEAD\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

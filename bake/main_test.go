@@ -70,7 +70,7 @@ type order struct {
 type limits struct {
 	Umask    *int   // where it is given
 	UID      int    // to become
-	Refuse   string // what the file system does not know: "chmod" (FAT), "flock" (NFS); an empty mirror is made first
+	Refuse   string // what the filesystem does not know: "chmod" (FAT), "flock" (NFS); an empty mirror is made first
 	FileSize uint64 // RLIMIT_FSIZE in bytes: larger files can't be written, as on a full disk
 }
 

@@ -216,7 +216,7 @@ func stamps(t *testing.T, dir string) map[string]time.Time {
 	return times
 }
 
-// TestMirrorSources leaves a release and an image out that can't be had, and
+// TestMirrorSources leaves a release and an image out that is unavailable, and
 // bakes them from source.
 func TestMirrorSources(t *testing.T) {
 	t.Parallel()
@@ -230,7 +230,7 @@ func TestMirrorSources(t *testing.T) {
 
 	c := mirrorConfig(t, w)
 	_, err := mirrorsync.Run(t.Context(), c)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found; "+
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found; "+
 		"with --sources its module example.com/kubelet v1.30.0 does in its place", "image pause ", "with --sources bake's program pause does in its place")
 	if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a mirror that could not be made has an index: %v", err)
@@ -262,7 +262,7 @@ func TestMirrorSources(t *testing.T) {
 	other := mirrorConfig(t, w)
 	other.Sources = true
 	_, err = mirrorsync.Run(t.Context(), other)
-	wantError(t, err, "failed", "component containerd 2.0.0: its release can't be had from "+w.URL+baketest.ContainerdRelease+": 404 Not Found; nothing does in its place")
+	wantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable at "+w.URL+baketest.ContainerdRelease+": 404 Not Found; nothing does in its place")
 	w.Serve(baketest.ContainerdRelease, containerd)
 
 	w.BreakProxy()
@@ -304,7 +304,7 @@ func TestMirrorFails(t *testing.T) {
 		kind   string
 		want   []string
 	}{
-		{"package that mirrors have dropped", func(*mirrorsync.Config) { w.Remove(pool) }, "superseded", []string{"tool 1.0 can't be had", "locked packages that can't be had: 1"}},
+		{"package that mirrors have dropped", func(*mirrorsync.Config) { w.Remove(pool) }, "superseded", []string{"tool 1.0 is unavailable", "locked packages that are unavailable: 1"}},
 		{"package that is another", func(*mirrorsync.Config) { w.Serve(pool, w.File(w.Package("libtool0").Pool())) }, "failed", []string{"tool 1.0", pool}},
 		{"release that lies", func(*mirrorsync.Config) { w.Serve(baketest.KubeletRelease, []byte("x")) }, "failed",
 			[]string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:"}},

@@ -30,8 +30,8 @@ func TestNoNetwork(t *testing.T) {
 	names := strings.SplitAfter(lines[len(lines)-1], host+": ")
 	lines[len(lines)-1] = names[0]
 	want := []string{
-		"component kubelet v1.30.0: its release can't be had from " + dead + "/kubelet: dial tcp " + host + ": connect: connection refused; --build-missing would build it from example.com/kubelet v1.30.0",
-		"component containerd 2.0.0: its release can't be had from " + dead + "/containerd-2.0.0-amd64.tar.gz: dial tcp " + host + ": connect: connection refused; there is no module to build it from (" + w.Versions + ":26:3)",
+		"component kubelet v1.30.0: its release is unavailable at " + dead + "/kubelet: dial tcp " + host + ": connect: connection refused; --build-missing would build it from example.com/kubelet v1.30.0",
+		"component containerd 2.0.0: its release is unavailable at " + dead + "/containerd-2.0.0-amd64.tar.gz: dial tcp " + host + ": connect: connection refused; there is no module to build it from (" + w.Versions + ":26:3)",
 		"10 files are unavailable: connection refused at " + host + ": ",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {

@@ -109,7 +109,7 @@ func TestDoubt(t *testing.T) {
 	w := lockedWorld(t)
 	restore := w.Snapshot()
 	built := source.Missing{
-		Name: "component kubelet v1.30.0", Reason: "its release can't be had from " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
+		Name: "component kubelet v1.30.0", Reason: "its release is unavailable at " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
 		Causes: []fetch.Cause{{What: "404 Not Found", Host: strings.TrimPrefix(w.URL, "http://")}},
 	}
 	status := func(code int) http.HandlerFunc {
@@ -197,7 +197,7 @@ func TestOriginForced(t *testing.T) {
 	c.Origin, c.BuildMissing = source.FromRelease, true
 	w.Remove(baketest.KubeletRelease)
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from "+w.URL+baketest.KubeletRelease+": 404 Not Found")
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found")
 	wantNothing(t, c)
 
 	// With a module for each, nobody asks for a release.
@@ -265,7 +265,7 @@ func TestCompilerPackages(t *testing.T) {
 	c.BuildMissing = true
 	w.Gets()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "superseded", "libtoy-amd64-dev 1.0 can't be had", "404 Not Found")
+	wantError(t, err, "superseded", "libtoy-amd64-dev 1.0 is unavailable", "404 Not Found")
 	wantNothing(t, c)
 	if got := w.Gets(); len(got) > 0 {
 		t.Errorf("the bake fetched %q before it gave up; want nothing", got)

@@ -23,7 +23,7 @@ const embeddedDefinition = "embedded"
 
 // recordedInputs returns the files of the image that hold what it was made
 // from, for `bake verify` to make it again. What the record has digests of and
-// every bake brings itself (units and guest programs) is not among them.
+// every bake brings itself (units and embedded programs) is not among them.
 func (b *Baker) recordedInputs(rec *record.Record, parts *source.Parts) ([]tree.Entry, error) {
 	modules, err := b.modules(parts)
 	if err != nil {
@@ -83,7 +83,7 @@ func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inpu
 	in := record.Inputs{
 		Versions: b.inputs.Set.Sum, Lock: lock.Sum, Definition: b.inputs.Definition.Sum,
 		DefinitionFrom: cmp.Or(b.inputs.Set.Definition, embeddedDefinition), DefinitionFiles: map[string]manifest.Digest{},
-		Guest: map[string]manifest.Digest{},
+		Programs: map[string]manifest.Digest{},
 	}
 	for name, content := range b.inputs.Definition.Files {
 		in.DefinitionFiles[name] = manifest.SHA256(sha256.Sum256(content))
@@ -103,7 +103,7 @@ func (b *Baker) inputSums(lock *manifest.Lock, parts *source.Parts) (record.Inpu
 		if err != nil {
 			return in, err
 		}
-		in.Guest[name] = manifest.SHA256(program.SHA256)
+		in.Programs[name] = manifest.SHA256(program.SHA256)
 	}
 	modules, err := b.modules(parts)
 	if err != nil {

@@ -65,7 +65,7 @@ func proof(what string) error {
 	return nil
 }
 
-// TestNoChmod bakes and mirrors on a file system that has no permissions. The
+// TestNoChmod bakes and mirrors on a filesystem that has no permissions. The
 // umask leaves files that others should read without.
 func TestNoChmod(t *testing.T) {
 	t.Parallel()
@@ -82,7 +82,7 @@ func TestNoChmod(t *testing.T) {
 	}
 }
 
-// TestNoLocks names directories on a file system that has no locks, with the
+// TestNoLocks names directories on a filesystem that has no locks, with the
 // remedy.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()
@@ -90,8 +90,8 @@ func TestNoLocks(t *testing.T) {
 	c := w.Config()
 	_, err := spawn(t.Context(), w, c, limits{Refuse: "flock"}, "TMPDIR="+t.TempDir())
 	wantError(t, err, "input",
-		"writing the mirror "+c.Out+"-mirror: its file system has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: no locks available",
-		"opening the store: "+c.Cache+" is on a file system without locks (NFS without a lock service?); give another directory with --cache, or set XDG_CACHE_HOME: no locks available")
+		"writing the mirror "+c.Out+"-mirror: its filesystem has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: no locks available",
+		"opening the store: "+c.Cache+" is on a filesystem without locks (NFS without a lock service?); give another directory with --cache, or set XDG_CACHE_HOME: no locks available")
 	if _, err := os.Stat(filepath.Join(c.Out+"-mirror", "mirror.json")); err == nil {
 		t.Error("a mirror was made")
 	}

@@ -52,7 +52,7 @@ func (b *Baker) contents(rec *record.Record, parts *source.Parts, locked *manife
 		}
 		contents.Images = append(contents.Images, made)
 	}
-	for _, name := range slices.Sorted(maps.Keys(rec.Inputs.Guest)) {
+	for _, name := range slices.Sorted(maps.Keys(rec.Inputs.Programs)) {
 		program, err := b.programs.program(name)
 		if err != nil {
 			return nil, err
@@ -62,7 +62,7 @@ func (b *Baker) contents(rec *record.Record, parts *source.Parts, locked *manife
 			return nil, err
 		}
 		if read != nil { // tests have others
-			contents.Guest = append(contents.Guest, read)
+			contents.Programs = append(contents.Programs, read)
 		}
 	}
 	return contents, nil

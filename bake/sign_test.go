@@ -220,7 +220,7 @@ func TestBillInside(t *testing.T) {
 	}
 }
 
-// openRoot opens the root file system of an archive.
+// openRoot opens the root filesystem of an archive.
 func openRoot(t *testing.T, c bake.Config, result *bake.Result) *ext4.FS {
 	t.Helper()
 	disk, err := archive.OpenTarGz(t.Context(), result.Path, t.TempDir())

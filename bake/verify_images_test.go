@@ -38,7 +38,7 @@ func TestVerifyContainerImages(t *testing.T) {
 	c.BuildMissing = true
 	assembled := w.Image(c)
 	record = readRecord(t, c)
-	if record.Inputs.Guest["pause"] == "" || record.Inputs.Modules["modules/kubelet/go.sum"] == "" {
+	if record.Inputs.Programs["pause"] == "" || record.Inputs.Modules["modules/kubelet/go.sum"] == "" {
 		t.Errorf("inputs are %+v; want pause and the module of dns among them", record.Inputs)
 	}
 	wantSame(t, inspected(w.Config()), assembled)

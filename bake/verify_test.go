@@ -84,7 +84,7 @@ func (d *disk) copied(t *testing.T) *disk {
 	return &c
 }
 
-// debugfs asks e2fsprogs about the root file system.
+// debugfs asks e2fsprogs about the root filesystem.
 func (d *disk) debugfs(args ...string) string {
 	d.t.Helper()
 	path, err := exec.LookPath("debugfs")
@@ -284,7 +284,7 @@ func TestVerify(t *testing.T) {
 		{"another firstboot", func(d *disk) {
 			at := d.find("/usr/lib/bake/image.json", `"firstboot": "sha256:`) + 21
 			d.write(at, []byte("0123456789abcdef"))
-		}, "input", []string{": it was made with guest program firstboot sha256:0123456789abcdef", ", this bake has sha256:", "(use the bake that made the image)"}},
+		}, "input", []string{": it was made with embedded program firstboot sha256:0123456789abcdef", ", this bake has sha256:", "(use the bake that made the image)"}},
 		{"other units", func(d *disk) {
 			d.write(d.find("/usr/lib/bake/image.json", `"units": "sha256:`)+17, []byte("0123456789abcdef"))
 		}, "input", []string{": it was made with units sha256:0123456789abcdef"}},
@@ -316,12 +316,12 @@ func TestVerify(t *testing.T) {
 		_, err := verifyImage(t, c, filepath.Join(t.TempDir(), imageName))
 		wantError(t, err, "input", "no such file")
 	})
-	t.Run("parts that can't be had", func(t *testing.T) {
+	t.Run("parts that are unavailable", func(t *testing.T) {
 		restore := w.Snapshot()
 		defer restore()
 		w.Remove(w.Package("tool").Pool())
 		_, err := verifyImage(t, inspected(w.Config()), raw.path)
-		wantError(t, err, "superseded", "tool 1.0 can't be had")
+		wantError(t, err, "superseded", "tool 1.0 is unavailable")
 	})
 	t.Run("damaged store", func(t *testing.T) {
 		for _, path := range packData(t, c.Cache, packKey(w, "tool"), "release 1") {
@@ -395,7 +395,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 		})
 	}
 	t.Run("cut off", func(t *testing.T) {
-		// The whole root file system but its last, empty, part.
+		// The whole root filesystem but its last, empty, part.
 		for _, cut := range []int{len(whole) * 99 / 100, len(whole) / 2} {
 			out := filepath.Join(t.TempDir(), imageName)
 			writeFile(t, out, whole[:cut])
@@ -425,7 +425,7 @@ func writeFile(t *testing.T, path string, content []byte) {
 }
 
 // TestVerifyOrigins makes again what was built from source, whether or not its
-// release can be had by now, and what was taken from the release.
+// release is available by now, and what was taken from the release.
 func TestVerifyOrigins(t *testing.T) {
 	t.Parallel()
 	w := lockedWorld(t)
@@ -461,7 +461,7 @@ func TestVerifyOrigins(t *testing.T) {
 	fresh = inspected(w.Config())
 	fresh.BuildMissing = true
 	_, err := verifyImage(t, fresh, released.Path)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release can't be had from ")
+	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at ")
 }
 
 // TestVerifyCancel cancels at many places.

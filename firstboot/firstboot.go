@@ -406,13 +406,13 @@ func (r *run) start(ctx context.Context, node *config.Node) error {
 	r.state.Pending = nil
 	r.state.Phases.Enqueued = r.uptime()
 
-	// The judge comes last. He judges anew what was started anew, and what is
+	// The health unit starts last, and runs again after any restart, and what is
 	// healthy already he has reported.
-	anew := len(result.Jobs) > 0
-	if !anew && r.reporter.IsReady() {
+	restarted := len(result.Jobs) > 0
+	if !restarted && r.reporter.IsReady() {
 		return nil
 	}
-	if anew {
+	if restarted {
 		if err := r.reporter.Unready(); err != nil {
 			return err
 		}
@@ -420,7 +420,7 @@ func (r *run) start(ctx context.Context, node *config.Node) error {
 	if err := r.reporter.Keep(r.state); err != nil {
 		return err
 	}
-	result, err = manager.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: anew}})
+	result, err = manager.Apply(ctx, []services.Unit{{Name: healthUnit, Restart: restarted}})
 	r.wantReload(result)
 	return err
 }
@@ -459,7 +459,7 @@ func (r *run) swapOff() error {
 
 func (r *run) uptime() int64 { return r.Machine.Uptime().Milliseconds() }
 
-// waiting judges failures that the metadata client repeats.
+// waiting checks failures that the metadata client repeats.
 type waiting struct {
 	run    *run
 	ctx    context.Context // of Run, for its callback

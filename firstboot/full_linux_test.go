@@ -25,7 +25,7 @@ func TestFullDisk(t *testing.T) {
 		cmd.Env = append(os.Environ(), inside+"=1")
 		out, err := cmd.CombinedOutput()
 		if strings.Contains(string(out), "--- SKIP") || !strings.Contains(string(out), "=== RUN") {
-			why := fmt.Sprintf("no small file system can be mounted (apt-get install util-linux): %v: %s", err, out)
+			why := fmt.Sprintf("no small filesystem can be mounted (apt-get install util-linux): %v: %s", err, out)
 			if os.Getenv("CI") != "" {
 				t.Fatal(why)
 			}
@@ -37,7 +37,7 @@ func TestFullDisk(t *testing.T) {
 		return
 	}
 	w := newWorker(t)
-	// A file system of its own for what firstboot writes; the state of the boot
+	// A filesystem of its own for what firstboot writes; the state of the boot
 	// is on another one, as on a worker.
 	disk := filepath.Join(w.root, "var")
 	if err := os.MkdirAll(disk, 0o755); err != nil {
@@ -80,6 +80,6 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if calls := w.configures(); len(calls) != 2 || calls[0] != "restart kubelet.service" {
-		t.Errorf("units once there is space: %q; want kubelet and the judge restarted", calls)
+		t.Errorf("units once there is space: %q; want kubelet and the health unit restarted", calls)
 	}
 }

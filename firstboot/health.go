@@ -48,7 +48,7 @@ type HealthConfig struct {
 	// server is asked; 15 s where 0.
 	Settled time.Duration
 	// Rest is how long systemd is left alone after the node became healthy, before
-	// it reads its files anew; 30 s where 0.
+	// it rereads its files; 30 s where 0.
 	Rest time.Duration
 
 	// RuntimeInfo returns what `crictl info` prints, or an error that is
@@ -56,7 +56,7 @@ type HealthConfig struct {
 	RuntimeInfo func(context.Context) ([]byte, error)
 	// ProxyMayList tries kube-proxy's kubeconfig; nil does so.
 	ProxyMayList func(context.Context) error
-	// Reload makes systemd read its files anew; systemd's where nil.
+	// Reload makes systemd reread its files; systemd's where nil.
 	Reload func(context.Context) error
 }
 

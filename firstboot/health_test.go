@@ -32,9 +32,9 @@ const (
 	noneSaid = `{"status":{}}`
 )
 
-// patient is a healthy node's HealthConfig, its console and how often systemd
+// healthyNode is a healthy node's HealthConfig, its console and how often systemd
 // was reloaded.
-func patient(t *testing.T) (c HealthConfig, console *[]string, reloads *int) {
+func healthyNode(t *testing.T) (c HealthConfig, console *[]string, reloads *int) {
 	t.Helper()
 	console, reloads = &[]string{}, new(int)
 	c = HealthConfig{
@@ -86,7 +86,7 @@ var configured = report.State{
 
 func TestHealthReportsReadyOnce(t *testing.T) {
 	t.Parallel()
-	c, console, reloads := patient(t)
+	c, console, reloads := healthyNode(t)
 	server := emulator.NewServer(emulator.Instance{Name: "worker-0", Attributes: map[string]string{"enable-guest-attributes": "TRUE"}})
 	hs := httptest.NewServer(server)
 	defer hs.Close()
@@ -118,7 +118,7 @@ func TestHealthReportsReadyOnce(t *testing.T) {
 // TestHealthAsksCrictlLast: it is large, and the node is starting.
 func TestHealthAsksCrictlLast(t *testing.T) {
 	t.Parallel()
-	c, _, _ := patient(t)
+	c, _, _ := healthyNode(t)
 	var asked, runs atomic.Int32
 	kubelet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if asked.Add(1) < 5 {
@@ -149,7 +149,7 @@ func TestHealthAsksCrictlLast(t *testing.T) {
 
 func TestHealthWithoutCrictl(t *testing.T) {
 	t.Parallel()
-	c, console, _ := patient(t)
+	c, console, _ := healthyNode(t)
 	c.RuntimeInfo = func(context.Context) ([]byte, error) {
 		_, err := os.Stat("/nonexistent/crictl")
 		return nil, err
@@ -173,7 +173,7 @@ func TestHealthBeforeFirstboot(t *testing.T) {
 	}{{"the server does not answer", "earlier", false}, {"it answers a little later", "current", true}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c, console, _ := patient(t)
+			c, console, _ := healthyNode(t)
 			c.Settled = 200 * time.Millisecond
 			begun := configured
 			begun.Phases = report.Phases{Firstboot: 1}
@@ -234,7 +234,7 @@ func TestHealthOfProxy(t *testing.T) {
 			"firstboot: failed: the node is not healthy within 1s: kube-proxy: nothing answers at http://127.0.0.1:1: connection refused (systemctl status kube-proxy says more)\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, console, _ := patient(t)
+			c, console, _ := healthyNode(t)
 			var log bytes.Buffer
 			c.Log = &log
 			c.Deadline, c.ProxyURL = time.Second, test.url
@@ -247,7 +247,7 @@ func TestHealthOfProxy(t *testing.T) {
 			if len(*console) != 1 || !strings.Contains((*console)[0], test.want) {
 				t.Errorf("the console shows %q; want one line with %q", *console, test.want)
 			}
-			// The next judgement of this boot has nothing new to log.
+			// The next check of this boot has nothing new to log.
 			Health(t.Context(), c)
 			var logged string
 			for line := range strings.Lines(log.String()) {
@@ -307,7 +307,7 @@ func TestHealthSaysWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c, console, _ := patient(t)
+			c, console, _ := healthyNode(t)
 			c.Deadline = time.Second
 			c.RuntimeInfo = func(context.Context) ([]byte, error) { return []byte(test.info), test.err }
 			if test.kubelet != "" {

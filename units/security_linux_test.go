@@ -11,7 +11,7 @@ import (
 	"github.com/nodebake/bake/units"
 )
 
-// TestSecurity has systemd judge each unit: an exposure of 4.0 at most.
+// TestSecurity has systemd check each unit: an exposure of 4.0 at most.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--help").CombinedOutput(); err != nil || !strings.Contains(string(out), "--offline") {

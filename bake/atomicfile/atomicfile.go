@@ -28,7 +28,7 @@ func Create(path string) (*File, error) {
 }
 
 // Commit gives files their names, once all of them are complete. Other users may
-// read them. A file system without permissions (FAT, CIFS) refuses to change any:
+// read them. A filesystem without permissions (FAT, CIFS) refuses to change any:
 // there the mount says who may. A nil file is one that has its name already.
 func Commit(files ...*File) error {
 	files = slices.DeleteFunc(files, func(f *File) bool { return f == nil })

@@ -3,12 +3,12 @@
 //	rootfs      packages, components and the definition become one tree
 //	containerd  container images as containerd stores them
 //	boot        the EFI system partition: boot loader, kernel, initramfs
-//	ext4 fat    file systems as lists of extents
+//	ext4 fat    filesystems as lists of extents
 //	gpt disk    a whole disk as one such list
 //	archive     that list as tar.gz or raw file
 //	extent      what a list is; cpio, the initramfs's format
 //
-// This file is the wing's face. Nothing here reads payload, but for what is
+// This file is the package's entry point. Nothing here reads payload, but for what is
 // derived from it once (see [Config].Derive).
 package image
 
@@ -31,7 +31,7 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// MinFree is how many bytes of an image's root file system are free, at least.
+// MinFree is how many bytes of an image's root filesystem are free, at least.
 // The disk of an instance is usually larger, and the root grows into it.
 const MinFree = 512 << 20
 
@@ -52,7 +52,7 @@ type Config struct {
 	Epoch   int64  // seconds since 1970
 
 	Init  []byte       // the initramfs's PID 1
-	Extra []tree.Entry // further files of the root file system
+	Extra []tree.Entry // further files of the root filesystem
 
 	KernelArguments []string // after the definition's
 
@@ -70,7 +70,7 @@ type Image struct {
 	GUIDs         disk.GUIDs
 	KernelVersion string
 	CommandLine   string // of the kernel
-	FreeBytes     int64  // of the root file system
+	FreeBytes     int64  // of the root filesystem
 }
 
 // Compose lays out the disk.
@@ -87,7 +87,7 @@ func Compose(c Config) (*Image, error) {
 		Epoch: c.Epoch, Derive: c.Derive,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("composing the root file system: %w", err)
+		return nil, fmt.Errorf("composing the root filesystem: %w", err)
 	}
 	image := &Image{Root: root, GUIDs: disk.NewGUIDs(c.Seed)}
 	esp, err := boot.Plan(boot.Config{
@@ -106,10 +106,10 @@ func Compose(c Config) (*Image, error) {
 	return image, nil
 }
 
-// layOut plans the file systems and puts the disk together.
+// layOut plans the filesystems and puts the disk together.
 func (image *Image) layOut(c Config) error {
 	options := ext4.Options{
-		UUID:     gpt.Derive(c.Seed, "root file system"),
+		UUID:     gpt.Derive(c.Seed, "root filesystem"),
 		HashSeed: gpt.Derive(c.Seed, "directory hashes"),
 		Label:    "root",
 		Epoch:    c.Epoch,

@@ -32,7 +32,7 @@ func (m *Image) OpenParts() error {
 	return nil
 }
 
-// Fragment returns the content of a file of the root file system, of at most
+// Fragment returns the content of a file of the root filesystem, of at most
 // 16 MiB, without asking that anything but the way to it be sound: one good
 // partition table, one good superblock, the directories above the file. It follows no
 // links. A file that is not there is an fs.ErrNotExist.
@@ -74,7 +74,7 @@ func (m *Image) Fragment(name string) ([]byte, error) {
 // largestDisk is larger in bytes than any image's disk.
 const largestDisk = 1 << 42
 
-// openAny opens a file system by its superblock or else by the copy in its second
+// openAny opens a filesystem by its superblock or else by the copy in its second
 // group (super.rst, blockgroup.rst of the kernel's documentation).
 func openAny(r io.ReaderAt) (*ext4.FS, error) {
 	root, err := ext4.Open(r)
@@ -88,7 +88,7 @@ func openAny(r io.ReaderAt) (*ext4.FS, error) {
 }
 
 // copied shows the copies of superblock and group descriptors that the second
-// group of a file system with blocks of 4 KiB has in the place of the first
+// group of a filesystem with blocks of 4 KiB has in the place of the first
 // ones.
 type copied struct{ r io.ReaderAt }
 

@@ -18,7 +18,7 @@ import (
 // an image of ours is dpkg's status, below 1 MiB.
 const maxText = 16 << 20
 
-// files are the files of a root file system by path.
+// files are the files of a root filesystem by path.
 type Files struct {
 	root  *ext4.FS
 	Nodes []ext4.Element // in the order of tree.New

@@ -1,7 +1,7 @@
 // Package inspect opens finished images and says what is in them.
 //
 // [Open] takes a NAME.tar.gz or a raw disk apart with the readers of package
-// image: archive, partition table, EFI system partition, root file system.
+// image: archive, partition table, EFI system partition, root filesystem.
 // [Image.Record] reads from the image itself what `bake image` recorded beside
 // it. What is wrong with an image is said by package lint.
 //
@@ -309,7 +309,7 @@ func (m *Image) openRoot() error {
 	return nil
 }
 
-// RootPartition returns the root file system's partition.
+// RootPartition returns the root filesystem's partition.
 func (m *Image) RootPartition() (*gpt.Partition, error) {
 	return m.partition("a root", func(t gpt.GUID) bool { _, ok := RootArch(t); return ok })
 }

@@ -18,7 +18,7 @@ type Place struct {
 }
 
 // Locate says what the byte at offset of a disk belongs to. The disk must be
-// sound up to the file system that has the byte: it is meant for one that was
+// sound up to the filesystem that has the byte: it is meant for one that was
 // planned and not written.
 func Locate(disk io.ReaderAt, size, offset int64) (Place, error) {
 	if offset >= size {

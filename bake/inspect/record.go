@@ -70,7 +70,7 @@ func (m *Image) Record(ctx context.Context, jobs int) (*record.Record, error) {
 	return r, nil
 }
 
-// lostFound is in every ext4 file system and no part of what an image is made
+// lostFound is in every ext4 filesystem and no part of what an image is made
 // of.
 const lostFound = "lost+found"
 
@@ -136,7 +136,7 @@ func (m *Image) Digest(p string) (tree.Digest, error) {
 }
 
 // Contradictions says in what the image is not as the record r, which it
-// holds, says: packages, programs of components, guest programs, kernel
+// holds, says: packages, programs of components, embedded programs, kernel
 // arguments, architecture.
 func (m *Image) Contradictions(r *record.Record) ([]string, error) {
 	var found []string
@@ -162,13 +162,13 @@ func (m *Image) Contradictions(r *record.Record) ([]string, error) {
 			}
 		}
 	}
-	if want, ok := r.Inputs.Guest["firstboot"]; ok {
+	if want, ok := r.Inputs.Programs["firstboot"]; ok {
 		if got, err := m.Digest(record.FirstbootPath); err == nil && manifest.SHA256(got) != want {
 			add("/%s has %s, the record says %s", record.FirstbootPath, manifest.SHA256(got), want)
 		}
 	}
 	for _, k := range m.Kernels {
-		if want, ok := r.Inputs.Guest["init"]; ok && k.Init != nil {
+		if want, ok := r.Inputs.Programs["init"]; ok && k.Init != nil {
 			if got := manifest.SHA256(sha256.Sum256(k.Init)); got != want {
 				add("init in the initramfs of %s has %s, the record says %s", k.Entry.Path, got, want)
 			}
@@ -217,7 +217,7 @@ func (m *Image) CheckSidecar(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// ReadFile returns the content of a file of the root file system, following
+// ReadFile returns the content of a file of the root filesystem, following
 // symbolic links; after "esp:", of a file of the EFI system partition.
 func (m *Image) ReadFile(name string) (io.Reader, error) {
 	if p, ok := strings.CutPrefix(name, "esp:"); ok {

@@ -78,7 +78,7 @@ func valid(t *testing.T, l License) {
 	}
 }
 
-// TestTable has SPDX's list judge every identifier, and the judge a wrong one.
+// TestTable has SPDX's list check every identifier, and the checker a wrong one.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	for name, id := range identifiers() {
@@ -111,7 +111,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	if ok, _ := spdxexp.ValidateLicenses([]string{"GPL-2.0-onyl"}); ok {
-		t.Error("the judge takes everything")
+		t.Error("the checker takes everything")
 	}
 }
 

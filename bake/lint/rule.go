@@ -40,11 +40,11 @@ const (
 // subject is an image under test, as far as it could be opened.
 type subject struct {
 	*inspect.Image
-	files  *files // nil: the root file system could not be opened
+	files  *files // nil: the root filesystem could not be opened
 	faults *inspect.Faults
 }
 
-// files are the root file system's, as rules read them.
+// files are the root filesystem's, as rules read them.
 type files struct{ *inspect.Files }
 
 func newSubject(m *inspect.Image, faults *inspect.Faults) *subject {

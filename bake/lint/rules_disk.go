@@ -61,7 +61,7 @@ func diskRules() []Rule {
 		check: func(s *subject) []string { return wrong(s.faults.ESP) },
 	}, {
 		ID:    "root",
-		Must:  "there is exactly one root partition, typed for its architecture, with an intact ext4 file system",
+		Must:  "there is exactly one root partition, typed for its architecture, with an intact ext4 filesystem",
 		Why:   "the initramfs finds the root by it, and systemd-repart grows it [Discoverable Partitions Specification, UAPI.2]",
 		needs: needsTable,
 		check: func(s *subject) []string {
@@ -72,7 +72,7 @@ func diskRules() []Rule {
 		},
 	}, {
 		ID:    "root-grows",
-		Must:  "the root is the disk's last partition, systemd-repart is told to grow it, and fstab to grow its file system",
+		Must:  "the root is the disk's last partition, systemd-repart is told to grow it, and fstab to grow its filesystem",
 		Why:   "instances have larger disks than their image; a root that stays small fills up with container images",
 		needs: needsRoot,
 		check: checkGrowth,

@@ -75,7 +75,7 @@ func fileRules() []Rule {
 	}}
 }
 
-// checkFstab allows what needs no disk beside the root: file systems that the
+// checkFstab allows what needs no disk beside the root: filesystems that the
 // kernel makes up, and binds.
 func checkFstab(s *subject) []string {
 	var p problems

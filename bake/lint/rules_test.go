@@ -319,10 +319,10 @@ func brokenImages() []broken {
 			w.Tamper = func(r *record.Record) { r.Components[1].Version = "v1.36.10" }
 		}},
 		{"record", "/usr/lib/bake/firstboot has sha256:", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Record) { r.Inputs.Guest["firstboot"] = r.Inputs.Guest["init"] }
+			w.Tamper = func(r *record.Record) { r.Inputs.Programs["firstboot"] = r.Inputs.Programs["init"] }
 		}},
 		{"record", "init in the initramfs", func(w *inspecttest.Image) {
-			w.Tamper = func(r *record.Record) { r.Inputs.Guest["init"] = r.Inputs.Guest["firstboot"] }
+			w.Tamper = func(r *record.Record) { r.Inputs.Programs["init"] = r.Inputs.Programs["firstboot"] }
 		}},
 		{"record", "the record says arm64", func(w *inspecttest.Image) { w.Arch = "arm64" }},
 		{"record", "kernel argument mitigations=off is recorded", func(w *inspecttest.Image) {
@@ -426,7 +426,7 @@ func TestFeaturesFollowDrivers(t *testing.T) {
 }
 
 // flipBlockBitmap changes a bit of the first group's block bitmap of the ext4
-// file system at offset.
+// filesystem at offset.
 func flipBlockBitmap(disk io.ReaderAt, offset int64) map[int64][]byte {
 	desc := make([]byte, 64)
 	if _, err := disk.ReadAt(desc, offset+4096); err != nil { // the block behind the superblock

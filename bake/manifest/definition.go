@@ -44,7 +44,7 @@ type Definition struct {
 
 // Kernel is what the boot loader and the initramfs need to know.
 type Kernel struct {
-	Arguments []string // of the kernel command line, beside the root file system's
+	Arguments []string // of the kernel command line, beside the root filesystem's
 	Modules   []string // that the initramfs loads, and what they depend on
 }
 

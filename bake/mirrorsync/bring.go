@@ -29,7 +29,7 @@ import (
 const mirrorParallel = 8
 
 // bring fetches what the mirror lacks. First everything is asked for, so that
-// what can't be had is named, all at once, before anything slow begins.
+// what is unavailable is named, all at once, before anything slow begins.
 func (m *mirroring) bring(ctx context.Context) error {
 	var changed []*request
 	for _, s := range m.sets {
@@ -84,11 +84,11 @@ type request struct {
 	set    *mirrorSet
 	arch   *mirrorArch
 	source *source.Source
-	needs  []source.Need // without those that can't be had
+	needs  []source.Need // without those that are unavailable
 	images []source.NeededImage
 }
 
-// plan finds out what w takes and whether it can be had.
+// plan finds out what w takes and whether it is available.
 func (m *mirroring) plan(ctx context.Context, w *request) error {
 	var err error
 	if w.source, err = m.access.Source(ctx, w.arch.inputs.Versions, w.arch.inputs.LockCommand(), w.arch.inputs.Arch, source.Choice{}, w.arch.locked); err != nil {
@@ -139,7 +139,7 @@ func (m *mirroring) plan(ctx context.Context, w *request) error {
 	return source.JoinParts(errs...)
 }
 
-// without notes that something can't be had and that its source does in its
+// without notes that something is unavailable and that its source does in its
 // place, or says what keeps it from that.
 func (m *mirroring) without(w *request, what, name, instead string, reason error) error {
 	if what != "" {
@@ -317,7 +317,7 @@ func (m *mirroring) image(ctx context.Context, w *request, needed source.NeededI
 	return copies, nil
 }
 
-// copyAll copies what the mirror does not have. Files that can't be had do not
+// copyAll copies what the mirror does not have. Files that are unavailable do not
 // stop the others: all that is copied now need not be the next time.
 func (m *mirroring) copyAll(ctx context.Context, copies []mirrorCopy) error {
 	progress.Expect(m.config.Progress, len(copies))

@@ -34,7 +34,7 @@ type Config struct {
 	Sets    []Set
 	Archs   []manifest.Arch // of every set
 	To      string          // directory of the mirror, absolute
-	Sources bool            // modules and toolchains as well, for components whose release can't be had
+	Sources bool            // modules and toolchains as well, for components whose release is unavailable
 	GoHosts []string        // with Sources: what toolchains run on, "linux-amd64"; this host where empty
 	Drop    []string        // names of sets that go
 	Prune   bool            // files that no set needs any more go
@@ -304,7 +304,7 @@ func place(dir, definition string) (string, error) {
 	names := strings.Split(strings.Trim(dir, "/"), "/")
 	up := strings.Count(definition, "../") // they stand at its beginning only
 	if up > len(names) || up > 0 && names[0] == "" {
-		return "", fmt.Errorf("%q leads above the root of the file system", definition)
+		return "", fmt.Errorf("%q leads above the root of the filesystem", definition)
 	}
 	return path.Join(names[len(names)-up:]...), nil
 }

@@ -65,13 +65,13 @@ func (c Config) Check() error {
 	return errors.Join(append(errs, c.checkNetwork()...)...)
 }
 
-// checkNetwork has the worker's own code judge what is about addresses and names.
+// checkNetwork has the worker's own code check what is about addresses and names.
 // It tells of one mistake, whose value is then taken away until nothing is wrong.
 func (c Config) checkNetwork() []error {
 	values := c.network()
-	judged := Config{Name: "worker-0", MTU: c.MTU, Now: c.Now}
+	checked := Config{Name: "worker-0", MTU: c.MTU, Now: c.Now}
 	if c.IP.IsValid() {
-		judged.IP = c.IP
+		checked.IP = c.IP
 	}
 	var errs []error
 	var told []string
@@ -80,7 +80,7 @@ func (c Config) checkNetwork() []error {
 	}
 	for {
 		var wrong *InputError
-		_, err := check(judged, values)
+		_, err := check(checked, values)
 		_, ours := values[fieldOf(err, &wrong)]
 		if !ours || slices.Contains(told, wrong.Field) {
 			return errs // it is about what is not here yet
@@ -109,7 +109,7 @@ func fieldOf(err error, wrong **InputError) string {
 }
 
 // someRange is a range that a pod-cidr may be where the one that was given can't
-// be judged: the last of the cluster's.
+// be checked: the last of the cluster's.
 func (c Config) someRange() string {
 	cluster := c.ClusterCIDR
 	if !cluster.IsValid() || !cluster.Addr().Is4() || cluster.Bits() > 24 {

@@ -193,7 +193,7 @@ func (c Config) network() map[string][]byte {
 // Doubts returns what the worker will log about values that New made.
 func Doubts(c Config, values map[string][]byte) ([]string, error) { return check(c, values) }
 
-// check has the worker's own code judge values, as it will on the worker.
+// check has the worker's own code check values, as it will on the worker.
 func check(c Config, values map[string][]byte) ([]string, error) {
 	attributes := map[string]string{}
 	for key, value := range values {

@@ -149,7 +149,7 @@ func configure(t *testing.T, c node.Config, values map[string][]byte, secrets ma
 	}
 }
 
-// needOpenSSL returns the outside judge. A test without it is skipped, which CI
+// needOpenSSL returns the outside checker. A test without it is skipped, which CI
 // takes for a failure.
 func needOpenSSL(t *testing.T) string {
 	t.Helper()

@@ -156,7 +156,7 @@ func (w *writer) write(ctx context.Context, files []File, old []string) error {
 	return nil
 }
 
-// stage returns a directory on dir's file system, which it makes once.
+// stage returns a directory on dir's filesystem, which it makes once.
 func (w *writer) stage(dir string) (string, error) {
 	if stage, ok := w.stages[dir]; ok {
 		return stage, nil

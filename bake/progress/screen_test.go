@@ -11,7 +11,7 @@ import (
 // what the form must not write.
 type screen struct {
 	t       *testing.T
-	reflows bool // lines are wrapped anew when the width changes, as most terminals do; else they are cut, as xterm does
+	reflows bool // lines are wrapped again when the width changes, as most terminals do; else they are cut, as xterm does
 
 	columns, rows int
 	lines         []screenLine // scrolled off, then those on the screen
@@ -167,7 +167,7 @@ func (s *screen) resize(columns, rows int) {
 	}
 }
 
-// reflow wraps all lines anew. The cursor stays on its character.
+// reflow wraps all lines again. The cursor stays on its character.
 func (s *screen) reflow(columns int) {
 	var lines []screenLine
 	row, column := 0, 0

@@ -24,7 +24,7 @@ const (
 // notes above. It has no colours.
 //
 // Between two pictures the cursor stands at the picture's beginning. There it
-// stays when the terminal gets another size: terminals that wrap lines anew move
+// stays when the terminal gets another size: terminals that wrap lines again move
 // the cursor with the character that it stands on, and others leave it in its
 // line. So the old picture, however many lines it has become, is below the cursor:
 // a new one is written over it, and what is left below that is erased. A cursor at

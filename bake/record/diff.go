@@ -138,7 +138,7 @@ func inputs(m *Record) map[string]string {
 	if m.Inputs.DefinitionFrom != "" {
 		out["definition's directory"] = m.Inputs.DefinitionFrom
 	}
-	for name, sum := range m.Inputs.Guest {
+	for name, sum := range m.Inputs.Programs {
 		out[name] = string(sum)
 	}
 	for name, sum := range m.Inputs.Modules {

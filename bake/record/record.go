@@ -36,7 +36,7 @@ type Record struct {
 	Components      []Component      `json:"components"`       // in the versions file's order
 	Images          []ContainerImage `json:"images,omitempty"` // in the versions file's order
 	Packages        []Package        `json:"packages"`         // sorted by name
-	Files           []Entry          `json:"files,omitempty"`  // every file of the root file system, in tree order; absent inside
+	Files           []Entry          `json:"files,omitempty"`  // every file of the root filesystem, in tree order; absent inside
 }
 
 // File is what was written.
@@ -70,7 +70,7 @@ type Inputs struct {
 	DefinitionFrom  string                     `json:"definitionFrom,omitempty"` // its directory as the versions file names it, "../images/worker", or "embedded"
 	DefinitionFiles map[string]manifest.Digest `json:"definitionFiles,omitempty"`
 	Units           manifest.Digest            `json:"units"`
-	Guest           map[string]manifest.Digest `json:"guest"`             // firstboot and init; pause, where an image was assembled of it
+	Programs        map[string]manifest.Digest `json:"programs"`          // firstboot and init; pause, where an image was assembled of it
 	Modules         map[string]manifest.Digest `json:"modules,omitempty"` // go.mod and go.sum of what was built from source, by their paths beside the versions file
 }
 
@@ -141,7 +141,7 @@ type Entry struct {
 	SHA256 string    `json:"sha256,omitempty"` // files: of the content, hexadecimal
 	Link   string    `json:"link,omitempty"`   // symbolic and hard links
 	Xattrs Xattrs    `json:"xattrs,omitempty"` // by full name
-	Owner  string    `json:"origin,omitempty"` // "package bash", "component kubelet", "definition"
+	Owner  string    `json:"owner,omitempty"`  // "package bash", "component kubelet", "definition"
 }
 
 // Xattrs are extended attributes by their full names, such as

@@ -56,7 +56,7 @@ func Sign(ctx context.Context, statement []byte, key *Key) ([]byte, error) {
 // is about every one of subjects, SHA-256 digests by the names that the
 // statement gives them. It returns the statement's JSON, byte for byte as it
 // was signed, also with the error where only its subjects are wrong. What else
-// the statement says is for the caller to judge.
+// the statement says is for the caller to check.
 func Verify(signed, publicKey []byte, subjects map[string]manifest.Digest) ([]byte, error) {
 	trusted, err := trust(publicKey)
 	if err != nil {

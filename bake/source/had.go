@@ -124,7 +124,7 @@ func (c *claim) refute(err error) error {
 	case errors.As(err, &digest):
 		why = "is " + digest.Got
 	case errors.As(err, &unreachable):
-		why = fmt.Sprintf("can't be had: %v", reason(unreachable))
+		why = fmt.Sprintf("is unavailable: %v", reason(unreachable))
 	default:
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *claim) refute(err error) error {
 		"it is the digest of %s, and %s %s (%s)", was, c.had.URL, why, c.fix)}
 }
 
-// reason is why a file with one URL can't be had.
+// reason is why a file with one URL is unavailable.
 func reason(e *fetch.UnreachableError) error {
 	if len(e.Tried) == 0 {
 		return fmt.Errorf("nothing but the mirror %s may be asked (--offline)", e.Lacking)

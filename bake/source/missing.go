@@ -15,7 +15,7 @@ import (
 // file says, so that something else is made in its place.
 type Missing struct {
 	Name   string        `json:"name"`             // "component kubelet v1.36.3"
-	Reason string        `json:"reason"`           // "its release can't be had from https://...: 404 Not Found"
+	Reason string        `json:"reason"`           // "its release is unavailable at https://...: 404 Not Found"
 	Else   string        `json:"else"`             // what is made in its place: "k8s.io/kubernetes v1.36.3"
 	Causes []fetch.Cause `json:"causes,omitempty"` // the reason, where it is that servers don't have the file, or can't be reached
 }

@@ -52,12 +52,12 @@ func TestJoinParts(t *testing.T) {
 		part(false, "cni", "nothing builds", down("github.example")),
 	)
 	want := `2 releases are unavailable: no such host dl.example, github.example; --build-missing would build them: kubelet, runc
-component crictl: x can't be had:
+component crictl: x is unavailable:
   https://a.example/x: 404 Not Found; --build-missing would build them it
-component pause: x can't be had:
+component pause: x is unavailable:
   https://registry.example/x: lookup registry.example: no such host; nothing builds it
 another error
-component cni: x can't be had:
+component cni: x is unavailable:
   https://github.example/x: lookup github.example: no such host; nothing builds it`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("JoinParts (-want +got):\n%s", diff)

@@ -186,7 +186,7 @@ func (s *Source) keep(ctx context.Context, f gobuild.File, open func() (io.ReadC
 // ModuleProxy returns what lays out a directory as a Go module proxy with the
 // files of a mirror that has index: for [gobuild.Config]. They are fetched into the
 // store by s's Fetcher, all at once, and linked to from there. Offline, one that
-// can't be had is an error; else it is left out with a note, for the go command to
+// is unavailable is an error; else it is left out with a note, for the go command to
 // ask elsewhere.
 func (s *Source) ModuleProxy(index *mirror.Index, offline bool) func(ctx context.Context, dir string, wants func(path string) bool) error {
 	return func(ctx context.Context, dir string, wants func(path string) bool) error {

@@ -31,7 +31,7 @@ type Options struct {
 	Offline       bool   // nothing but OfflineMirror is asked
 
 	DebianMirrors []string // before those of the host (see debian.Mirrors)
-	Apt           fs.FS    // root of a file system with an apt configuration; nil: none
+	Apt           fs.FS    // root of a filesystem with an apt configuration; nil: none
 
 	Env      []string // for the go command and the C compiler, which get little of it: os.Environ()
 	Confined bool     // the inputs came out of an image: see gobuild.Config
@@ -172,6 +172,6 @@ func (s *Source) Retry(do func() error) error {
 		if ok, forgetErr := s.Forget(corrupt.Name); !ok || forgetErr != nil {
 			return errors.Join(err, forgetErr)
 		}
-		s.Progress.Note("%v: making it again", err)
+		s.Progress.Note("%v: rebuilding it", err)
 	}
 }

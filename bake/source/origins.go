@@ -1,7 +1,7 @@
 package source
 
 // Origins force where single parts come from, by their names, whatever
-// Config.Origin says of all: an image is made again from what it was made from.
+// Config.Origin says of all: an image is rebuilt from what it was made from.
 type Origins struct {
 	Components map[string]Origin
 	Images     map[string]Origin

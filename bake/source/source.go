@@ -9,8 +9,8 @@
 //	oci       container images, from registries or assembled
 //	mirror    a directory that has all of these by digest, for who has no network
 //
-// This file is the wing's face. [Source.Plan] decides where every part comes
-// from and proves that it can be had; [Source.Fetch] brings the parts.
+// This file is the package's entry point. [Source.Plan] decides where every part comes
+// from and proves that it is available; [Source.Fetch] brings the parts.
 package source
 
 import (
@@ -67,7 +67,7 @@ type Config struct {
 	Keychain         authn.Keychain                                        // credentials for registries; nil: anonymous
 	Insecure         []string                                              // registries that may speak http: see oci.Config
 	Program          func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
-	LockCommand      string                                                // makes the lock anew, for errors; "": there is none
+	LockCommand      string                                                // makes the lock again, for errors; "": there is none
 	Jobs             int                                                   // how many packages are unpacked at once
 	Progress         progress.Sink
 }
@@ -152,7 +152,7 @@ func (e *SupersededError) Error() string {
 	if e.Command != "" {
 		remedy += ", or take newer ones in their place, run: " + e.Command
 	}
-	return fmt.Sprintf("%v\nlocked packages that can't be had: %d; mirrors drop what was superseded (%s)", e.Err, len(e.Packages), remedy)
+	return fmt.Sprintf("%v\nlocked packages that are unavailable: %d; mirrors drop what was superseded (%s)", e.Err, len(e.Packages), remedy)
 }
 
 func (e *SupersededError) Unwrap() error { return e.Err }
@@ -200,7 +200,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		})
 	}
 	group.Wait()
-	// A lock that must be made anew is not the reason to report while a
+	// A lock that must be rebuilt is not the reason to report while a
 	// component is missing: locking would not help.
 	if err := JoinParts(append(errs, imageErrs...)...); err != nil {
 		var superseded *SupersededError
@@ -287,7 +287,7 @@ func (s *Source) preflightDebs(ctx context.Context, requests []fetch.Request) er
 	}
 	for _, unreachable := range all.Requests {
 		if !gone(unreachable) {
-			return err // a mirror that can't be reached at all is no reason to lock anew
+			return err // a mirror that can't be reached at all is no reason to lock again
 		}
 		superseded.Packages = append(superseded.Packages, unreachable.Name)
 	}
@@ -295,7 +295,7 @@ func (s *Source) preflightDebs(ctx context.Context, requests []fetch.Request) er
 }
 
 // gone reports whether Debian's mirrors said of every URL that they do not have
-// the file. What a mirror of bake's says is no reason to lock anew.
+// the file. What a mirror of bake's says is no reason to lock again.
 func gone(e *fetch.UnreachableError) bool {
 	asked := 0
 	for _, t := range e.Tried {
@@ -375,7 +375,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	return planned, nil
 }
 
-// builds reports whether a component or image is built where it can't be had.
+// builds reports whether a component or image is built where it is unavailable.
 func (s *Source) builds(name string) bool {
 	return s.BuildMissing && (len(s.BuildNamed) == 0 || slices.Contains(s.BuildNamed, name))
 }
@@ -423,7 +423,7 @@ func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *ma
 }
 
 // planRelease fills in the request of a component and proves that its release
-// is in the store, as what it is, or can be had.
+// is in the store, as what it is, or is available.
 func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 	if c.Release == nil {
 		return errNoRelease
@@ -455,13 +455,13 @@ func (s *Source) planRelease(ctx context.Context, c *plannedComponent) error {
 // errNoRelease says that there is no file to ask for.
 var errNoRelease = errors.New("it has no release")
 
-// releaseError says that a release can't be had, in one line where it was asked
+// releaseError says that a release is unavailable, in one line where it was asked
 // for at one URL.
 func releaseError(url string, err *fetch.UnreachableError) error {
 	if len(err.Tried) != 1 {
 		return err
 	}
-	return &otherWords{fmt.Sprintf("its release can't be had from %s: %v", url, err.Tried[0].Err), err}
+	return &otherWords{fmt.Sprintf("its release is unavailable at %s: %v", url, err.Tried[0].Err), err}
 }
 
 // releaseKey identifies the files of a release in the store.

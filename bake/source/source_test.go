@@ -128,7 +128,7 @@ func TestGone(t *testing.T) {
 		{[]error{status(http.StatusNotFound), status(http.StatusBadGateway)}, false},
 		{[]error{status(http.StatusNotFound), errors.New("connection refused")}, false},
 		{[]error{&fetch.DigestError{}}, false},
-		{nil, false}, // no URL is known: locking anew gives none
+		{nil, false}, // no URL is known: locking again gives none
 	} {
 		e := &fetch.UnreachableError{Name: "bash 5"}
 		for _, err := range test.tried {

@@ -149,13 +149,13 @@ func (in *embeddedInputs) known(unitFiles fs.FS) error {
 		return fmt.Errorf("reading units: %w", err)
 	}
 	differs("units", sum, in.record.Inputs.Units)
-	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Guest)) {
+	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Programs)) {
 		program, err := embedded.Program(name, in.record.Arch)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		differs("guest program "+name, manifest.SHA256(sha256.Sum256(program)), in.record.Inputs.Guest[name])
+		differs("embedded program "+name, manifest.SHA256(sha256.Sum256(program)), in.record.Inputs.Programs[name])
 	}
 	if len(wrong) > 0 {
 		return &manifest.ArgumentError{Err: errors.Join(wrong...)}

@@ -37,7 +37,7 @@ type input struct {
 	sum  manifest.Digest
 }
 
-// vouch returns nil if an image may be made again from inputs, the digests of
+// vouch returns nil if an image may be rebuilt from inputs, the digests of
 // files by their names. Files that the user gave must be the image's, whatever
 // else vouches for them.
 func (v vouchers) vouch(inputs map[string]manifest.Digest) error {

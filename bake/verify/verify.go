@@ -61,32 +61,32 @@ type Result struct {
 	Image     string          `json:"image"` // path
 	SHA256    manifest.Digest `json:"sha256"`
 	Size      int64           `json:"size"`      // bytes
-	Rebuilt   bool            `json:"rebuilt"`   // it was made again
+	Rebuilt   bool            `json:"rebuilt"`   // it was rebuilt
 	Identical bool            `json:"identical"` // every byte is what was made
 
-	// NotVouched says why the image was not made again, and Contradictions in what
-	// it is not as it says of itself. Both are empty where it was made again.
+	// NotVouched says why the image was not rebuilt, and Contradictions in what
+	// it is not as it says of itself. Both are empty where it was rebuilt.
 	NotVouched     string   `json:"notVouched,omitempty"`
 	Contradictions []string `json:"contradictions,omitempty"`
 
 	Signature *Signature `json:"signature,omitempty"` // nil where no key was given
 
 	Difference *Difference     `json:"difference,omitempty"` // the first one; nil where Identical
-	Changes    []record.Change `json:"changes,omitempty"`    // Old as it was made again, New as the image is; at most maxChanges
+	Changes    []record.Change `json:"changes,omitempty"`    // Old as it was rebuilt, New as the image is; at most maxChanges
 	More       int             `json:"more,omitempty"`       // changes beside those
 }
 
 // maxChanges bounds how many changes a result lists.
 const maxChanges = 20
 
-// Difference is the first place at which an image is not what was made again.
+// Difference is the first place at which an image is not what was rebuilt.
 type Difference struct {
 	Partition  string `json:"partition"`      // its name; "" outside of all; "archive": the disk is the same
 	Path       string `json:"path,omitempty"` // absolute, of the file or directory that the place belongs to; "" where it is none's
 	Offset     int64  `json:"offset"`         // in the file's content; else in the partition, on the disk or in the archive; -1: not known
 	DiskOffset int64  `json:"diskOffset"`     // bytes from the beginning of the disk; -1: none
 	What       string `json:"what"`           // "content", "inode 12", "free space", "partition table", or a sentence
-	Want       string `json:"want,omitempty"` // up to 16 bytes from there on, hexadecimal, as they were made again
+	Want       string `json:"want,omitempty"` // up to 16 bytes from there on, hexadecimal, as they were rebuilt
 	Got        string `json:"got,omitempty"`  // the same of the image
 }
 
@@ -297,7 +297,7 @@ func locate(m *inspect.Image, want *extent.List, at int64) (*Difference, error) 
 	var corrupt *tree.CorruptError
 	switch {
 	case errors.As(err, &corrupt):
-		return nil, err // it is made again
+		return nil, err // it is rebuilt
 	case err != nil:
 		return nil, fmt.Errorf("BUG: finding what lies at %d of the planned disk: %w", at, err)
 	}
@@ -323,7 +323,7 @@ func hexAt(r io.ReaderAt, at, size int64) string {
 	return hex.EncodeToString(buf[:n])
 }
 
-// asRead returns files as they are read from a file system, where all names of
+// asRead returns files as they are read from a filesystem, where all names of
 // a file have one mode and owner.
 func asRead(files []record.Entry) []record.Entry {
 	files = slices.Clone(files)

@@ -197,7 +197,7 @@ func (m *Machine) Dial(ctx context.Context, port int) (net.Conn, error) {
 	}
 }
 
-// Reset presses the reset button: the guest begins anew without warning, with
+// Reset presses the reset button: the guest begins again without warning, with
 // the memory's content lost and the disks as they are.
 func (m *Machine) Reset() error {
 	if err := m.qmp("system_reset"); err != nil {

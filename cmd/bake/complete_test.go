@@ -106,7 +106,7 @@ func TestOfferedValuesAreTaken(t *testing.T) {
 	} {
 		values := flagValues()[name]
 		if command == "" {
-			continue // it is judged later, or as --arch is
+			continue // it is checked later, or as --arch is
 		}
 		for _, value := range append(slices.Clone(values), "bogus") {
 			err := run(t.Context(), &host{stdout: io.Discard, stderr: io.Discard, now: time.Now}, append(strings.Fields(command), "--"+name, value))

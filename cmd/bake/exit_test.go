@@ -75,14 +75,14 @@ func TestVerifiedQuotes(t *testing.T) {
 	var b bytes.Buffer
 	r := verified{Result: &verify.Result{
 		SHA256:     "sha256:00",
-		Difference: &verify.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: made again, and the same", Offset: -1, DiskOffset: -1, What: "content"},
+		Difference: &verify.Difference{Partition: "root\x1b[2J", Path: "/a\nsha256:00 x: verified: rebuilt byte for byte", Offset: -1, DiskOffset: -1, What: "content"},
 		Changes:    []record.Change{{Kind: "file", Name: "/\u202e\r\x9b", New: "symlink -> \x1b[1A"}},
 	}}
 	if err := r.print(&b, "x"); err != nil {
 		t.Fatal(err)
 	}
 	want := `sha256:00 x: differs
-  root\x1b[2J: /a\nsha256:00 x: made again, and the same: content
+  root\x1b[2J: /a\nsha256:00 x: verified: rebuilt byte for byte: content
   + file /\u202e\r\x9b symlink -> \x1b[1A
 `
 	if got := b.String(); got != want {

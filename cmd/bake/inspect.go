@@ -383,8 +383,8 @@ func inputsOf(r *record.Record) []namedSum {
 		{"versions file", r.Inputs.Versions, ""}, {"lock", r.Inputs.Lock, ""},
 		{"definition", r.Inputs.Definition, from}, {"units", r.Inputs.Units, ""},
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Inputs.Guest)) {
-		list = append(list, namedSum{name, r.Inputs.Guest[name], ""})
+	for _, name := range slices.Sorted(maps.Keys(r.Inputs.Programs)) {
+		list = append(list, namedSum{name, r.Inputs.Programs[name], ""})
 	}
 	return list
 }

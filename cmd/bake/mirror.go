@@ -37,7 +37,7 @@ named stay; --drop takes one out, --prune removes the files that no set needs.
 
 With --sources the mirror has Go modules and toolchains too, from which
 bake image --build-missing makes what can't be downloaded. Without it, a release
-or container image that can't be had is an error.
+or container image that is unavailable is an error.
 
 A set is called as its versions file is, without .yaml; one that is called
 versions.yaml, as its directory is.

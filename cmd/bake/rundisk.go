@@ -115,7 +115,7 @@ func (s *session) droppedDisk(ctx context.Context, packed bool) error {
 }
 
 // keptDisk makes the disk that stays, or takes the one that stayed. QEMU gets
-// the file that was judged here, whatever has its name by then.
+// the file that was checked here, whatever has its name by then.
 func (s *session) keptDisk(ctx context.Context, packed bool) error {
 	file, err := openDisk(s.diskFile)
 	switch {
@@ -192,7 +192,7 @@ func (s *session) makeDisk(ctx context.Context, packed bool) (*os.File, error) {
 	return file, nil
 }
 
-// checkSize judges --disk-size by the size that the disk has.
+// checkSize checks --disk-size by the size that the disk has.
 func (s *session) checkSize(has int64) error {
 	if s.size > 0 && s.size < has {
 		return &usageError{fmt.Errorf("--disk-size %s is less than the %s that the disk has", s.diskSize, binaryBytes(has))}

@@ -138,7 +138,7 @@ func (r *verified) print(w io.Writer, image string) error {
 	}
 	switch {
 	case r.Identical:
-		l.add("%s %s: made again, and the same", r.SHA256, image)
+		l.add("%s %s: verified: rebuilt byte for byte", r.SHA256, image)
 	case r.Difference != nil:
 		l.add("%s %s: differs", r.SHA256, image)
 		l.add("  %s", r.Difference)

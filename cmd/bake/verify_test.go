@@ -72,7 +72,7 @@ func TestVerifyCommand(t *testing.T) {
 				cmd.Args[1:], got, code, stdoutPattern, stderrPart, stdout, stderr)
 		}
 	}
-	same := `sha256:[0-9a-f]{64} ` + regexp.QuoteMeta(image) + `: made again, and the same\n$`
+	same := `sha256:[0-9a-f]{64} ` + regexp.QuoteMeta(image) + `: verified: rebuilt byte for byte\n$`
 	signed := regexp.QuoteMeta(bundle) + `: signed: tiny-v1-30-0-amd64.tar.gz, tiny-v1-30-0-amd64.json, tiny-v1-30-0-amd64.spdx.json\n`
 	want(p.verify(image, "--quiet"), exitBadInput, `^sha256:[0-9a-f]{64} `+regexp.QuoteMeta(image)+`: not verified: inputs not vouched for\n$`,
 		"bake: "+image+" is not verified: inputs not vouched for: nothing says that they are harmless (give --key that signed them, --versions that you know, or --trust-inputs)\n")

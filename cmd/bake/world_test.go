@@ -244,7 +244,7 @@ func TestBuildMissing(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
 	p.Remove(baketest.KubeletRelease)
-	why := "component kubelet v1.30.0: its release can't be had from " + p.URL + baketest.KubeletRelease + ": 404 Not Found"
+	why := "component kubelet v1.30.0: its release is unavailable at " + p.URL + baketest.KubeletRelease + ": 404 Not Found"
 	instead := "example.com/kubelet v1.30.0"
 	host := strings.TrimPrefix(p.URL, "http://")
 	note := "1 release is unavailable: 404 Not Found at " + host + "; built from source instead: kubelet\n"
@@ -293,12 +293,12 @@ func TestImageCommandFails(t *testing.T) {
 		{"package that mirrors have dropped", func() []string {
 			p.Remove(p.Package("tool").Pool())
 			return nil
-		}, exitStale, "bake: locked packages that can't be had: 1; mirrors drop"},
+		}, exitStale, "bake: locked packages that are unavailable: 1; mirrors drop"},
 		{"the same, and a release that is gone", func() []string {
 			p.Remove(p.Package("tool").Pool())
 			p.Remove(baketest.ContainerdRelease)
 			return []string{"--build-missing"}
-		}, exitFailed, "bake: component containerd 2.0.0: its release can't be had from " + p.URL + baketest.ContainerdRelease + ": 404 Not Found"},
+		}, exitFailed, "bake: component containerd 2.0.0: its release is unavailable at " + p.URL + baketest.ContainerdRelease + ": 404 Not Found"},
 		{"one of two mirrors does not answer", func() []string { return []string{"--debian-mirror", "http://127.0.0.1:1"} }, exitDone, ""},
 		{"stale lock", func() []string {
 			p.Edit("definition/image.yaml", "- tool\n", "- tool\n- jq\n")

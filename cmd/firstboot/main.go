@@ -1,5 +1,5 @@
 // Firstboot makes the machine that it runs on the Kubernetes worker that its
-// instance's metadata describe, and judges whether it became one.
+// instance's metadata describe, and checks whether it became one.
 package main
 
 import (

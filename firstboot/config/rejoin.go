@@ -91,7 +91,7 @@ func (n *Node) outdated(certs []*x509.Certificate, oldCA []byte) string {
 		return fmt.Sprintf("kubelet's certificate is for %q, and this node must be %q", cn, want)
 	}
 	// One that kubernetes-ca never vouched for, through an intermediate that is
-	// not there, is none of ours to judge.
+	// not there, is none of ours to check.
 	if !pki.Issued(certs, n.files.CA, n.files.Now) && pki.Issued(certs, oldCA, n.files.Now, certs[0].NotBefore, certs[0].NotAfter) {
 		return fmt.Sprintf("kubelet's certificate was signed by %q, which is no longer in %s", certs[0].Issuer.String(), KeyCA)
 	}

@@ -15,7 +15,7 @@ import (
 // now is when all of these tests run.
 var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// credentials are worker-0's, by metadata key, made anew for each run: nothing
+// credentials are worker-0's, by metadata key, rebuilt for each run: nothing
 // in testdata is a key.
 func credentials(t testing.TB) map[string]string {
 	t.Helper()

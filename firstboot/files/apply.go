@@ -80,7 +80,7 @@ func (a *applier) stage(write []File, j journal) error {
 		written = append(written, file)
 		dirs.add(path.Dir(name))
 	}
-	// In a row: the file system commits once for all of them.
+	// In a row: the filesystem commits once for all of them.
 	for i, file := range written {
 		a.step("sync " + write[i].Path)
 		if err := a.sync(file); err != nil {
@@ -146,7 +146,7 @@ func (a *applier) recover() ([]Change, error) {
 		return changes, nil
 	case errors.Is(err, errDamaged):
 		// It was written with care, so the disk lost it. The next Apply finds
-		// out anew what there is to do.
+		// out again what there is to do.
 		if err := a.removeState(journalFile); err != nil {
 			return nil, err
 		}

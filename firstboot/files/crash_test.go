@@ -103,7 +103,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// memory returns a temporary directory on a file system that syncs at once.
+// memory returns a temporary directory on a filesystem that syncs at once.
 func memory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "files-test-")
@@ -231,7 +231,7 @@ func TestFullDisk(t *testing.T) {
 	script := `mount -t tmpfs -o size=160k none "$1" && exec "$2" "$1"`
 	cmd := exec.CommandContext(t.Context(), "unshare", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none "+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		why := fmt.Sprintf("no small file system can be mounted here (apt-get install util-linux): %v: %s", err, out)
+		why := fmt.Sprintf("no small filesystem can be mounted here (apt-get install util-linux): %v: %s", err, out)
 		if os.Getenv("CI") != "" {
 			t.Fatal(why)
 		}

@@ -58,7 +58,7 @@ func encode(v any) []byte {
 }
 
 // readList returns files.json and the paths in it; nothing where it is missing,
-// and no paths where it is damaged: Apply then writes it anew.
+// and no paths where it is damaged: Apply then writes it again.
 func (a *applier) readList() (content []byte, paths []string, err error) {
 	content, err = a.readState(listFile)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,13 +1,13 @@
 // Package metadata asks Compute Engine's metadata server, and Secret Manager,
 // for what configures this machine.
 //
-// It is patient: at boot there may be no route yet, the server may be migrating
+// It retries: at boot there may be no route yet, the server may be migrating
 // or a stranger may answer at its address, and all of that passes. Get and
 // Secret return an error only for what does not pass (a [StatusError], a name
 // of the wrong form) or when their context ends. They ask by address, never by
 // name, and never look at the machine's firmware to guess where they run.
 //
-// It does not judge what the values mean, write anything but guest attributes,
+// It does not check what the values mean, write anything but guest attributes,
 // follow redirects, use proxies, or wait for changes.
 //
 // Why not cloud.google.com/go/compute/metadata (v0.10.0): it adds only 120 KB,
@@ -71,9 +71,9 @@ type Config struct {
 // Client asks the metadata server and Secret Manager. Make one with [New]. It is
 // safe for concurrent use.
 type Client struct {
-	config Config
-	http   *http.Client
-	door   atomic.Int32 // index of the endpoint that answered last
+	config   Config
+	http     *http.Client
+	answered atomic.Int32 // index of the endpoint that answered last
 }
 
 // New returns a Client.
@@ -114,7 +114,7 @@ func New(c Config) *Client {
 // there is an answer: an error is a *StatusError or the end of ctx.
 func (c *Client) Get(ctx context.Context) (*Metadata, error) {
 	var m *Metadata
-	err := c.patiently(ctx, "waiting for the metadata server", func(ctx context.Context, timeout time.Duration) error {
+	err := c.retry(ctx, "waiting for the metadata server", func(ctx context.Context, timeout time.Duration) error {
 		body, err := c.ask(ctx, timeout, http.MethodGet, root+"?recursive=true&alt=json", "", metadataHint)
 		if err != nil {
 			return err
@@ -150,18 +150,18 @@ func (c *Client) PutGuestAttribute(ctx context.Context, namespace, key, value st
 // telling error: on an IPv4 network, having no route over IPv6 is no news.
 func (c *Client) ask(ctx context.Context, timeout time.Duration, method, path, body string, hint func(code int) string) ([]byte, error) {
 	var telling *tryError
-	first := int(c.door.Load())
+	first := int(c.answered.Load())
 	for i := range c.config.Endpoints {
-		door := (first + i) % len(c.config.Endpoints)
-		endpoint := c.config.Endpoints[door]
+		index := (first + i) % len(c.config.Endpoints)
+		endpoint := c.config.Endpoints[index]
 		data, err := c.do(ctx, timeout, method, endpoint+path, body, http.Header{"Metadata-Flavor": {"Google"}}, func(resp *http.Response, data []byte) error {
 			if resp.Header.Get("Metadata-Flavor") != "Google" {
 				return &tryError{at: endpoint, kind: strange, text: fmt.Sprintf("%s without Metadata-Flavor: Google: something else answers at this address", describe(resp))}
 			}
-			return judge(resp, data, hint)
+			return classify(resp, data, hint)
 		})
 		if err == nil {
-			c.door.Store(int32(door))
+			c.answered.Store(int32(index))
 			return data, nil
 		}
 		var try *tryError
@@ -178,9 +178,9 @@ func (c *Client) ask(ctx context.Context, timeout time.Duration, method, path, b
 	return nil, telling
 }
 
-// do makes one request and hands its answer to judge. What passes with time
+// do makes one request and hands its answer to classify. What passes with time
 // comes back as a *tryError.
-func (c *Client) do(ctx context.Context, timeout time.Duration, method, url, body string, header http.Header, judge func(*http.Response, []byte) error) ([]byte, error) {
+func (c *Client) do(ctx context.Context, timeout time.Duration, method, url, body string, header http.Header, classify func(*http.Response, []byte) error) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -201,7 +201,7 @@ func (c *Client) do(ctx context.Context, timeout time.Duration, method, url, bod
 	if len(data) > maxBody {
 		return nil, &tryError{at: at, kind: strange, text: fmt.Sprintf("the answer has more than %d bytes", maxBody)}
 	}
-	return data, judge(resp, data)
+	return data, classify(resp, data)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -54,7 +54,7 @@ func (c *Client) Secret(ctx context.Context, version string) (string, error) {
 	}
 	var payload string
 	refusals := 0
-	err := c.patiently(ctx, "waiting for "+version, func(ctx context.Context, timeout time.Duration) error {
+	err := c.retry(ctx, "waiting for "+version, func(ctx context.Context, timeout time.Duration) error {
 		// The metadata server keeps tokens, so that asking again costs nothing
 		// and never yields one that has ended.
 		body, err := c.ask(ctx, timeout, http.MethodGet, root+"instance/service-accounts/default/token", "", tokenHint)
@@ -67,7 +67,7 @@ func (c *Client) Secret(ctx context.Context, version string) (string, error) {
 		}
 		url := c.config.SecretManager + "/v1/" + version + ":access"
 		body, err = c.do(ctx, timeout, http.MethodGet, url, "", http.Header{"Authorization": {"Bearer " + token}}, func(resp *http.Response, body []byte) error {
-			return judgeSecret(resp, body, token, version, &refusals)
+			return classifySecret(resp, body, token, version, &refusals)
 		})
 		if err != nil {
 			return err
@@ -130,10 +130,10 @@ func parsePayload(body []byte) (string, error) {
 	return string(answer.Payload.Data), nil
 }
 
-// judgeSecret is judge for an answer of Secret Manager, whose errors are JSON.
+// classifySecret is classify for an answer of Secret Manager, whose errors are JSON.
 // https://cloud.google.com/apis/design/errors#http_mapping
-func judgeSecret(resp *http.Response, body []byte, token, version string, refusals *int) error {
-	err := judge(resp, body, nil)
+func classifySecret(resp *http.Response, body []byte, token, version string, refusals *int) error {
+	err := classify(resp, body, nil)
 	var status *StatusError
 	if !errors.As(err, &status) {
 		return err

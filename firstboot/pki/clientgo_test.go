@@ -37,7 +37,7 @@ func kubelet(t *testing.T, data []byte) error {
 	return err
 }
 
-// TestClientGoAgrees has client-go judge the same kubeconfigs. Where only we
+// TestClientGoAgrees has client-go check the same kubeconfigs. Where only we
 // refuse, stricter says why.
 func TestClientGoAgrees(t *testing.T) {
 	t.Parallel()

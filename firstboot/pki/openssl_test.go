@@ -12,7 +12,7 @@ import (
 	"github.com/nodebake/bake/firstboot/pki"
 )
 
-// TestOpenSSLAgrees has OpenSSL judge the same chains. Who a certificate is for
+// TestOpenSSLAgrees has OpenSSL check the same chains. Who a certificate is for
 // (CN, O) and the rules of Kubernetes are nothing that it knows of, so only what
 // both decide is here.
 func TestOpenSSLAgrees(t *testing.T) {

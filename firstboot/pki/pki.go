@@ -15,7 +15,7 @@
 // current-context does not lead. Stricter than kubelet, it refuses what does not
 // work on a worker (files that are not there, plugins, a server on loopback),
 // what is not safe there (no verification of the server, the credentials of an
-// administrator) and what kubelet silently takes half of. client-go judges the same
+// administrator) and what kubelet silently takes half of. client-go checks the same
 // files in a test; with it alone a program would be larger than firstboot may be.
 package pki
 

@@ -129,7 +129,7 @@ func (r Reporter) IsReady() bool {
 	return err == nil
 }
 
-// Unready takes Ready back: something was started anew.
+// Unready takes Ready back: something was restarted.
 func (r Reporter) Unready() error {
 	if err := os.Remove(filepath.Join(r.Dir, "ready.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("taking back the report: %w", err)
@@ -137,7 +137,7 @@ func (r Reporter) Unready() error {
 	return nil
 }
 
-// WantReload remembers that systemd has to read its files anew when there is time.
+// WantReload remembers that systemd has to reread its files when there is time.
 func (r Reporter) WantReload() error { return r.keep("reload", nil) }
 
 // Reload calls do if that was asked for, and forgets it where do succeeds.

@@ -51,7 +51,7 @@ type Result struct {
 	Jobs []Job // in the order in which they were enqueued
 
 	// Enabled says that units were enabled that had not been. Until systemd
-	// reads its files anew, multi-user.target does not know that it wants them:
+	// rereads its files, multi-user.target does not know that it wants them:
 	// they run, and will be started at the next boot, but isolating the target
 	// would stop them. See [Manager.Reload].
 	Enabled bool
@@ -190,7 +190,7 @@ func (m *Manager) Start(ctx context.Context, units []Unit) ([]Job, error) {
 	return jobs, nil
 }
 
-// Reload makes systemd read its files anew. It takes seconds on a slow
+// Reload makes systemd reread its files. It takes seconds on a slow
 // machine, during which systemd starts nothing.
 func (m *Manager) Reload(ctx context.Context) error {
 	if err := m.conn.ReloadContext(ctx); err != nil {

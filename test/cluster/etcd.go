@@ -26,7 +26,7 @@ func (f Find) etcd(ctx context.Context) (string, error) {
 	}
 	for _, tool := range []string{"apt-get", "dpkg-deb"} {
 		if lookPath(tool, f.Env) == "" {
-			return "", fmt.Errorf("looking for etcd: it is not in PATH, and without %s it can't be had from Debian (install etcd 3.4 or newer)", tool)
+			return "", fmt.Errorf("looking for etcd: it is not in PATH, and without %s it is unavailable at Debian (install etcd 3.4 or newer)", tool)
 		}
 	}
 	if err := os.MkdirAll(f.Dir, 0o755); err != nil {

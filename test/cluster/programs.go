@@ -54,7 +54,7 @@ func (f Find) Programs(ctx context.Context) (*Programs, error) {
 		f.Progress = progress.Discard{}
 	}
 	p := &Programs{}
-	// etcd first: where it can't be had, nobody waits for builds.
+	// etcd first: where it is unavailable, nobody waits for builds.
 	var err error
 	if p.Etcd, err = f.etcd(ctx); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder,
 		if !errors.As(err, &corrupt) {
 			return path, err
 		}
-		// The store's copy was damaged: it is made again.
+		// The store's copy was damaged: it is rebuilt.
 		if err := packs.Forget(built.Key); err != nil {
 			return "", err
 		}

@@ -228,7 +228,7 @@ func newCgroup(t *testing.T) (string, error) {
 		})
 		return dir, nil
 	}
-	return "", errors.New("no cgroup2 file system is mounted")
+	return "", errors.New("no cgroup2 filesystem is mounted")
 }
 
 // TestRelay is no test: it is the program that [enter] starts beside systemd.

@@ -151,7 +151,7 @@ func Recipe() string {
 	return b.String()
 }
 
-// debianRoot returns the tar of Debian's root file system, made anew when the
+// debianRoot returns the tar of Debian's root filesystem, rebuilt when the
 // recipe or the archive has changed.
 func debianRoot(ctx context.Context, c Config) (string, error) {
 	mirrors, err := debian.Mirrors(nil, os.DirFS("/"))

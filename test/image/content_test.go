@@ -22,7 +22,7 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// mount mounts a copy of the root file system read-write and returns where.
+// mount mounts a copy of the root filesystem read-write and returns where.
 func mount(t *testing.T, s *subject) string {
 	t.Helper()
 	needRoot(t)
@@ -42,7 +42,7 @@ func mount(t *testing.T, s *subject) string {
 	return dir
 }
 
-// TestKernelSeesTheRecordedTree mounts the root file system read-write and
+// TestKernelSeesTheRecordedTree mounts the root filesystem read-write and
 // compares every file with the record: type, mode, owner, size, content, link,
 // extended attributes.
 func TestKernelSeesTheRecordedTree(t *testing.T) {

@@ -166,6 +166,6 @@ func try(t *testing.T, name string, args ...string) (string, error) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		unable(t, "this test mounts a file system or changes its root, which takes root")
+		unable(t, "this test mounts a filesystem or changes its root, which takes root")
 	}
 }

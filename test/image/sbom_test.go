@@ -107,7 +107,7 @@ func (b *bill) modules(t *testing.T, from string) []string {
 	return slices.Compact(lines)
 }
 
-// dump copies a file of the root file system out of it, by debugfs.
+// dump copies a file of the root filesystem out of it, by debugfs.
 func dump(t *testing.T, s *subject, name string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), path.Base(name))

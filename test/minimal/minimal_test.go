@@ -48,7 +48,7 @@ func TestMinimalMachines(t *testing.T) {
 	}
 }
 
-// make returns the directory of m's root file system.
+// make returns the directory of m's root filesystem.
 func (m machine) make(t *testing.T) string {
 	t.Helper()
 	mirrors, err := debian.Mirrors(nil, os.DirFS("/"))

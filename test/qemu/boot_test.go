@@ -70,10 +70,10 @@ func TestTwinDisk(t *testing.T) {
 // the node's services are: "enabled" once firstboot has configured them.
 func (w *worker) isHealthy(services string) {
 	w.t.Helper()
-	// Before anything else: half a minute after ready units are read anew, and then
+	// Before anything else: half a minute after ready units are read again, and then
 	// it would be no in any case.
 	w.expect("systemctl show -P NeedDaemonReload kubelet", "no")
-	w.t.Logf("units were read anew at %s us (0: not yet), it is %s s", w.run("systemctl show -P UnitsLoadTimestampMonotonic"), w.run("cut -d' ' -f1 /proc/uptime"))
+	w.t.Logf("units were read again at %s us (0: not yet), it is %s s", w.run("systemctl show -P UnitsLoadTimestampMonotonic"), w.run("cut -d' ' -f1 /proc/uptime"))
 	if state, _ := w.try("systemctl is-system-running --wait"); state != "running" {
 		w.t.Errorf("systemctl is-system-running = %q; want running; failed units:\n%s", state, w.run("systemctl --failed --no-pager --no-legend; systemctl list-jobs --no-pager"))
 	}
@@ -95,7 +95,7 @@ func (w *worker) isHealthy(services string) {
 	}
 }
 
-// hasGrownTo requires that partition and file system fill a disk of size bytes.
+// hasGrownTo requires that partition and filesystem fill a disk of size bytes.
 func (w *worker) hasGrownTo(size int64) {
 	w.t.Helper()
 	out := w.run("df --output=size -B1 / | tail -n 1")
@@ -103,9 +103,9 @@ func (w *worker) hasGrownTo(size int64) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	// The ESP and the file system's own metadata take the rest.
+	// The ESP and the filesystem's own metadata take the rest.
 	if want := size * 9 / 10; got < want {
-		w.t.Errorf("the root file system has %d bytes; want at least %d of a disk of %d", got, want, size)
+		w.t.Errorf("the root filesystem has %d bytes; want at least %d of a disk of %d", got, want, size)
 	}
 }
 

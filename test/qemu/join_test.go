@@ -21,7 +21,7 @@ import (
 
 // TestWorker is the whole way of a worker: it boots as a Shielded VM does, on a
 // disk larger than the image, is given the guide's credentials by metadata,
-// joins, and joins again after a reboot with nothing written anew.
+// joins, and joins again after a reboot with nothing written again.
 func TestWorker(t *testing.T) {
 	const diskSize = 10 << 30
 	s := newSite(t, cluster.Current)

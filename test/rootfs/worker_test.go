@@ -186,7 +186,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestWorker has Debian's programs judge the worker's root.
+// TestWorker has Debian's programs check the worker's root.
 func TestWorker(t *testing.T) {
 	t.Run("trixie", func(t *testing.T) { testWorker(t, workerClosure(t, trixie)) })
 	t.Run("bookworm", func(t *testing.T) { testWorker(t, workerClosure(t, bookworm)) })

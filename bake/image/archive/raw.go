@@ -12,7 +12,7 @@ import (
 
 // WriteRaw makes f hold l: what f held before is dropped, content is verified
 // and written in place, zeroes are left out, so that f is sparse where its
-// file system can be. Name, Epoch and Cache of o are not used. After any error
+// filesystem can be. Name, Epoch and Cache of o are not used. After any error
 // what f holds is worthless. On Windows f is as large on the disk as l, unless
 // the caller has marked it sparse.
 func WriteRaw(ctx context.Context, f *os.File, l *extent.List, o Options) error {

@@ -11,7 +11,7 @@ import (
 // allocated returns how many bytes f takes on its disk.
 func allocated(t *testing.T, f *os.File) int64 {
 	t.Helper()
-	if err := f.Sync(); err != nil { // some file systems allocate late
+	if err := f.Sync(); err != nil { // some filesystems allocate late
 		t.Fatal(err)
 	}
 	info, err := f.Stat()

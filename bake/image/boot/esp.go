@@ -33,7 +33,7 @@ type Config struct {
 	Epoch int64  // time of the initramfs' files, seconds since 1970
 
 	// Derive returns the pack that make writes, or one that an earlier make under
-	// the same key wrote. nil makes it anew, in memory.
+	// the same key wrote. nil makes it again, in memory.
 	Derive func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error)
 }
 

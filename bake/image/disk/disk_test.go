@@ -140,7 +140,7 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// TestSgdisk has the finished disk judged, also after it was put on a larger one.
+// TestSgdisk has the finished disk checked, also after it was put on a larger one.
 func TestSgdisk(t *testing.T) {
 	sgdisk, err := exec.LookPath("sgdisk")
 	if err != nil {

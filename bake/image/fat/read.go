@@ -250,7 +250,7 @@ func (l *longName) add(raw []byte) error {
 	return nil
 }
 
-// take returns the name if it is whole and belongs to short, and starts anew.
+// take returns the name if it is whole and belongs to short, and starts again.
 func (l *longName) take(short shortName) (string, bool) {
 	units, whole := l.units, l.next == 0 && l.units != nil && l.checksum == short.checksum()
 	*l = longName{}

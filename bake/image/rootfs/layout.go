@@ -21,7 +21,7 @@ type layout struct {
 	sorted   []*unpacked          // base-files, then by name
 	content  reader
 	accounts accounts
-	made     *memory // what is small and made anew each time
+	made     *memory // what is small and rebuilt each time
 }
 
 func origin(pkg string) string { return "package " + pkg }

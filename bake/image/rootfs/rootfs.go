@@ -1,4 +1,4 @@
-// Package rootfs composes the root file system of an image: Debian packages
+// Package rootfs composes the root filesystem of an image: Debian packages
 // that were unpacked and never configured, the components, systemd units and
 // the files of an image definition become one tree.
 //
@@ -64,7 +64,7 @@ type Component struct {
 // are about; those that say a definition is wrong begin with its file and line.
 func Compose(c Config) (*tree.Tree, error) {
 	if c.Epoch <= 0 {
-		return nil, errors.New("BUG: composing a root file system without an epoch")
+		return nil, errors.New("BUG: composing a root filesystem without an epoch")
 	}
 	if c.Derive == nil {
 		c.Derive = deriveInMemory

@@ -296,12 +296,12 @@ func (w *Image) Record() *record.Record {
 		Node: record.Node{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"},
 		Inputs: record.Inputs{
 			Versions: sum("versions"), Lock: sum("lock"), Definition: sum("definition"), Units: sum("units"),
-			Guest: map[string]manifest.Digest{},
+			Programs: map[string]manifest.Digest{},
 		},
 	}
 	for name, e := range map[string]tree.Entry{"firstboot": w.Root[record.FirstbootPath], "init": w.Initrd["init"]} {
 		if e.Path != "" {
-			r.Inputs.Guest[name] = manifest.SHA256(e.SHA256)
+			r.Inputs.Programs[name] = manifest.SHA256(e.SHA256)
 		}
 	}
 	for name, p := range map[string]string{"kubelet": "usr/local/bin/kubelet", "containerd": "usr/bin/containerd"} {

@@ -3,7 +3,7 @@
 //
 // The statement says nothing of when, where and by whom an image was made: it is
 // a function of the inputs, as the image is, so that everyone who bakes them
-// again gets the same statement. Its parameters are described in docs/bill.md,
+// again gets the same statement. Its parameters are described in docs/sbom.md,
 // which the build type names.
 //
 // Sources: in-toto attestation framework, statement v1
@@ -35,7 +35,7 @@ import (
 // What statements are of.
 const (
 	PredicateType = "https://slsa.dev/provenance/v1"
-	BuildType     = "https://github.com/nodebake/bake/blob/main/docs/bill.md#build-type-v1"
+	BuildType     = "https://github.com/nodebake/bake/blob/main/docs/sbom.md#build-type-v1"
 	BuilderID     = "https://github.com/nodebake/bake"
 )
 
@@ -161,8 +161,8 @@ func dependencies(b *sbom.Contents) []*intoto.ResourceDescriptor {
 	l.add(lock, "", digests(in.Lock))
 	l.add("image definition", "", digests(in.Definition))
 	l.add("units", "", digests(in.Units))
-	for _, name := range slices.Sorted(maps.Keys(in.Guest)) {
-		l.add("bake's program "+name, "", digests(in.Guest[name]))
+	for _, name := range slices.Sorted(maps.Keys(in.Programs)) {
+		l.add("bake's program "+name, "", digests(in.Programs[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Modules)) {
 		l.add(name, "", digests(in.Modules[name]))

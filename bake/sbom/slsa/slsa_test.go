@@ -32,7 +32,7 @@ func contents() *sbom.Contents {
 			Name: "worker", Arch: "amd64",
 			Inputs: record.Inputs{
 				Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"),
-				Guest: map[string]manifest.Digest{"init": sum("f"), "firstboot": sum("e")}, Modules: map[string]manifest.Digest{"modules/runc/go.sum": sum("1")},
+				Programs: map[string]manifest.Digest{"init": sum("f"), "firstboot": sum("e")}, Modules: map[string]manifest.Digest{"modules/runc/go.sum": sum("1")},
 			},
 			Components: []record.Component{
 				{Name: "runc", Version: "v1.4.3", Origin: "source", From: "github.com/opencontainers/runc@v1.4.3", Toolchain: "go1.26.8, cc (Debian) 12.2.0, GNU ld 2.40"},
@@ -211,11 +211,11 @@ func TestStatementRefuses(t *testing.T) {
 // TestBuildTypeIsDocumented holds the build type to the heading that it names.
 func TestBuildTypeIsDocumented(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../docs/bill.md")
+	text, err := os.ReadFile("../../../docs/sbom.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasSuffix(slsa.BuildType, "/docs/bill.md#build-type-v1") || !strings.Contains(string(text), "\n## Build type v1\n") {
-		t.Errorf("docs/bill.md has no heading for %s", slsa.BuildType)
+	if !strings.HasSuffix(slsa.BuildType, "/docs/sbom.md#build-type-v1") || !strings.Contains(string(text), "\n## Build type v1\n") {
+		t.Errorf("docs/sbom.md has no heading for %s", slsa.BuildType)
 	}
 }

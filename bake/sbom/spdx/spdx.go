@@ -181,8 +181,8 @@ func document(b *sbom.Contents) (*v2_3.Document, error) {
 	for i, c := range m.Images {
 		d.image(c, b.Images[i])
 	}
-	for _, p := range b.Guest {
-		d.guest(p)
+	for _, p := range b.Programs {
+		d.embedded(p)
 	}
 	return d.finish(), nil
 }
@@ -210,14 +210,14 @@ func inputs(in record.Inputs) string {
 	return fmt.Sprintf("versions file %s, lock %s, definition %s, units %s", in.Versions, in.Lock, in.Definition, in.Units)
 }
 
-// guest adds a program of bake's own.
-func (d *builder) guest(p *record.GoProgram) {
+// embedded adds a program of bake's own.
+func (d *builder) embedded(p *record.GoProgram) {
 	name := p.Path[strings.LastIndexByte(p.Path, '/')+1:]
-	own := d.add(id("Guest", name), name, p.Main.Version)
+	own := d.add(id("Embedded", name), name, p.Main.Version)
 	own.PrimaryPackagePurpose = "APPLICATION"
 	own.PackageSummary = "A program of bake's own"
 	own.PackageLicenseDeclared = "Apache-2.0"
-	if sum, ok := d.contents.Record.Inputs.Guest[name]; ok {
+	if sum, ok := d.contents.Record.Inputs.Programs[name]; ok {
 		own.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: sum.Hex()}}
 	}
 	setURL(own, purl.Module(p.Main.Path, p.Main.Version))

@@ -38,7 +38,7 @@ func contents() *sbom.Contents {
 		Epoch: 1700000000,
 		Record: &record.Record{
 			Name: "k8s-worker-v1-36-3-amd64", Arch: "amd64",
-			Inputs: record.Inputs{Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"), Guest: map[string]manifest.Digest{"firstboot": sum("e")}},
+			Inputs: record.Inputs{Versions: sum("a"), Lock: sum("b"), Definition: sum("c"), Units: sum("d"), Programs: map[string]manifest.Digest{"firstboot": sum("e")}},
 			Components: []record.Component{
 				{Name: "kubelet", Version: "v1.36.3", Origin: "source", From: "k8s.io/kubernetes@v1.36.3", Toolchain: "go1.26.8", Files: []record.Program{{Path: "/usr/local/bin/kubelet", SHA256: sum("1").Hex()}}},
 				{Name: "crictl", Version: "v1.36.0", Origin: "release", From: "https://example.com/crictl.tar.gz"},
@@ -60,8 +60,8 @@ func contents() *sbom.Contents {
 			{Sums: []manifest.Digest{sum("f"), manifest.Digest("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Path: "/usr/local/bin/crictl", Toolchain: "go1.25.1 X:boringcrypto", Deps: []record.GoModule{sys}}}},
 			{Package: &containerd},
 		},
-		Images: []sbom.BuildInfo{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}},
-		Guest:  []*record.GoProgram{{Path: "/firstboot", Toolchain: "go1.26.8", Main: record.GoModule{Path: "github.com/nodebake/bake"}, Deps: []record.GoModule{sys}}},
+		Images:   []sbom.BuildInfo{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}},
+		Programs: []*record.GoProgram{{Path: "/firstboot", Toolchain: "go1.26.8", Main: record.GoModule{Path: "github.com/nodebake/bake"}, Deps: []record.GoModule{sys}}},
 	}
 }
 
@@ -175,7 +175,7 @@ func TestWrite(t *testing.T) {
 }
 
 // TestLicenses reads what is declared, and has an expression parser that is not
-// ours judge it.
+// ours check it.
 func TestLicenses(t *testing.T) {
 	t.Parallel()
 	text := write(t, contents())

@@ -75,7 +75,7 @@ type Locked struct {
 	Control func(ctx context.Context, p manifest.LockedPackage) ([]byte, error)
 }
 
-// UnsolvableError is [resolver.UnsolvableError]: what is wanted cannot be had
+// UnsolvableError is [resolver.UnsolvableError]: what is wanted can't be installed
 // together.
 type UnsolvableError = resolver.UnsolvableError
 
@@ -116,7 +116,7 @@ const oldRelease = 100 * 24 * time.Hour
 // noteOld says where a Release is old and does not say for how long it holds.
 func (l *loader) noteOld(s source, f *found) {
 	if age := l.cfg.Now.Sub(f.Date); f.ValidUntil.IsZero() && age > oldRelease {
-		l.sink.Note("%s is of %s, %d days ago, and does not say how long it holds: Debian publishes %s anew every two months or so; compare with another mirror (--debian-mirror)",
+		l.sink.Note("%s is of %s, %d days ago, and does not say how long it holds: Debian publishes %s again every two months or so; compare with another mirror (--debian-mirror)",
 			redact(f.mirror.url("dists/"+s.suite+"/InRelease")), f.Date.Format(time.DateOnly), int(age.Hours()/24), s.suite)
 	}
 }

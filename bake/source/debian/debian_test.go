@@ -296,14 +296,14 @@ func TestResolveMirrors(t *testing.T) {
 		{"neither has a Release", func(_ *publisher, w *web) {
 			delete(w.files, release)
 			delete(w.files, strings.Replace(release, a, b, 1))
-		}, b + "/debian/dists/trixie/InRelease can't be had: 404"},
+		}, b + "/debian/dists/trixie/InRelease is unavailable: 404"},
 		{"neither has the index", func(_ *publisher, w *web) {
 			for u := range w.files {
 				if strings.Contains(u, "/trixie/main/") {
 					delete(w.files, u)
 				}
 			}
-		}, b + "/debian/dists/trixie/main/binary-amd64/Packages.gz can't be had: 404"},
+		}, b + "/debian/dists/trixie/main/binary-amd64/Packages.gz is unavailable: 404"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -427,7 +427,7 @@ func TestResolveOlder(t *testing.T) {
 		{"older, and the second mirror is not", []string{a, b}, func(p *publisher, w *web) { p.trixie(t, w, b) }, known("debian", "trixie", 0), "", nil},
 		{"100 days", []string{a}, old(100), nil, "", nil},
 		{"101 days", []string{a}, old(101), nil, "", []string{
-			release + " is of 2026-08-13, 101 days ago, and does not say how long it holds: Debian publishes trixie anew every two months or so; compare with another mirror (--debian-mirror)"}},
+			release + " is of 2026-08-13, 101 days ago, and does not say how long it holds: Debian publishes trixie again every two months or so; compare with another mirror (--debian-mirror)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, w := newPublisher(t), newWeb()

@@ -29,7 +29,7 @@ type Index struct {
 	Path   string // below a mirror of all archives: "debian-security/dists/trixie-security/InRelease"
 	Size   int64  // bytes
 	SHA256 manifest.Digest
-	URLs   []string // where it can be had, unless it is kept already
+	URLs   []string // where it is available, unless it is kept already
 
 	Newer bool      // not the one that the lock was made from: mirrors do not have that any more
 	Date  time.Time // of the InRelease

@@ -125,7 +125,7 @@ func TestIndices(t *testing.T) {
 		{"not kept, and the first mirror is being updated", newShelf(t, half), func(c *Config) { c.Getter, c.Mirrors = half, twoMirrors; later(c) }, moved, ""},
 		{"not kept, and no mirror", newShelf(t, old), func(c *Config) { c.Mirrors = nil }, nil,
 			"finding the index of trixie of debian, from which the lock was made: no mirror of archive debian is known"},
-		{"not kept, and nothing is there", newShelf(t, newWeb()), func(c *Config) { c.Getter = newWeb() }, nil, base + "/debian/dists/trixie/InRelease can't be had: 404"},
+		{"not kept, and nothing is there", newShelf(t, newWeb()), func(c *Config) { c.Getter = newWeb() }, nil, base + "/debian/dists/trixie/InRelease is unavailable: 404"},
 		{"a newer one that is broken", newShelf(t, broken), func(c *Config) { c.Getter = broken }, nil, "clearsigned message is damaged"},
 		{"a newer one of another key", newShelf(t, now), func(c *Config) { c.Getter, c.Keyring = now, newPublisher(t).keyring }, nil, "none of its signatures is good"},
 	} {

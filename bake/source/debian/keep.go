@@ -21,7 +21,7 @@ const controlParallel = 8
 // A lock has digests and no relations between packages, which are needed to know
 // whether a package will still do. Where an index lists the very package, they are
 // there. An index lists the newest versions only; the relations of others are in
-// their .deb, which a bake needs anyway: one that can't be had is not kept.
+// their .deb, which a bake needs anyway: one that is unavailable is not kept.
 
 // hold returns the locked packages of g that are kept, where they will do.
 func (l *loader) hold(ctx context.Context, g resolver.Group) ([]resolver.Held, error) {

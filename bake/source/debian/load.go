@@ -118,7 +118,7 @@ func (l *loader) index(ctx context.Context, s source) (resolver.Index, error) {
 	return resolver.Index{}, errors.Join(errs...)
 }
 
-// isFetching reports whether err is of files that can't be had, and not of what
+// isFetching reports whether err is of files that are unavailable, and not of what
 // they say.
 func isFetching(err error) bool {
 	updating, unreachable := (*UpdatingError)(nil), (*fetch.UnreachableError)(nil)
@@ -301,7 +301,7 @@ func (e *noneError) Error() string {
 		if e.rejected[t.URL] {
 			lines[i] = fmt.Sprintf("%s: %v", t.URL, t.Err)
 		} else {
-			lines[i] = fmt.Sprintf("%s can't be had: %v", t.URL, t.Err)
+			lines[i] = fmt.Sprintf("%s is unavailable: %v", t.URL, t.Err)
 		}
 	}
 	return strings.Join(lines, "\n")

@@ -146,7 +146,7 @@ func (m Mirror) url(path string) string {
 	return b.String()
 }
 
-// URLs returns where path of archive can be had, the preferred first. The
+// URLs returns where path of archive is available, the preferred first. The
 // error says how to give a mirror where there is none.
 func (l MirrorList) URLs(archive, path string) ([]string, error) {
 	mirrors, err := l.of(archive)

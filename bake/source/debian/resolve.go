@@ -107,7 +107,7 @@ func extras(cfg Config) []resolver.Want {
 	return slices.CompactFunc(list, func(a, b resolver.Want) bool { return a.Name == b.Name && a.Suite == b.Suite })
 }
 
-// unresolved says that packages can't be had together; or, where one of refs is
+// unresolved says that packages can't be installed together; or, where one of refs is
 // not there at all, that whoever asks for it is mistaken.
 func unresolved(suite string, arch manifest.Arch, base string, refs []manifest.PackageRef, err error) error {
 	var unsolvable *UnsolvableError

@@ -171,7 +171,7 @@ func (r routes) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if through != nil {
-			// The proxy looks names up, so all that can be judged is what is written.
+			// The proxy looks names up, so all that can be checked is what is written.
 			if what := notPublicHost(req.URL.Hostname()); what != "" {
 				return nil, &addressError{req.URL.Hostname(), what}
 			}

@@ -10,7 +10,7 @@ import (
 
 // announcer tells a display how many files will be fetched. Several calls of
 // Fetch may wait for the same file, of which one fetches it, or none where it
-// comes to the store in another way, or can't be had: it is announced once, and
+// comes to the store in another way, or is unavailable: it is announced once, and
 // what does not begin is taken back.
 type announcer struct {
 	sink  progress.Sink

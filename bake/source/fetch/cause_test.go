@@ -77,13 +77,13 @@ func TestPreflightErrorGroups(t *testing.T) {
 	}
 	want := `12 files are unavailable: no such host deb.example: package0, package1, package2, package3, package4, package5, package6, package7 and 4 more
 2 files are not in the mirror /m, and nothing else may be asked (--offline): was the mirror made for other versions? Run ` + "`bake mirror --versions FILE... --to DIR`" + ` again where there is a network: offline0, offline1
-kubelet can't be had:
+kubelet is unavailable:
   https://dl.example/kubelet: 404 Not Found`
 	if diff := cmp.Diff(want, e.Error()); diff != "" {
 		t.Errorf("Error (-want +got):\n%s", diff)
 	}
 	g := (*GroupError)(nil)
-	if !errors.As(e, &g) || len(g.Details()) != 12 || !strings.HasPrefix(g.Details()[11].Error(), "package11 can't be had:") {
+	if !errors.As(e, &g) || len(g.Details()) != 12 || !strings.HasPrefix(g.Details()[11].Error(), "package11 is unavailable:") {
 		t.Errorf("details = %v; want 12, of package11 the last", g)
 	}
 	one := (*UnreachableError)(nil)

@@ -24,7 +24,7 @@ import (
 // the disk. The largest release of Kubernetes has 0.6 GB.
 const maxUnsized = 4 << 30
 
-// Fetch downloads what the store does not have. Files that can't be had do not
+// Fetch downloads what the store does not have. Files that are unavailable do not
 // stop the others: the error joins an UnreachableError or a DigestError for
 // each. What would fail all of them, such as a full disk or a network that is
 // down, ends the work; what arrived until then is resumed next time.

@@ -333,7 +333,7 @@ func refused(t *testing.T) string {
 	return "http://" + l.Addr().String() + "/"
 }
 
-// TestFetchGoesOn checks that files that can't be had do not stop the others.
+// TestFetchGoesOn checks that files that are unavailable do not stop the others.
 func TestFetchGoesOn(t *testing.T) {
 	s := serve(t, nil, func(s *server, _ int64, w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/bad") {
@@ -353,14 +353,14 @@ func TestFetchGoesOn(t *testing.T) {
 		reqs = append([]Request{{Name: name, URLs: []string{s.URL + name}, Sums: []manifest.Digest{sum256([]byte(name))}}}, reqs...)
 	}
 	err := f.Fetch(t.Context(), reqs)
-	for _, want := range []string{"/bad1 can't be had:", "/bad2 can't be had:"} {
+	for _, want := range []string{"/bad1 is unavailable:", "/bad2 is unavailable:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Fetch = %v; want %q in it", err, want)
 		}
 	}
 	missing, err := f.Missing(t.Context(), reqs)
 	if err != nil || len(missing) != 2 {
-		t.Errorf("Missing = %d requests, %v; want the 2 that can't be had", len(missing), err)
+		t.Errorf("Missing = %d requests, %v; want the 2 that are unavailable", len(missing), err)
 	}
 }
 

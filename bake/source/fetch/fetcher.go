@@ -90,7 +90,7 @@ func (r *Request) check() error {
 		return fmt.Errorf("BUG: request for %s has no digest", r.Name)
 	}
 	if r.As != "" && len(r.URLs) == 0 {
-		return fmt.Errorf("BUG: request for %s has no URL that it could be had from", r.Name)
+		return fmt.Errorf("BUG: request for %s has no URL that it could be fetched from", r.Name)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ type Attempt struct {
 	Mirror string // names the mirror whose URL it is, where its index promised more; else empty
 }
 
-// UnreachableError says that a file can't be had from any of its URLs.
+// UnreachableError says that a file is unavailable at any of its URLs.
 type UnreachableError struct {
 	Name    string
 	Tried   []Attempt
@@ -206,12 +206,12 @@ func (e *UnreachableError) Error() string {
 	case e.Lacking != "":
 		return fmt.Sprintf("%s is not in the mirror %s, and nothing else may be asked (--offline)", e.Name, e.Lacking)
 	case len(e.Tried) == 0:
-		return fmt.Sprintf("%s can't be had: no URL is known for it", e.Name)
+		return fmt.Sprintf("%s is unavailable: no URL is known for it", e.Name)
 	case len(e.Tried) == 1 && e.Tried[0].URL == e.Name: // it has no other name
-		return fmt.Sprintf("%s can't be had: %v", e.Name, e.Tried[0].Err)
+		return fmt.Sprintf("%s is unavailable: %v", e.Name, e.Tried[0].Err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s can't be had:", e.Name)
+	fmt.Fprintf(&b, "%s is unavailable:", e.Name)
 	for _, t := range e.Tried {
 		fmt.Fprintf(&b, "\n  %s: ", t.URL)
 		digest := (*DigestError)(nil)

@@ -16,12 +16,12 @@ import (
 // fileTransport answers requests for file URLs (RFC 8089) below a mirror's
 // directory, and no others, as a server would that knows no ranges. A link that
 // leads out of the directory is refused, wherever on the way it is, as is a
-// file that is one itself. Limit: a file system that hangs is waited for.
+// file that is one itself. Limit: a filesystem that hangs is waited for.
 type fileTransport struct {
 	base string // URL of the directory; empty: there is none
 }
 
-// fileError says why a file of a mirror can't be had. Trying again does not
+// fileError says why a file of a mirror is unavailable. Trying again does not
 // help.
 type fileError struct{ err error }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // TestFetchFullDisk limits the size of this process's files; see package store
-// for the same with a real full file system.
+// for the same with a real full filesystem.
 func TestFetchFullDisk(t *testing.T) {
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)

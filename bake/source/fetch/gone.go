@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// Gone reports whether err says that files can't be had, and leaves no doubt of
+// Gone reports whether err says that files are unavailable, and leaves no doubt of
 // it: every server that answered said that it does not have them, by 404 or 410
 // to a GET, and others have no name or can't be reached. What may be made in
 // place of a file is another file; a server that is overloaded, broken, or wants

@@ -247,7 +247,7 @@ func TestPreflight(t *testing.T) {
 
 	f := newFetcher(t, func(c *Config) { c.Answer = 500 * time.Millisecond })
 	if err := f.Preflight(t.Context(), good); err != nil {
-		t.Errorf("Preflight of files that can be had = %v", err)
+		t.Errorf("Preflight of files that are available = %v", err)
 	}
 	err := f.Preflight(t.Context(), append(good, bad...))
 	failed := (*PreflightError)(nil)

@@ -26,7 +26,7 @@ func (e *PreflightError) Unwrap() []error { return group(e.Requests) }
 
 // Preflight asks, for every request that the store can't serve, whether one of
 // its URLs has the file. It downloads none. The error is a PreflightError that
-// has each file that can't be had, with the reason for each URL.
+// has each file that is unavailable, with the reason for each URL.
 func (f *Fetcher) Preflight(ctx context.Context, reqs []Request) error {
 	p := &preflight{Fetcher: f, alive: map[string]bool{}, dead: map[string]error{}}
 	results := make([]*UnreachableError, len(reqs))

@@ -13,7 +13,7 @@ func (f *Fetcher) Through(wrap func(base http.RoundTripper) http.RoundTripper) *
 	return &through
 }
 
-// userAgent says who we are, whatever a request says.
+// userAgent names this program, whatever a request says.
 type userAgent struct {
 	base http.RoundTripper
 	name string

@@ -68,7 +68,7 @@ type Config struct {
 
 	// Proxy fills the empty directory dir with those files of a module proxy
 	// (go.dev/ref/mod#goproxy-protocol) that wants is true for, as far as they
-	// can be had; they may be symlinks. The go command asks it before the
+	// is available; they may be symlinks. The go command asks it before the
 	// user's GOPROXY, and puts modules into a module cache that is removed
 	// after the build. nil: there is none.
 	Proxy   func(ctx context.Context, dir string, wants func(path string) bool) error
@@ -172,7 +172,7 @@ func (b *Builder) Have(ctx context.Context, c manifest.Component, arch manifest.
 
 // Preflight makes sure, in seconds, that c can be built: that go and, for cgo,
 // a C compiler are there, that the pinned toolchain runs, and that the module
-// can be had. What the store has needs nothing of this.
+// is available. What the store has needs nothing of this.
 func (b *Builder) Preflight(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) error {
 	if err := b.preflight(ctx, c, arch, modfiles); err != nil {
 		return fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
@@ -197,7 +197,7 @@ func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch mani
 	})
 }
 
-// lookFor makes sure that r's module can be had.
+// lookFor makes sure that r's module is available.
 func (g *gocmd) lookFor(ctx context.Context, r *recipe) error {
 	if err := g.writeModule(r.goMod, r.goSum); err != nil {
 		return err

@@ -156,7 +156,7 @@ func (r *recipe) readModfiles(modfiles fs.FS) error {
 		}
 	}
 	if required != r.module.Version {
-		return fmt.Errorf("%s requires %s %q, the versions file says %s (make it anew: see manifests/modules/README.md)", name, r.module.Path, required, r.module.Version)
+		return fmt.Errorf("%s requires %s %q, the versions file says %s (make it again: see manifests/modules/README.md)", name, r.module.Path, required, r.module.Version)
 	}
 	for _, rep := range mod.Replace {
 		if rep.New.Version == "" {
@@ -173,7 +173,7 @@ func (r *recipe) readModfiles(modfiles fs.FS) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no line for %s %s (make it anew: see manifests/modules/README.md)", path.Join(r.dir, "go.sum"), r.module.Path, r.module.Version)
+	return fmt.Errorf("%s has no line for %s %s (make it again: see manifests/modules/README.md)", path.Join(r.dir, "go.sum"), r.module.Path, r.module.Version)
 }
 
 // built describes the build; its key is the JSON of everything that decides

@@ -359,7 +359,7 @@ func TestSourcesKey(t *testing.T) {
 	}
 }
 
-// TestToolchainErrors asks for toolchains that can't be had. Getting one takes a
+// TestToolchainErrors asks for toolchains that are unavailable. Getting one takes a
 // network: see TestComponentsOffline.
 func TestToolchainErrors(t *testing.T) {
 	for _, test := range []struct {

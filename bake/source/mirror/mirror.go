@@ -22,7 +22,7 @@
 // The package knows no versions files, registries or archives, and downloads
 // nothing: what is downloaded in part is the store's business. It reads neither
 // environment nor clock. Limits: an index of at most 64 MiB; flock(2) must
-// work on the file system that a mirror is written to.
+// work on the filesystem that a mirror is written to.
 package mirror
 
 import (

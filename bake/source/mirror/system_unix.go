@@ -17,12 +17,12 @@ func noSpace(err error) bool {
 func syncDirectory(d *os.File) error {
 	err := d.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		return nil // a file system that knows no such thing
+		return nil // a filesystem that knows no such thing
 	}
 	return err
 }
 
-// noLocks reports whether err says that a file system has no locks.
+// noLocks reports whether err says that a filesystem has no locks.
 func noLocks(err error) bool {
 	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS)
 }

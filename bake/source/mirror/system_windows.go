@@ -16,5 +16,5 @@ func noSpace(err error) bool {
 // syncDirectory does nothing: Windows flushes files only.
 func syncDirectory(*os.File) error { return nil }
 
-// noLocks is for other systems: Windows' file systems have locks.
+// noLocks is for other systems: Windows' filesystems have locks.
 func noLocks(error) bool { return false }

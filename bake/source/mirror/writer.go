@@ -36,19 +36,19 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("writing the mirror %s: another `bake mirror` is at it; wait until it has ended", e.Dir)
 }
 
-// NoLocksError says that the file system of a mirror has no locks.
+// NoLocksError says that the filesystem of a mirror has no locks.
 type NoLocksError struct {
 	Dir string
 	Err error // from the system
 }
 
 func (e *NoLocksError) Error() string {
-	return fmt.Sprintf("writing the mirror %s: its file system has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: %v", e.Dir, e.Err)
+	return fmt.Sprintf("writing the mirror %s: its filesystem has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: %v", e.Dir, e.Err)
 }
 
 func (e *NoLocksError) Unwrap() error { return e.Err }
 
-// FullError says that the file system of a mirror has no room. The mirror is
+// FullError says that the filesystem of a mirror has no room. The mirror is
 // as it was before, and keeps the files that were complete.
 type FullError struct {
 	Dir string
@@ -56,7 +56,7 @@ type FullError struct {
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("the file system of the mirror %s is full; make room, and run again: it goes on where it stopped (what no set needs any more goes by: %s): %v", e.Dir, manifest.Command("bake", "mirror", "--to", e.Dir, "--prune"), e.Err)
+	return fmt.Sprintf("the filesystem of the mirror %s is full; make room, and run again: it goes on where it stopped (what no set needs any more goes by: %s): %v", e.Dir, manifest.Command("bake", "mirror", "--to", e.Dir, "--prune"), e.Err)
 }
 
 func (e *FullError) Unwrap() error { return e.Err }
@@ -111,7 +111,7 @@ func Create(dir string) (_ *Writer, err error) {
 }
 
 // permit adds permissions whatever the umask was, since servers run as other
-// users. It takes none away that somebody gave. A file system without permissions
+// users. It takes none away that somebody gave. A filesystem without permissions
 // (FAT, CIFS) refuses: there the mount says who may read.
 func (w *Writer) permit(name string, bits fs.FileMode) error {
 	info, err := w.root.Stat(name)

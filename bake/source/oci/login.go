@@ -96,7 +96,7 @@ func (l *loggedIn) get(ctx context.Context) (http.RoundTripper, error) {
 	return login, nil
 }
 
-// auth returns who we are at the registry, as far as it may be told.
+// auth returns the credentials for the registry, as far as it may be told.
 func (l *loggedIn) auth(ctx context.Context) (authn.Authenticator, error) {
 	host := l.repo.RegistryStr()
 	if l.keychain == nil {

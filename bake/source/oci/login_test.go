@@ -140,7 +140,7 @@ func TestReason(t *testing.T) {
 		want, never string
 	}{
 		{"limit", ocitest.Manifest("thing", digest), 429, "application/json", `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached\nyour pull\u001b[2J rate limit."}]}`,
-			"manifest or index can't be had from " + url + ": 429 Too Many Requests (TOOMANYREQUESTS: You have reached your pull [2J rate limit.) " + login, "\x1b"},
+			"manifest or index is unavailable at " + url + ": 429 Too Many Requests (TOOMANYREQUESTS: You have reached your pull [2J rate limit.) " + login, "\x1b"},
 		{"limit in plain text", ocitest.Manifest("thing", digest), 429, "text/plain; charset=utf-8", "slow down\n", "429 Too Many Requests (slow down) " + login, ""},
 		{"limit without a reason", ocitest.Manifest("thing", digest), 429, "text/html", "<html>", "429 Too Many Requests " + login, "html"},
 		{"limit of logins", "/v2/", 429, "application/json", `{"errors":[{"code":"TOOMANYREQUESTS","message":"wait"}]}`, "logging in: 429 Too Many Requests (TOOMANYREQUESTS: wait) " + login, ""},

@@ -5,7 +5,7 @@
 // over architectures, a manifest, a configuration and layers (OCI image
 // specification 1.1, and Docker's schema 2, which it comes from). Each becomes
 // a pack of its own with one file, so that images share layers. A [Puller] finds
-// in the first seconds what an image consists of and whether it can be had
+// in the first seconds what an image consists of and whether it is available
 // ([Puller.Resolve]), and brings it later ([Puller.Pull]).
 //
 // Blobs are fetched as releases are, by package release: from its mirror before

@@ -16,9 +16,9 @@ import (
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 )
 
-// patient is a Sink that counts tasks, and lets none begin before so many were
+// gate is a Sink that counts tasks, and lets none begin before so many were
 // announced.
-type patient struct {
+type gate struct {
 	progress.Discard
 	enough            int
 	all               chan struct{}
@@ -27,7 +27,7 @@ type patient struct {
 	expected, started int
 }
 
-func (p *patient) Expect(n int) {
+func (p *gate) Expect(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expected += n
@@ -36,7 +36,7 @@ func (p *patient) Expect(n int) {
 	}
 }
 
-func (p *patient) Start(verb, name string, total int64) progress.Task {
+func (p *gate) Start(verb, name string, total int64) progress.Task {
 	select {
 	case <-p.all:
 	case <-time.After(10 * time.Second): // the counts will tell
@@ -58,7 +58,7 @@ func TestProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := &patient{enough: 3, all: make(chan struct{})}
+	shown := &gate{enough: 3, all: make(chan struct{})}
 	p := oci.New(oci.Config{Packs: st, Fetcher: fetcher, Progress: shown})
 	var group sync.WaitGroup
 	for name, image := range map[string]v1.Image{

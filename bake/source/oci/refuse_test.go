@@ -142,7 +142,7 @@ func TestRefuses(t *testing.T) {
 }
 
 // TestBrokenRegistry shows a registry that does not send what it should. Nothing
-// of it is kept, and once it is well again the image can be had.
+// of it is kept, and once it is well again the image is available.
 func TestBrokenRegistry(t *testing.T) {
 	t.Parallel()
 	const patience = 500 * time.Millisecond
@@ -207,7 +207,7 @@ func TestBrokenRegistry(t *testing.T) {
 		{"layer that ends early", "layer", chunked(content[:100]), true, fmt.Sprintf("the connection ended after 100 of %d bytes", len(content))},
 		{"layer said to be longer", "layer", send(len(content)+1, content), false, fmt.Sprintf("is %d bytes, want %d bytes", len(content)+1, len(content))},
 		{"layer that is longer", "layer", chunked(append(bytes.Clone(content), 0)), false, fmt.Sprintf("want %d bytes", len(content))},
-		{"no layer", "layer", status(http.StatusNotFound), true, ": layer 1 of 1 can't be had from http://"},
+		{"no layer", "layer", status(http.StatusNotFound), true, ": layer 1 of 1 is unavailable at http://"},
 		{"layer that never comes", "layer", hang, true, "not a byte came for 500ms"},
 		{"layer that stops", "layer", hangInside, true, "not a byte came for 500ms"},
 		{"registry that is down", "", status(http.StatusServiceUnavailable), true, "503 Service Unavailable"},

@@ -97,7 +97,7 @@ func (r *repository) explain(image manifest.ContainerImage, err error) error {
 	e := &unreachableError{text: err.Error(), err: err}
 	var all *fetch.PreflightError
 	if several := errors.As(err, &all) && len(all.Requests) > 1; !several && len(missing.Tried) == 1 && missing.Tried[0].Mirror == "" {
-		e.text = fmt.Sprintf("%s can't be had from %s: %v",
+		e.text = fmt.Sprintf("%s is unavailable at %s: %v",
 			strings.TrimPrefix(missing.Name, "image "+image.Name+": "), missing.Tried[0].URL, missing.Tried[0].Err)
 	}
 	for _, tried := range missing.Tried {

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Packs    Packs
 	Fetcher  *fetch.Fetcher
-	Keychain authn.Keychain // who we are at registries; nil: nobody. authn.DefaultKeychain reads docker's configuration and the environment
+	Keychain authn.Keychain // credentials for registries; nil: anonymous. authn.DefaultKeychain reads docker's configuration and the environment
 	Insecure []string       // registries that may speak http, "HOST" or "HOST:PORT", beside those of this machine
 	Progress progress.Sink
 }
@@ -35,7 +35,7 @@ func New(c Config) *Puller {
 }
 
 // Resolved is an image of which all is known but its layers, and whose layers are
-// in the store or can be had.
+// in the store or is available.
 type Resolved struct {
 	image manifest.ContainerImage
 	repo  *repository
@@ -85,7 +85,7 @@ func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arc
 // preflight asks for what would be fetched.
 func (r *repository) preflight(ctx context.Context, requests []fetch.Request) error {
 	err := r.fetcher.Preflight(ctx, requests)
-	// A file of the wrong size can be had: it is not the one.
+	// A file of the wrong size is available: it is not the one.
 	if wrong := (*fetch.DigestError)(nil); errors.As(err, &wrong) {
 		return wrong
 	}

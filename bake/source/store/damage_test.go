@@ -95,7 +95,7 @@ func TestDamagedRecord(t *testing.T) {
 		t.Errorf("Find = %s, %v, %v; want the file", path, ok, err)
 	}
 	if got, ok := s.Path(sum512(a)); !ok || got != path {
-		t.Errorf("Path after Find = %s, %v; want the record made again", got, ok)
+		t.Errorf("Path after Find = %s, %v; want the record rebuilt", got, ok)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestDamagedPack(t *testing.T) {
 			t.Errorf("%s: made %d times; want once", name, made)
 		}
 		if got := must(io.ReadAll(p.Entries[1].Content())); string(got) != "world" {
-			t.Errorf("%s: content is %q after it was made again", name, got)
+			t.Errorf("%s: content is %q after it was rebuilt", name, got)
 		}
 	}
 

@@ -72,7 +72,7 @@ func (s *Store) Download(ctx context.Context, name string, sums []manifest.Diges
 	return d, nil
 }
 
-// rehash begins the digests anew.
+// rehash begins the digests again.
 func (d *Download) rehash() {
 	d.hashes, d.own, d.size = nil, nil, 0
 	for _, sum := range d.sums {
@@ -110,7 +110,7 @@ func (d *Download) From() (url, validator string) { return d.url, d.valid }
 // Reset drops all bytes and records where the next ones come from.
 func (d *Download) Reset(url, validator string) error {
 	if err := d.file.Truncate(0); err != nil {
-		return fmt.Errorf("starting %s anew: %w", d.file.Name(), err)
+		return fmt.Errorf("starting %s again: %w", d.file.Name(), err)
 	}
 	d.rehash()
 	d.url, d.valid = url, validator

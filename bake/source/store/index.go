@@ -41,7 +41,7 @@ import (
 // where a string is a uvarint length and that many bytes, and uvarint and
 // varint are those of encoding/binary. A format that changes changes
 // indexMagic; an index with another magic counts as damaged, so the pack is
-// made again.
+// rebuilt.
 const indexMagic = "bakepk1\n"
 
 // typeBytes gives each type the letter that ls -l shows for it, and a hard

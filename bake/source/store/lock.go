@@ -79,7 +79,7 @@ func (s *Store) acquire(ctx context.Context, name, does string) (release func(),
 	sign(file.Path())
 	return func() {
 		// The file stays: removing it would let a process that waits for it
-		// and one that makes it anew both believe that they hold the lock.
+		// and one that makes it again both believe that they hold the lock.
 		_ = file.Unlock()
 		k.turn <- struct{}{}
 		leave()

@@ -26,9 +26,9 @@ func TestOpenError(t *testing.T) {
 		want string
 	}{
 		{below, fmt.Sprintf("opening the store: %s/cache can't be made or written%smkdir %s: not a directory", file, remedy, file)},
-		{s.openError(syscall.ENOLCK), "opening the store: /nfs/bake is on a file system without locks (NFS without a lock service?)" + remedy + "no locks available"},
-		{s.openError(syscall.ENOTSUP), "opening the store: /nfs/bake is on a file system without locks (NFS without a lock service?)" + remedy + "operation not supported"},
-		{s.openError(syscall.EROFS), "opening the store: /nfs/bake can't be made or written" + remedy + "read-only file system"},
+		{s.openError(syscall.ENOLCK), "opening the store: /nfs/bake is on a filesystem without locks (NFS without a lock service?)" + remedy + "no locks available"},
+		{s.openError(syscall.ENOTSUP), "opening the store: /nfs/bake is on a filesystem without locks (NFS without a lock service?)" + remedy + "operation not supported"},
+		{s.openError(syscall.EROFS), "opening the store: /nfs/bake can't be made or written" + remedy + "read-only filesystem"},
 	} {
 		var dir *DirError
 		if !errors.As(test.err, &dir) || test.err.Error() != test.want {

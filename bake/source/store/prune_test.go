@@ -191,6 +191,6 @@ func TestUseIsRecorded(t *testing.T) {
 		t.Fatal("Path = nothing")
 	}
 	if info := must(os.Stat(path)); !info.ModTime().Equal(recent) {
-		t.Errorf("a recent use was recorded anew: %v; want %v", info.ModTime(), recent)
+		t.Errorf("a recent use was recorded again: %v; want %v", info.ModTime(), recent)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 )
 
-// FullError says that a file system has no room for an entry. The store is
+// FullError says that a filesystem has no room for an entry. The store is
 // unchanged.
 type FullError struct {
 	Dir  string // of the store
@@ -18,7 +18,7 @@ type FullError struct {
 
 func (e *FullError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the file system of the store %s is full", e.Dir)
+	fmt.Fprintf(&b, "the filesystem of the store %s is full", e.Dir)
 	if e.Need > 0 {
 		fmt.Fprintf(&b, ": %d bytes are needed", e.Need)
 	}
@@ -46,7 +46,7 @@ func (s *Store) full(err error, need int64) error {
 	return &FullError{Dir: s.dir, Need: need, Free: free, Err: err}
 }
 
-// Reserve fails with a FullError where the store's file system has not need
+// Reserve fails with a FullError where the store's filesystem has not need
 // bytes left. It reserves nothing: it lets slow work fail before it begins.
 func (s *Store) Reserve(need int64) error {
 	free, err := freeSpace(s.dir)

@@ -16,7 +16,7 @@ func noSpace(err error) bool {
 }
 
 // freeSpace returns the bytes that an unprivileged user may still write to the
-// file system of dir.
+// filesystem of dir.
 func freeSpace(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -25,7 +25,7 @@ func freeSpace(dir string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// noLocks reports whether err says that a file system has no locks.
+// noLocks reports whether err says that a filesystem has no locks.
 func noLocks(err error) bool {
 	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS)
 }

@@ -26,5 +26,5 @@ func freeSpace(dir string) (int64, error) {
 	return int64(free), nil
 }
 
-// noLocks is for other systems: Windows' file systems have locks.
+// noLocks is for other systems: Windows' filesystems have locks.
 func noLocks(error) bool { return false }

@@ -24,15 +24,15 @@
 // are written and again by [Store.OpenFile]; an index and a value carry their
 // own checksum; a pack's data is verified chunk by chunk as it is read
 // (see tree.Blob.ReadChunk). A damaged index or value counts as absent and is
-// made again; a damaged download is removed and reported; a pack whose data
+// rebuilt; a damaged download is removed and reported; a pack whose data
 // proves damaged is dropped with [Store.Forget]. That is also why packs and
 // values are not synced to the disk: after a power failure they are found
 // damaged at worst. Downloads are synced, since they are slow to get again.
 //
 // The store knows no networks, archives or versions files, and never decides
 // by itself to remove an entry that is intact. It keeps no file open between
-// calls except its lock. Limits: flock(2) must work on the file system, which
-// excludes some network file systems, and a store belongs to one user.
+// calls except its lock. Limits: flock(2) must work on the filesystem, which
+// excludes some network filesystems, and a store belongs to one user.
 package store
 
 import (
@@ -77,7 +77,7 @@ const openTimeout = 2 * time.Minute
 type Store struct {
 	dir  string
 	lock *flock.Flock
-	now  time.Time  // of the file system, when the store was opened
+	now  time.Time  // of the filesystem, when the store was opened
 	tell func(Wait) // nil: nobody wants to know
 
 	mu   sync.Mutex
@@ -126,7 +126,7 @@ func (s *Store) openError(err error) error {
 	case noSpace(err):
 		return fmt.Errorf("opening the store %s: %w", s.dir, s.full(err, 0))
 	case noLocks(err):
-		return &DirError{s.dir, "is on a file system without locks (NFS without a lock service?)", err}
+		return &DirError{s.dir, "is on a filesystem without locks (NFS without a lock service?)", err}
 	}
 	return &DirError{s.dir, "can't be made or written", err}
 }
@@ -206,7 +206,7 @@ func sweep(dir string) error {
 	return nil
 }
 
-// Close gives the store free for Prune. The packs that it returned can still
+// Close releases the store for Prune. The packs that it returned can still
 // be read until then.
 func (s *Store) Close() error { return s.lock.Unlock() }
 

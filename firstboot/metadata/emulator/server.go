@@ -270,7 +270,7 @@ func (s *Server) wake() {
 }
 
 // SetFaults replaces what goes wrong; without arguments all is well again.
-// Counting and time begin anew.
+// Counting and time begin again.
 func (s *Server) SetFaults(list ...Fault) { s.faults.set(list) }
 
 // GuestAttribute returns what the guest wrote under namespace and key.

@@ -3,7 +3,7 @@
 // Reference is what `bake image` is measured against: it compresses the bytes
 // of the files given with the library and level that bake uses, in independent
 // blocks of 1 MiB on GOMAXPROCS goroutines, and does nothing else. It makes no
-// file system, verifies nothing, hashes nothing and keeps nothing. Blocks are
+// filesystem, verifies nothing, hashes nothing and keeps nothing. Blocks are
 // written in the order in which they are done, so its output is not an
 // archive: it is a lower bound on the time that one takes.
 //

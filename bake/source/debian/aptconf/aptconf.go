@@ -3,7 +3,7 @@
 //
 // It reads the directory of apt's defaults, not apt.conf. An entry or a file
 // that it does not understand is skipped: a host's configuration is not our
-// input to judge, and apt itself reports what is wrong with it.
+// input to check, and apt itself reports what is wrong with it.
 package aptconf
 
 import (

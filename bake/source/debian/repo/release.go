@@ -30,7 +30,7 @@ type Release struct {
 
 	Architectures []string // "all", "amd64", ...
 	Components    []string // "main", "updates/main", ...
-	ByHash        bool     // files can be had by their digest (Acquire-By-Hash)
+	ByHash        bool     // files are available by their digest (Acquire-By-Hash)
 
 	// Files are the indices, by their path relative to the Release file.
 	Files map[string]File
@@ -211,7 +211,7 @@ func (r *Release) Packages(arch string) (Index, error) {
 	return Index{plain, base, plain.Size}, nil
 }
 
-// ByHash returns the path under which the index can be had by its digest: it
+// ByHash returns the path under which the index is available by its digest: it
 // stays there for a while when the next version replaces the plain path.
 func (x Index) ByHash() string {
 	return path.Join(path.Dir(x.Path), "by-hash/SHA256", x.SHA256.String())

@@ -17,7 +17,7 @@
 //
 // Versions that are held ([Held]) come before higher ones. Where they can't be
 // had together with what is wanted, those that are in the way are let go and the
-// search begins anew, until there are none in the way; so a package that nothing
+// search begins again, until there are none in the way; so a package that nothing
 // forces stays, though perhaps not as many as could.
 package resolver
 

@@ -415,7 +415,7 @@ func TestHeld(t *testing.T) {
 			t.Errorf("%s: Resolve = %s; want %s", test.name, got, test.want)
 		}
 	}
-	// What can't be had without held versions can't be had at all.
+	// What can't be resolved without held versions can't be resolved at all.
 	groups := base("a 1; Depends: b (>= 2)", "b 1")
 	groups[0].Held = []Held{{index("debian", "trixie", "b 0.5").Packages[0], "debian", "trixie"}}
 	_, err := Resolve(t.Context(), "amd64", groups, want("a"))

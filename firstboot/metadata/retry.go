@@ -46,9 +46,9 @@ const (
 	eagerPause = 250 * time.Millisecond
 )
 
-// patiently runs try until it succeeds, fails for good or ctx ends. It tells try
+// retry runs try until it succeeds, fails for good or ctx ends. It tells try
 // how long a request may take.
-func (c *Client) patiently(ctx context.Context, waiting string, try func(ctx context.Context, timeout time.Duration) error) error {
+func (c *Client) retry(ctx context.Context, waiting string, try func(ctx context.Context, timeout time.Duration) error) error {
 	var waited time.Duration
 	var timeouts uint
 	pause, longPause := c.config.FirstPause, 10*c.config.FirstPause
@@ -97,9 +97,9 @@ func passes(err error) bool {
 	return errors.As(err, &try) || errors.As(err, &parse)
 }
 
-// judge returns nil for 200, a *StatusError for what waiting does not change,
+// classify returns nil for 200, a *StatusError for what waiting does not change,
 // and a *tryError for the rest.
-func judge(resp *http.Response, body []byte, hint func(code int) string) error {
+func classify(resp *http.Response, body []byte, hint func(code int) string) error {
 	code := resp.StatusCode
 	switch {
 	case code == http.StatusOK:
