@@ -44,7 +44,7 @@ func TestDeadMirror(t *testing.T) {
 				t.Error(err)
 			}
 		}},
-		{"lock --check", 3 * time.Second, func(t *testing.T, c bake.Config) {
+		{"lock check", 3 * time.Second, func(t *testing.T, c bake.Config) {
 			if _, err := baketest.CheckLock(t.Context(), w.LockConfig(c)); err != nil {
 				t.Error(err)
 			}

@@ -45,7 +45,7 @@ func (b *Baker) mirrorCommand(sources bool) string {
 	if strings.Contains(to, "://") {
 		to = "DIR"
 	}
-	return manifest.Command(append(words, "--to", to)...)
+	return manifest.Command(append(words, "--output", to)...)
 }
 
 // staleMirror says what keeps sets from being made for v and lock; "": nothing

@@ -30,7 +30,7 @@ func TestFullDisk(t *testing.T) {
 		{"store", func(c bake.Config) string { return c.Cache }, 6 << 20,
 			[]string{"the filesystem of the store %s is full: ", "no space left on device"}},
 		{"output", func(c bake.Config) string { return c.Out }, 4 << 20,
-			[]string{"writing %s/" + imageName + ": writing the archive: ", "no space left on device (make room, or give another directory by --out)"}},
+			[]string{"writing %s/" + imageName + ": writing the archive: ", "no space left on device (make room, or give another directory by --output)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.Config()

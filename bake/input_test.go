@@ -80,7 +80,7 @@ func TestBadInput(t *testing.T) {
 			w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: kubelet-{arch}")
 		}, "stale", []string{" asks for kubelet-amd64, which it lacks (run: "}},
 		{"lock without the architecture", func(t *testing.T, c *bake.Config) { c.Arch = manifest.ARM64 },
-			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64) (run: bake lock --versions " + w.Versions + " --arches amd64,arm64)"}},
+			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64) (run: bake lock --versions " + w.Versions + " --arch amd64,arm64)"}},
 
 		// Releases.
 		{"release is another file", func(t *testing.T, c *bake.Config) {
@@ -133,7 +133,7 @@ func TestBadInput(t *testing.T) {
 
 		// Directories.
 		{"output directory below a file", func(t *testing.T, c *bake.Config) { c.Out = filepath.Join(w.Versions, "out") },
-			"failed", []string{"making the output directory: mkdir " + w.Versions + ": not a directory (give another by --out)"}},
+			"failed", []string{"making the output directory: mkdir " + w.Versions + ": not a directory (give another by --output)"}},
 		{"store below a file", func(t *testing.T, c *bake.Config) { c.Cache = filepath.Join(w.Versions, "cache") },
 			"input", []string{"opening the store: " + w.Versions + "/cache can't be made or written; give another directory with --cache, or set XDG_CACHE_HOME: mkdir " + w.Versions + ": not a directory"}},
 	} {

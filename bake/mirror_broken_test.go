@@ -72,7 +72,7 @@ func TestBrokenMirror(t *testing.T) {
 			}
 		}, nil, []string{"tool 1.0", "leads out of the mirror"}},
 		{"stale index", mirror.Entry{}, func(dir string) { replace(filepath.Join(dir, "mirror.json"), staleIndex) }, nil,
-			[]string{"tool 1.0", "was made for other locks than " + w.LockFile(), "run: bake mirror --versions " + w.Versions + " --to "}},
+			[]string{"tool 1.0", "was made for other locks than " + w.LockFile(), "run: bake mirror --versions " + w.Versions + " --output "}},
 		{"index that was edited", mirror.Entry{}, func(dir string) {
 			replace(filepath.Join(dir, "mirror.json"), []byte(strings.Replace(string(read(t, filepath.Join(dir, "mirror.json"))), `"schema": 1`, `"schema": 1, "x": 1`, 1)))
 		}, nil, []string{"opening the mirror ", "mirror.json"}},

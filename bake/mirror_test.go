@@ -395,7 +395,7 @@ func TestTwoSets(t *testing.T) {
 		t.Errorf("mirroring another set transferred %q, which the first has", transferred)
 	}
 
-	// Without --prune the files stay, and are found to be extra.
+	// Without Prune the files stay, and are found to be extra.
 	c.Sets, c.Drop = nil, []string{"other"}
 	if r := makeMirror(t, c); len(r.Sets) != 1 || r.Removed.Files != 0 {
 		t.Errorf("dropping a set = %+v; want the first left, and no file removed", r)

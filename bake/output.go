@@ -99,11 +99,11 @@ func (b *Baker) prepareOutput(lock *manifest.Lock) (output, error) {
 		return output{}, err
 	}
 	if err := os.MkdirAll(b.config.Out, 0o777); err != nil {
-		return output{}, fmt.Errorf("making the output directory: %w (give another by --out)", err)
+		return output{}, fmt.Errorf("making the output directory: %w (give another by --output)", err)
 	}
 	probe, err := os.CreateTemp(b.config.Out, ".bake-*")
 	if err != nil {
-		return output{}, fmt.Errorf("writing to the output directory: %w (give another by --out)", err)
+		return output{}, fmt.Errorf("writing to the output directory: %w (give another by --output)", err)
 	}
 	probe.Close()
 	os.Remove(probe.Name())
@@ -138,9 +138,9 @@ func (o output) free() error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return fmt.Errorf("looking at what is there: %w (give another directory by --out)", err)
+			return fmt.Errorf("looking at what is there: %w (give another directory by --output)", err)
 		case !info.Mode().IsRegular():
-			return fmt.Errorf("writing %s: a %s is there (remove it, or give another directory by --out)", path, kindOf(info.Mode()))
+			return fmt.Errorf("writing %s: a %s is there (remove it, or give another directory by --output)", path, kindOf(info.Mode()))
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestOutputInTheWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := baketest.Image(t.Context(), c)
-		if want := "writing " + p + ": a " + test.kind + " is there (remove it, or give another directory by --out)"; err == nil || err.Error() != want {
+		if want := "writing " + p + ": a " + test.kind + " is there (remove it, or give another directory by --output)"; err == nil || err.Error() != want {
 			t.Errorf("Image() = %v; want %s", err, want)
 		}
 		if err := os.Remove(p); err != nil {

@@ -83,7 +83,7 @@ func (b *Baker) mayBegin(out output, lock *manifest.Lock) error {
 	return fmt.Errorf("writing %s: an image that was made from another %s is there, %s (%s)", out.image, strings.Join(changed, " and "), there.record, keepBoth)
 }
 
-const keepBoth = "--force replaces it with all that is beside it; another --name or --out keeps both"
+const keepBoth = "--force replaces it with all that is beside it; another --name or --output keeps both"
 
 // mayReplace returns the digest of the other image that the one with digest made
 // takes the place of, or fails where it must not; "": there is no other.

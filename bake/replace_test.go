@@ -19,7 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/source"
 )
 
-const keepBoth = " (--force replaces it with all that is beside it; another --name or --out keeps both)"
+const keepBoth = " (--force replaces it with all that is beside it; another --name or --output keeps both)"
 
 // otherImage returns a world, a configuration whose output directory has its
 // image, signed, and what the world is changed by: kubelet comes from its source,

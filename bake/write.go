@@ -42,7 +42,7 @@ func (b *Baker) write(ctx context.Context, c *Composed, out output) (*Result, er
 	result, err := b.writeAll(ctx, c, out)
 	var failed *fs.PathError
 	if errors.As(err, &failed) && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
-		return nil, fmt.Errorf("writing %s: %w (make room, or give another directory by --out)", out.image, err)
+		return nil, fmt.Errorf("writing %s: %w (make room, or give another directory by --output)", out.image, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", out.image, err)

@@ -354,7 +354,7 @@ func TestRunStopsQuietly(t *testing.T) {
 // though it speaks of PEM, and no key.
 func TestConsoleShowsWholeSentences(t *testing.T) {
 	t.Parallel()
-	const again = "; make it again with `bake node worker-0 --server URL --ip 10.240.0.20 --pod-cidr CIDR --ca-dir DIR --out DIR --force`"
+	const again = "; make it again with `bake node worker-0 --server URL --ip 10.240.0.20 --pod-cidr CIDR --ca-dir DIR --output DIR --force`"
 	for _, test := range []struct{ name, key, value, want string }{
 		{"a path", "kubelet-certificate", "/etc/worker-0.pem", "metadata key kubelet-certificate (instance attribute): is the name of a file, where its content belongs (gcloud's --metadata-from-file takes files)" + again},
 		{"JSON", "kubelet-certificate", `{"cert": "x"}`, "metadata key kubelet-certificate (instance attribute): is JSON and no PEM (-----BEGIN ...-----)" + again},

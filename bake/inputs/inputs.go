@@ -119,7 +119,7 @@ func (in *Inputs) ReadAnyLock() (*manifest.Lock, *manifest.LockedArch, error) {
 		for _, arch := range slices.Sorted(maps.Keys(lock.Archs)) {
 			arches = string(arch) + "," + arches
 		}
-		return nil, nil, fmt.Errorf("%w (run: %s)", err, manifest.LockCommand(in.Files.Versions, in.Lock, "--arches", arches))
+		return nil, nil, fmt.Errorf("%w (run: %s)", err, manifest.LockCommand(in.Files.Versions, in.Lock, "--arch", arches))
 	}
 	return lock, locked, nil
 }

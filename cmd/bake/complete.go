@@ -20,7 +20,6 @@ func flagValues() map[string][]string {
 	arches := []string{string(manifest.AMD64), string(manifest.ARM64)}
 	return map[string][]string{
 		"arch":     arches,
-		"arches":   arches,
 		"format":   {string(bake.TarGz), string(bake.Raw)},
 		"origin":   {"release", "source"},
 		"key-type": {string(node.ECDSA), string(node.RSA)},
@@ -35,7 +34,7 @@ func flagValues() map[string][]string {
 // no others.
 func flagFiles() map[string][]string {
 	return map[string][]string{
-		"versions": {"yaml", "yml"}, "lock": {"lock"}, "output": {"lock"}, "diff": {"lock"}, "bundle": {"json"},
+		"versions": {"yaml", "yml"}, "lock": {"lock"}, "output": {"lock"}, "bundle": {"json"},
 	}
 }
 
@@ -70,8 +69,14 @@ func addCompletions(c *cobra.Command) {
 	})
 	if c.ValidArgsFunction == nil {
 		c.ValidArgsFunction = cobra.NoFileCompletions
-		if strings.Contains(c.Use, " IMAGE") {
+		switch words := strings.Fields(c.Use); {
+		case len(words) < 2:
+		case words[1] == "IMAGE":
 			c.ValidArgsFunction = completeImages
+		case words[1] == "DIR":
+			c.ValidArgsFunction = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
+		case words[1] == "OLD":
+			c.ValidArgsFunction = cobra.FixedCompletions([]cobra.Completion{"lock"}, cobra.ShellCompDirectiveFilterFileExt)
 		}
 	}
 	for _, sub := range c.Commands() {

@@ -100,8 +100,8 @@ func TestEveryFlagIsCompleted(t *testing.T) {
 func TestOfferedValuesAreTaken(t *testing.T) {
 	t.Chdir(t.TempDir()) // what is named is not there
 	for name, command := range map[string]string{
-		"arch": "image --versions no.yaml", "arches": "", "format": "image --versions no.yaml", "origin": "image --versions no.yaml",
-		"key-type": "node x --server https://api:6443 --ip 10.240.0.20 --pod-cidr 10.200.0.0/24 --out out --ca-dir no",
+		"arch": "image --versions no.yaml", "format": "image --versions no.yaml", "origin": "image --versions no.yaml",
+		"key-type": "node x --server https://api:6443 --ip 10.240.0.20 --pod-cidr 10.200.0.0/24 --output out --ca-dir no",
 		"disk-bus": "run no.raw", "accel": "run no.raw", "go-host": "",
 	} {
 		values := flagValues()[name]
@@ -143,7 +143,7 @@ components:
 		{"verify |", []string{"tar.gz", "raw"}, "files named so"},
 		{"image |", nil, "nothing"},
 		{"node |", nil, "nothing"},
-		{"lock --arches amd64 |", nil, "nothing"},
+		{"lock --arch amd64 |", nil, "nothing"},
 		{"image --versions " + file + " --build-missing=|", []string{"kubelet", "runc"}, "nothing, no space"},
 		{"image --versions " + file + " --build-missing=kubelet,|", []string{"kubelet,runc"}, "nothing, no space"},
 		{"image --versions missing.yaml --build-missing=|", nil, "nothing"},

@@ -22,38 +22,16 @@ func newImage(h *host) *cobra.Command {
 	var asJSON, force bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
-		Short: "Compose an image",
-		Long: `Compose a Compute Engine image from a versions file and the lock beside it.
-
-Everything that is not in the store yet is fetched and checked, what can't be
-had is named before anything slow begins. The image goes to OUT/NAME.tar.gz,
-its record (packages, components, every file's digest) to OUT/NAME.json, its
-SBOM to OUT/NAME.spdx.json and what it was made from to
-OUT/NAME.provenance.json. All appear complete or not at all. Another image of
-that name stays, and the new one is not written, unless --force is given.
-
-With --build-missing, what is gone is built: there is no such host, it can't be
-reached, or it answers 404 or 410. Any other failure is an error, because the
-image would depend on it. What is built in place of something else is said in
-one line, also with --quiet, with all details with --verbose, and in "missing"
-of --json.
-
-One line goes to standard output: the image's digest and path. The digest is a
-function of the versions file, the image definition that it names, the lock and
-the origin (release or source) of each component and container image, of the
-image's name, and of this bake's own units and programs.`,
-		Example: `  bake image --versions manifests/versions.yaml
-  bake image --versions manifests/versions.yaml --build-missing --out /tmp/images
-  bake image --versions manifests/versions.yaml --build-missing=runc,pause
-  bake image --versions versions.yaml --name k8s-worker-{version}-{arch}-{inputs}
-  bake image --versions versions.yaml --json | jq -r .sha256
-  bake image --versions versions.yaml --mirror /srv/mirror --offline --build-missing
-
-  gcloud storage cp out/k8s-worker-v1-36-3-amd64.tar.gz gs://BUCKET/
-  gcloud compute images create k8s-worker-v1-36-3-amd64 \
-    --source-uri gs://BUCKET/k8s-worker-v1-36-3-amd64.tar.gz \
-    --guest-os-features UEFI_COMPATIBLE,VIRTIO_SCSI_MULTIQUEUE,GVNIC`,
-		Args: noArgs,
+		Short: "Build an image",
+		Long: `What is not in the store is fetched and checked; what is unavailable is named
+before anything slow begins. OUTPUT gets NAME.tar.gz, its record NAME.json, its
+SBOM NAME.spdx.json and NAME.provenance.json, all complete or none. The digest
+and the path go to standard output. The digest is a function of the versions
+file, what it names, the lock, and the origin of each part (docs/versions.md).`,
+		Example: `  bake image --versions manifests/versions.yaml --build-missing
+  bake image --versions versions.yaml --mirror /srv/mirror --offline --json`,
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale or superseded"},
+		Args:        noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			config := bake.Config{Units: units.FS(), Out: out, Name: name, Force: force}
 			var err error
@@ -98,15 +76,15 @@ image's name, and of this bake's own units and programs.`,
 	in.addMirrorFlags(c)
 	in.addRegistryFlags(c)
 	f := c.Flags()
-	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: the versions file's name with .lock)")
-	f.StringVar(&out, "out", "out", "`DIR` that the image goes to")
-	f.StringVar(&name, "name", "", "`NAME` of the image; {version} in it is the kubelet's, {inputs} of a\ndigest of all that is given to this bake; {arch} and {lock} may stand\nthere too (default: name in the versions file, or else the\ndefinition's name with -{version}-{arch})")
-	f.BoolVar(&force, "force", false, "replace another image of that name, with all that is beside it")
-	f.StringVar(&format, "format", "tar.gz", "tar.gz (for Compute Engine) or raw (a sparse disk)")
-	f.Var(&missing, "build-missing", "build components and images that are gone from their Go modules (needs\ngo, and cc for runc); with `[=KEY,...]` only those that the versions file\nhas under these names")
+	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: beside the versions file)")
+	f.StringVar(&out, "output", "out", "`DIR` that the image goes to")
+	f.StringVar(&name, "name", "", "`NAME`, with {version}, {arch}, {lock} or {inputs} (docs/versions.md)")
+	f.BoolVar(&force, "force", false, "replace another image of that name")
+	f.StringVar(&format, "format", "tar.gz", "`FORMAT`: tar.gz for Compute Engine, or raw")
+	f.Var(&missing, "build-missing", "build what is gone from its Go module, or only `[=KEY,...]`")
 	f.Lookup("build-missing").NoOptDefVal = "true"
-	f.StringVar(&origin, "origin", "", "release or source: take every component from there, or fail")
-	f.StringVar(&key, "sign", "", "sign with the private key in `FILE` (PEM: ECDSA, Ed25519 or RSA; its\npassword, where it is encrypted, is in BAKE_SIGN_PASSWORD or\nCOSIGN_PASSWORD); the signature, a sigstore bundle, goes to\nOUT/NAME.sigstore.json")
+	f.StringVar(&origin, "origin", "", "`ORIGIN` that every component must have: release or source")
+	f.StringVar(&key, "sign", "", "sign the provenance with the private key in `FILE` (docs/sbom.md)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")
 	return c

@@ -39,33 +39,34 @@ type inputFlags struct {
 }
 
 func (in *inputFlags) addFlags(c *cobra.Command) {
-	f := c.Flags()
-	f.StringVar(&in.versions, "versions", "", "versions `FILE`: what the image consists of (see docs/versions.md)")
-	f.StringVar(&in.arch, "arch", "amd64", "architecture: amd64 or arm64")
+	in.addVersionsFlag(c)
+	c.Flags().StringVar(&in.arch, "arch", "amd64", "`ARCH`: amd64 or arm64")
 	in.addBaseFlags(c)
+}
+
+func (in *inputFlags) addVersionsFlag(c *cobra.Command) {
+	c.Flags().StringVar(&in.versions, "versions", "", "versions `FILE` (docs/versions.md)")
 }
 
 // addBaseFlags adds the flags that options reads.
 func (in *inputFlags) addBaseFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL`, tried before this machine's apt sources; with debian/\n"+
-		"and debian-security/ below it, or as debian=URL or debian-security=URL (a\n"+
-		"snapshot archive); may be repeated (environment: "+mirrorVariable+")")
+	f.StringArrayVar(&in.mirrors, "debian-mirror", nil, "Debian mirror `URL` to ask first (see docs; $"+mirrorVariable+")")
 	in.addCacheFlag(c)
-	f.IntVar(&in.jobs, "jobs", 0, "how many things to do at once; 0: as many as there are processors")
+	f.IntVar(&in.jobs, "jobs", 0, "do `N` things at once; 0: as many as there are processors")
 }
 
 // addMirrorFlags adds the flags of commands that take parts from what
 // `bake mirror` made.
 func (in *inputFlags) addMirrorFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&in.mirror, "mirror", "", "`DIR|URL` that bake mirror made, asked before everything else\n(environment: "+offlineVariable+"; see docs/offline.md)")
+	f.StringVar(&in.mirror, "mirror", "", "mirror `DIR|URL` to ask first (docs/offline.md; $"+offlineVariable+")")
 	f.BoolVar(&in.offline, "offline", false, "ask nothing but the mirror")
 }
 
 // addRegistryFlags adds the flags of commands that fetch container images.
 func (in *inputFlags) addRegistryFlags(c *cobra.Command) {
-	c.Flags().StringArrayVar(&in.insecure, "insecure-registry", nil, "registry `HOST` (or HOST:PORT) that may speak http, without passwords; may be\nrepeated (one of this machine may in any case)")
+	c.Flags().StringArrayVar(&in.insecure, "insecure-registry", nil, "registry `HOST` that may speak http, without passwords")
 }
 
 // insecureRegistries returns the hosts of --insecure-registry.
@@ -102,7 +103,7 @@ func (in *inputFlags) mirrorLocation(c *cobra.Command, h *host) (string, error) 
 }
 
 func (in *inputFlags) addCacheFlag(c *cobra.Command) {
-	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` of downloads and what was made of them\n(default: bake in the user's cache directory)")
+	c.Flags().StringVar(&in.cache, "cache", "", "store `DIR` (default: bake in the user's cache directory)")
 }
 
 // files turns the flags into what is read.

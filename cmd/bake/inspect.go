@@ -38,25 +38,15 @@ func newInspect(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect IMAGE [NEW | --files [PATTERN...]]",
 		Short: "Show what is in an image, or in what two images differ",
-		Long: `Show what is in a finished image (NAME.tar.gz or a raw disk), read from the
-image itself. With two images, show in what the second differs from the first.
-
-The image's digest is compared with the one in NAME.json beside it, where that
-is there; programs, packages and kernel arguments with the record that the image
-holds. What does not agree is said, and the exit code is 1.
-
-A pattern of --files is a directory or file, or has the wildcards of the shell;
-without a slash it is held against the names of files alone.
-
-A disk in an archive is unpacked to the directory for temporary files (TMPDIR),
-without its zeroes.`,
-		Example: `  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz
-  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --files /etc/systemd '*.conf'
-  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat /etc/os-release
+		Long: `Show what is in an image (NAME.tar.gz or a raw disk), read from the image itself,
+or in what the image NEW differs from IMAGE. The image's digest is compared with
+the record beside it, and programs, packages and kernel arguments with the record
+inside. PATTERN is a file or directory, or has the shell's wildcards.`,
+		Example: `  bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --files /etc/systemd '*.conf'
   bake inspect out/k8s-worker-v1-36-3-amd64.tar.gz --cat esp:/loader/loader.conf
-  bake inspect old.tar.gz new.tar.gz
   bake inspect old.tar.gz new.tar.gz --summary`,
-		Args: in.args,
+		Annotations: map[string]string{exitCodes: "0 as recorded, 1 not so, or --exit-code and differences, 2 wrong usage, 3 no image"},
+		Args:        in.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case in.cat != "":

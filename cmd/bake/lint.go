@@ -20,20 +20,14 @@ func newLint(h *host) *cobra.Command {
 	var listRules, asJSON bool
 	c := &cobra.Command{
 		Use:   "lint IMAGE",
-		Short: "Hold a finished image against the rules of Compute Engine",
-		Long: `Hold a finished image (NAME.tar.gz or a raw disk) against rules: what Compute
-Engine asks of an image that it imports, what makes an image safe to start many
-times, and what Kubernetes needs.
-
-Every rule that the image does not hold to is one line, with the reason and
-where it stands. Then come the guest OS features that the image may be created
-with. Exit code 1 says that a rule is violated.
-
-A disk in an archive is unpacked to the directory for temporary files (TMPDIR),
-without its zeroes.`,
+		Short: "Check an image against Compute Engine's requirements",
+		Long: `Check an image (NAME.tar.gz or a raw disk) against rules: what Compute Engine asks
+of an image that it imports, what makes an image safe to start many times, and
+what Kubernetes needs. Each violated rule is one line, with its reason. Then come
+the guest OS features that the image may be created with.`,
 		Example: `  bake lint out/k8s-worker-v1-36-3-amd64.tar.gz
-  bake lint --rules
-  bake lint out/*.tar.gz --json | jq -r '.violations[].rule'`,
+  bake lint --rules`,
+		Annotations: map[string]string{exitCodes: "0 every rule passed, 1 one did not, 2 wrong usage, 3 no image"},
 		Args: func(c *cobra.Command, args []string) error {
 			if listRules {
 				return noArgs(c, args)
@@ -116,7 +110,7 @@ func printReport(w io.Writer, r *lint.Report) error {
 	if len(r.Unchecked) > 0 {
 		l.add("not checked, since what they are about could not be read: %s", strings.Join(r.Unchecked, " "))
 	}
-	l.add("%s: %d of %s hold", r.Path, r.Checked-len(r.Violations), plural(r.Checked+len(r.Unchecked), "rule"))
+	l.add("%s: %d/%d rules passed", r.Path, r.Checked-len(r.Violations), r.Checked+len(r.Unchecked))
 	if len(r.Features) > 0 {
 		printFeatures(&l, r)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,13 +16,13 @@ import (
 
 func newLock(h *host) *cobra.Command {
 	var in inputFlags
-	var output, diff string
-	var check, allowOlder, asJSON bool
+	var allowOlder, asJSON bool
 	var names []string
 	var upgrade upgrades
 	c := &cobra.Command{
-		Use:   "lock --versions FILE [--upgrade [PACKAGE,...]]",
-		Short: "Resolve the OS packages that an image needs",
+		Use:         "lock --versions FILE [--upgrade [PACKAGE,...]]",
+		Short:       "Resolve the OS packages that an image needs",
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 wrong input"},
 		Long: `Resolve the packages of the image definition and the versions file against
 Debian's signed indices (suite, updates and security) and write versions and
 digests to the lock beside the versions file. bake image takes every package
@@ -31,20 +30,11 @@ from there and resolves nothing itself.
 
 What is locked already stays as it is where it still does, superseded or not, as
 long as a mirror or the store has it. What changes is printed with its reason.
---upgrade takes what is newest: of all packages, or of those that are named and
-what they need then.
-
-With --check nothing is written: exit code 4 says that the lock is stale
-(the versions file or the image definition asks for other packages than when it
-was made), or that security updates are missing in it.
-
 Indices that are older than those the lock was made from are refused, since
 they hide updates.`,
 		Example: `  bake lock --versions manifests/versions.yaml
-  bake lock --versions manifests/versions.yaml --upgrade
   bake lock --versions manifests/versions.yaml --upgrade openssl,libssl3t64
-  bake lock --versions manifests/versions.yaml --check
-  bake lock --versions manifests/versions.yaml --output new.lock --diff manifests/versions.lock`,
+  bake lock check --versions manifests/versions.yaml`,
 		Args: func(c *cobra.Command, args []string) error {
 			if upgrade.on {
 				return nil
@@ -52,42 +42,23 @@ they hide updates.`,
 			return noArgs(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			config := lock.Config{Keyring: h.keyring, Now: h.now(), AllowOlder: allowOlder}
-			var err error
-			if config.Files, err = in.files(c); err != nil {
+			config, err := in.lockConfig(c, h)
+			if err != nil {
 				return err
-			}
-			if config.Options, err = in.options(c, h); err != nil {
-				return err
-			}
-			if check && upgrade.on {
-				return &usageError{errors.New("--check changes nothing: --upgrade is not for it")}
 			}
 			var arches []manifest.Arch
 			for _, name := range names {
-				arch, err := parseArch("--arches", name)
+				arch, err := parseArch("--arch", name)
 				if err != nil {
 					return err
 				}
 				arches = append(arches, arch)
 			}
-			config.Lock = output
-			config.Upgrade, err = upgrade.packages(args)
-			if err != nil {
+			config.AllowOlder = allowOlder
+			if config.Upgrade, err = upgrade.packages(args); err != nil {
 				return err
 			}
 			config.UpgradeAll = upgrade.on && len(config.Upgrade) == 0
-			if diff != "" {
-				changes, err := lock.Diff(diff, cmp.Or(output, manifest.LockFile(in.versions)), config.Arch)
-				if err != nil {
-					return err
-				}
-				var l lines
-				for _, change := range changes {
-					l.add("%s", change)
-				}
-				return l.print(h.stdout)
-			}
 			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink
@@ -96,16 +67,6 @@ they hide updates.`,
 				return err
 			}
 			defer locker.Close()
-			if check {
-				report, err := locker.Check(c.Context())
-				stop()
-				if asJSON && report != nil {
-					if err := json.NewEncoder(h.stdout).Encode(report); err != nil {
-						return err
-					}
-				}
-				return err
-			}
 			result, err := locker.Lock(c.Context(), arches)
 			stop()
 			if err != nil {
@@ -117,17 +78,105 @@ they hide updates.`,
 			return h.printLocked(result.Locked)
 		},
 	}
-	in.addFlags(c)
+	in.addVersionsFlag(c)
+	in.addBaseFlags(c)
+	in.arch = string(manifest.AMD64)
 	f := c.Flags()
-	f.StringVar(&output, "output", "", "lock `FILE` (default: the versions file's name with .lock)")
-	f.StringSliceVar(&names, "arches", nil, "architectures to lock (default: those of the lock that is there, else amd64\nand arm64)")
-	f.Var(&upgrade, "upgrade", "take what is newest of all packages, or of `[PACKAGE,...]` and what these need")
+	f.StringVar(&in.lock, "output", "", "lock `FILE` (default: beside the versions file)")
+	f.StringSliceVar(&names, "arch", nil, "`ARCH` to lock; may be repeated (default: those of the lock)")
+	f.Var(&upgrade, "upgrade", "take the newest packages, or of `[PACKAGE,...]` and what they need")
 	f.Lookup("upgrade").NoOptDefVal = "true"
-	f.BoolVar(&check, "check", false, "write nothing; say whether the lock is stale or misses security updates")
 	f.BoolVar(&allowOlder, "allow-older", false, "take indices that are older than those of the lock that is there")
-	f.StringVar(&diff, "diff", "", "write nothing; print the packages in which the lock differs from `FILE`")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")
+	c.AddCommand(newLockCheck(h), newLockDiff(h))
+	return c
+}
+
+// lockConfig turns the flags into a lock.Config.
+func (in *inputFlags) lockConfig(c *cobra.Command, h *host) (lock.Config, error) {
+	config := lock.Config{Keyring: h.keyring, Now: h.now()}
+	var err error
+	if config.Files, err = in.files(c); err != nil {
+		return config, err
+	}
+	config.Options, err = in.options(c, h)
+	return config, err
+}
+
+func newLockCheck(h *host) *cobra.Command {
+	var in inputFlags
+	var allowOlder, asJSON bool
+	c := &cobra.Command{
+		Use:         "check --versions FILE",
+		Short:       "Say whether a lock is stale or misses security updates",
+		Annotations: map[string]string{exitCodes: "0 it fits and misses none, 1 failed, 2 wrong usage, 3 wrong input,\n4 it is stale (the versions file or the image definition asks for other packages\nthan when it was made), or security updates are missing"},
+		Long: `Say whether the lock of a versions file still fits, and whether Debian has
+security updates of what is locked. Nothing is written.`,
+		Example: `  bake lock check --versions manifests/versions.yaml
+  bake lock check --versions manifests/versions.yaml --json | jq .security`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := in.lockConfig(c, h)
+			if err != nil {
+				return err
+			}
+			config.AllowOlder = allowOlder
+			sink, stop := h.progress(config.Jobs)
+			defer stop()
+			config.Progress = sink
+			locker, err := lock.New(config)
+			if err != nil {
+				return err
+			}
+			defer locker.Close()
+			report, err := locker.Check(c.Context())
+			stop()
+			if asJSON && report != nil {
+				if err := json.NewEncoder(h.stdout).Encode(report); err != nil {
+					return err
+				}
+			}
+			return err
+		},
+	}
+	in.addFlags(c)
+	f := c.Flags()
+	f.StringVar(&in.lock, "lock", "", "lock `FILE` (default: beside the versions file)")
+	f.BoolVar(&allowOlder, "allow-older", false, "take indices that are older than those of the lock")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	h.addShownFlags(c, "show no progress")
+	return c
+}
+
+func newLockDiff(h *host) *cobra.Command {
+	var arch string
+	c := &cobra.Command{
+		Use:         "diff OLD NEW",
+		Short:       "Print the packages in which two locks differ",
+		Annotations: map[string]string{exitCodes: "0 done, also where they differ, 2 wrong usage, 3 wrong input"},
+		Long: `Print the packages in which two locks differ, a line for each: + for one that is
+new, - for one that is gone, and both versions of one that is another.`,
+		Example: `  git show HEAD:manifests/versions.lock > old.lock
+  bake lock diff old.lock manifests/versions.lock`,
+		Args: exactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			of, err := parseArch("--arch", arch)
+			if err != nil {
+				return err
+			}
+			changes, err := lock.Diff(args[0], args[1], of)
+			if err != nil {
+				return err
+			}
+			var l lines
+			for _, change := range changes {
+				l.add("%s", change)
+			}
+			return l.print(h.stdout)
+		},
+	}
+	c.Flags().StringVar(&arch, "arch", string(manifest.AMD64), "architecture: amd64 or arm64")
 	return c
 }
 

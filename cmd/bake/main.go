@@ -100,22 +100,16 @@ func run(ctx context.Context, h *host, args []string) error {
 func newRoot(h *host) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bake",
-		Short: "Compose Compute Engine images for Kubernetes workers",
-		Long: `Bake composes a Google Compute Engine image for Kubernetes worker nodes out of
-pinned parts: Debian packages, release binaries, container images, systemd units
-and firstboot.
-It needs no root, no virtual machine and no container, and the same inputs
-give the same bytes.
-
-  bake lock  --versions versions.yaml   resolve the OS packages, once
-  bake image --versions versions.yaml   make the image
-  bake mirror --versions versions.yaml --to DIR   what a site without a network needs for that
+		Short: "Build Compute Engine images for Kubernetes workers",
+		Long: `Bake builds an image for Kubernetes workers on Compute Engine out of pinned parts:
+Debian packages, released programs, container images, systemd units and
+firstboot. It needs no root, no virtual machine and no container, and the same
+inputs give the same bytes.`,
+		Example: `  bake lock  --versions versions.yaml   resolve the OS packages, once
+  bake image --versions versions.yaml   build the image
   bake node  worker-0 --server URL ...  make a worker's metadata
-  bake run   IMAGE --metadata DIR       try both in QEMU
-  bake verify IMAGE                     make an image again, and compare every byte
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
-130 interrupted.`,
+  bake run   IMAGE --metadata DIR       try both in QEMU`,
+		Annotations:       map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale, 130 interrupted"},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
@@ -125,6 +119,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale,
 	})
 	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newCache(h), newRun(h), newVersion(h))
 	addCompletions(root)
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
+		if err := writeHelp(c.OutOrStdout(), c); err != nil {
+			c.PrintErrln(err)
+		}
+	})
 	return root
 }
 

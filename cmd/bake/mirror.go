@@ -19,78 +19,38 @@ func newMirror(h *host) *cobra.Command {
 	var in inputFlags
 	var mc mirrorsync.Config
 	var versions, arches []string
-	var to, check, extract, out string
+	var output string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "mirror --versions FILE --to DIR",
-		Short: "Bring all that a site without a network needs into one directory",
+		Use:         "mirror --versions FILE --output DIR",
+		Short:       "Bring all that a site without a network needs into one directory",
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 wrong input, 4 the lock is stale"},
 		Long: `Bring everything that baking a versions file takes, and nothing else, into one
 directory: releases, Debian packages with the signed indices that list them,
 container images as an OCI layout, the versions file with its lock and the image
-definition that it names. Any static file server or bucket can serve the
-directory; index.html says what is inside.
-
-Files are named by their digests. Sets of versions share what they share, what
-is there is not fetched again, and a run that was interrupted is continued by
-the next one: until it ends the mirror is what it was before. Sets that are not
-named stay; --drop takes one out, --prune removes the files that no set needs.
-
-With --sources the mirror has Go modules and toolchains too, from which
-bake image --build-missing makes what can't be downloaded. Without it, a release
-or container image that is unavailable is an error.
-
+definition that it names. Any static file server or bucket can serve it. Files
+are named by their digests; what is there is not fetched again, sets that are
+not named stay, and a run that was interrupted is continued by the next one.
 A set is called as its versions file is, without .yaml; one that is called
-versions.yaml, as its directory is.
-
-Where there is no network, bake image takes all from the directory or from the
-server that has it. It believes nothing of what it gets: the lock and the
-versions file say by digest what each file must be. --check reads every byte of
-a mirror, as after carrying it, and names what is missing or altered. --extract
-takes the versions files, with their locks, definitions and what pins Go modules,
-out of a mirror, for a site that has them from nowhere else; it overwrites
-nothing. Read them before you bake: a versions file is what decides.
-
-docs/offline.md tells the whole way.`,
-		Example: `  Where there is a network:
-    bake mirror --versions manifests/versions.yaml --to mirror --sources
-    bake mirror --versions versions.yaml --versions kthw-1.21.yaml --arch amd64 --arch arm64 --to mirror
-    bake mirror --to mirror --drop kthw-1.21 --prune
-    rsync -a --delete mirror/ carrier:mirror/
-
-  Where there is none:
-    bake mirror --check mirror
-    bake mirror --extract mirror --out inputs
-    bake image --versions versions.yaml --mirror mirror --offline --build-missing
-    bake image --versions versions.yaml --mirror https://files.example.com/mirror --offline`,
+versions.yaml, as its directory is. docs/offline.md tells the whole way.`,
+		Example: `  bake mirror --versions manifests/versions.yaml --output mirror --sources
+  bake mirror check mirror
+  bake image --versions versions.yaml --mirror mirror --offline --build-missing`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			switch {
-			case check != "":
-				if err := refuseFlags(c, "--check reads a mirror and changes nothing", append(makingFlags(), "extract", "out")); err != nil {
-					return err
-				}
-				return checkMirror(c, h, &in, check, asJSON)
-			case extract != "":
-				if err := refuseFlags(c, "--extract reads a mirror and does not change it", makingFlags()); err != nil {
-					return err
-				}
-				return extractMirror(c, h, extract, out, asJSON)
-			case out != "":
-				return &usageError{fmt.Errorf("--out is for --extract; a mirror is made in --to (see `%s --help`)", c.CommandPath())}
-			}
-			if err := requireFlag(c, "to", to); err != nil {
+			if err := requireFlag(c, "output", output); err != nil {
 				return err
 			}
-			if len(versions) == 0 && len(mc.Drop) == 0 && !mc.Prune {
-				return &usageError{fmt.Errorf("give --versions, --drop or --prune (see `%s --help`)", c.CommandPath())}
+			if len(versions) == 0 {
+				return requireFlag(c, "versions", "")
 			}
 			var err error
 			if mc.Options, err = in.options(c, h); err != nil {
 				return err
 			}
 			mc.Definition, mc.Keyring, mc.Now = worker.FS(), h.keyring, h.now()
-			if mc.To, err = filepath.Abs(to); err != nil {
-				return &usageError{fmt.Errorf("--to %s: %w", to, err)}
+			if mc.To, err = filepath.Abs(output); err != nil {
+				return &usageError{fmt.Errorf("--output %s: %w", output, err)}
 			}
 			for _, file := range versions {
 				name, err := setName(file)
@@ -110,34 +70,104 @@ docs/offline.md tells the whole way.`,
 				}
 				mc.Archs = append(mc.Archs, arch)
 			}
-			sink, stop := h.progress(mc.Jobs)
-			defer stop()
-			mc.Progress = sink
-			result, err := mirrorsync.Run(c.Context(), mc)
-			stop()
-			if err != nil && c.Context().Err() != nil {
-				return &endedError{fmt.Sprintf("interrupted, run again to continue; until then %s is the mirror that it was", to)}
-			}
-			if err != nil {
-				return err
-			}
-			return printMirror(h, to, result, asJSON)
+			return runMirror(c, h, mc, output, asJSON)
 		},
 	}
 	in.addBaseFlags(c)
 	in.addRegistryFlags(c)
 	f := c.Flags()
-	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes; its lock is beside it; may be repeated")
-	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` of the site's images: amd64 or arm64; may be repeated")
-	f.StringVar(&to, "to", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
-	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well")
-	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: what the site's bake runs on, such as linux-arm64; may be\nrepeated (default: as this machine)")
-	f.StringArrayVar(&mc.Drop, "drop", nil, "take `SET` out of the mirror; may be repeated")
-	f.BoolVar(&mc.Prune, "prune", false, "remove the files that no set needs any more")
-	f.StringVar(&check, "check", "", "change nothing; read every byte of the mirror in `DIR`")
-	f.StringVar(&extract, "extract", "", "put versions files, locks and definitions of the mirror in `DIR` below --out")
-	f.StringVar(&out, "out", "", "with --extract: `DIR` for them, each below the name of its set")
+	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes, its lock beside it; may be repeated")
+	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` of the site's images; may be repeated")
+	f.StringVar(&output, "output", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
+	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well, for what can't be downloaded")
+	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: `OS-ARCH` of the site's bake (default: this one's)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	h.addShownFlags(c, "show no progress")
+	c.AddCommand(newMirrorCheck(h), newMirrorExtract(h), newMirrorPrune(h))
+	return c
+}
+
+// runMirror changes the mirror that the user calls dir.
+func runMirror(c *cobra.Command, h *host, mc mirrorsync.Config, dir string, asJSON bool) error {
+	sink, stop := h.progress(mc.Jobs)
+	defer stop()
+	mc.Progress = sink
+	result, err := mirrorsync.Run(c.Context(), mc)
+	stop()
+	if err != nil && c.Context().Err() != nil {
+		return &endedError{fmt.Sprintf("interrupted, run again to continue; until then %s is the mirror that it was", dir)}
+	}
+	if err != nil {
+		return err
+	}
+	return printMirror(h, dir, result, asJSON)
+}
+
+func newMirrorCheck(h *host) *cobra.Command {
+	var in inputFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use:         "check DIR",
+		Short:       "Read every byte of a mirror, and name what is missing or altered",
+		Annotations: map[string]string{exitCodes: "0 every byte is right, 2 wrong usage, 3 something is wrong"},
+		Long: `Read every byte of a mirror, as after carrying it to another site, and name what
+is missing, altered or not its own. Nothing is changed.`,
+		Example: `  bake mirror check mirror`,
+		Args:    exactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return checkMirror(c, h, &in, args[0], asJSON) },
+	}
+	c.Flags().IntVar(&in.jobs, "jobs", 0, "do `N` things at once; 0: as many as there are processors")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	h.addShownFlags(c, "show no progress")
+	return c
+}
+
+func newMirrorExtract(h *host) *cobra.Command {
+	var output string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:         "extract DIR --output DIR",
+		Short:       "Take versions files, locks and image definitions out of a mirror",
+		Annotations: map[string]string{exitCodes: "0 done, 2 wrong usage, 3 no mirror, or another file is there"},
+		Long: `Put the versions files of a mirror, with their locks, image definitions and what
+pins Go modules, into a directory, each below the name of its set: for a site
+that has them from nowhere else. Nothing is overwritten. Read them before you
+bake: a versions file is what decides.`,
+		Example: `  bake mirror extract mirror --output inputs`,
+		Args:    exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return extractMirror(c, h, args[0], output, asJSON)
+		},
+	}
+	c.Flags().StringVar(&output, "output", "", "`DIR` for them")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	h.addShownFlags(c, "show no progress")
+	return c
+}
+
+func newMirrorPrune(h *host) *cobra.Command {
+	var drop []string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:         "prune DIR [--drop SET]",
+		Short:       "Remove the files of a mirror that no set needs",
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 no such set"},
+		Long: `Remove the files of a mirror that no set of it needs, after taking out the sets
+that --drop names. Sites that bake an older set by this mirror can't do so then.`,
+		Example: `  bake mirror prune mirror
+  bake mirror prune mirror --drop kthw-1.21`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			mc := mirrorsync.Config{Drop: drop, Prune: true, Now: h.now()}
+			var err error
+			if mc.To, err = filepath.Abs(args[0]); err != nil {
+				return &usageError{err}
+			}
+			return runMirror(c, h, mc, args[0], asJSON)
+		},
+	}
+	c.Flags().StringArrayVar(&drop, "drop", nil, "take `SET` out of the mirror first; may be repeated")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")
 	return c
 }
@@ -155,25 +185,10 @@ func setName(file string) (string, error) {
 	return name, nil
 }
 
-// makingFlags are those for making a mirror.
-func makingFlags() []string {
-	return []string{"versions", "to", "drop", "prune", "sources", "arch", "go-host"}
-}
-
-// refuseFlags is a usage error where a flag was given that has no meaning.
-func refuseFlags(c *cobra.Command, why string, flags []string) error {
-	for _, name := range flags {
-		if c.Flags().Changed(name) {
-			return &usageError{fmt.Errorf("%s: --%s is not for it (see `%s --help`)", why, name, c.CommandPath())}
-		}
-	}
-	return nil
-}
-
 func checkMirror(c *cobra.Command, h *host, in *inputFlags, dir string, asJSON bool) error {
 	path, err := filepath.Abs(dir)
 	if err != nil {
-		return &usageError{fmt.Errorf("--check %s: %w", dir, err)}
+		return &usageError{err}
 	}
 	sink, stop := h.progress(1)
 	defer stop()
@@ -188,22 +203,22 @@ func checkMirror(c *cobra.Command, h *host, in *inputFlags, dir string, asJSON b
 	_, err = fmt.Fprintf(h.stdout, "%s: %d entries of %s in %d files, %s: every byte is right\n",
 		dir, report.Entries, countSets(len(report.Sets)), report.Files, progress.Bytes(report.Bytes))
 	if err == nil && len(report.Extra) > 0 {
-		_, err = fmt.Fprintf(h.stdout, "%s: %d files that no set needs (--prune removes them)\n", dir, len(report.Extra))
+		_, err = fmt.Fprintf(h.stdout, "%s: %d files that no set needs (bake mirror prune removes them)\n", dir, len(report.Extra))
 	}
 	return err
 }
 
 func extractMirror(c *cobra.Command, h *host, dir, out string, asJSON bool) error {
-	if err := requireFlag(c, "out", out); err != nil {
+	if err := requireFlag(c, "output", out); err != nil {
 		return err
 	}
 	from, err := filepath.Abs(dir)
 	if err != nil {
-		return &usageError{fmt.Errorf("--extract %s: %w", dir, err)}
+		return &usageError{err}
 	}
 	to, err := filepath.Abs(out)
 	if err != nil {
-		return &usageError{fmt.Errorf("--out %s: %w", out, err)}
+		return &usageError{fmt.Errorf("--output %s: %w", out, err)}
 	}
 	r, err := mirrorsync.Extract(c.Context(), from, to)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // indices are in the store.
 func (p *program) mirrorCommand(to string, args ...string) *exec.Cmd {
 	cmd := exec.Command(p.path, append([]string{"mirror", "--versions", "versions.yaml",
-		"--debian-mirror", p.URL, "--cache", p.cache, "--to", to}, args...)...)
+		"--debian-mirror", p.URL, "--cache", p.cache, "--output", to}, args...)...)
 	cmd.Dir = p.Dir
 	cmd.Env = p.Env()
 	return cmd
@@ -63,10 +63,10 @@ func TestNoNetwork(t *testing.T) {
 	dir := t.TempDir()
 	to := filepath.Join(dir, "mirror")
 	must(t, p.mirrorCommand(to, "--quiet", "--sources"))
-	must(t, exec.Command(p.path, "mirror", "--check", to, "--quiet"))
+	must(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
 
 	cmd := p.command("--quiet", "--build-missing", "--mirror", to, "--offline")
-	cmd.Args = append(cmd.Args, "--cache", filepath.Join(dir, "cache"), "--out", filepath.Join(dir, "out"))
+	cmd.Args = append(cmd.Args, "--cache", filepath.Join(dir, "cache"), "--output", filepath.Join(dir, "out"))
 	// A connection to the world succeeds here, and must fail there.
 	address := strings.TrimPrefix(p.URL, "http://")
 	if c, err := net.Dial("tcp", address); err != nil {
@@ -81,7 +81,7 @@ func TestNoNetwork(t *testing.T) {
 
 	// The proof itself: what asks the world fails there.
 	cmd = p.command("--quiet")
-	cmd.Args = append(cmd.Args, "--cache", filepath.Join(dir, "other"), "--out", filepath.Join(dir, "other-out"))
+	cmd.Args = append(cmd.Args, "--cache", filepath.Join(dir, "other"), "--output", filepath.Join(dir, "other-out"))
 	if _, stderr, code := outcome(t, withoutNetwork(t, cmd, address)); code != exitFailed && code != exitStale || !strings.Contains(stderr, "network is unreachable") {
 		t.Errorf("bake image without a network and without a mirror exits with %d; want a failure, since the network is unreachable:\n%s", code, stderr)
 	}
@@ -153,8 +153,8 @@ func TestMirrorKilled(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(to, "mirror.json")); !os.IsNotExist(err) {
 		t.Errorf("the run that was killed left an index: %v", err)
 	}
-	if _, stderr, code := outcome(t, exec.Command(p.path, "mirror", "--check", to, "--quiet")); code != exitBadInput || !strings.Contains(stderr, "did not end; run it again") {
-		t.Errorf("--check of what a killed run left exits with %d; want %d and a word on it: %s", code, exitBadInput, stderr)
+	if _, stderr, code := outcome(t, exec.Command(p.path, "mirror", "check", to, "--quiet")); code != exitBadInput || !strings.Contains(stderr, "did not end; run it again") {
+		t.Errorf("mirror check of what a killed run left exits with %d; want %d and a word on it: %s", code, exitBadInput, stderr)
 	}
 	kept, err := os.ReadDir(blobs)
 	if err != nil || len(kept) < 10 {
@@ -183,7 +183,7 @@ func TestMirrorKilled(t *testing.T) {
 	if got := append(p.Gets(), p.Registry.Got()...); len(got) > 0 || !strings.Contains(stdout, "added nothing, removed nothing") {
 		t.Errorf("the third run asked for %q and printed %q; want nothing asked for and nothing added", got, stdout)
 	}
-	must(t, exec.Command(p.path, "mirror", "--check", to, "--quiet"))
+	must(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
 }
 
 // TestMirrorInterrupt sends the signal of Ctrl-C.

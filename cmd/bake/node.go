@@ -39,55 +39,36 @@ type nodeFlags struct {
 func newNode(h *host) *cobra.Command {
 	var in nodeFlags
 	c := &cobra.Command{
-		Use:   "node NAME --server URL --ip IP --pod-cidr CIDR --out DIR",
+		Use:   "node NAME --server URL --ip IP --pod-cidr CIDR --output DIR",
 		Short: "Make one worker's metadata: certificate, key, kubeconfigs",
-		Long: `Make what the worker NAME needs to join the cluster: one file for each metadata
-key in --out, readable by you alone. The gcloud command that makes the instance
-with them is printed. Nothing is sent anywhere.
-
-The certificate is signed by the CA in --ca-dir: ca.pem and ca-key.pem as in the
-guide, or kubeadm's ca.crt and ca.key. Without --ca-dir a CA is made in DIR/ca,
-for a cluster that has none yet; --new-ca makes one in --ca-dir. What is made is
-checked with the code that checks it on the worker.
-
-The certificate is valid for the node's name, --ip, --hostname, --external-ip,
-every --san and, with --project (and --zone), the names in Compute Engine's DNS.
-
-Three ways to give a worker its credentials (docs/metadata.md has their risks):
-  certificates       in metadata: whoever may read the instance's metadata has them
-  --secrets PROJECT  key and kubeconfigs in Secret Manager; the commands that put
-                     them there are printed too
-  --bootstrap-token  kubelet asks the cluster for its certificates; the API server
-                     must know the token
-
-Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usage,
-3 a CA, or an API server's URL, that can't be used.`,
-		Example: `  bake node worker-0 --server https://10.240.0.10:6443 --ip 10.240.0.20 \
-    --pod-cidr 10.200.0.0/24 --ca-dir . --image k8s-worker-v1-36-3-amd64 --out worker-0
-  bake node worker-0 ... --project example --zone us-west1-c --hostname worker-0.example.com
-  bake node worker-0 ... --bootstrap-token @token`,
-		Args: exactArgs(1),
+		Long: `One file for each metadata key goes to --output, readable by you alone, and the
+gcloud command that makes the instance is printed. Nothing is sent anywhere. The
+certificate is signed by the CA in --ca-dir (ca.pem, ca-key.pem, or kubeadm's),
+or by one that is made. Credentials: docs/metadata.md.`,
+		Example:     `  bake node worker-0 --server URL --ip 10.240.0.20 --pod-cidr 10.200.0.0/24 --output w0`,
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or files are there, 2 wrong usage, 3 a wrong CA or URL"},
+		Args:        exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return in.run(c, h, args[0])
 		},
 	}
 	f := c.Flags()
 	f.SortFlags = false
-	f.StringVar(&in.server, "server", "", "`URL` of the API server as the worker reaches it: https://10.240.0.10:6443")
+	f.StringVar(&in.server, "server", "", "`URL` of the API server as the worker reaches it")
 	f.StringVar(&in.ip, "ip", "", "the instance's internal `IP` address")
 	f.StringVar(&in.podCIDR, "pod-cidr", "", "`CIDR` of the worker's pods: 10.200.0.0/24")
-	f.StringVar(&in.out, "out", "", "write the files to `DIR`")
-	f.StringVar(&in.caDir, "ca-dir", "", "`DIR` of the cluster's CA and its key (default: one is made in ca below --out)")
+	f.StringVar(&in.out, "output", "", "write the files to `DIR`")
+	f.StringVar(&in.caDir, "ca-dir", "", "`DIR` of the CA and its key (default: made in ca below --output)")
 	f.BoolVar(&in.newCA, "new-ca", false, "make a CA in --ca-dir, where none must be")
-	f.BoolVar(&in.force, "force", false, "replace what an earlier run wrote to --out; a CA is never replaced")
+	f.BoolVar(&in.force, "force", false, "replace what an earlier run wrote to --output; a CA is never replaced")
 	f.BoolVar(&in.asJSON, "json", false, "print files and commands as JSON")
 
-	f.StringVar(&in.hostname, "hostname", "", "the instance's host `NAME` if it has one of its own: worker-0.example.com.\nThe node's name is its first label")
+	f.StringVar(&in.hostname, "hostname", "", "the instance's host `NAME`, if it has its own: worker-0.example.com")
 	f.StringVar(&in.externalIP, "external-ip", "", "static external `IP` address of the instance")
 	f.StringArrayVar(&in.sans, "san", nil, "further `NAME` or address that the certificate is valid for; may be repeated")
 	f.StringVar(&in.keyType, "key-type", "ecdsa", "`TYPE` of keys: ecdsa (P-256) or rsa (2048 bits)")
 	f.StringVar(&in.validity, "validity", "365d", "`TIME` that certificates are valid for: 365d, 8760h")
-	f.StringVar(&in.bootstrapToken, "bootstrap-token", "", "`TOKEN` for TLS bootstrap, or better @FILE that holds it: arguments are\nseen by every user of this machine (ps), and kept by the shell")
+	f.StringVar(&in.bootstrapToken, "bootstrap-token", "", "`TOKEN` for TLS bootstrap, or @FILE that holds it (ps shows arguments)")
 	f.StringVar(&in.secrets, "secrets", "", "keep key and kubeconfigs in Secret Manager of `PROJECT`")
 
 	f.StringVar(&in.clusterCIDR, "cluster-cidr", "", "`CIDR` of all pods (default on the worker: 10.200.0.0/16)")
@@ -101,6 +82,10 @@ Exit codes: 0 done, 1 failed (files exist and there is no --force), 2 wrong usag
 	f.StringVar(&in.machineType, "machine-type", "", "the instance's machine `TYPE`")
 	f.StringVar(&in.subnet, "subnet", "", "the instance's `SUBNET`")
 	f.StringVar(&in.sender, "service-account", "", "`EMAIL` of the service account of the instance, for --secrets")
+	inGroup(f, "Worker", "server", "ip", "pod-cidr", "hostname", "external-ip", "san")
+	inGroup(f, "Credentials", "ca-dir", "new-ca", "key-type", "validity", "bootstrap-token", "secrets")
+	inGroup(f, "Cluster", "cluster-cidr", "cluster-dns", "cluster-domain", "mtu")
+	inGroup(f, "Printed gcloud command", "image", "project", "zone", "machine-type", "subnet", "service-account")
 	return c
 }
 
@@ -130,7 +115,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	switch {
 	case in.out == "":
 	case err != nil:
-		errs = append(errs, fmt.Errorf("looking into --out: %w", err))
+		errs = append(errs, fmt.Errorf("looking into --output: %w", err))
 	case len(old) > 0 && !in.force:
 		errs = append(errs, fmt.Errorf("%s: there already; --force replaces what an earlier run wrote", node.List(old)))
 	}
@@ -210,7 +195,7 @@ func (in *nodeFlags) config(c *cobra.Command, name string, now time.Time) (node.
 	}
 	var wrong mistakes
 	for _, required := range []struct{ name, value string }{
-		{"server", in.server}, {"ip", in.ip}, {"pod-cidr", in.podCIDR}, {"out", in.out},
+		{"server", in.server}, {"ip", in.ip}, {"pod-cidr", in.podCIDR}, {"output", in.out},
 	} {
 		if err := requireFlag(c, required.name, required.value); err != nil {
 			wrong = append(wrong, mistake{required.name, err})

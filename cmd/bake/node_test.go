@@ -18,12 +18,12 @@ func TestInterruptedNodeLeavesNothing(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	out := filepath.Join(t.TempDir(), "workers", "worker-0")
 	h := &host{stdout: &stdout, stderr: &stderr, now: time.Now}
-	err := run(ctx, h, []string{"node", "worker-0", "--server", "https://10.240.0.10:6443", "--ip", "10.240.0.20", "--pod-cidr", "10.200.0.0/24", "--out", out})
+	err := run(ctx, h, []string{"node", "worker-0", "--server", "https://10.240.0.10:6443", "--ip", "10.240.0.20", "--pod-cidr", "10.200.0.0/24", "--output", out})
 	if err == nil || exitCode(ctx, err) != exitInterrupted || stdout.Len() > 0 {
 		t.Errorf("run with a cancelled context = %v, printed %q; want an interruption and nothing printed", err, &stdout)
 	}
 	if _, err := os.Stat(filepath.Dir(out)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the directory of --out is there (%v); want it gone", err)
+		t.Errorf("the directory of --output is there (%v); want it gone", err)
 	}
 }
 

@@ -75,7 +75,7 @@ func TestPrintedCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const image = "bake image --versions 'my set.yaml' --quiet --out out"
+	const image = "bake image --versions 'my set.yaml' --quiet --output out"
 	for _, test := range []struct {
 		name    string
 		change  func()
@@ -98,8 +98,8 @@ func TestPrintedCommands(t *testing.T) {
 			write("it's other.lock", string(text))
 		}, image + ` --lock "it's other.lock"`, exitStale, `bake lock --versions 'my set.yaml' --output 'it'\''s other.lock'`},
 		{"broken lock", func() { write("my set.lock", "<<<<<<< HEAD\n") }, image, exitBadInput, "bake lock --versions 'my set.yaml'"},
-		{"architecture that the lock lacks", func() {}, "bake lock --versions 'my set.yaml' --check --arch arm64", exitBadInput,
-			"bake lock --versions 'my set.yaml' --arches amd64,arm64"},
+		{"architecture that the lock lacks", func() {}, "bake lock check --versions 'my set.yaml' --arch arm64", exitBadInput,
+			"bake lock --versions 'my set.yaml' --arch amd64,arm64"},
 		{"superseded package", func() {
 			p.Remove(p.Package("tool").Pool())
 			p.Package("tool").Version = "1.1"
@@ -109,16 +109,16 @@ func TestPrintedCommands(t *testing.T) {
 			p.Packages = append(p.Packages, &baketest.Package{Name: "tool", Version: "1.0+deb13u1", Suite: "trixie-security"},
 				&baketest.Package{Name: "shell", Version: "0.6", Suite: "trixie-security", Fields: "Essential: yes\n"})
 			p.Publish()
-		}, "bake lock --versions 'my set.yaml' --check", exitStale, "bake lock --versions 'my set.yaml' --upgrade shell,tool"},
+		}, "bake lock check --versions 'my set.yaml'", exitStale, "bake lock --versions 'my set.yaml' --upgrade shell,tool"},
 		{"mirror of another lock", func() {
-			p.succeed(t, "bake mirror --versions 'my set.yaml' --to 'a mirror' --quiet")
+			p.succeed(t, "bake mirror --versions 'my set.yaml' --output 'a mirror' --quiet")
 			more()
 			p.succeed(t, "bake lock --versions 'my set.yaml'")
-		}, image + " --mirror 'a mirror' --offline", exitFailed, "bake mirror --versions 'my set.yaml' --to '" + filepath.Join(p.Dir, "a mirror") + "'"},
+		}, image + " --mirror 'a mirror' --offline", exitFailed, "bake mirror --versions 'my set.yaml' --output '" + filepath.Join(p.Dir, "a mirror") + "'"},
 		{"damaged mirror", func() {
-			p.succeed(t, "bake mirror --versions 'my set.yaml' --to 'a mirror' --quiet")
+			p.succeed(t, "bake mirror --versions 'my set.yaml' --output 'a mirror' --quiet")
 			p.succeed(t, "f=$(grep -o '\"tool 1.0 amd64\".*sha256:[0-9a-f]*' 'a mirror/mirror.json' | sed 's/.*sha256://'); printf x >>\"a mirror/blobs/sha256/$f\"")
-		}, image + " --mirror 'a mirror' --offline", exitFailed, "bake mirror --check '" + filepath.Join(p.Dir, "a mirror") + "'"},
+		}, image + " --mirror 'a mirror' --offline", exitFailed, "bake mirror check '" + filepath.Join(p.Dir, "a mirror") + "'"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
@@ -133,7 +133,7 @@ func TestPrintedCommands(t *testing.T) {
 			if command != test.want {
 				t.Errorf("the message prints %s; want %s", command, test.want)
 			}
-			if strings.Contains(command, "--check") {
+			if strings.Contains(command, " check ") {
 				// It finds what is wrong, and that is what it is for.
 				if _, stderr, code := p.shell(t, command); code != exitFailed || !strings.Contains(stderr, "tool 1.0 amd64") {
 					t.Errorf("%s exits with %d; want that it names the damage: %s", command, code, stderr)

@@ -61,28 +61,13 @@ func newRun(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run IMAGE",
 		Short: "Boot an image in QEMU beside a metadata server",
-		Long: `Boot an image (NAME.tar.gz or a raw disk) in QEMU as Compute Engine boots a
-Shielded VM, with a metadata server at 169.254.169.254, and print its serial
-console to standard output. It needs no root: the network is user-mode.
-
-Every file in --metadata is one key of the instance's metadata and its content,
-byte by byte, the value: what bake node --out writes. Directories and names that
-begin with a dot are passed over.
-
-On a terminal, what is typed goes to the machine, and of what it prints come
-text and sequences that stay in their line: colours, not the clearing of screens.
-Ctrl-] presses its power button, a second Ctrl-] cuts its power. Elsewhere Ctrl-C
-does that. Without --until the command ends when the machine powers off, and its
-exit code is 0.
-
-What the machine writes to its disk is dropped at the end unless --disk names a
-file to keep. The machine reaches the internet from this host's address, and
-nothing of the local network or of this host unless --lan, --host-loopback say so.`,
-		Example: `  bake run out/k8s-worker-v1-36-3-amd64.tar.gz --name worker-0 --metadata worker-0/
-  bake run worker.tar.gz --metadata worker-0/ --until '^firstboot: ready' --timeout 10m
-  bake run worker.tar.gz --metadata-value pod-cidr=10.200.0.0/24 --ssh
-  bake run worker.tar.gz --disk worker-0.raw --disk-size 20GiB --forward 10250:10250`,
-		Args: exactArgs(1),
+		Long: `Boot an image as Compute Engine boots a Shielded VM, with a metadata server at
+169.254.169.254, and print its serial console to standard output. It needs no root.
+Ctrl-] presses the power button, a second one cuts the power; elsewhere Ctrl-C does.
+The disk is dropped at the end unless --disk names a file (docs/run.md).`,
+		Example:     `  bake run worker.tar.gz --metadata worker-0/ --until '^firstboot: ready' --timeout 10m`,
+		Annotations: map[string]string{exitCodes: "0 powered off or --until matched, 1 failed or --timeout, 2 wrong usage, 3 no image"},
+		Args:        exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			r.image = args[0]
 			if err := r.check(); err != nil {
@@ -103,20 +88,23 @@ nothing of the local network or of this host unless --lan, --host-loopback say s
 	f.IntVar(&r.cpus, "cpus", 2, "number of `CPUS`")
 	f.StringVar(&r.diskSize, "disk-size", "", "`SIZE` of the disk, such as 10GiB (default: the image's)")
 	f.StringVar(&r.diskBus, "disk-bus", "scsi", "`BUS` that the disk is at: scsi or nvme")
-	f.StringVar(&r.diskFile, "disk", "", "keep the disk in `FILE`: made from IMAGE where it is not there, else\nstarted as it is")
+	f.StringVar(&r.diskFile, "disk", "", "keep the disk in `FILE`, and start from that where it is there")
 	f.BoolVar(&r.noSecureBoot, "no-secure-boot", false, "use firmware without Secure Boot")
-	f.StringVar(&r.accel, "accel", "auto", "`HOW` to run the guest's code: kvm, tcg, or auto, which is KVM if the\nimage's kernel starts under it")
-	f.BoolVar(&r.ssh, "ssh", false, "make a key, add it to the metadata, and print the ssh command that logs in\nwith it as "+sshUser+" (the image needs openssh-server and google-guest-agent)")
-	f.StringVar(&r.sshKey, "ssh-key", "", "with --ssh, log in with the private key in `FILE`, which is made where it is\nnot there (default: one that is gone after the run)")
-	f.IntVar(&r.sshPort, "ssh-port", 0, "short for --forward `PORT`:22 (with --ssh, by default any that is free)")
-	f.StringArrayVar(&r.forwards, "forward", nil, "connect 127.0.0.1:HOST with the machine's port GUEST\n(`HOST:GUEST`, may be repeated)")
+	f.StringVar(&r.accel, "accel", "auto", "`HOW` to run the code: auto, kvm or tcg")
+	f.BoolVar(&r.ssh, "ssh", false, "make a key, add it to the metadata, and print how to log in with it")
+	f.StringVar(&r.sshKey, "ssh-key", "", "with --ssh: keep the private key in `FILE`")
+	f.IntVar(&r.sshPort, "ssh-port", 0, "short for --forward `PORT`:22")
+	f.StringArrayVar(&r.forwards, "forward", nil, "connect 127.0.0.1:HOST with port GUEST: `HOST:GUEST`; may be repeated")
 	f.BoolVar(&r.hostLoopback, "host-loopback", false, "let the machine reach this host's loopback at "+vm.Gateway)
-	f.BoolVar(&r.lan, "lan", false, "let the machine reach private addresses, and the networks that this host\nis on with its own addresses there")
+	f.BoolVar(&r.lan, "lan", false, "let the machine reach private addresses and this host's networks")
 	f.BoolVar(&r.isolated, "isolated", false, "refuse connections and names beyond the machine's network")
 	f.StringVar(&r.until, "until", "", "end with exit code 0 once a line of the console matches `REGEX`")
-	f.DurationVar(&r.timeout, "timeout", 0, "power down `TIME` after the start, such as 10m, cut the power 10 s later,\nand end with exit code 1")
+	f.DurationVar(&r.timeout, "timeout", 0, "power down after this `TIME`, such as 10m")
 	f.BoolVar(&r.asJSON, "json", false, "print each line of the console as JSON, with its time in milliseconds")
 	h.addShownFlags(c, "say nothing but what the machine says")
+	inGroup(f, "Machine", "name", "project", "zone", "ip", "metadata", "metadata-value", "guest-attributes", "cpus", "memory", "accel", "disk", "disk-bus", "disk-size", "no-secure-boot")
+	inGroup(f, "Network", "forward", "ssh", "ssh-key", "ssh-port", "host-loopback", "lan", "isolated")
+	inGroup(f, "Output", "until", "timeout", "progress", "quiet", "verbose")
 	return c
 }
 

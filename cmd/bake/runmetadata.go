@@ -89,7 +89,7 @@ func readMetadataDir(dir string) (map[string]string, error) {
 		values[e.Name()] = string(data)
 	}
 	if len(values) == 0 {
-		return nil, fmt.Errorf("%s holds no files; each would be a key, as bake node --out writes them", dir)
+		return nil, fmt.Errorf("%s holds no files; each would be a key, as bake node --output writes them", dir)
 	}
 	return values, nil
 }

@@ -19,8 +19,8 @@ type shown struct {
 func (h *host) addShownFlags(c *cobra.Command, quiet string) {
 	f := c.Flags()
 	f.BoolVarP(&h.shown.quiet, "quiet", "q", false, quiet)
-	f.BoolVarP(&h.shown.verbose, "verbose", "v", false, "show details: every file that is unavailable, at every URL, and why")
-	f.Var(&h.shown.form, "progress", "`FORM` of progress on standard error: plain, tty, json, or auto, which is tty\non a terminal and plain elsewhere (see docs/progress.md)")
+	f.BoolVarP(&h.shown.verbose, "verbose", "v", false, "show details, such as every URL of what is unavailable")
+	f.Var(&h.shown.form, "progress", "`FORM`: auto, plain, tty or json (docs/progress.md)")
 }
 
 // progressForm is the value of --progress.

@@ -29,47 +29,18 @@ func newVerify(h *host) *cobra.Command {
 	var v verification
 	c := &cobra.Command{
 		Use:   "verify IMAGE",
-		Short: "Make an image again from what it records, and compare every byte",
-		Long: `Make a finished image (NAME.tar.gz or a raw disk) again from the inputs that it
-records, and say whether it is the same, byte by byte. Where it is not, the
-first difference is named by partition, file and offset.
-
-The image holds its versions file, its lock, its image definition, and the go.mod
-and go.sum of what was built from source, in /usr/lib/bake/inputs. A versions file
-is code: it says what is fetched and compiled on this machine. So an image is made
-again only if you vouch for its inputs: they are what you trust the owner of --key
-to have signed, or those of --versions FILE (the lock, the definition and the
-modules that belong to it, as far as they are there, must be the image's too), or
-you say --trust-inputs.
-Otherwise the image is held against its record and against what this bake
-brings, nothing is fetched or built, and the exit code is 3.
-
-What a bake brings itself is compared by digest: units, firstboot and init must
-be those of the bake that made the image. Parts come from
-the store, from mirrors or from their publishers as for bake image; a component
-that was built from source is built from source again, out of the user's module
-proxies alone (GOPROXY without direct), without version control systems, and on
-Linux with compilers that have no network, where the host lets us.
-
-With --key the signature beside the image (NAME.sigstore.json) is verified
-first: that it is by the owner of this public key, that what he signed is
-provenance such as bake image writes, about this image and the NAME.json and
-NAME.spdx.json beside it, and that it names the versions file and the lock that
-the image holds. A good signature says who vouches for the image; the rebuild
-says that there is nothing in it but what it records. Neither replaces the other.
-
-The disk of an archive is unpacked to the directory for temporary files
-(TMPDIR), without its zeroes. Nothing is written elsewhere but the store.
-
-Exit codes: 0 the same, 1 not the same or the signature is wrong, 2 wrong usage,
-3 the inputs are not those of this bake or are missing, or nobody vouches for
-them, or something else than provenance of this image was signed.`,
+		Short: "Rebuild an image from what it records, and compare every byte",
+		Long: `A versions file is code: an image is rebuilt only from inputs that you vouch for,
+by the signature of --key's owner, by --versions FILE of your own, or by
+--trust-inputs. Otherwise it is compared with its record and with what this bake
+embeds, and nothing is fetched or built. The first byte that differs is named
+by partition and file. With --key the signature, which must be provenance of
+this image, is verified first. See docs/inspect.md and docs/security.md.`,
 		Example: `  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --versions manifests/versions.yaml
-  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub
-  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub --no-rebuild
-  bake verify disk.raw --trust-inputs --json | jq .difference`,
-		Args: exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return v.run(c, h, args[0]) },
+  bake verify out/k8s-worker-v1-36-3-amd64.tar.gz --key release.pub`,
+		Annotations: map[string]string{exitCodes: "0 the same, 1 it differs or the signature is wrong, 2 wrong usage, 3 not verified"},
+		Args:        exactArgs(1),
+		RunE:        func(c *cobra.Command, args []string) error { return v.run(c, h, args[0]) },
 	}
 	v.addBaseFlags(c)
 	v.addMirrorFlags(c)
@@ -79,7 +50,7 @@ them, or something else than provenance of this image was signed.`,
 	f.StringVar(&v.bundle, "bundle", "", "`FILE` of the signature (default: NAME.sigstore.json beside the image)")
 	f.StringVar(&v.versions, "versions", "", "versions `FILE` of yours that the image must have been made from")
 	f.BoolVar(&v.trustInputs, "trust-inputs", false, "fetch and build whatever the image says that it was made from")
-	f.BoolVar(&v.private, "allow-private-addresses", false, "with --trust-inputs: let the image's URLs lead to private, loopback and\nlink-local addresses, and from https to http")
+	f.BoolVar(&v.private, "allow-private-addresses", false, "with --trust-inputs: URLs may lead to private addresses and to http")
 	f.BoolVar(&v.noRebuild, "no-rebuild", false, "verify the signature alone, and make nothing")
 	f.BoolVar(&v.asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")

@@ -52,7 +52,7 @@ func newProgram(t *testing.T) *program {
 // command is `bake image` with what the world needs, and more arguments.
 func (p *program) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.path, append([]string{"image", "--versions", "versions.yaml",
-		"--debian-mirror", p.URL, "--cache", p.cache, "--out", p.out}, args...)...)
+		"--debian-mirror", p.URL, "--cache", p.cache, "--output", p.out}, args...)...)
 	cmd.Dir = p.Dir
 	cmd.Env = p.Env()
 	return cmd
@@ -219,7 +219,7 @@ func TestForce(t *testing.T) {
 	p.Lock()
 	stdout, stderr, code = outcome(t, p.command("--quiet"))
 	want := "bake: writing " + path + ": an image that was made from another versions file is there, " + old +
-		" (--force replaces it with all that is beside it; another --name or --out keeps both)\n"
+		" (--force replaces it with all that is beside it; another --name or --output keeps both)\n"
 	if code != exitFailed || stdout != "" || stderr != want {
 		t.Errorf("bake image exits with %d and prints %q; want %d and %q:\n%s", code, stdout, exitFailed, want, stderr)
 	}

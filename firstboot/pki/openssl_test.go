@@ -174,7 +174,7 @@ func TestUncheckedSignatures(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want := "kubelet-certificate: the certificate is signed with an algorithm that Kubernetes can't check (as SHA-224, and RSA-PSS with a salt of another length than the digest's); want SHA-256 or better, with RSA or ECDSA; make it again with `bake node worker-0 --server URL --ip IP --pod-cidr CIDR --ca-dir DIR --out DIR --force`"
+			want := "kubelet-certificate: the certificate is signed with an algorithm that Kubernetes can't check (as SHA-224, and RSA-PSS with a salt of another length than the digest's); want SHA-256 or better, with RSA or ECDSA; make it again with `bake node worker-0 --server URL --ip IP --pod-cidr CIDR --ca-dir DIR --output DIR --force`"
 			if err := pki.CheckNode(files); err == nil || err.Error() != want {
 				t.Errorf("CheckNode = %v\nwant %s", err, want)
 			}

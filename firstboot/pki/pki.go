@@ -113,9 +113,9 @@ func (c *checker) remedy(key string) string {
 	if len(c.IPs) > 0 {
 		ip = c.IPs[0].String()
 	}
-	command := fmt.Sprintf("`bake node %s --server URL --ip %s --pod-cidr CIDR --ca-dir DIR --out DIR --force`", host, ip)
+	command := fmt.Sprintf("`bake node %s --server URL --ip %s --pod-cidr CIDR --ca-dir DIR --output DIR --force`", host, ip)
 	if key == keyBootstrapKubeconfig {
-		command = fmt.Sprintf("`bake node %s --bootstrap-token TOKEN --server URL --ip %s --pod-cidr CIDR --ca-dir DIR --out DIR --force`", host, ip)
+		command = fmt.Sprintf("`bake node %s --bootstrap-token TOKEN --server URL --ip %s --pod-cidr CIDR --ca-dir DIR --output DIR --force`", host, ip)
 	}
 	return "make it again with " + command
 }

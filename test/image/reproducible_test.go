@@ -51,7 +51,7 @@ func TestAnotherUserBakesTheSameBytes(t *testing.T) {
 
 	cmd := exec.Command("setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", "--no-new-privs",
 		"bash", "-c", "umask 077; exec taskset 1 "+dir+"/bake image --quiet --json --build-missing --jobs 1 --versions "+
-			dir+"/manifests/"+filepath.Base(versions)+" --lock "+dir+"/used.lock --cache "+cache+" --out "+home+"/out")
+			dir+"/manifests/"+filepath.Base(versions)+" --lock "+dir+"/used.lock --cache "+cache+" --output "+home+"/out")
 	cmd.Dir = home
 	cmd.Env = append(os.Environ(), "HOME="+home, "TZ=Asia/Kathmandu", "LC_ALL=tr_TR.UTF-8", "LANG=tr_TR.UTF-8",
 		"GOMAXPROCS=1", "GOPATH="+home+"/go", "GOMODCACHE="+home+"/mod", "GOCACHE="+home+"/build", "GOFLAGS=-modcacherw", "TMPDIR="+home)

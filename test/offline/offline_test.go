@@ -74,7 +74,7 @@ func TestOffline(t *testing.T) {
 	}
 	dir := t.TempDir()
 	mirror := filepath.Join(dir, "mirror")
-	args := []string{"mirror", "--sources", "--to", mirror, "--cache", filepath.Join(dir, "cache"), "--json"}
+	args := []string{"mirror", "--sources", "--output", mirror, "--cache", filepath.Join(dir, "cache"), "--json"}
 	for _, s := range sets() {
 		args = append(args, "--versions", s.versions)
 	}
@@ -91,9 +91,9 @@ func TestOffline(t *testing.T) {
 	if r.Added.Files > 0 || took > 2*time.Second {
 		t.Errorf("the third run added %d files in %v; want none in less than 2 s", r.Added.Files, took)
 	}
-	_, took = run(t, "bin/bake", "mirror", "--check", mirror, "--quiet")
+	_, took = run(t, "bin/bake", "mirror", "check", mirror, "--quiet")
 	_, reference := run(t, "sh", "-c", `find "$1" -type f -print0 | xargs -0 -n 16 -P "$(nproc)" sha256sum`, "sh", filepath.Join(mirror, "blobs"))
-	t.Logf("--check took %v, sha256sum on all cores %v", took.Round(time.Millisecond), reference.Round(time.Millisecond))
+	t.Logf("mirror check took %v, sha256sum on all cores %v", took.Round(time.Millisecond), reference.Round(time.Millisecond))
 
 	noNetwork(t)
 	for _, s := range sets() {
@@ -101,7 +101,7 @@ func TestOffline(t *testing.T) {
 			out := t.TempDir()
 			stdout, took := run(t, "unshare", isolated("env", "GOMODCACHE="+filepath.Join(out, "modules"),
 				"bin/bake", "image", "--versions", s.versions, "--mirror", mirror, "--offline", "--build-missing",
-				"--cache", filepath.Join(out, "cache"), "--out", filepath.Join(out, "out"), "--quiet")...)
+				"--cache", filepath.Join(out, "cache"), "--output", filepath.Join(out, "out"), "--quiet")...)
 			t.Logf("baking offline took %v", took.Round(time.Second))
 			if got, want := strings.Fields(stdout)[0], digest(t, s); got != want {
 				t.Errorf("the image that was made without a network is %s; want %s", got, want)

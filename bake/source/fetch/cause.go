@@ -136,7 +136,7 @@ func group(all []*UnreachableError) []error {
 		g.Line = fmt.Sprintf("%d files are unavailable: %s: %s", len(files), SayCauses(causes[key]), SayNames(names))
 		if files[0].Lacking != "" {
 			g.Line = fmt.Sprintf("%d files are %s, and nothing else may be asked (--offline): was the mirror made for other versions? "+
-				"Run `bake mirror --versions FILE... --to DIR` again where there is a network: %s", len(files), causes[key][0].What, SayNames(names))
+				"Run `bake mirror --versions FILE... --output DIR` again where there is a network: %s", len(files), causes[key][0].What, SayNames(names))
 		}
 		out[at[key]] = g
 	}

@@ -76,7 +76,7 @@ func TestPreflightErrorGroups(t *testing.T) {
 		}
 	}
 	want := `12 files are unavailable: no such host deb.example: package0, package1, package2, package3, package4, package5, package6, package7 and 4 more
-2 files are not in the mirror /m, and nothing else may be asked (--offline): was the mirror made for other versions? Run ` + "`bake mirror --versions FILE... --to DIR`" + ` again where there is a network: offline0, offline1
+2 files are not in the mirror /m, and nothing else may be asked (--offline): was the mirror made for other versions? Run ` + "`bake mirror --versions FILE... --output DIR`" + ` again where there is a network: offline0, offline1
 kubelet is unavailable:
   https://dl.example/kubelet: 404 Not Found`
 	if diff := cmp.Diff(want, e.Error()); diff != "" {

@@ -268,9 +268,9 @@ func (e *DigestError) Error() string {
 // checkCommand says how to find out what else is wrong with a mirror.
 func checkCommand(name string) string {
 	if strings.Contains(name, "://") {
-		return "where its directory is, `bake mirror --check DIR` says what else is wrong"
+		return "where its directory is, `bake mirror check DIR` says what else is wrong"
 	}
-	return "what else is wrong, run: " + manifest.Command("bake", "mirror", "--check", name)
+	return "what else is wrong, run: " + manifest.Command("bake", "mirror", "check", name)
 }
 
 // StatusError is an answer of a server that is not the file.

@@ -106,10 +106,10 @@ func TestMirrorFails(t *testing.T) {
 		err        string // without
 	}{
 		{"server without the file", missing.URL + "/", "404 Not Found; trying the next URL", "404 Not Found; the mirror " + missing.URL + "/ is not as its index says"},
-		{"server with other bytes", wrong.URL + "/", "is damaged: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)", "is damaged: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)"},
+		{"server with other bytes", wrong.URL + "/", "is damaged: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)", "is damaged: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)"},
 		{"server with half of it", short.URL + "/", "is 1000 bytes, want 300000 bytes", "is 1000 bytes, want 300000 bytes"},
-		{"directory without the file", emptyDir, "no such file or directory; trying the next URL", "is not as its index says: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)"},
-		{"directory with other bytes", wrongDir, "is damaged: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)", "is damaged: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)"},
+		{"directory without the file", emptyDir, "no such file or directory; trying the next URL", "is not as its index says: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)"},
+		{"directory with other bytes", wrongDir, "is damaged: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)", "is damaged: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)"},
 		{"directory with half of it", shortDir, "is 1000 bytes, want 300000 bytes", "is 1000 bytes, want 300000 bytes"},
 	} {
 		f := newFetcher(t, mirroring(test.base, false, content))
@@ -138,7 +138,7 @@ func TestMirrorFails(t *testing.T) {
 				t.Errorf("%s: Fetch offline = %v; want an error with %q", test.name, err, want)
 			}
 			// Preflight sees what HEAD shows.
-			if err := f.Preflight(t.Context(), []Request{req}); err != nil && !strings.Contains(err.Error(), "is not as its index says: copy or make it again (where its directory is, `bake mirror --check DIR` says what else is wrong)") {
+			if err := f.Preflight(t.Context(), []Request{req}); err != nil && !strings.Contains(err.Error(), "is not as its index says: copy or make it again (where its directory is, `bake mirror check DIR` says what else is wrong)") {
 				t.Errorf("%s: Preflight offline = %v; want an error that names the mirror", test.name, err)
 			} else if err == nil && strings.Contains(test.err, "want 300000") && size > 0 {
 				t.Errorf("%s: Preflight offline = nil", test.name)

@@ -37,7 +37,7 @@ type DiffersError struct {
 }
 
 func (e *DiffersError) Error() string {
-	return fmt.Sprintf("%s %s; remove it, or give another directory by --out", e.Path, e.What)
+	return fmt.Sprintf("%s %s; remove it, or give another directory by --output", e.Path, e.What)
 }
 
 // Inputs are the files that people made the sets of a mirror from: versions
@@ -131,7 +131,7 @@ func readInputs(ctx context.Context, dir string) (*Inputs, error) {
 		}
 		content, err := readBlob(root, &e)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w; `bake mirror --check` says what else is wrong", e.Name, err)
+			return nil, fmt.Errorf("%s: %w; `bake mirror check` says what else is wrong", e.Name, err)
 		}
 		inputs = append(inputs, input{e, content})
 	}

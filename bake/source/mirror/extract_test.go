@@ -123,7 +123,7 @@ func TestExtractRefuses(t *testing.T) {
 			before, beforeOutside := names(t, to), files(t, outside)
 			_, err = extract(t, dir, to)
 			differs := (*DiffersError)(nil)
-			want := filepath.Join(to, filepath.FromSlash(test.path)) + " " + test.want + "; remove it, or give another directory by --out"
+			want := filepath.Join(to, filepath.FromSlash(test.path)) + " " + test.want + "; remove it, or give another directory by --output"
 			if !errors.As(err, &differs) || differs.Error() != want {
 				t.Errorf("Write = %v; want %s", err, want)
 			}

@@ -308,7 +308,7 @@ func TestStaleIndex(t *testing.T) {
 	}
 	f, st = offline(t, dir)
 	err = f.Fetch(t.Context(), worlds[1].requests())
-	if err == nil || !strings.Contains(err.Error(), added.Name) || !strings.Contains(err.Error(), "bake mirror --check") {
+	if err == nil || !strings.Contains(err.Error(), added.Name) || !strings.Contains(err.Error(), "bake mirror check") {
 		t.Errorf("Fetch of a blob that was pruned = %v; want the entry named", err)
 	}
 	worlds[1].wantStored(t, "newer index", st, added.Name)

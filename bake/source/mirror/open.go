@@ -110,7 +110,7 @@ func readIndexIn(root *os.Root) ([]byte, error) {
 	if _, err := root.Stat(blobsDir); err == nil {
 		return nil, fmt.Errorf("it has no %s: the `bake mirror` that made it did not end; run it again, it goes on where it stopped: %w", indexFile, fs.ErrNotExist)
 	}
-	return nil, fmt.Errorf("it is no mirror: it has no %s; make one with `bake mirror --versions FILE... --to DIR`: %w", indexFile, fs.ErrNotExist)
+	return nil, fmt.Errorf("it is no mirror: it has no %s; make one with `bake mirror --versions FILE... --output DIR`: %w", indexFile, fs.ErrNotExist)
 }
 
 // readLimited reads one of the small files of a mirror.

@@ -56,7 +56,7 @@ type FullError struct {
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("the filesystem of the mirror %s is full; make room, and run again: it goes on where it stopped (what no set needs any more goes by: %s): %v", e.Dir, manifest.Command("bake", "mirror", "--to", e.Dir, "--prune"), e.Err)
+	return fmt.Sprintf("the filesystem of the mirror %s is full; make room, and run again: it goes on where it stopped (what no set needs any more goes by: %s): %v", e.Dir, manifest.Command("bake", "mirror", "prune", e.Dir), e.Err)
 }
 
 func (e *FullError) Unwrap() error { return e.Err }

@@ -208,7 +208,7 @@ func (w *world) fill(ctx context.Context, dir string, stderr io.Writer) error {
 	}
 	defer os.RemoveAll(out)
 	cmd := exec.CommandContext(ctx, w.bake, "image", "--quiet", "--build-missing", "--cache", w.cache,
-		"--versions", filepath.Join(dir, "versions.yaml"), "--debian-mirror", "debian="+w.url, "--out", out)
+		"--versions", filepath.Join(dir, "versions.yaml"), "--debian-mirror", "debian="+w.url, "--output", out)
 	cmd.Stderr = stderr
 	return cmd.Run()
 }
