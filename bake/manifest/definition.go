@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // The files of an image definition. What is in definitionFiles goes to the
@@ -80,7 +82,7 @@ type Difference struct {
 }
 
 // PackagesFor returns the packages that the definition asks for, in its order.
-func (d *Definition) PackagesFor(arch Arch, suite string) ([]PackageRef, error) {
+func (d *Definition) PackagesFor(arch arch.Arch, suite string) ([]PackageRef, error) {
 	return packageRefs(slices.Concat(d.Packages, d.Suites[suite]), arch)
 }
 

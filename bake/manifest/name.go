@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // maxNameLength is that of a label, RFC 1035 section 2.3.4.
@@ -16,7 +18,7 @@ const nameDigits = 8
 // NameValues are what the placeholders of an image's name stand for.
 type NameValues struct {
 	Version string // of the kubelet: "v1.36.3"; "" where there is none
-	Arch    Arch
+	Arch    arch.Arch
 	Lock    Digest
 	Inputs  Digest // of all that an image is made of, as far as it is known before: see bake.Config.Name
 }
@@ -26,7 +28,7 @@ type NameValues struct {
 func DefaultName(definition string) string { return definition + "-{version}-{arch}" }
 
 // ImageName fills in the template of an image's name, and checks that Google
-// Compute Engine takes the name. With v1.36.3 and AMD64 "k8s-worker-{version}-{arch}"
+// Compute Engine takes the name. With v1.36.3 and amd64 "k8s-worker-{version}-{arch}"
 // is "k8s-worker-v1-36-3-amd64": what may stand in a version and not in a name
 // (. + ~ _) is a hyphen there. {semver}, {major}, {minor} and {patch} are what they
 // are elsewhere, {lock} and {inputs} are the first 8 digits of those digests.

@@ -146,9 +146,8 @@ func printFeatures(l *lines, r *lint.Report) {
 	if !ok {
 		return // Compute Engine takes archives
 	}
-	architecture := map[manifest.Arch]string{manifest.AMD64: "X86_64", manifest.ARM64: "ARM64"}[r.Arch]
 	l.add("")
 	l.add("gcloud compute images create %s --source-uri gs://BUCKET/%s \\", name, base)
-	l.add("  --architecture %s --guest-os-features %s", architecture, strings.Join(names, ","))
+	l.add("  --architecture %s --guest-os-features %s", r.Arch.Facts().ComputeEngine, strings.Join(names, ","))
 	l.add("# refused where an image of that name exists: bake with another --name (with {inputs} in it names differ)")
 }

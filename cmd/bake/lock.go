@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -63,7 +64,7 @@ they hide updates.`,
 			if check && upgrade.on {
 				return &usageError{errors.New("--check changes nothing: --upgrade is not for it")}
 			}
-			var arches []manifest.Arch
+			var arches []arch.Arch
 			for _, name := range names {
 				arch, err := parseArch("--arches", name)
 				if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/images/worker"
@@ -128,7 +128,7 @@ docs/offline.md tells the whole way.`,
 	in.addRegistryFlags(c)
 	f := c.Flags()
 	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes; its lock is beside it; may be repeated")
-	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` of the site's images: amd64 or arm64; may be repeated")
+	f.StringSliceVar(&arches, "arch", []string{string(arch.Default)}, "`ARCH` of the site's images: "+arch.Names(" or ")+"; may be repeated")
 	f.StringVar(&to, "to", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
 	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well")
 	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: what the site's bake runs on, such as linux-arm64; may be\nrepeated (default: as this machine)")
