@@ -95,13 +95,13 @@ func brokenImages() []broken {
 		{"image-name", "the character 'W'", func(w *inspecttest.Image) { w.Name = "k8s-Worker.tar.gz" }},
 		{"image-name", "ends with a hyphen", func(w *inspecttest.Image) { w.Name = "k8s-.tar.gz" }},
 		{"image-name", "64 characters", func(w *inspecttest.Image) { w.Name = strings.Repeat("k", 64) + ".tar.gz" }},
-		{"disk-size", "no whole number of GiB", func(w *inspecttest.Image) { w.Size = gib + inspecttest.MiB }},
-		{"disk-size", "the disk has 2048 GiB", func(w *inspecttest.Image) { w.Size = 2048 * gib }},
+		{"disk-size", "no whole number of GiB", func(w *inspecttest.Image) { w.Size = inspecttest.GiB + inspecttest.MiB }},
+		{"disk-size", "the disk has 2048 GiB", func(w *inspecttest.Image) { w.Size = 2048 * inspecttest.GiB }},
 
 		{"partition-table", "signature", zero(510, 2)},
 		{"partition-table", "primary partition table", zero(512, 8)},
-		{"partition-table", "backup partition table", zero(gib-512, 8)},
-		{"partition-table", "the last sector is at", func(w *inspecttest.Image) { w.More = gib }},
+		{"partition-table", "backup partition table", zero(inspecttest.GiB-512, 8)},
+		{"partition-table", "the last sector is at", func(w *inspecttest.Image) { w.More = inspecttest.GiB }},
 		{"esp", "no partition has the type", func(w *inspecttest.Image) { w.Parts[0].Type = gpt.Derive(nil, "other") }},
 		{"esp", "EFI system partition", zero(inspecttest.MiB, 512)},
 		{"esp", "both have the type of an EFI system partition", func(w *inspecttest.Image) {

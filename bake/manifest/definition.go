@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/gce"
 )
 
 // The files of an image definition. What is in definitionFiles goes to the
@@ -234,7 +235,7 @@ func overlay(files map[string][]byte) []OverlayFile {
 
 func (d *Definition) parseImage(top *mapping) {
 	d.Name = top.required("name").text()
-	if d.Name != "" && wrongLabel(d.Name) != nil {
+	if d.Name != "" && !gce.IsName(d.Name) {
 		top.required("name").errorf("%q cannot begin an image's name (lower-case letters, digits and hyphens, beginning with a letter)", d.Name)
 	}
 	d.Packages = top.required("packages").packages()

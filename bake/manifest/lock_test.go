@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,10 @@ func TestCommand(t *testing.T) {
 	} {
 		if got := Command(test.words...); got != test.want {
 			t.Errorf("Command(%q) = %s; want %s", test.words, got, test.want)
+		}
+		// A shell takes it apart into the same words.
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+test.want).Output(); err != nil || string(out) != strings.Join(test.words, "\n")+"\n" {
+			t.Errorf("sh reads %q, %v; want %q", out, err, test.words)
 		}
 	}
 }

@@ -2,15 +2,12 @@ package manifest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/gce"
 )
-
-// maxNameLength is that of a label, RFC 1035 section 2.3.4.
-const maxNameLength = 63
 
 // nameDigits is how much of a digest {lock} and {inputs} stand for.
 const nameDigits = 8
@@ -46,33 +43,5 @@ func ImageName(template string, v NameValues) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("image name: %w", err)
 	}
-	return name, CheckImageName(name)
-}
-
-// CheckImageName returns what Compute Engine would refuse of an image's name. It
-// is a label of RFC 1035 section 2.3.1 in lower case.
-func CheckImageName(name string) error {
-	if reason := wrongLabel(name); reason != nil {
-		return fmt.Errorf("image name %q %w (want at most %d lower-case letters, digits and hyphens, a letter first and no hyphen last)", name, reason, maxNameLength)
-	}
-	return nil
-}
-
-func wrongLabel(name string) error {
-	switch {
-	case name == "":
-		return errors.New("is empty")
-	case len(name) > maxNameLength:
-		return fmt.Errorf("has %d characters", len(name))
-	case name[0] < 'a' || name[0] > 'z':
-		return fmt.Errorf("begins with %q", []rune(name)[0])
-	case name[len(name)-1] == '-':
-		return errors.New("ends with a hyphen")
-	}
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("has the character %q", c)
-		}
-	}
-	return nil
+	return name, gce.CheckImageName(name)
 }

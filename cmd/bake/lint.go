@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/lint"
 	"github.com/nodebake/bake/bake/manifest"
@@ -147,7 +148,8 @@ func printFeatures(l *lines, r *lint.Report) {
 		return // Compute Engine takes archives
 	}
 	l.add("")
-	l.add("gcloud compute images create %s --source-uri gs://BUCKET/%s \\", name, base)
-	l.add("  --architecture %s --guest-os-features %s", r.Arch.Facts().ComputeEngine, strings.Join(names, ","))
+	for _, line := range gce.ImageCommand(name, base, r.Arch, names) {
+		l.add("%s", line)
+	}
 	l.add("# refused where an image of that name exists: bake with another --name (with {inputs} in it names differ)")
 }
