@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 // TestPlus has packages whose paths have a "+", which the world's server takes
@@ -40,7 +40,7 @@ func TestDeadMirror(t *testing.T) {
 	}{
 		{"lock", 3 * time.Second, func(t *testing.T, c bake.Config) {
 			c.Lock = filepath.Join(t.TempDir(), "new.lock")
-			if _, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64); err != nil {
+			if _, err := baketest.Lock(t.Context(), w.LockConfig(c), arch.AMD64); err != nil {
 				t.Error(err)
 			}
 		}},

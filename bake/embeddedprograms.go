@@ -3,8 +3,8 @@ package bake
 import (
 	"sync"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/embedded"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -17,7 +17,7 @@ type embeddedProgram struct {
 // embeddedPrograms are the programs of ours for one architecture. Each is read and hashed
 // once, when somebody asks for it.
 type embeddedPrograms struct {
-	arch manifest.Arch
+	arch arch.Arch
 	mu   sync.Mutex
 	read map[string]*embeddedProgram
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/gobuild"
@@ -35,7 +36,7 @@ func (b *Baker) explainMirror(err error, lock *manifest.Lock) error {
 // mirrorCommand is the command that makes the mirror what b needs.
 func (b *Baker) mirrorCommand(sources bool) string {
 	words := []string{"bake", "mirror", "--versions", b.config.Versions}
-	if b.config.Arch != manifest.AMD64 {
+	if b.config.Arch != arch.Default {
 		words = append(words, "--arch", string(b.config.Arch))
 	}
 	if sources {
@@ -50,7 +51,7 @@ func (b *Baker) mirrorCommand(sources bool) string {
 
 // staleMirror says what keeps sets from being made for v and lock; "": nothing
 // does.
-func staleMirror(sets []mirror.Set, v *manifest.Versions, lock *manifest.Lock, arch manifest.Arch, sources bool) string {
+func staleMirror(sets []mirror.Set, v *manifest.Versions, lock *manifest.Lock, arch arch.Arch, sources bool) string {
 	var others []string
 	// The lock does not say which versions file it is of.
 	sameLock := func(s mirror.Set) bool { return s.Lock == lock.Sum }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
@@ -151,7 +152,7 @@ func TestContainerImages(t *testing.T) {
 	if rec.Images[1].Digest == dns {
 		t.Error("the assembled image has the digest of upstream's")
 	}
-	program, err := embedded.Program("pause", manifest.AMD64)
+	program, err := embedded.Program("pause", arch.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 // TestBadInput breaks one thing at a time. The bake must say what, write
@@ -79,7 +79,7 @@ func TestBadInput(t *testing.T) {
 		{"another package of a component", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "name: kube-proxy-{arch}", "name: kubelet-{arch}")
 		}, "stale", []string{" asks for kubelet-amd64, which it lacks (run: "}},
-		{"lock without the architecture", func(t *testing.T, c *bake.Config) { c.Arch = manifest.ARM64 },
+		{"lock without the architecture", func(t *testing.T, c *bake.Config) { c.Arch = arch.ARM64 },
 			"input", []string{w.LockFile() + ":1:1: lock: nothing for arm64 (there is: amd64) (run: bake lock --versions " + w.Versions + " --arch amd64,arm64)"}},
 
 		// Releases.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
@@ -135,7 +136,7 @@ func TestLockKeeps(t *testing.T) {
 			w.Now = w.Now.AddDate(0, 0, 1)
 			w.Publish()
 			l.Now = w.Now
-			result, err := baketest.Lock(t.Context(), l, manifest.AMD64)
+			result, err := baketest.Lock(t.Context(), l, arch.AMD64)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,16 +165,16 @@ func TestLockKeepsRefuses(t *testing.T) {
 	w.Package("tool").Version = "1.1"
 	w.Publish()
 	w.Fault(pool, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
-	_, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()), manifest.AMD64)
+	_, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()), arch.AMD64)
 	wantError(t, err, "failed", "keeping tool 1.0, which is superseded: ", "500 Internal Server Error",
 		"this does not say that it is gone, so nothing is taken in its place (try again, or take what is newer by --upgrade tool)")
 	c := w.LockConfig(w.Config())
 	c.Upgrade = []string{"tool"}
-	if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), c, arch.AMD64); err != nil {
 		t.Errorf("Lock with --upgrade tool = %v", err)
 	}
 	c.Upgrade = []string{"toool"}
-	_, err = baketest.Lock(t.Context(), c, manifest.AMD64)
+	_, err = baketest.Lock(t.Context(), c, arch.AMD64)
 	wantError(t, err, "input", "--upgrade toool: "+w.LockFile()+" has no package of that name")
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
@@ -24,12 +25,12 @@ func TestLock(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
 	c := w.Config()
-	result, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64)
+	result, err := baketest.Lock(t.Context(), w.LockConfig(c), arch.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := read(t, w.LockFile())
-	if l := result.Locked; len(l) != 1 || l[0].Arch != manifest.AMD64 || l[0].Count != 10 || l[0].Kept != 0 || len(l[0].Changes) != 10 {
+	if l := result.Locked; len(l) != 1 || l[0].Arch != arch.AMD64 || l[0].Count != 10 || l[0].Kept != 0 || len(l[0].Changes) != 10 {
 		t.Errorf("locked is %+v; want 10 new packages for amd64", l)
 	}
 	result.Locked = nil
@@ -46,7 +47,7 @@ func TestLock(t *testing.T) {
 		}
 		return out
 	}
-	locked := parsed.Archs[manifest.AMD64]
+	locked := parsed.Archs[arch.AMD64]
 	if diff := cmp.Diff([]string{
 		"base-files 13.8", "base-passwd 3.6", "libtool0 1.0", "linux-image-6.12.1-amd64 6.12.1-1", "linux-image-amd64 6.12.1-1",
 		"shell 0.5", "shim-signed 1.47", "systemd-boot-efi-amd64-signed 257", "tool 1.0",
@@ -59,7 +60,7 @@ func TestLock(t *testing.T) {
 
 	// The same again, and elsewhere.
 	c.Lock = filepath.Join(t.TempDir(), "other.lock")
-	if _, err := baketest.Lock(t.Context(), w.LockConfig(c), manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), w.LockConfig(c), arch.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, c.Lock); !bytes.Equal(got, text) {
@@ -82,11 +83,11 @@ func TestLockRefuses(t *testing.T) {
 	replaced := func(path, old, new string) func(*lock.Config) {
 		return func(*lock.Config) { w.Serve(path, bytes.Replace(w.File(path), []byte(old), []byte(new), 1)) }
 	}
-	amd64 := []manifest.Arch{manifest.AMD64}
+	amd64 := []arch.Arch{arch.AMD64}
 	for _, test := range []struct {
 		name   string
 		change func(*lock.Config)
-		arches []manifest.Arch
+		arches []arch.Arch
 		later  time.Duration
 		kind   string
 		want   []string
@@ -112,7 +113,7 @@ func TestLockRefuses(t *testing.T) {
 			"failed", []string{"loading trixie-security of debian-security: no mirror of archive debian-security is known"}},
 		{"mirror can't be reached", func(c *lock.Config) { w.Remove(inRelease) }, amd64, 0,
 			"failed", []string{"loading trixie of debian: " + w.URL + inRelease + " is unavailable: 404 Not Found"}},
-		{"architecture that the archive lacks", func(*lock.Config) {}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, 0,
+		{"architecture that the archive lacks", func(*lock.Config) {}, []arch.Arch{arch.AMD64, arch.ARM64}, 0,
 			"failed", []string{"trixie has no architecture arm64, only all, amd64"}},
 		{"package that is not there", func(*lock.Config) { w.Edit("definition/image.yaml", "- tool\n", "- toool\n") }, amd64, 0,
 			"input", []string{w.Definition() + "/image.yaml:6:3: packages[3]: there is no package toool in trixie, trixie-updates, trixie-security"}},
@@ -154,7 +155,7 @@ func TestLockExpired(t *testing.T) {
 	w := baketest.New(t)
 	c := w.LockConfig(w.Config())
 	c.Now = c.Now.AddDate(0, 0, 8)
-	_, err := baketest.Lock(t.Context(), c, manifest.AMD64)
+	_, err := baketest.Lock(t.Context(), c, arch.AMD64)
 	var expired *debian.ExpiredError
 	if !errors.As(err, &expired) || expired.Suite != "trixie" {
 		t.Errorf("Lock() in 8 days = %v; want an ExpiredError", err)
@@ -182,7 +183,7 @@ func TestLockOlder(t *testing.T) {
 	for _, output := range []string{"", elsewhere} {
 		c := c
 		c.Lock = output
-		if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err == nil || err.Error() != want {
+		if _, err := baketest.Lock(t.Context(), c, arch.AMD64); err == nil || err.Error() != want {
 			t.Errorf("Lock to %q = %v; want %s", output, err, want)
 		}
 	}
@@ -196,7 +197,7 @@ func TestLockOlder(t *testing.T) {
 	if _, err := baketest.CheckLock(t.Context(), c); err != nil {
 		t.Errorf("CheckLock with AllowOlder = %v", err)
 	}
-	if _, err := baketest.Lock(t.Context(), c, manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), c, arch.AMD64); err != nil {
 		t.Errorf("Lock with AllowOlder = %v", err)
 	}
 	// A lock that can't be read compares with nothing, and is rebuilt.
@@ -216,7 +217,7 @@ func TestLockCancelled(t *testing.T) {
 			cancel()
 		}
 	}}
-	if _, err := baketest.Lock(ctx, c, manifest.AMD64); !errors.Is(err, context.Canceled) {
+	if _, err := baketest.Lock(ctx, c, arch.AMD64); !errors.Is(err, context.Canceled) {
 		t.Errorf("Lock() = %v; want that it was cancelled", err)
 	}
 	if _, err := os.Stat(w.LockFile()); err == nil {
@@ -337,10 +338,10 @@ func TestDiffLocks(t *testing.T) {
 	c.Lock = filepath.Join(w.Dir, "new.lock")
 	upgrade := w.LockConfig(c)
 	upgrade.UpgradeAll = true
-	if _, err := baketest.Lock(t.Context(), upgrade, manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), upgrade, arch.AMD64); err != nil {
 		t.Fatal(err)
 	}
-	got, err := lock.Diff(w.LockFile(), c.Lock, manifest.AMD64)
+	got, err := lock.Diff(w.LockFile(), c.Lock, arch.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,10 +350,10 @@ func TestDiffLocks(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("difference (-want +got):\n%s", diff)
 	}
-	if same, err := lock.Diff(c.Lock, c.Lock, manifest.AMD64); len(same) > 0 || err != nil {
+	if same, err := lock.Diff(c.Lock, c.Lock, arch.AMD64); len(same) > 0 || err != nil {
 		t.Errorf("difference to itself = %q, %v; want none", same, err)
 	}
-	_, err = lock.Diff(filepath.Join(w.Dir, "none.lock"), c.Lock, manifest.AMD64)
+	_, err = lock.Diff(filepath.Join(w.Dir, "none.lock"), c.Lock, arch.AMD64)
 	wantError(t, err, "input", "none.lock")
 
 	after := w.Image(c)

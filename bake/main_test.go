@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/lock"
@@ -89,13 +90,13 @@ func obey(text string) int {
 	var mirrored error
 	if err == nil && o.Limits.Refuse != "" {
 		if err = refuse(o.Limits.Refuse); err == nil {
-			_, mirrored = mirrorsync.Run(context.Background(), mirrorsync.Config{To: o.Out + "-mirror", Archs: []manifest.Arch{manifest.AMD64}})
+			_, mirrored = mirrorsync.Run(context.Background(), mirrorsync.Config{To: o.Out + "-mirror", Archs: []arch.Arch{arch.AMD64}})
 		}
 	}
 	var result *bake.Result
 	if err == nil {
 		result, err = baketest.Image(context.Background(), bake.Config{
-			Files:   inputs.Files{Versions: o.Versions, Definition: worker.FS(), Arch: manifest.AMD64},
+			Files:   inputs.Files{Versions: o.Versions, Definition: worker.FS(), Arch: arch.AMD64},
 			Options: source.Options{Cache: o.Cache, DebianMirrors: o.Mirrors, Jobs: o.Jobs},
 			Units:   units.FS(), Out: o.Out,
 		})

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/mirrorsync"
 )
 
@@ -24,7 +24,7 @@ func TestMirrorProgress(t *testing.T) {
 	}
 	own := w.LockConfig(w.Config())
 	own.Versions = other
-	if _, err := baketest.Lock(t.Context(), own, manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), own, arch.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	c := mirrorConfig(t, w)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/mirrorsync"
@@ -32,7 +33,7 @@ func mirrorConfig(t *testing.T, w *baketest.World) mirrorsync.Config {
 	own := w.Config()
 	c := mirrorsync.Config{
 		Options: own.Options, Definition: own.Definition, Keyring: w.Keyring, Sets: []mirrorsync.Set{{Name: "tiny", Versions: w.Versions}},
-		Archs: []manifest.Arch{manifest.AMD64}, To: filepath.Join(t.TempDir(), "mirror"), Now: w.Now,
+		Archs: []arch.Arch{arch.AMD64}, To: filepath.Join(t.TempDir(), "mirror"), Now: w.Now,
 	}
 	return c
 }
@@ -314,7 +315,7 @@ func TestMirrorFails(t *testing.T) {
 			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [shell]\n  kernel")
 		}, "stale", []string{"versions.lock is stale: "}},
 		{"no lock", func(*mirrorsync.Config) { os.Remove(w.LockFile()) }, "input", []string{"there is no lock "}},
-		{"architecture that the lock lacks", func(c *mirrorsync.Config) { c.Archs = []manifest.Arch{manifest.AMD64, manifest.ARM64} }, "input", []string{"nothing for arm64"}},
+		{"architecture that the lock lacks", func(c *mirrorsync.Config) { c.Archs = []arch.Arch{arch.AMD64, arch.ARM64} }, "input", []string{"nothing for arm64"}},
 		{"no architecture", func(c *mirrorsync.Config) { c.Archs = nil }, "input", []string{"a mirror is for at least one architecture"}},
 		{"two sets of one name", func(c *mirrorsync.Config) { c.Sets = append(c.Sets, c.Sets[0]) }, "input", []string{"would both be set tiny of the mirror"}},
 		{"set that is not there", func(c *mirrorsync.Config) { c.Drop = []string{"other"} }, "input", []string{"has no set other to drop (it has: none)"}},
@@ -376,7 +377,7 @@ func TestTwoSets(t *testing.T) {
 	}
 	own := w.LockConfig(w.Config())
 	own.Versions = other
-	if _, err := baketest.Lock(t.Context(), own, manifest.AMD64); err != nil {
+	if _, err := baketest.Lock(t.Context(), own, arch.AMD64); err != nil {
 		t.Fatal(err)
 	}
 	w.Gets()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/images/worker"
@@ -32,7 +33,7 @@ func TestCommittedLocksAreNotStale(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+		for _, arch := range []arch.Arch{arch.AMD64, arch.ARM64} {
 			if _, err := lock.For(arch); err != nil {
 				t.Error(err)
 				continue

@@ -23,6 +23,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
@@ -136,7 +137,7 @@ func (w *World) Config() bake.Config {
 		Files: inputs.Files{
 			Versions:   w.Versions,
 			Definition: worker.FS(), // the versions file names another
-			Arch:       manifest.AMD64,
+			Arch:       arch.AMD64,
 		},
 		Options: source.Options{Cache: filepath.Join(dir, "cache"), DebianMirrors: []string{w.URL}, Env: w.Env(), Jobs: 2},
 		Units:   units.FS(),
@@ -184,13 +185,13 @@ func (w *World) Lock() {
 // LockWith makes a lock by c.
 func (w *World) LockWith(c lock.Config) {
 	w.t.Helper()
-	if _, err := Lock(w.t.Context(), c, manifest.AMD64); err != nil {
+	if _, err := Lock(w.t.Context(), c, arch.AMD64); err != nil {
 		w.t.Fatalf("Lock() = %v", err)
 	}
 }
 
 // Lock locks.
-func Lock(ctx context.Context, c lock.Config, arches ...manifest.Arch) (*lock.Result, error) {
+func Lock(ctx context.Context, c lock.Config, arches ...arch.Arch) (*lock.Result, error) {
 	l, err := lock.New(c)
 	if err != nil {
 		return nil, err

@@ -11,14 +11,14 @@ import (
 	"embed"
 	"fmt"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 //go:embed all:bin
 var bin embed.FS
 
 // Program returns an embedded program ("firstboot", "init" or "pause") for arch.
-func Program(name string, arch manifest.Arch) ([]byte, error) {
+func Program(name string, arch arch.Arch) ([]byte, error) {
 	data, err := bin.ReadFile(fmt.Sprintf("bin/%s/%s", arch, name))
 	if err != nil {
 		return nil, fmt.Errorf("this bake was built without the embedded program %s for %s: build it with `make`", name, arch)

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/boot"
 	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/bake/image/disk"
@@ -37,7 +38,7 @@ const MinFree = 512 << 20
 
 // Config is what a disk is made of.
 type Config struct {
-	Arch       manifest.Arch
+	Arch       arch.Arch
 	Suite      string
 	Definition *manifest.Definition
 	Units      fs.FS

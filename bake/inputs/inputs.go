@@ -14,16 +14,17 @@ import (
 	"os"
 	"slices"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 )
 
 // Files says which inputs are read. Versions, Definition and Arch are required.
 type Files struct {
-	Versions   string        // the versions file
-	Lock       string        // its lock; beside it where empty (see manifest.LockFile)
-	Definition fs.FS         // the image definition of a versions file that names none: images/worker
-	Arch       manifest.Arch //
+	Versions   string    // the versions file
+	Lock       string    // its lock; beside it where empty (see manifest.LockFile)
+	Definition fs.FS     // the image definition of a versions file that names none: images/worker
+	Arch       arch.Arch //
 
 	// Embedded is the image definition of inputs that came out of an image, whatever
 	// the versions file names; nil: they are the user's.
@@ -163,7 +164,7 @@ func (in *Inputs) Stale(lock *manifest.Lock) error {
 
 // Packages says which OS packages the inputs ask for, for arch. How they are had is
 // for the caller to add.
-func (in *Inputs) Packages(arch manifest.Arch) (debian.Config, error) {
+func (in *Inputs) Packages(arch arch.Arch) (debian.Config, error) {
 	asked, err := in.RequestedPackages(arch)
 	if err != nil {
 		return debian.Config{}, err
@@ -180,7 +181,7 @@ func (in *Inputs) Packages(arch manifest.Arch) (debian.Config, error) {
 
 // RequestedPackages returns the OS packages that are asked for, those that they need
 // not included.
-func (in *Inputs) RequestedPackages(arch manifest.Arch) ([]manifest.PackageRef, error) {
+func (in *Inputs) RequestedPackages(arch arch.Arch) ([]manifest.PackageRef, error) {
 	definition, err := in.Definition.PackagesFor(arch, in.Set.OS.Suite)
 	if err != nil {
 		return nil, err
@@ -190,7 +191,7 @@ func (in *Inputs) RequestedPackages(arch manifest.Arch) ([]manifest.PackageRef, 
 }
 
 // extraPackages are those that components need and the image does not.
-func extraPackages(v *manifest.Versions, arch manifest.Arch) ([]manifest.PackageRef, error) {
+func extraPackages(v *manifest.Versions, arch arch.Arch) ([]manifest.PackageRef, error) {
 	var refs []manifest.PackageRef
 	var errs []error
 	add := func(ref manifest.PackageRef, err error) {

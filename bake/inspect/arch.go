@@ -5,9 +5,9 @@ import (
 	"io"
 	"os"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/gpt"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 // tableSize is where the primary partition table ends, in bytes: boot record,
@@ -17,7 +17,7 @@ const tableSize = 34 * gpt.SectorSize
 // ArchOf returns the architecture of the image at path by the type of its root
 // partition, and reads no more than the primary partition table. It is empty
 // where that does not tell: what is wrong with an image is for others to say.
-func ArchOf(path string) manifest.Arch {
+func ArchOf(path string) arch.Arch {
 	m, err := OpenFile(path)
 	if err != nil {
 		return ""

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/fat"
@@ -38,7 +39,7 @@ type Image struct {
 	Source *os.File    // what was at Path when it was opened, to be read by ReadAt; nil in tests
 	Disk   io.ReaderAt // may be read by several goroutines
 	Size   int64       // of the disk, bytes
-	Arch   manifest.Arch
+	Arch   arch.Arch
 	Table  *gpt.Table
 	ESP    *fat.Volume
 	Root   *ext4.FS
@@ -315,8 +316,8 @@ func (m *Image) RootPartition() (*gpt.Partition, error) {
 }
 
 // RootArch returns the architecture of a type of root partitions.
-func RootArch(t gpt.GUID) (manifest.Arch, bool) {
-	for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+func RootArch(t gpt.GUID) (arch.Arch, bool) {
+	for _, arch := range arch.All() {
 		if root, ok := gpt.RootType(string(arch)); ok && root == t {
 			return arch, true
 		}

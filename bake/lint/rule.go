@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -96,7 +97,7 @@ func (v Violation) String() string {
 type Report struct {
 	Path       string          `json:"path"`
 	SHA256     manifest.Digest `json:"sha256,omitempty"` // of an archive that is not damaged
-	Arch       manifest.Arch   `json:"arch,omitempty"`
+	Arch       arch.Arch       `json:"arch,omitempty"`
 	Checked    int             `json:"checked"` // rules that could be checked
 	Violations []Violation     `json:"violations"`
 	Unchecked  []string        `json:"unchecked,omitempty"` // rules about parts that could not be opened

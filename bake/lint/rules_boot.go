@@ -9,7 +9,6 @@ import (
 
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/inspect"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 func bootRules() []Rule {
@@ -19,14 +18,14 @@ func bootRules() []Rule {
 		Why:   "an instance's firmware knows no boot entries at first and starts this one [UEFI 2.10, section 3.5.1.1]",
 		needs: needsBoot,
 		check: func(s *subject) []string {
-			return wrong(s.checkEFI("EFI/BOOT/BOOT" + strings.ToUpper(efiSuffix(s.Arch)) + ".EFI"))
+			return wrong(s.checkEFI(s.bootLoader()))
 		},
 	}, {
 		ID:    "boot-next-stage",
 		Must:  "EFI/BOOT/grubx64.efi (grubaa64.efi) is an EFI program for the image's architecture",
 		Why:   "shim starts the program of this name from its own directory [shim: README.md, DEFAULT_LOADER]",
 		needs: needsBoot,
-		check: func(s *subject) []string { return wrong(s.checkEFI("EFI/BOOT/grub" + efiSuffix(s.Arch) + ".efi")) },
+		check: func(s *subject) []string { return wrong(s.checkEFI(s.nextStage())) },
 	}, {
 		ID:    "boot-signed",
 		Must:  "boot loader, next stage and kernels carry signatures; whether they are good, a boot shows",
@@ -103,14 +102,9 @@ func bootRules() []Rule {
 	}}
 }
 
-// efiSuffix is the part of EFI file names that depends on the architecture
-// (UEFI 2.10, section 3.5.1.1), as shim writes it.
-func efiSuffix(arch manifest.Arch) string {
-	if arch == manifest.ARM64 {
-		return "aa64"
-	}
-	return "x64"
-}
+// bootLoader and nextStage are what firmware starts, and what shim does then.
+func (s *subject) bootLoader() string { return "EFI/BOOT/" + s.Arch.Facts().BootLoader() }
+func (s *subject) nextStage() string  { return "EFI/BOOT/grub" + s.Arch.Facts().EFI + ".efi" }
 
 func (s *subject) eachEntry(visit func(*inspect.LoaderEntry, *problems)) []string {
 	var p problems
@@ -147,11 +141,7 @@ func (s *subject) checkEFI(p string) error {
 	if err != nil {
 		return err
 	}
-	want := uint16(pe.IMAGE_FILE_MACHINE_AMD64)
-	if s.Arch == manifest.ARM64 {
-		want = pe.IMAGE_FILE_MACHINE_ARM64
-	}
-	if f.Machine != want {
+	if want := s.Arch.Facts().PE; f.Machine != want {
 		return fmt.Errorf("%s is for machine %#x, the image for %#x", p, f.Machine, want)
 	}
 	return nil
@@ -160,8 +150,7 @@ func (s *subject) checkEFI(p string) error {
 // checkSigned looks for certificate tables, where Authenticode keeps
 // signatures. What is not there or no EFI program is for other rules to say.
 func checkSigned(s *subject) []string {
-	suffix := efiSuffix(s.Arch)
-	programs := []string{"EFI/BOOT/BOOT" + strings.ToUpper(suffix) + ".EFI", "EFI/BOOT/grub" + suffix + ".efi"}
+	programs := []string{s.bootLoader(), s.nextStage()}
 	for _, e := range s.LoaderEntries {
 		programs = append(programs, e.Linux)
 	}

@@ -5,12 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/gpt"
-	"github.com/nodebake/bake/bake/manifest"
 )
-
-const gib = 1 << 30
 
 func diskRules() []Rule {
 	return []Rule{{
@@ -32,10 +29,10 @@ func diskRules() []Rule {
 		needs: needsDisk,
 		check: func(s *subject) []string {
 			switch {
-			case s.Size%gib != 0:
+			case s.Size%gce.GiB != 0:
 				return []string{fmt.Sprintf("the disk has %d bytes, which is no whole number of GiB", s.Size)}
-			case s.Size > extent.MaxDisk:
-				return []string{fmt.Sprintf("the disk has %d GiB", s.Size/gib)}
+			case s.Size > gce.MaxImageSize:
+				return []string{fmt.Sprintf("the disk has %d GiB", s.Size/gce.GiB)}
 			}
 			return nil
 		},
@@ -84,7 +81,7 @@ func checkName(s *subject) []string {
 	for _, suffix := range []string{".tar.gz", ".raw"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
-	if err := manifest.CheckImageName(name); err != nil {
+	if err := gce.CheckImageName(name); err != nil {
 		return []string{err.Error()}
 	}
 	return nil

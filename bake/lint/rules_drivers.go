@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/inspect"
 )
 
@@ -73,58 +74,36 @@ type Feature struct {
 	Missing string `json:"missing,omitempty"` // why it may not be set; empty: it may
 }
 
-// features says which guest OS features the image may be created with: those
-// whose drivers every kernel has. The kernel options are those that Linux's own
-// documentation names (arch/x86/amd-memory-encryption.rst, virt/coco/sev-guest.rst,
-// arch/x86/tdx.rst).
+// features says which guest OS features the image may be created with: those for
+// which every kernel has what they need.
 func features(m *inspect.Image) []Feature {
-	driver := func(name string) func(k *inspect.Kernel) error {
-		return func(k *inspect.Kernel) error { return k.Can(name) }
-	}
-	option := func(k *inspect.Kernel, name string, values ...string) error {
-		if k.HasOption(name, values...) {
-			return nil
-		}
-		return fmt.Errorf("kernel %s was built without %s, or /boot/config-%s is missing", k.Version, name, k.Version)
-	}
-	all := []struct {
-		name string
-		amd  bool // for amd64 only
-		can  func(k *inspect.Kernel) error
-	}{
-		{"UEFI_COMPATIBLE", false, func(*inspect.Kernel) error { return nil }},
-		{"VIRTIO_SCSI_MULTIQUEUE", false, func(k *inspect.Kernel) error { return k.CanEarly("virtio_scsi") }},
-		{"GVNIC", false, driver("gve")},
-		{"IDPF", false, driver("idpf")},
-		{"SEV_CAPABLE", true, func(k *inspect.Kernel) error { return option(k, "CONFIG_AMD_MEM_ENCRYPT", "y") }},
-		{"SEV_SNP_CAPABLE", true, func(k *inspect.Kernel) error {
-			if err := option(k, "CONFIG_AMD_MEM_ENCRYPT", "y"); err != nil {
-				return err
-			}
-			return k.Can("sev_guest")
-		}},
-		{"TDX_CAPABLE", true, func(k *inspect.Kernel) error {
-			if err := option(k, "CONFIG_INTEL_TDX_GUEST", "y"); err != nil {
-				return err
-			}
-			return k.Can("tdx_guest")
-		}},
-	}
 	var out []Feature
-	for _, f := range all {
-		if f.amd && m.Arch != "amd64" {
-			continue
-		}
-		feature := Feature{Name: f.name}
+	for _, f := range gce.Features(m.Arch) {
+		feature := Feature{Name: f.Name}
 		if len(m.Kernels) == 0 {
 			feature.Missing = "no kernel is booted"
 		}
 		for _, k := range m.Kernels {
-			if err := f.can(k); err != nil {
+			if err := can(k, f); err != nil {
 				feature.Missing = err.Error()
 			}
 		}
 		out = append(out, feature)
 	}
 	return out
+}
+
+func can(k *inspect.Kernel, f gce.Feature) error {
+	if f.Early != "" {
+		if err := k.CanEarly(f.Early); err != nil {
+			return err
+		}
+	}
+	if f.Option != "" && !k.HasOption(f.Option, "y") {
+		return fmt.Errorf("kernel %s was built without %s, or /boot/config-%s is missing", k.Version, f.Option, k.Version)
+	}
+	if f.Driver != "" {
+		return k.Can(f.Driver)
+	}
+	return nil
 }

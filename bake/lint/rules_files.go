@@ -3,7 +3,7 @@ package lint
 import (
 	"strings"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -67,7 +67,7 @@ func fileRules() []Rule {
 				return wrong(err)
 			}
 			found = append(found, s.sbomProblems(inside)...)
-			if err := manifest.CheckImageName(inside.Name); err != nil {
+			if err := gce.CheckImageName(inside.Name); err != nil {
 				found = append(found, "the recorded "+err.Error())
 			}
 			return found

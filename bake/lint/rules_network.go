@@ -6,11 +6,8 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
-)
 
-const (
-	metadataName    = "metadata.google.internal"
-	metadataAddress = "169.254.169.254"
+	"github.com/nodebake/bake/bake/gce"
 )
 
 func networkRules() []Rule {
@@ -86,11 +83,11 @@ func checkTime(s *subject) []string {
 			}
 		}
 	}
-	if !slices.Contains(sources, metadataName) {
-		p.add("chrony does not ask %s", metadataName)
+	if !slices.Contains(sources, gce.MetadataHost) {
+		p.add("chrony does not ask %s", gce.MetadataHost)
 	}
 	for _, source := range sources {
-		if source != metadataName && source != metadataAddress {
+		if source != gce.MetadataHost && source != gce.MetadataAddress {
 			p.add("chrony asks %s", source)
 		}
 	}
@@ -112,16 +109,16 @@ func checkHosts(s *subject) []string {
 	for _, line := range lines {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
-		if len(words) > 1 && slices.Contains(words[1:], metadataName) {
-			if words[0] == metadataAddress {
+		if len(words) > 1 && slices.Contains(words[1:], gce.MetadataHost) {
+			if words[0] == gce.MetadataAddress {
 				found = true
 			} else {
-				p.add("/etc/hosts gives %s the address %s", metadataName, words[0])
+				p.add("/etc/hosts gives %s the address %s", gce.MetadataHost, words[0])
 			}
 		}
 	}
 	if !found {
-		p.add("/etc/hosts does not have %s %s", metadataAddress, metadataName)
+		p.add("/etc/hosts does not have %s %s", gce.MetadataAddress, gce.MetadataHost)
 	}
 	lines, err = s.files.Lines("etc/nsswitch.conf")
 	p.err(err)

@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
@@ -23,27 +23,27 @@ import (
 )
 
 func TestGoodImagesHoldToEveryRule(t *testing.T) {
-	for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
-		report := lint(subjectOf(t, inspecttest.For(arch)))
+	for _, a := range arch.All() {
+		report := lint(subjectOf(t, inspecttest.For(a)))
 		for _, v := range report.Violations {
-			t.Errorf("%s: FAIL %s", arch, v)
+			t.Errorf("%s: FAIL %s", a, v)
 		}
-		if report.Arch != arch || len(report.Unchecked) > 0 || report.Checked != len(Rules()) {
-			t.Errorf("%s: checked %d of %d rules for %s, not %v", arch, report.Checked, len(Rules()), report.Arch, report.Unchecked)
+		if report.Arch != a || len(report.Unchecked) > 0 || report.Checked != len(Rules()) {
+			t.Errorf("%s: checked %d of %d rules for %s, not %v", a, report.Checked, len(Rules()), report.Arch, report.Unchecked)
 		}
 		var names []string
 		for _, f := range report.Features {
 			names = append(names, f.Name)
 			if f.Missing != "" {
-				t.Errorf("%s: feature %s is missing: %s", arch, f.Name, f.Missing)
+				t.Errorf("%s: feature %s is missing: %s", a, f.Name, f.Missing)
 			}
 		}
 		want := []string{"UEFI_COMPATIBLE", "VIRTIO_SCSI_MULTIQUEUE", "GVNIC", "IDPF"}
-		if arch == manifest.AMD64 {
+		if a == arch.AMD64 {
 			want = append(want, "SEV_CAPABLE", "SEV_SNP_CAPABLE", "TDX_CAPABLE")
 		}
 		if diff := cmp.Diff(want, names); diff != "" {
-			t.Errorf("%s: features (-want +got):\n%s", arch, diff)
+			t.Errorf("%s: features (-want +got):\n%s", a, diff)
 		}
 	}
 }
@@ -95,13 +95,13 @@ func brokenImages() []broken {
 		{"image-name", "the character 'W'", func(w *inspecttest.Image) { w.Name = "k8s-Worker.tar.gz" }},
 		{"image-name", "ends with a hyphen", func(w *inspecttest.Image) { w.Name = "k8s-.tar.gz" }},
 		{"image-name", "64 characters", func(w *inspecttest.Image) { w.Name = strings.Repeat("k", 64) + ".tar.gz" }},
-		{"disk-size", "no whole number of GiB", func(w *inspecttest.Image) { w.Size = gib + inspecttest.MiB }},
-		{"disk-size", "the disk has 2048 GiB", func(w *inspecttest.Image) { w.Size = 2048 * gib }},
+		{"disk-size", "no whole number of GiB", func(w *inspecttest.Image) { w.Size = inspecttest.GiB + inspecttest.MiB }},
+		{"disk-size", "the disk has 2048 GiB", func(w *inspecttest.Image) { w.Size = 2048 * inspecttest.GiB }},
 
 		{"partition-table", "signature", zero(510, 2)},
 		{"partition-table", "primary partition table", zero(512, 8)},
-		{"partition-table", "backup partition table", zero(gib-512, 8)},
-		{"partition-table", "the last sector is at", func(w *inspecttest.Image) { w.More = gib }},
+		{"partition-table", "backup partition table", zero(inspecttest.GiB-512, 8)},
+		{"partition-table", "the last sector is at", func(w *inspecttest.Image) { w.More = inspecttest.GiB }},
 		{"esp", "no partition has the type", func(w *inspecttest.Image) { w.Parts[0].Type = gpt.Derive(nil, "other") }},
 		{"esp", "EFI system partition", zero(inspecttest.MiB, 512)},
 		{"esp", "both have the type of an EFI system partition", func(w *inspecttest.Image) {

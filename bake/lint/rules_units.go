@@ -6,8 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inspect"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/program"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
@@ -250,7 +250,7 @@ const linuxSwap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"
 
 // checkProgram requires that r is a program of arch; static asks for one that needs no
 // dynamic linker.
-func checkProgram(r io.ReaderAt, arch manifest.Arch, static bool) error {
+func checkProgram(r io.ReaderAt, arch arch.Arch, static bool) error {
 	interpreter, err := program.ReadELF(r, arch)
 	if err == nil && static && interpreter != "" {
 		err = errors.New("it is linked dynamically, and nothing of what it needs is there")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
@@ -17,10 +18,10 @@ import (
 // Packages are the packages of a new lock for one architecture, and in what
 // it is another than before.
 type Packages struct {
-	Arch    manifest.Arch `json:"arch"`
-	Count   int           `json:"count"` // of all packages, those that are not installed included
-	Kept    int           `json:"kept"`  // of those that were locked already, the very same
-	Changes []Change      `json:"changes"`
+	Arch    arch.Arch `json:"arch"`
+	Count   int       `json:"count"` // of all packages, those that are not installed included
+	Kept    int       `json:"kept"`  // of those that were locked already, the very same
+	Changes []Change  `json:"changes"`
 }
 
 // Change is a package that is not as it was locked.
@@ -82,7 +83,7 @@ func (l *Locker) checkUpgrade(before *manifest.Lock) error {
 
 // lockArchitecture resolves the packages for arch, for which old was locked
 // before, nil for nothing.
-func (l *Locker) lockArchitecture(ctx context.Context, arch manifest.Arch, old *manifest.LockedArch, known []debian.Known) (*manifest.LockedArch, Packages, error) {
+func (l *Locker) lockArchitecture(ctx context.Context, arch arch.Arch, old *manifest.LockedArch, known []debian.Known) (*manifest.LockedArch, Packages, error) {
 	changes := Packages{Arch: arch, Changes: []Change{}}
 	config, err := l.resolveConfig(arch)
 	if err != nil {
@@ -140,10 +141,10 @@ func (l *Locker) lockArchitecture(ctx context.Context, arch manifest.Arch, old *
 }
 
 // lockOf is a lock with one section, or with none.
-func lockOf(arch manifest.Arch, section *manifest.LockedArch) *manifest.Lock {
-	lock := &manifest.Lock{Archs: map[manifest.Arch]*manifest.LockedArch{}}
+func lockOf(a arch.Arch, section *manifest.LockedArch) *manifest.Lock {
+	lock := &manifest.Lock{Archs: map[arch.Arch]*manifest.LockedArch{}}
 	if section != nil {
-		lock.Archs[arch] = section
+		lock.Archs[a] = section
 	}
 	return lock
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/atomicfile"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
@@ -96,13 +97,13 @@ func (l *Locker) known(files ...string) []debian.Known {
 }
 
 // resolveConfig says what package debian resolves for arch.
-func (l *Locker) resolveConfig(arch manifest.Arch) (debian.Config, error) {
+func (l *Locker) resolveConfig(arch arch.Arch) (debian.Config, error) {
 	return DebianConfig(l.inputs, l.access, arch, l.config.Keyring, l.config.Now)
 }
 
 // DebianConfig says what package debian resolves of in for arch: with access, keyring
 // and now as in [Config].
-func DebianConfig(in *inputs.Inputs, access *source.Access, arch manifest.Arch, keyring []byte, now time.Time) (debian.Config, error) {
+func DebianConfig(in *inputs.Inputs, access *source.Access, arch arch.Arch, keyring []byte, now time.Time) (debian.Config, error) {
 	config, err := in.Packages(arch)
 	if err != nil {
 		return config, err
@@ -123,7 +124,7 @@ func DebianConfig(in *inputs.Inputs, access *source.Access, arch manifest.Arch, 
 //
 // What is locked already and still does stays as it is, the lock's own bytes
 // included where nothing changes; see Config.UpgradeAll and Config.Upgrade.
-func (l *Locker) Lock(ctx context.Context, arches []manifest.Arch) (*Result, error) {
+func (l *Locker) Lock(ctx context.Context, arches []arch.Arch) (*Result, error) {
 	before := l.lockedBefore()
 	if err := l.checkUpgrade(before); err != nil {
 		return nil, err
@@ -131,9 +132,9 @@ func (l *Locker) Lock(ctx context.Context, arches []manifest.Arch) (*Result, err
 	if len(arches) == 0 && before != nil {
 		arches = slices.Sorted(maps.Keys(before.Archs))
 	} else if len(arches) == 0 {
-		arches = []manifest.Arch{manifest.AMD64, manifest.ARM64}
+		arches = arch.All()
 	}
-	lock := &manifest.Lock{File: l.config.Lock, Archs: map[manifest.Arch]*manifest.LockedArch{}}
+	lock := &manifest.Lock{File: l.config.Lock, Archs: map[arch.Arch]*manifest.LockedArch{}}
 	known := l.known(l.lockFiles()...)
 	var packages []Packages
 	for _, arch := range arches {
@@ -246,7 +247,7 @@ func (l *Locker) Check(ctx context.Context) (*Report, error) {
 
 // Diff says in which packages for arch the lock newFile differs from
 // oldFile, a line for each.
-func Diff(oldFile, newFile string, arch manifest.Arch) ([]string, error) {
+func Diff(oldFile, newFile string, arch arch.Arch) ([]string, error) {
 	older, err := inputs.ReadLockFile(oldFile)
 	if err != nil {
 		return nil, err

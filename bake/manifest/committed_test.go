@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // committed are the versions files of this repository.
@@ -59,7 +61,7 @@ func TestCommittedExpand(t *testing.T) {
 				}
 			}
 		}
-		for _, arch := range []Arch{AMD64, ARM64} {
+		for _, arch := range arch.All() {
 			if _, err := v.OS.PackagesFor(arch); err != nil {
 				t.Errorf("%s: PackagesFor(%s): %v", name, arch, err)
 			}
@@ -89,7 +91,7 @@ func TestCommittedURLs(t *testing.T) {
 	got := map[string]string{}
 	for _, name := range committed {
 		for _, c := range parseCommitted(t, name).Components {
-			url, _, err := c.Release.For(AMD64)
+			url, _, err := c.Release.For(arch.AMD64)
 			if err != nil {
 				t.Error(err)
 			}
@@ -145,13 +147,13 @@ func TestCommittedFiles(t *testing.T) {
 func TestCommittedMissingArch(t *testing.T) {
 	v := parseCommitted(t, "kthw-1.21.yaml")
 	for _, name := range []string{"runc", "containerd"} {
-		_, _, err := v.Component(name).Release.For(ARM64)
+		_, _, err := v.Component(name).Release.For(arch.ARM64)
 		want := v.Component(name).Release.Pos.String() + ": release of component " + name + ": nothing for arm64 (there is: amd64)"
 		if text(err) != want {
 			t.Errorf("%s: For(arm64) = %v; want %s", name, err, want)
 		}
 	}
-	refs, err := v.OS.PackagesFor(ARM64)
+	refs, err := v.OS.PackagesFor(arch.ARM64)
 	if diff := cmp.Diff([]PackageRef{{Name: "systemd-boot-efi-arm64-signed", Suite: "trixie", Key: "os.packages[0]"}}, refs, cmpopts.IgnoreTypes(Pos{})); diff != "" || err != nil {
 		t.Errorf("PackagesFor(arm64): error %v, (-want +got):\n%s", err, diff)
 	}

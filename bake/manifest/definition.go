@@ -9,6 +9,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/gce"
 )
 
 // The files of an image definition. What is in definitionFiles goes to the
@@ -80,7 +83,7 @@ type Difference struct {
 }
 
 // PackagesFor returns the packages that the definition asks for, in its order.
-func (d *Definition) PackagesFor(arch Arch, suite string) ([]PackageRef, error) {
+func (d *Definition) PackagesFor(arch arch.Arch, suite string) ([]PackageRef, error) {
 	return packageRefs(slices.Concat(d.Packages, d.Suites[suite]), arch)
 }
 
@@ -232,7 +235,7 @@ func overlay(files map[string][]byte) []OverlayFile {
 
 func (d *Definition) parseImage(top *mapping) {
 	d.Name = top.required("name").text()
-	if d.Name != "" && wrongLabel(d.Name) != nil {
+	if d.Name != "" && !gce.IsName(d.Name) {
 		top.required("name").errorf("%q cannot begin an image's name (lower-case letters, digits and hyphens, beginning with a letter)", d.Name)
 	}
 	d.Packages = top.required("packages").packages()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/images/worker"
 )
@@ -47,7 +48,7 @@ func TestParseDefinition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refs, err := d.PackagesFor(manifest.ARM64, "trixie")
+	refs, err := d.PackagesFor(arch.ARM64, "trixie")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // PackageChange is one package in which two locks differ. Old or New is nil
@@ -45,7 +47,7 @@ func (c PackageChange) name() string {
 // DiffLocks returns in which packages for arch b differs from a, sorted by
 // name: the installed ones first. A package that moved to another suite or
 // mirror path without changing its content is the same.
-func DiffLocks(a, b *Lock, arch Arch) []PackageChange {
+func DiffLocks(a, b *Lock, arch arch.Arch) []PackageChange {
 	before, after := a.Archs[arch], b.Archs[arch]
 	if before == nil {
 		before = &LockedArch{}

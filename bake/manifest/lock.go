@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // Lock is what `bake lock` resolves the packages to that a versions file and an
@@ -15,7 +17,7 @@ import (
 type Lock struct {
 	File  string // where it was read from, for errors
 	Sum   Digest // sha256 of its bytes
-	Archs map[Arch]*LockedArch
+	Archs map[arch.Arch]*LockedArch
 }
 
 // LockedArch is the section of one architecture.
@@ -54,7 +56,7 @@ func LockFile(versionsFile string) string {
 
 // For returns the section for arch. It returns a *MissingArchError if there is
 // none.
-func (l *Lock) For(arch Arch) (*LockedArch, error) {
+func (l *Lock) For(arch arch.Arch) (*LockedArch, error) {
 	if section := l.Archs[arch]; section != nil {
 		return section, nil
 	}
@@ -65,7 +67,7 @@ func (l *Lock) For(arch Arch) (*LockedArch, error) {
 // request, which v and its image definition ask for now. Nothing else that they
 // say is in a lock, so nothing else makes it stale. wanted are the names that are
 // asked for.
-func (l *Lock) Stale(v *Versions, arch Arch, request Digest, wanted []string) error {
+func (l *Lock) Stale(v *Versions, arch arch.Arch, request Digest, wanted []string) error {
 	section := l.Archs[arch]
 	if section == nil || section.Request == request {
 		return nil
@@ -87,7 +89,7 @@ type StaleError struct {
 	Lock         string // file name
 	VersionsFile string
 	Definition   string // directory of the image definition; "": the built-in one
-	Arch         Arch
+	Arch         arch.Arch
 	Lacks        []string // packages that are asked for and not in it
 	Old          bool     // it does not say what was asked for
 }

@@ -3,18 +3,21 @@ package manifest
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 func sampleLock() *Lock {
 	date := time.Date(2026, 11, 14, 9, 30, 0, 0, time.UTC)
 	return &Lock{
-		Archs: map[Arch]*LockedArch{
-			AMD64: {
+		Archs: map[arch.Arch]*LockedArch{
+			arch.AMD64: {
 				Request: "sha256:" + sumA,
 				Releases: []LockedRelease{
 					{"debian", "trixie", date, "sha256:" + sumA},
@@ -32,7 +35,7 @@ func sampleLock() *Lock {
 					{"libseccomp-dev", "2.6.0-3", "amd64", "trixie-updates", "debian", "pool/main/libs/libseccomp/libseccomp-dev_2.6.0-3_amd64.deb", 94004, "sha256:" + sumB},
 				},
 			},
-			ARM64: {
+			arch.ARM64: {
 				Request:  "sha256:" + sumB,
 				Releases: []LockedRelease{{"debian", "trixie", date, "sha256:" + sumA}},
 				Packages: []LockedPackage{
@@ -88,7 +91,7 @@ func TestLockRoundTrip(t *testing.T) {
 // TestLockMarshalSorts gives the lists in other orders.
 func TestLockMarshalSorts(t *testing.T) {
 	lock := sampleLock()
-	section := lock.Archs[AMD64]
+	section := lock.Archs[arch.AMD64]
 	section.Releases[0], section.Releases[2] = section.Releases[2], section.Releases[0]
 	section.Packages[0], section.Packages[3] = section.Packages[3], section.Packages[0]
 	section.Extra[0], section.Extra[1] = section.Extra[1], section.Extra[0]
@@ -169,11 +172,11 @@ func TestLockFile(t *testing.T) {
 func TestLockFor(t *testing.T) {
 	lock := sampleLock()
 	lock.File = "v.lock"
-	if section, err := lock.For(ARM64); section != lock.Archs[ARM64] || err != nil {
+	if section, err := lock.For(arch.ARM64); section != lock.Archs[arch.ARM64] || err != nil {
 		t.Errorf("For(arm64) = %v, %v; want its section", section, err)
 	}
-	delete(lock.Archs, ARM64)
-	_, err := lock.For(ARM64)
+	delete(lock.Archs, arch.ARM64)
+	_, err := lock.For(arch.ARM64)
 	var missing *MissingArchError
 	if want := "v.lock:1:1: lock: nothing for arm64 (there is: amd64)"; text(err) != want || !errors.As(err, &missing) {
 		t.Errorf("For(arm64) = %v; want %s", err, want)
@@ -187,22 +190,22 @@ func TestLockStale(t *testing.T) {
 	wanted := []string{"no", "base-files", "libseccomp-dev"}
 	for _, test := range []struct {
 		name       string
-		arch       Arch
+		arch       arch.Arch
 		request    Digest
 		definition string
 		file       string
 		more       []string // wanted
 		want       string
 	}{
-		{"fresh", AMD64, request, "", "m/v.yaml", []string{"jq"}, ""}, // the request is what counts
+		{"fresh", arch.AMD64, request, "", "m/v.yaml", []string{"jq"}, ""}, // the request is what counts
 		{"of no lock", "riscv64", abc256, "", "m/v.yaml", nil, ""},
-		{"other packages", AMD64, abc256, "", "m/v.yaml", nil,
+		{"other packages", arch.AMD64, abc256, "", "m/v.yaml", nil,
 			"m/v.lock is stale: m/v.yaml with the built-in image definition asks for other packages than when it was made (run: bake lock --versions m/v.yaml)"},
-		{"one more", AMD64, abc256, "../images/worker", "m/v.yaml", []string{"jq"},
+		{"one more", arch.AMD64, abc256, "../images/worker", "m/v.yaml", []string{"jq"},
 			"m/v.lock is stale: m/v.yaml with the image definition images/worker asks for jq, which it lacks (run: bake lock --versions m/v.yaml)"},
-		{"many more", AMD64, abc256, "d", "m/v.yaml", []string{"f", "e", "d", "c", "b", "a", "a"},
+		{"many more", arch.AMD64, abc256, "d", "m/v.yaml", []string{"f", "e", "d", "c", "b", "a", "a"},
 			"m/v.lock is stale: m/v.yaml with the image definition m/d asks for a, b, c, d, e and 1 more, which it lacks (run: bake lock --versions m/v.yaml)"},
-		{"lock that is elsewhere, and a blank", AMD64, abc256, "", "my sets/v.yaml", []string{"jq"},
+		{"lock that is elsewhere, and a blank", arch.AMD64, abc256, "", "my sets/v.yaml", []string{"jq"},
 			"m/v.lock is stale: my sets/v.yaml with the built-in image definition asks for jq, which it lacks (run: bake lock --versions 'my sets/v.yaml' --output m/v.lock)"},
 	} {
 		err := lock.Stale(&Versions{File: test.file, Definition: test.definition}, test.arch, test.request, append(test.more, wanted...))
@@ -235,7 +238,7 @@ func TestOldLock(t *testing.T) {
 		t.Errorf("ParseLock (-want +got):\n%s", diff)
 	}
 	const stale = "v.lock is stale: an older bake made it, which did not say what for (run: bake lock --versions v.yaml)"
-	if err := lock.Stale(&Versions{File: "v.yaml"}, AMD64, "sha256:"+sumA, nil); text(err) != stale {
+	if err := lock.Stale(&Versions{File: "v.yaml"}, arch.AMD64, "sha256:"+sumA, nil); text(err) != stale {
 		t.Errorf("Stale = %v; want %s", err, stale)
 	}
 }
@@ -251,22 +254,26 @@ func TestCommand(t *testing.T) {
 		if got := Command(test.words...); got != test.want {
 			t.Errorf("Command(%q) = %s; want %s", test.words, got, test.want)
 		}
+		// A shell takes it apart into the same words.
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+test.want).Output(); err != nil || string(out) != strings.Join(test.words, "\n")+"\n" {
+			t.Errorf("sh reads %q, %v; want %q", out, err, test.words)
+		}
 	}
 }
 
 func TestDiffLocks(t *testing.T) {
 	a, b := sampleLock(), sampleLock()
-	if changes := DiffLocks(a, b, AMD64); len(changes) != 0 {
+	if changes := DiffLocks(a, b, arch.AMD64); len(changes) != 0 {
 		t.Errorf("DiffLocks of equal locks = %v; want nothing", changes)
 	}
-	section := b.Archs[AMD64]
+	section := b.Archs[arch.AMD64]
 	section.Packages[1].Suite = "trixie" // moved, the same file
 	section.Packages[2].Version, section.Packages[2].SHA256 = "1.11", abc256
 	section.Packages[3].SHA256 = abc256
 	section.Packages = append(section.Packages[1:], LockedPackage{Name: "zlib1g", Version: "1:1.3", SHA256: abc256})
 	section.Extra = section.Extra[1:]
 	var got []string
-	for _, c := range DiffLocks(a, b, AMD64) {
+	for _, c := range DiffLocks(a, b, arch.AMD64) {
 		got = append(got, c.String())
 	}
 	want := []string{
@@ -279,11 +286,11 @@ func TestDiffLocks(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("DiffLocks (-want +got):\n%s", diff)
 	}
-	delete(b.Archs, ARM64)
-	if got := DiffLocks(a, b, ARM64); len(got) != 1 || got[0].String() != "- 0ad 0.27~rc1-1" {
+	delete(b.Archs, arch.ARM64)
+	if got := DiffLocks(a, b, arch.ARM64); len(got) != 1 || got[0].String() != "- 0ad 0.27~rc1-1" {
 		t.Errorf("DiffLocks without a section = %v; want - 0ad", got)
 	}
-	if got := DiffLocks(b, a, ARM64); len(got) != 1 || got[0].String() != "+ 0ad 0.27~rc1-1" {
+	if got := DiffLocks(b, a, arch.ARM64); len(got) != 1 || got[0].String() != "+ 0ad 0.27~rc1-1" {
 		t.Errorf("DiffLocks without a section = %v; want + 0ad", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 const lockHeader = `# Made by bake lock: the packages that the versions file beside this one and its
@@ -24,7 +26,7 @@ func (l *Lock) Marshal() []byte {
 	var b bytes.Buffer
 	b.WriteString(lockHeader)
 	fmt.Fprintf(&b, "format: %d\n", lockFormat)
-	for _, arch := range []Arch{AMD64, ARM64} {
+	for _, arch := range arch.All() {
 		section := l.Archs[arch]
 		if section == nil {
 			continue

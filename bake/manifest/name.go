@@ -2,13 +2,12 @@ package manifest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
-)
 
-// maxNameLength is that of a label, RFC 1035 section 2.3.4.
-const maxNameLength = 63
+	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/gce"
+)
 
 // nameDigits is how much of a digest {lock} and {inputs} stand for.
 const nameDigits = 8
@@ -16,7 +15,7 @@ const nameDigits = 8
 // NameValues are what the placeholders of an image's name stand for.
 type NameValues struct {
 	Version string // of the kubelet: "v1.36.3"; "" where there is none
-	Arch    Arch
+	Arch    arch.Arch
 	Lock    Digest
 	Inputs  Digest // of all that an image is made of, as far as it is known before: see bake.Config.Name
 }
@@ -26,7 +25,7 @@ type NameValues struct {
 func DefaultName(definition string) string { return definition + "-{version}-{arch}" }
 
 // ImageName fills in the template of an image's name, and checks that Google
-// Compute Engine takes the name. With v1.36.3 and AMD64 "k8s-worker-{version}-{arch}"
+// Compute Engine takes the name. With v1.36.3 and amd64 "k8s-worker-{version}-{arch}"
 // is "k8s-worker-v1-36-3-amd64": what may stand in a version and not in a name
 // (. + ~ _) is a hyphen there. {semver}, {major}, {minor} and {patch} are what they
 // are elsewhere, {lock} and {inputs} are the first 8 digits of those digests.
@@ -44,33 +43,5 @@ func ImageName(template string, v NameValues) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("image name: %w", err)
 	}
-	return name, CheckImageName(name)
-}
-
-// CheckImageName returns what Compute Engine would refuse of an image's name. It
-// is a label of RFC 1035 section 2.3.1 in lower case.
-func CheckImageName(name string) error {
-	if reason := wrongLabel(name); reason != nil {
-		return fmt.Errorf("image name %q %w (want at most %d lower-case letters, digits and hyphens, a letter first and no hyphen last)", name, reason, maxNameLength)
-	}
-	return nil
-}
-
-func wrongLabel(name string) error {
-	switch {
-	case name == "":
-		return errors.New("is empty")
-	case len(name) > maxNameLength:
-		return fmt.Errorf("has %d characters", len(name))
-	case name[0] < 'a' || name[0] > 'z':
-		return fmt.Errorf("begins with %q", []rune(name)[0])
-	case name[len(name)-1] == '-':
-		return errors.New("ends with a hyphen")
-	}
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("has the character %q", c)
-		}
-	}
-	return nil
+	return name, gce.CheckImageName(name)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // PackageRef asks for a Debian package, as a list of packages writes it: NAME,
@@ -39,7 +41,7 @@ type Listed struct {
 }
 
 // Ref returns the package for arch.
-func (l Listed) Ref(arch Arch) (PackageRef, error) {
+func (l Listed) Ref(arch arch.Arch) (PackageRef, error) {
 	ref, err := ParsePackageRef(l.Text, arch)
 	if err != nil {
 		return PackageRef{}, fmt.Errorf("%s: %s: %w", l.Pos, l.Key, err)
@@ -49,7 +51,7 @@ func (l Listed) Ref(arch Arch) (PackageRef, error) {
 }
 
 // ParsePackageRef reads one entry of a list of packages for arch.
-func ParsePackageRef(s string, arch Arch) (PackageRef, error) {
+func ParsePackageRef(s string, arch arch.Arch) (PackageRef, error) {
 	name, suite, hasSuite := strings.Cut(s, "/")
 	name, err := expand(name, map[string]string{"arch": string(arch)})
 	if err != nil {
@@ -75,12 +77,12 @@ func (r PackageRef) String() string {
 }
 
 // PackagesFor returns the packages for arch, in the file's order.
-func (o OS) PackagesFor(arch Arch) ([]PackageRef, error) {
+func (o OS) PackagesFor(arch arch.Arch) ([]PackageRef, error) {
 	return packageRefs(o.Packages, arch)
 }
 
 // packageRefs returns the packages of a list for arch, in its order.
-func packageRefs(list []Listed, arch Arch) ([]PackageRef, error) {
+func packageRefs(list []Listed, arch arch.Arch) ([]PackageRef, error) {
 	refs := make([]PackageRef, len(list))
 	for i, l := range list {
 		var err error
@@ -92,7 +94,7 @@ func packageRefs(list []Listed, arch Arch) ([]PackageRef, error) {
 }
 
 // Ref returns the package for arch.
-func (p *Package) Ref(arch Arch) (PackageRef, error) {
+func (p *Package) Ref(arch arch.Arch) (PackageRef, error) {
 	return Listed{p.Name + "/" + p.Suite, p.Pos, p.Key}.Ref(arch)
 }
 
@@ -112,7 +114,7 @@ func (v value) packages() []Listed {
 			continue
 		}
 		first[name] = item.pos().Line
-		if _, err := ParsePackageRef(s, AMD64); err != nil {
+		if _, err := ParsePackageRef(s, arch.Default); err != nil {
 			item.errorf("%v", err)
 			continue
 		}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // ParseLock parses what Marshal wrote. It is as strict as ParseVersions,
@@ -17,7 +19,7 @@ import (
 // decide what is installed. The error joins an *InputError for each mistake.
 func ParseLock(file string, data []byte) (*Lock, error) {
 	doc, top := parseYAML(file, data)
-	l := &Lock{File: file, Sum: SHA256(sha256.Sum256(data)), Archs: map[Arch]*LockedArch{}}
+	l := &Lock{File: file, Sum: SHA256(sha256.Sum256(data)), Archs: map[arch.Arch]*LockedArch{}}
 	format := top.required("format")
 	version := format.integer(1, math.MaxInt64)
 	switch {
@@ -29,7 +31,7 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 		top.optional("versions")
 		top.optional("definition")
 	}
-	for _, arch := range []Arch{AMD64, ARM64} {
+	for _, arch := range arch.All() {
 		if section := top.optional(string(arch)); section.present() {
 			l.Archs[arch] = readLockedArch(section, arch, version)
 		}
@@ -43,7 +45,7 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 	return l, nil
 }
 
-func readLockedArch(v value, arch Arch, version int64) *LockedArch {
+func readLockedArch(v value, arch arch.Arch, version int64) *LockedArch {
 	m := v.mapping()
 	releases, packages, extra := m.required("releases"), m.required("packages"), m.optional("extra")
 	section := &LockedArch{
@@ -79,7 +81,7 @@ func readLockedRelease(v value) LockedRelease {
 	}
 }
 
-func readLockedPackages(v value, arch Arch) []LockedPackage {
+func readLockedPackages(v value, arch arch.Arch) []LockedPackage {
 	var out []LockedPackage
 	for _, item := range v.list() {
 		m := item.mapping()

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // ParseVersions parses a versions file and checks all that can be checked
@@ -63,7 +65,7 @@ func (v *Versions) Component(name string) *Component {
 // length whatever the architecture and the lock, so what Compute Engine would
 // refuse shows here.
 func readName(v value, kubelet *Component) string {
-	values := NameValues{Arch: AMD64, Lock: SHA256([sha256.Size]byte{}), Inputs: SHA256([sha256.Size]byte{})}
+	values := NameValues{Arch: arch.Default, Lock: SHA256([sha256.Size]byte{}), Inputs: SHA256([sha256.Size]byte{})}
 	if kubelet != nil {
 		values.Version = cmp.Or(kubelet.Version, "v0.0.0") // one that is wrong is reported where it stands
 	}
@@ -250,7 +252,7 @@ func (v value) url(version string) string {
 		return ""
 	}
 	// The braces of {arch} are no part of a URL yet.
-	u, err := url.Parse(strings.ReplaceAll(address, "{arch}", string(AMD64)))
+	u, err := url.Parse(strings.ReplaceAll(address, "{arch}", string(arch.Default)))
 	switch {
 	case err != nil:
 		v.errorf("not a URL: %v", err)
@@ -270,8 +272,8 @@ func (v value) url(version string) string {
 
 // sums reads digests by architecture; the key says their algorithm. It adds to
 // places where each stands.
-func (v value) sums(places map[Digest]Pos) map[Arch]Digest {
-	out := map[Arch]Digest{}
+func (v value) sums(places map[Digest]Pos) map[arch.Arch]Digest {
+	out := map[arch.Arch]Digest{}
 	owner := map[Digest]string{}
 	entries := v.mapping().entries()
 	if len(entries) == 0 {
@@ -299,17 +301,17 @@ func (v value) sums(places map[Digest]Pos) map[Arch]Digest {
 }
 
 // archKey takes the value's key for an architecture.
-func (v value) archKey() (Arch, bool) {
-	switch v.name {
-	case string(AMD64), string(ARM64):
-		return Arch(v.name), true
-	case "x86_64", "x64":
-		v.report(v.pos(), v.key, "unknown architecture (did you mean amd64?)")
-	case "aarch64":
-		v.report(v.pos(), v.key, "unknown architecture (did you mean arm64?)")
-	default:
-		v.report(v.pos(), v.key, "unknown architecture (known: amd64, arm64)")
+func (v value) archKey() (arch.Arch, bool) {
+	for _, a := range arch.All() {
+		if v.name == string(a) {
+			return a, true
+		}
+		if slices.Contains(a.Facts().Aliases, v.name) {
+			v.report(v.pos(), v.key, "unknown architecture (did you mean "+string(a)+"?)")
+			return "", false
+		}
 	}
+	v.report(v.pos(), v.key, "unknown architecture (known: "+arch.Names(", ")+")")
 	return "", false
 }
 
@@ -327,7 +329,7 @@ func (v value) suite() string { return v.checked(checkSuite) }
 // packageName reads the name of one Debian package, which may hold {arch}.
 func (v value) packageName() string {
 	return v.checked(func(s string) error {
-		name, err := expand(s, map[string]string{"arch": string(AMD64)})
+		name, err := expand(s, map[string]string{"arch": string(arch.Default)})
 		if err != nil {
 			return err
 		}

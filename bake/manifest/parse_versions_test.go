@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 const (
@@ -99,8 +101,8 @@ func TestParseVersions(t *testing.T) {
 				Release: &Release{
 					Component: "runc",
 					URL:       "https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.{arch}",
-					SHA256:    map[Arch]Digest{AMD64: "sha256:" + sumA, ARM64: "sha256:" + sumB},
-					SHA512:    map[Arch]Digest{AMD64: "sha512:" + sumA + sumA},
+					SHA256:    map[arch.Arch]Digest{arch.AMD64: "sha256:" + sumA, arch.ARM64: "sha256:" + sumB},
+					SHA512:    map[arch.Arch]Digest{arch.AMD64: "sha512:" + sumA + sumA},
 					Digests:   map[Digest]Pos{"sha256:" + sumA: {}, "sha256:" + sumB: {}, "sha512:" + sumA + sumA: {}},
 					Files:     []File{{Path: "/usr/local/bin/runc", Mode: 0o750}},
 				},
@@ -121,7 +123,7 @@ func TestParseVersions(t *testing.T) {
 				Release: &Release{
 					Component: "plugins",
 					URL:       "http://example.com/plugins-{arch}.tgz",
-					SHA512:    map[Arch]Digest{ARM64: "sha512:" + sumB + sumB},
+					SHA512:    map[arch.Arch]Digest{arch.ARM64: "sha512:" + sumB + sumB},
 					Digests:   map[Digest]Pos{"sha512:" + sumB + sumB: {}},
 					Files: []File{
 						{Member: "[a-z]*", Path: "/opt/cni/bin/", Mode: 0o755},
@@ -169,14 +171,14 @@ func TestReleaseFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, sums, err := v.Component("runc").Release.For(AMD64)
+	url, sums, err := v.Component("runc").Release.For(arch.AMD64)
 	if want := "https://example.com/v1.4.3-rc.1/1.4.3-rc.1/runc.amd64"; url != want || err != nil {
 		t.Errorf("For(amd64) = %q, %v; want %q", url, err, want)
 	}
 	if diff := cmp.Diff([]Digest{"sha512:" + sumA + sumA, "sha256:" + sumA}, sums); diff != "" {
 		t.Errorf("For(amd64) sums (-want +got):\n%s", diff)
 	}
-	_, _, err = v.Component("plugins").Release.For(AMD64)
+	_, _, err = v.Component("plugins").Release.For(arch.AMD64)
 	if want := "v.yaml:43:5: release of component plugins: nothing for amd64 (there is: arm64)"; text(err) != want {
 		t.Errorf("For(amd64) = %v; want %s", err, want)
 	}
@@ -188,20 +190,20 @@ func TestReleaseFor(t *testing.T) {
 func TestPackageRef(t *testing.T) {
 	for _, test := range []struct {
 		in   string
-		arch Arch
+		arch arch.Arch
 		want PackageRef
 		err  string
 	}{
-		{"vim", AMD64, PackageRef{Name: "vim"}, ""},
-		{"linux-image-cloud-{arch}", ARM64, PackageRef{Name: "linux-image-cloud-arm64"}, ""},
-		{"a{arch}b/trixie-backports", AMD64, PackageRef{Name: "aamd64b", Suite: "trixie-backports"}, ""},
-		{"g++-12", AMD64, PackageRef{Name: "g++-12"}, ""},
-		{"Vim", AMD64, PackageRef{}, `"Vim" is not a Debian package name (lower-case letters, digits, + - and .)`},
-		{"v", AMD64, PackageRef{}, `"v" is not a Debian package name (lower-case letters, digits, + - and .)`},
-		{"vim/", AMD64, PackageRef{}, `"" is not the name of a Debian suite, such as trixie or bookworm-backports`},
-		{"vim/a/b", AMD64, PackageRef{}, `"a/b" is not the name of a Debian suite, such as trixie or bookworm-backports`},
-		{"vim-{version}", AMD64, PackageRef{}, "unknown placeholder {version} (known here: {arch})"},
-		{"vim-{arch", AMD64, PackageRef{}, `"vim-{arch" has a { without a }`},
+		{"vim", arch.AMD64, PackageRef{Name: "vim"}, ""},
+		{"linux-image-cloud-{arch}", arch.ARM64, PackageRef{Name: "linux-image-cloud-arm64"}, ""},
+		{"a{arch}b/trixie-backports", arch.AMD64, PackageRef{Name: "aamd64b", Suite: "trixie-backports"}, ""},
+		{"g++-12", arch.AMD64, PackageRef{Name: "g++-12"}, ""},
+		{"Vim", arch.AMD64, PackageRef{}, `"Vim" is not a Debian package name (lower-case letters, digits, + - and .)`},
+		{"v", arch.AMD64, PackageRef{}, `"v" is not a Debian package name (lower-case letters, digits, + - and .)`},
+		{"vim/", arch.AMD64, PackageRef{}, `"" is not the name of a Debian suite, such as trixie or bookworm-backports`},
+		{"vim/a/b", arch.AMD64, PackageRef{}, `"a/b" is not the name of a Debian suite, such as trixie or bookworm-backports`},
+		{"vim-{version}", arch.AMD64, PackageRef{}, "unknown placeholder {version} (known here: {arch})"},
+		{"vim-{arch", arch.AMD64, PackageRef{}, `"vim-{arch" has a { without a }`},
 	} {
 		got, err := ParsePackageRef(test.in, test.arch)
 		if got != test.want || text(err) != test.err {
@@ -212,7 +214,7 @@ func TestPackageRef(t *testing.T) {
 		}
 	}
 	p := &Package{Name: "linux-image-{arch}", Suite: "trixie"}
-	if ref, err := p.Ref(ARM64); err != nil || ref != (PackageRef{Name: "linux-image-arm64", Suite: "trixie"}) {
+	if ref, err := p.Ref(arch.ARM64); err != nil || ref != (PackageRef{Name: "linux-image-arm64", Suite: "trixie"}) {
 		t.Errorf("Ref(arm64) = %v, %v; want linux-image-arm64/trixie", ref, err)
 	}
 }
@@ -414,7 +416,7 @@ func FuzzParseVersions(f *testing.F) {
 				t.Errorf("ParseSum(%q) = %q, %v; want a sha256", c.Digest, sum, err)
 			}
 		}
-		if _, err := v.OS.PackagesFor(ARM64); err != nil {
+		if _, err := v.OS.PackagesFor(arch.ARM64); err != nil {
 			t.Errorf("PackagesFor(arm64) = %v after it was parsed", err)
 		}
 	})

@@ -5,27 +5,29 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // Archs returns the architectures that r has a digest for, sorted.
-func (r *Release) Archs() []Arch {
+func (r *Release) Archs() []arch.Arch {
 	archs := slices.Concat(slices.Collect(maps.Keys(r.SHA256)), slices.Collect(maps.Keys(r.SHA512)))
 	slices.Sort(archs)
 	return slices.Compact(archs)
 }
 
-// For returns where the artifact for arch is and all its digests, the longer
-// first. It returns a *MissingArchError if the file has none for arch.
-func (r *Release) For(arch Arch) (url string, sums []Digest, err error) {
-	for _, digests := range []map[Arch]Digest{r.SHA512, r.SHA256} {
-		if sum, ok := digests[arch]; ok {
+// For returns where the artifact for a is and all its digests, the longer
+// first. It returns a *MissingArchError if the file has none for a.
+func (r *Release) For(a arch.Arch) (url string, sums []Digest, err error) {
+	for _, digests := range []map[arch.Arch]Digest{r.SHA512, r.SHA256} {
+		if sum, ok := digests[a]; ok {
 			sums = append(sums, sum)
 		}
 	}
 	if len(sums) == 0 {
-		return "", nil, &MissingArchError{Pos: r.Pos, What: "release of component " + r.Component, Arch: arch, Have: r.Archs()}
+		return "", nil, &MissingArchError{Pos: r.Pos, What: "release of component " + r.Component, Arch: a, Have: r.Archs()}
 	}
-	url, err = expand(r.URL, map[string]string{"arch": string(arch)})
+	url, err = expand(r.URL, map[string]string{"arch": string(a)})
 	if err != nil {
 		return "", nil, fmt.Errorf("%s: components.%s.release.url: %w", r.Pos, r.Component, err)
 	}
@@ -60,7 +62,7 @@ func checkDigests(d *document, components []Component) {
 
 // DigestKey returns the key at which r has a digest for arch, from the top of
 // the file.
-func (r *Release) DigestKey(sum Digest, arch Arch) string {
+func (r *Release) DigestKey(sum Digest, arch arch.Arch) string {
 	return fmt.Sprintf("components.%s.release.%s.%s", r.Component, sum.Algorithm(), arch)
 }
 
@@ -69,8 +71,8 @@ func (r *Release) DigestKey(sum Digest, arch Arch) string {
 type MissingArchError struct {
 	Pos  Pos
 	What string // "release of component runc"
-	Arch Arch
-	Have []Arch // sorted
+	Arch arch.Arch
+	Have []arch.Arch // sorted
 }
 
 func (e *MissingArchError) Error() string {

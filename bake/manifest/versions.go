@@ -10,15 +10,8 @@ package manifest
 import (
 	"path/filepath"
 	"strings"
-)
 
-// Arch is an architecture by Debian's and Go's common name.
-type Arch string
-
-// The architectures that images are made for.
-const (
-	AMD64 Arch = "amd64"
-	ARM64 Arch = "arm64"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // Versions is a versions file.
@@ -91,10 +84,10 @@ type Reports struct {
 
 // Release is a published artifact.
 type Release struct {
-	Component string          // its name, for errors
-	URL       string          // template with {arch}; see For
-	SHA256    map[Arch]Digest // at least one of SHA256 and SHA512 per architecture
-	SHA512    map[Arch]Digest
+	Component string               // its name, for errors
+	URL       string               // template with {arch}; see For
+	SHA256    map[arch.Arch]Digest // at least one of SHA256 and SHA512 per architecture
+	SHA512    map[arch.Arch]Digest
 	Digests   map[Digest]Pos // where each stands
 	Files     []File
 	Pos       Pos

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
@@ -32,13 +33,13 @@ type Config struct {
 	Keyring    []byte // armored keys that sign Debian's indices: see lock.Config
 
 	Sets    []Set
-	Archs   []manifest.Arch // of every set
-	To      string          // directory of the mirror, absolute
-	Sources bool            // modules and toolchains as well, for components whose release is unavailable
-	GoHosts []string        // with Sources: what toolchains run on, "linux-amd64"; this host where empty
-	Drop    []string        // names of sets that go
-	Prune   bool            // files that no set needs any more go
-	Now     time.Time       // that signatures of indices are checked at
+	Archs   []arch.Arch // of every set
+	To      string      // directory of the mirror, absolute
+	Sources bool        // modules and toolchains as well, for components whose release is unavailable
+	GoHosts []string    // with Sources: what toolchains run on, "linux-amd64"; this host where empty
+	Drop    []string    // names of sets that go
+	Prune   bool        // files that no set needs any more go
+	Now     time.Time   // that signatures of indices are checked at
 }
 
 // Set is a versions file under the name that the mirror calls it by.

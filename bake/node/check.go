@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/pki"
 )
@@ -29,7 +30,7 @@ func (c Config) Check() error {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &InputError{field, fmt.Errorf(format, args...)})
 	}
-	if len(c.Name) > 63 || !instanceName().MatchString(c.Name) {
+	if !gce.IsName(c.Name) {
 		bad("name", "%q can't be an instance's name: want up to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last; a longer name goes to hostname", c.Name)
 	}
 	if err := checkDNSName(c.Hostname); c.Hostname != "" && err != nil {
@@ -121,9 +122,6 @@ func (c Config) someRange() string {
 	}
 	return netip.PrefixFrom(netip.AddrFrom4(last), 24).String()
 }
-
-// instanceName is Compute Engine's rule, RFC 1035's label.
-func instanceName() *regexp.Regexp { return regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`) }
 
 // checkDNSName checks name as RFC 1123 has host names. A trailing dot may be
 // there; it is taken off.

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
 )
@@ -87,23 +88,6 @@ func trimDot(name string) string { return strings.TrimSuffix(name, ".") }
 // NotAfter returns when the certificates expire.
 func (c Config) NotAfter() time.Time {
 	return earlier(c.Now.Add(cmp.Or(c.Validity, DefaultValidity)), c.CA.cert.NotAfter)
-}
-
-// InstanceNames returns the names that Compute Engine's DNS gives an instance, as
-// far as they follow from what is known: zonal and global.
-func InstanceNames(name, zone, project string) []string {
-	if project == "" {
-		return nil
-	}
-	// Domain-scoped projects, example.com:id, are id.example.com in names.
-	if domain, id, ok := strings.Cut(project, ":"); ok {
-		project = id + "." + domain
-	}
-	names := []string{name + ".c." + project + ".internal"}
-	if zone != "" {
-		names = append([]string{name + "." + zone + ".c." + project + ".internal"}, names...)
-	}
-	return names
 }
 
 // New makes the worker's metadata: the value of each key.
@@ -205,7 +189,7 @@ func check(c Config, values map[string][]byte) ([]string, error) {
 			Hostname:   c.fqdn(),
 			Attributes: attributes,
 			// The network's MTU is not known here.
-			NetworkInterfaces: []metadata.NetworkInterface{{IP: c.IP.String(), MTU: max(c.MTU, 1460)}},
+			NetworkInterfaces: []metadata.NetworkInterface{{IP: c.IP.String(), MTU: max(c.MTU, gce.MTU)}},
 		}},
 		// What is checked here is the same for every image and machine.
 		Image:  config.Image{Components: map[string]string{"kubelet": "v1.36.3", "containerd": "v2.3.4", "cni-plugins": "v1.9.1"}, Node: config.NodeDefaults{RuntimeType: "io.containerd.runc.v2", CgroupDriver: "systemd"}},
@@ -246,8 +230,8 @@ func (c Config) names() ([]string, []netip.Addr) {
 	return names, ips
 }
 
-// sorted returns the keys of values in order.
-func sorted(values map[string][]byte) []string {
+// Keys returns the keys of values in order.
+func Keys(values map[string][]byte) []string {
 	var names []string
 	for _, key := range keys() {
 		for _, name := range []string{key, key + config.SecretSuffix} {
@@ -271,7 +255,7 @@ func UseSecrets(values map[string][]byte, instance, project string) (public, sec
 	for key, value := range values {
 		if slices.Contains(secretKeys(), key) {
 			secrets[key] = value
-			public[key+config.SecretSuffix] = line("projects/" + project + "/secrets/" + secretName(instance, key) + "/versions/latest")
+			public[key+config.SecretSuffix] = line("projects/" + project + "/secrets/" + SecretName(instance, key) + "/versions/latest")
 		} else {
 			public[key] = value
 		}
@@ -279,4 +263,5 @@ func UseSecrets(values map[string][]byte, instance, project string) (public, sec
 	return public, secrets
 }
 
-func secretName(instance, key string) string { return instance + "-" + key }
+// SecretName is that of the secret with an instance's key.
+func SecretName(instance, key string) string { return instance + "-" + key }

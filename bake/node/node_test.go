@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
@@ -74,7 +75,7 @@ func TestNew(t *testing.T) {
 		{"the longest host name", func(c *node.Config) { c.Hostname = strings.Repeat("n", 63) + ".example.com" }, own,
 			[]string{strings.Repeat("n", 63), strings.Repeat("n", 63) + ".example.com", "worker-0", "10.240.0.20"}},
 		{"more names", func(c *node.Config) {
-			c.Names = append([]string{"Alias.example.com.", "worker-0"}, node.InstanceNames("worker-0", "us-west1-c", "example")...)
+			c.Names = append([]string{"Alias.example.com.", "worker-0"}, gce.InstanceNames("worker-0", "us-west1-c", "example")...)
 			c.IPs = []netip.Addr{netip.MustParseAddr("203.0.113.20"), c.IP, netip.MustParseAddr("2001:db8::20")}
 		}, own, []string{"worker-0", "alias.example.com", "worker-0.us-west1-c.c.example.internal", "worker-0.c.example.internal", "10.240.0.20", "203.0.113.20", "2001:db8::20"}},
 		{"a bootstrap token", func(c *node.Config) { c.BootstrapToken = "07401b.f395accd246ae52d" },

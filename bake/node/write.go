@@ -64,10 +64,10 @@ const secretsDir = "secrets"
 // dir/secrets for each secret, by the key that it is the value of.
 func MetadataFiles(values, secrets map[string][]byte, dir string) []File {
 	var files []File
-	for _, key := range sorted(values) {
+	for _, key := range Keys(values) {
 		files = append(files, File{filepath.Join(dir, key), values[key], 0o600})
 	}
-	for _, key := range sorted(secrets) {
+	for _, key := range Keys(secrets) {
 		files = append(files, File{SecretFile(dir, key), secrets[key], 0o600})
 	}
 	return files

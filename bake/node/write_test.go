@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -123,45 +122,5 @@ func TestWriteAllOrNothing(t *testing.T) {
 				t.Errorf("after a failure (-before +after):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestCommands(t *testing.T) {
-	t.Parallel()
-	c := worker(newCA(t))
-	values := map[string][]byte{"pod-cidr": nil, "kubelet-certificate": nil, "kubelet-key-secret": nil}
-	for _, test := range []struct {
-		name   string
-		change func(*node.Config)
-		in     node.Instance
-		dir    string
-		want   string
-	}{
-		{"little", func(*node.Config) {}, node.Instance{}, "worker-0",
-			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward --shielded-secure-boot" +
-				" --metadata-from-file=pod-cidr=worker-0/pod-cidr,kubelet-certificate=worker-0/kubelet-certificate,kubelet-key-secret=worker-0/kubelet-key-secret"},
-		{"much", func(c *node.Config) { c.Hostname = "worker-0.example.com." },
-			node.Instance{Image: "img", Project: "p", Zone: "z", MachineType: "m", Subnet: "s", Address: "203.0.113.20"}, "it's/a b",
-			"gcloud compute instances create worker-0 --project p --zone z --machine-type m --image img --subnet s --private-network-ip 10.240.0.20 --address 203.0.113.20" +
-				` --hostname worker-0.example.com --can-ip-forward --shielded-secure-boot '--metadata-from-file=pod-cidr=it'\''s/a b/pod-cidr,kubelet-certificate=it'\''s/a b/kubelet-certificate,kubelet-key-secret=it'\''s/a b/kubelet-key-secret'`},
-		{"commas", func(*node.Config) {}, node.Instance{}, "a,b:c",
-			"gcloud compute instances create worker-0 --image IMAGE --private-network-ip 10.240.0.20 --can-ip-forward --shielded-secure-boot" +
-				" '--metadata-from-file=^;^pod-cidr=a,b:c/pod-cidr;kubelet-certificate=a,b:c/kubelet-certificate;kubelet-key-secret=a,b:c/kubelet-key-secret'"},
-	} {
-		c := c
-		test.change(&c)
-		argv := node.CreateCommand(c, test.in, test.dir, values, false)
-		got := node.Quote(argv)
-		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.name, diff)
-		}
-		// A shell takes the line apart into the same words.
-		if out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+got).Output(); err != nil || string(out) != strings.Join(argv, "\n")+"\n" {
-			t.Errorf("%s: sh reads %q, %v; want %q", test.name, out, err, argv)
-		}
-	}
-	secrets := node.SecretCommands(c, node.Instance{}, "p", "out/secrets", map[string][]byte{"kubelet-key": nil})
-	if got, want := node.Quote(secrets[0]), "gcloud secrets create worker-0-kubelet-key --project p --replication-policy automatic --data-file out/secrets/kubelet-key"; got != want {
-		t.Errorf("SecretCommands = %s; want %s", got, want)
 	}
 }

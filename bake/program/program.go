@@ -10,7 +10,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // Info is what a program says of itself.
@@ -27,7 +27,7 @@ const (
 )
 
 // Read reads a program for arch: an ELF file, or a script.
-func Read(r io.ReaderAt, arch manifest.Arch) (Info, error) {
+func Read(r io.ReaderAt, arch arch.Arch) (Info, error) {
 	start := make([]byte, maxLine)
 	n, err := r.ReadAt(start, 0)
 	if err != nil && err != io.EOF {
@@ -53,13 +53,12 @@ func Read(r io.ReaderAt, arch manifest.Arch) (Info, error) {
 
 // ReadELF reads an ELF program for arch, and returns the path of what loads it.
 // It is empty where the program is linked statically.
-func ReadELF(r io.ReaderAt, arch manifest.Arch) (interpreter string, err error) {
+func ReadELF(r io.ReaderAt, arch arch.Arch) (interpreter string, err error) {
 	f, err := elf.NewFile(r)
 	if err != nil {
 		return "", fmt.Errorf("it is not an ELF file: %w", err)
 	}
-	want := map[manifest.Arch]elf.Machine{manifest.AMD64: elf.EM_X86_64, manifest.ARM64: elf.EM_AARCH64}[arch]
-	switch {
+	switch want := arch.Facts().ELF; {
 	case f.Machine != want:
 		return "", fmt.Errorf("it is for %v, the image for %v", f.Machine, want)
 	case f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB:

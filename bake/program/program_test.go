@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // program makes a program that is a header, and where interpreter is not empty
@@ -49,7 +49,7 @@ func TestRead(t *testing.T) {
 		{"loader cut off", strings.TrimSuffix(program(elf.EM_X86_64, elf.ET_EXEC, loader), ".so.2"), Info{}, `"/lib64/ld-linux-x86-64" can't be what loads it`},
 		{"magic alone", elf.ELFMAG, Info{}, "it is not an ELF file: "},
 	} {
-		got, err := Read(strings.NewReader(test.content), manifest.AMD64)
+		got, err := Read(strings.NewReader(test.content), arch.AMD64)
 		if test.err == "" && (err != nil || got != test.want) {
 			t.Errorf("%s: Read() = %+v, %v; want %+v", test.name, got, err, test.want)
 		}
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: Read() = %v; want %s", test.name, err, test.err)
 		}
 	}
-	if _, err := Read(strings.NewReader(program(elf.EM_AARCH64, elf.ET_EXEC, "")), manifest.ARM64); err != nil {
+	if _, err := Read(strings.NewReader(program(elf.EM_AARCH64, elf.ET_EXEC, "")), arch.ARM64); err != nil {
 		t.Errorf("Read() of a program for arm64 = %v", err)
 	}
 }
@@ -66,7 +66,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(program(elf.EM_X86_64, elf.ET_DYN, "/lib/ld\x00")))
 	f.Add([]byte("#!/bin/sh\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		info, err := Read(bytes.NewReader(content), manifest.AMD64)
+		info, err := Read(bytes.NewReader(content), arch.AMD64)
 		if err == nil && info.Interpreter != "" && info.Interpreter[0] != '/' {
 			t.Errorf("the interpreter is %q; want an absolute path", info.Interpreter)
 		}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -24,12 +25,12 @@ const Schema = 1
 
 // Record is what is recorded about one image.
 type Record struct {
-	Schema int           `json:"schema"`
-	Name   string        `json:"name"` // "k8s-worker-v1-36-3-amd64"
-	Arch   manifest.Arch `json:"arch"`
-	File   *File         `json:"file,omitempty"` // absent in the record inside the image
-	Disk   Disk          `json:"disk,omitzero"`  // likewise
-	Inputs Inputs        `json:"inputs"`
+	Schema int       `json:"schema"`
+	Name   string    `json:"name"` // "k8s-worker-v1-36-3-amd64"
+	Arch   arch.Arch `json:"arch"`
+	File   *File     `json:"file,omitempty"` // absent in the record inside the image
+	Disk   Disk      `json:"disk,omitzero"`  // likewise
+	Inputs Inputs    `json:"inputs"`
 
 	KernelArguments []string         `json:"kernelArguments"`
 	Node            Node             `json:"node,omitzero"`    // as the versions file has it

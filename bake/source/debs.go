@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
@@ -200,7 +201,7 @@ type debs struct {
 	locked *manifest.LockedArch
 }
 
-func (d debs) Locked(arch manifest.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
+func (d debs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
 	if arch != d.source.Arch {
 		return manifest.LockedPackage{}, false
 	}

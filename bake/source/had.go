@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/mirror"
@@ -97,7 +98,7 @@ func (s *Source) releaseRequest(c manifest.Component) (fetch.Request, *claim, er
 }
 
 // releaseName is what a release is called in the store and in mirrors.
-func releaseName(c manifest.Component, arch manifest.Arch) string {
+func releaseName(c manifest.Component, arch arch.Arch) string {
 	return c.Name + " " + c.Version + " " + string(arch)
 }
 

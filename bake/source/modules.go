@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/gobuild"
@@ -31,7 +32,7 @@ import (
 // What was found once is kept in the store, so that the next call asks nobody
 // and runs no go command. Toolchains that can't be verified are left out, with a
 // note.
-func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []manifest.Arch, hosts []string, add func(e mirror.Entry, open func() (io.ReadCloser, error)) error) error {
+func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []arch.Arch, hosts []string, add func(e mirror.Entry, open func() (io.ReadCloser, error)) error) error {
 	if len(hosts) == 0 {
 		hosts = []string{runtime.GOOS + "-" + runtime.GOARCH}
 	}

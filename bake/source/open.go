@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
@@ -130,7 +131,7 @@ func (a *Access) OpenMirror(ctx context.Context) error {
 // Source returns what brings the parts of a versions file that locked names, for
 // arch. versionsFile has the files beside it that pin Go modules; lockCommand is for
 // errors: see Config.
-func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, arch manifest.Arch, choice Choice, locked *manifest.LockedArch) (*Source, error) {
+func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, arch arch.Arch, choice Choice, locked *manifest.LockedArch) (*Source, error) {
 	if err := a.OpenMirror(ctx); err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, a
 
 // Packages returns what fetches and unpacks Debian packages for arch, and brings
 // nothing else.
-func (a *Access) Packages(arch manifest.Arch) *Source {
+func (a *Access) Packages(arch arch.Arch) *Source {
 	return New(Config{Arch: arch, Store: a.Store, Fetcher: a.Fetcher, DebianMirrors: a.DebianMirrors, Jobs: a.Jobs, Progress: a.Progress})
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian"
@@ -56,19 +57,19 @@ func ParseOrigin(s string) (Origin, error) {
 // Config is what a Source works with.
 type Config struct {
 	Choice
-	Arch             manifest.Arch
+	Arch             arch.Arch
 	Store            *store.Store
 	Fetcher          *fetch.Fetcher
 	DebianMirrors    debian.MirrorList
 	HasOfflineMirror bool            // Fetcher asks a mirror of everything, so that Mirrors may be empty
 	Indices          []*mirror.Index // what mirrors say that files are: which version's a digest is
 	Builder          *gobuild.Builder
-	Modules          fs.FS                                                 // the versions file's directory, with modules/NAME/go.mod
-	Keychain         authn.Keychain                                        // credentials for registries; nil: anonymous
-	Insecure         []string                                              // registries that may speak http: see oci.Config
-	Program          func(name string, arch manifest.Arch) ([]byte, error) // programs of bake's own that images are assembled from
-	LockCommand      string                                                // makes the lock again, for errors; "": there is none
-	Jobs             int                                                   // how many packages are unpacked at once
+	Modules          fs.FS                                             // the versions file's directory, with modules/NAME/go.mod
+	Keychain         authn.Keychain                                    // credentials for registries; nil: anonymous
+	Insecure         []string                                          // registries that may speak http: see oci.Config
+	Program          func(name string, arch arch.Arch) ([]byte, error) // programs of bake's own that images are assembled from
+	LockCommand      string                                            // makes the lock again, for errors; "": there is none
+	Jobs             int                                               // how many packages are unpacked at once
 	Progress         progress.Sink
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
@@ -235,7 +236,7 @@ func (w *world) source(t *testing.T, dir string, env []string, m *mirror.Mirror,
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Config{Arch: manifest.Arch(runtime.GOARCH), Store: kept, Fetcher: fetcher, Modules: w.modules, Progress: said})
+	s := New(Config{Arch: arch.Arch(runtime.GOARCH), Store: kept, Fetcher: fetcher, Modules: w.modules, Progress: said})
 	modules := gobuild.Config{Packs: s.Packs(), Env: env, Dir: filepath.Join(dir, "build"), Offline: offline, Progress: said}
 	if m != nil {
 		modules.Proxy = s.ModuleProxy(m.Index(), offline)
@@ -267,13 +268,13 @@ func (w *world) mirrored(t *testing.T, s *Source) (dir string, paths []string) {
 		index.Entries = append(index.Entries, e)
 		return m.Add(t.Context(), e.SHA256, e.Size, r)
 	}
-	if err := s.Sources(t.Context(), &w.versions, []manifest.Arch{manifest.AMD64, manifest.ARM64}, nil, func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
+	if err := s.Sources(t.Context(), &w.versions, []arch.Arch{arch.AMD64, arch.ARM64}, nil, func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
 		paths = append(paths, e.Path+": "+e.Name)
 		return add(e, open)
 	}); err != nil {
 		t.Fatal(err)
 	}
-	set := mirror.Set{Name: "world", Archs: []manifest.Arch{manifest.AMD64, manifest.ARM64}, Sources: true}
+	set := mirror.Set{Name: "world", Archs: []arch.Arch{arch.AMD64, arch.ARM64}, Sources: true}
 	for kind, sum := range map[mirror.Kind]*manifest.Digest{mirror.Versions: &set.Versions, mirror.Lock: &set.Lock} {
 		text := string(kind)
 		*sum = manifest.SHA256(sha256.Sum256([]byte(text)))

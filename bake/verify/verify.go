@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/inputs"
@@ -221,7 +222,7 @@ func (r *Result) rebuild(ctx context.Context, m *inspect.Image, in *embeddedInpu
 		return fmt.Errorf("writing the image's inputs: %w", err)
 	}
 	// Who baked may have given a name. It has no placeholders.
-	if err := manifest.CheckImageName(in.record.Name); err != nil {
+	if err := gce.CheckImageName(in.record.Name); err != nil {
 		return &manifest.ArgumentError{Err: fmt.Errorf("the record in %s: %w", c.Image, err)}
 	}
 	config := bake.Config{

@@ -21,6 +21,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 // guest is a machine's end of the link: a network stack that talks QEMU's
@@ -40,7 +42,7 @@ func newGuest(t *testing.T, n *Network, addr netip.Addr) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := channel.New(4096, defaultMTU, tcpip.LinkAddress(mac))
+	link := channel.New(4096, gce.MTU, tcpip.LinkAddress(mac))
 	go func() { // out
 		for {
 			p := link.ReadContext(ctx)
@@ -115,7 +117,7 @@ func (g *guest) lookup(t *testing.T, transport, name string) ([]netip.Addr, erro
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return g.dial(ctx, transport, MetadataAddress+":53")
+		return g.dial(ctx, transport, gce.MetadataAddress+":53")
 	}}
 	return r.LookupNetIP(ctx, "ip4", name)
 }

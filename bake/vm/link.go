@@ -13,6 +13,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 const (
@@ -141,7 +143,7 @@ func (n *Network) receive(p *port, frame []byte) {
 // machine or from us. Addresses of its pods are its own.
 func (n *Network) forged(p *port, from netip.Addr) bool {
 	_, machine := n.machines[from]
-	return machine && from != p.addr || from == n.gateway || from.String() == MetadataAddress
+	return machine && from != p.addr || from == n.gateway || from.String() == gce.MetadataAddress
 }
 
 // forward sends a packet to a machine, from the gateway.
@@ -195,7 +197,7 @@ func (n *Network) foreignARP(frame []byte) bool {
 		return false
 	}
 	addr := netip.AddrFrom4([4]byte(arp.ProtocolAddressSender()))
-	return addr != n.gateway && addr.String() != MetadataAddress
+	return addr != n.gateway && addr.String() != gce.MetadataAddress
 }
 
 func linkAddress(addr netip.Addr) tcpip.LinkAddress {

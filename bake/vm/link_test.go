@@ -15,6 +15,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 // gatewayMAC is the hardware address of a network's gateway at Gateway.
@@ -65,10 +67,10 @@ func hostileFrames() [][]byte {
 		frame(me, header.EthernetBroadcastAddress, header.ARPProtocolNumber, []byte{0, 1, 8, 0, 6, 4}),
 		frame(me, gatewayMAC, 0x86dd, make([]byte, 40)),
 		frame(me, gatewayMAC, 0x0003, nil),
-		frame(me, gatewayMAC, ip, packet(self, MetadataAddress, header.UDPProtocolNumber, datagram(53, []byte("no DNS")))),
+		frame(me, gatewayMAC, ip, packet(self, gce.MetadataAddress, header.UDPProtocolNumber, datagram(53, []byte("no DNS")))),
 		frame(me, gatewayMAC, ip, packet(Gateway, Gateway, header.TCPProtocolNumber, make([]byte, 20))),
 	}
-	for _, to := range []string{self, other, Gateway, MetadataAddress, "0.0.0.0", "127.0.0.1", "224.0.0.1"} {
+	for _, to := range []string{self, other, Gateway, gce.MetadataAddress, "0.0.0.0", "127.0.0.1", "224.0.0.1"} {
 		frames = append(frames,
 			frame(me, gatewayMAC, ip, packet(self, to, header.ICMPv4ProtocolNumber, ping())),
 			frame(me, gatewayMAC, ip, packet(self, to, header.UDPProtocolNumber, datagram(9, []byte("to "+to)))),
@@ -166,7 +168,7 @@ func TestLinkTellsMachinesApart(t *testing.T) {
 		{from.mac, "10.200.0.5", true}, // a pod's
 		{from.mac, "10.240.0.21", false},
 		{from.mac, Gateway, false},
-		{from.mac, MetadataAddress, false},
+		{from.mac, gce.MetadataAddress, false},
 		{to.mac, "10.240.0.20", false},
 		{gatewayMAC, "10.240.0.20", false},
 	} {

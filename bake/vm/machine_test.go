@@ -21,7 +21,7 @@ func TestArgs(t *testing.T) {
 		}
 	}
 	args := func(c Config) (string, error) {
-		m := &Machine{config: c, dir: t.TempDir(), tools: Tools{Firmware: firmware}}
+		m := &Machine{config: c, dir: t.TempDir(), tools: Tools{machine: "q35", Firmware: firmware}}
 		list, err := m.args()
 		return strings.Join(list, " "), err
 	}
@@ -80,7 +80,7 @@ func TestArgsOfAConfinedMachine(t *testing.T) {
 	defer file.Close()
 	m := &Machine{
 		config: Config{Name: "w", Accel: TCG, Disks: []Disk{{Path: "a", Format: "qcow2", Bus: NVMe}, {Path: "b", File: file, Format: "raw", Bus: SCSI}}},
-		dir:    t.TempDir(), tools: Tools{Firmware: firmware, Sandbox: sandbox},
+		dir:    t.TempDir(), tools: Tools{machine: "q35", Firmware: firmware, Sandbox: sandbox},
 	}
 	list, err := m.args()
 	if err != nil {

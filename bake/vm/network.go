@@ -25,10 +25,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-)
 
-// MetadataAddress is where a machine finds its metadata server and its DNS.
-const MetadataAddress = "169.254.169.254"
+	"github.com/nodebake/bake/bake/gce"
+)
 
 // Gateway is the gateway of a network that is not told its subnet and, with
 // NetworkConfig.HostLoopback, the host's loopback there.
@@ -36,7 +35,6 @@ const Gateway = "10.240.0.1"
 
 const (
 	defaultSubnet = "10.240.0.0/24" // the guide's network
-	defaultMTU    = 1460            // Compute Engine's
 
 	// names are given addresses from here (TEST-NET-1, RFC 5737).
 	virtualSubnet = "192.0.2.0/24"
@@ -94,7 +92,7 @@ type Network struct {
 // NewNetwork starts a network.
 func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.MTU == 0 {
-		config.MTU = defaultMTU
+		config.MTU = gce.MTU
 	}
 	if config.MTU < 576 || config.MTU > 65535 {
 		return nil, fmt.Errorf("a network's MTU is 576 to 65535, not %d", config.MTU)
@@ -116,7 +114,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 
 		ports:    map[netip.Addr]*port{},
 		metadata: map[string]http.Handler{},
-		names:    map[string]netip.Addr{"metadata.google.internal": netip.MustParseAddr(MetadataAddress), "metadata": netip.MustParseAddr(MetadataAddress)},
+		names:    map[string]netip.Addr{gce.MetadataHost: netip.MustParseAddr(gce.MetadataAddress), "metadata": netip.MustParseAddr(gce.MetadataAddress)},
 		virtual:  netip.MustParsePrefix(virtualSubnet).Addr(),
 	}
 	for name, addr := range config.Machines {
@@ -147,10 +145,10 @@ func (n *Network) start() error {
 		return fmt.Errorf("serving DHCP: %w", err)
 	}
 	// Compute Engine's is at the metadata server's address.
-	if err := n.serveDNS(MetadataAddress); err != nil {
+	if err := n.serveDNS(gce.MetadataAddress); err != nil {
 		return fmt.Errorf("serving DNS: %w", err)
 	}
-	listener, err := n.listen(netip.MustParseAddr(MetadataAddress), 80)
+	listener, err := n.listen(netip.MustParseAddr(gce.MetadataAddress), 80)
 	if err != nil {
 		return fmt.Errorf("listening for metadata requests: %w", err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 const worker0 = "worker-0.us-west1-c.c.example.internal"
@@ -61,7 +63,7 @@ func TestMetadataGoesByAddress(t *testing.T) {
 	n.ServeMetadata(known, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "yes") }))
 	get := func(from netip.Addr) (string, error) {
 		client := &http.Client{Transport: &http.Transport{DialContext: newGuest(t, n, from).dial}}
-		r, err := client.Get("http://" + MetadataAddress + "/")
+		r, err := client.Get("http://" + gce.MetadataAddress + "/")
 		if err != nil {
 			return "", err
 		}
@@ -85,7 +87,7 @@ func TestSilentQuestions(t *testing.T) {
 	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
 	g := newGuest(t, n, worker)
 	for _, begin := range []string{"", "\x00\x40\x12"} {
-		conn, err := g.dial(t.Context(), "tcp", MetadataAddress+":53")
+		conn, err := g.dial(t.Context(), "tcp", gce.MetadataAddress+":53")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +122,7 @@ func TestNames(t *testing.T) {
 			worker0:                        worker.String(),
 			"worker-0":                     worker.String(),
 			"Worker-1.":                    other.String(),
-			"metadata.google.internal":     MetadataAddress,
+			"metadata.google.internal":     gce.MetadataAddress,
 			"secretmanager.googleapis.com": "192.0.2.1",
 			"storage.googleapis.com":       "",
 			"worker-7":                     "",
@@ -183,7 +185,7 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 		{Gateway, false, false},
 		{"127.0.0.1", true, false},
 		{"0.0.0.0", true, false},
-		{MetadataAddress, true, false},
+		{gce.MetadataAddress, true, false},
 		{"192.0.2.77", true, false},
 		{"10.240.0.99", true, false},
 	} {
@@ -242,7 +244,7 @@ func TestOutside(t *testing.T) {
 		{"198.18.0.1", false, true, false},
 		{"240.0.0.1", false, true, false},
 		{"169.254.1.1", false, false, false},
-		{MetadataAddress, false, false, false}, // not that of a cloud that the host is in
+		{gce.MetadataAddress, false, false, false}, // not that of a cloud that the host is in
 		{"127.0.0.2", false, false, false},
 		{"0.0.0.0", false, false, false},
 		{"0.0.0.1", false, false, false},
@@ -363,8 +365,8 @@ func TestLANIsReachedOnlyWhenAsked(t *testing.T) {
 				}
 			}
 			// What the network serves itself is reached either way.
-			if got, err := g.lookup(t, "udp", "metadata.google.internal"); err != nil || got[0].String() != MetadataAddress {
-				t.Errorf("the metadata server's name is %v, %v; want %s", got, err, MetadataAddress)
+			if got, err := g.lookup(t, "udp", "metadata.google.internal"); err != nil || got[0].String() != gce.MetadataAddress {
+				t.Errorf("the metadata server's name is %v, %v; want %s", got, err, gce.MetadataAddress)
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 // minQEMU is the oldest major version that is accepted. QEMU 7.2 under TCG
@@ -26,6 +26,7 @@ type Tools struct {
 	QEMUImg  string // qemu-img
 	Version  string // of QEMU
 	Firmware string // directory of the OVMF images
+	machine  string // QEMU's type of it
 
 	// Sandbox is QEMU's -sandbox argument, and Unconfined the reason why there
 	// is none.
@@ -48,17 +49,18 @@ func (e *MissingError) Error() string {
 
 // FindTools looks up QEMU on the search path and its firmware in the given
 // directories, and checks QEMU's version.
-func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) (Tools, error) {
-	if arch != manifest.AMD64 {
-		return Tools{}, fmt.Errorf("running an %s image is not supported: only amd64 is", arch)
+func FindTools(ctx context.Context, a arch.Arch, firmwareDirs ...string) (Tools, error) {
+	qemu := a.Facts().QEMU
+	if qemu.Program == "" {
+		return Tools{}, fmt.Errorf("running an %s image is not supported: only %s is", a, arch.AMD64)
 	}
-	var t Tools
+	t := Tools{machine: qemu.Machine}
 	if runtime.GOOS != "linux" {
 		return t, fmt.Errorf("running an image under %s is not supported: only under Linux it is", runtime.GOOS)
 	}
 	var err error
-	if t.QEMU, err = exec.LookPath("qemu-system-x86_64"); err != nil {
-		return t, &MissingError{"qemu-system-x86_64", "qemu-system-x86"}
+	if t.QEMU, err = exec.LookPath(qemu.Program); err != nil {
+		return t, &MissingError{qemu.Program, qemu.Package}
 	}
 	if t.QEMUImg, err = exec.LookPath("qemu-img"); err != nil {
 		return t, &MissingError{"qemu-img", "qemu-utils"}
@@ -73,7 +75,7 @@ func FindTools(ctx context.Context, arch manifest.Arch, firmwareDirs ...string) 
 	}
 	t.Version = string(m[1])
 	if major, _ := strconv.Atoi(string(m[2])); major < minQEMU {
-		return t, fmt.Errorf("QEMU %s is too old: before %d its TCG corrupts processor flags and guests crash at random; on Debian 12 install qemu-system-x86 from bookworm-backports", t.Version, minQEMU)
+		return t, fmt.Errorf("QEMU %s is too old: before %d its TCG corrupts processor flags and guests crash at random; on Debian 12 install %s from bookworm-backports", t.Version, minQEMU, qemu.Package)
 	}
 	if t.Unconfined = probeSandbox(ctx, t.QEMU); t.Unconfined == "" {
 		t.Sandbox = sandbox
@@ -135,11 +137,11 @@ const (
 func (m *Machine) args() ([]string, error) {
 	c := m.config
 	code, vars := codePlain, varsPlain
-	machine := "q35"
+	machine := m.tools.machine
 	var args []string
 	if c.SecureBoot {
 		code, vars = codeSecure, varsSecure
-		machine = "q35,smm=on"
+		machine += ",smm=on"
 		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	varsCopy := filepath.Join(m.dir, "vars.fd")

@@ -14,6 +14,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 // serveDHCP starts the DHCP server. It knows the configured machines by their
@@ -58,7 +60,7 @@ func (n *Network) answerDHCP(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 			continue
 		}
 		gateway := net.IP(n.gateway.AsSlice())
-		metadata := net.ParseIP(MetadataAddress)
+		metadata := net.ParseIP(gce.MetadataAddress)
 		options := []dhcpv4.Modifier{
 			dhcpv4.WithMessageType(kind),
 			dhcpv4.WithYourIP(addr.AsSlice()),

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 func TestConsoleWaitsForPlainText(t *testing.T) {
@@ -157,33 +157,33 @@ func TestFindToolsNamesWhatToInstall(t *testing.T) {
 	}
 	t.Run("old", func(t *testing.T) {
 		fakeQEMU(t, "7.2.22", "")
-		if _, err := FindTools(t.Context(), manifest.AMD64, firmware); err == nil || !strings.Contains(err.Error(), "QEMU 7.2.22 is too old") {
+		if _, err := FindTools(t.Context(), arch.AMD64, firmware); err == nil || !strings.Contains(err.Error(), "QEMU 7.2.22 is too old") {
 			t.Errorf("FindTools = %v; want it to refuse QEMU 7.2", err)
 		}
 	})
 	t.Run("good", func(t *testing.T) {
 		fakeQEMU(t, "10.0.2", "")
-		tools, err := FindTools(t.Context(), manifest.AMD64, "/nowhere", firmware)
+		tools, err := FindTools(t.Context(), arch.AMD64, "/nowhere", firmware)
 		if err != nil || tools.Firmware != firmware || tools.Version != "10.0.2" || tools.Sandbox != sandbox || tools.Unconfined != "" {
 			t.Errorf("FindTools = %+v, %v; want version 10.0.2, the firmware's directory and a sandbox", tools, err)
 		}
 	})
 	t.Run("without seccomp", func(t *testing.T) {
 		fakeQEMU(t, "10.0.2", `case "$*" in *-sandbox*) echo "qemu: -sandbox support is not enabled" >&2; echo more >&2; exit 1; esac`+"\n")
-		tools, err := FindTools(t.Context(), manifest.AMD64, firmware)
+		tools, err := FindTools(t.Context(), arch.AMD64, firmware)
 		if want := "qemu: -sandbox support is not enabled"; err != nil || tools.Sandbox != "" || tools.Unconfined != want {
 			t.Errorf("FindTools = %+v, %v; want no sandbox, because %s", tools, err, want)
 		}
 	})
 	t.Run("no firmware", func(t *testing.T) {
 		fakeQEMU(t, "10.0.2", "")
-		if _, err := FindTools(t.Context(), manifest.AMD64, "/nowhere"); err == nil || !strings.Contains(err.Error(), "install the package ovmf") {
+		if _, err := FindTools(t.Context(), arch.AMD64, "/nowhere"); err == nil || !strings.Contains(err.Error(), "install the package ovmf") {
 			t.Errorf("FindTools without firmware = %v; want the package's name", err)
 		}
 	})
 	t.Run("no qemu", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
-		if _, err := FindTools(t.Context(), manifest.AMD64, firmware); err == nil || !strings.Contains(err.Error(), "install the package qemu-system-x86") {
+		if _, err := FindTools(t.Context(), arch.AMD64, firmware); err == nil || !strings.Contains(err.Error(), "install the package qemu-system-x86") {
 			t.Errorf("FindTools without QEMU = %v; want the package's name", err)
 		}
 	})

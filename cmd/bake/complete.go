@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/progress"
@@ -17,7 +18,7 @@ import (
 
 // flagValues are the values of flags that have few, by the flag's name.
 func flagValues() map[string][]string {
-	arches := []string{string(manifest.AMD64), string(manifest.ARM64)}
+	arches := strings.Fields(arch.Names(" "))
 	return map[string][]string{
 		"arch":     arches,
 		"format":   {string(bake.TarGz), string(bake.Raw)},

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/images/worker"
 )
@@ -40,7 +40,7 @@ type inputFlags struct {
 
 func (in *inputFlags) addFlags(c *cobra.Command) {
 	in.addVersionsFlag(c)
-	c.Flags().StringVar(&in.arch, "arch", "amd64", "`ARCH`: amd64 or arm64")
+	c.Flags().StringVar(&in.arch, "arch", string(arch.Default), "`ARCH`: "+arch.Names(" or "))
 	in.addBaseFlags(c)
 }
 
@@ -196,12 +196,12 @@ func validProxy(value string) bool {
 	return false
 }
 
-func parseArch(flag, name string) (manifest.Arch, error) {
-	switch arch := manifest.Arch(name); arch {
-	case manifest.AMD64, manifest.ARM64:
-		return arch, nil
+func parseArch(flag, name string) (arch.Arch, error) {
+	a, err := arch.Parse(name)
+	if err != nil {
+		return "", &usageError{fmt.Errorf("%s %s is unknown: want %s", flag, name, arch.Names(" or "))}
 	}
-	return "", &usageError{fmt.Errorf("%s %s is unknown: want amd64 or arm64", flag, name)}
+	return a, nil
 }
 
 func (in *inputFlags) cacheDir() (string, error) {

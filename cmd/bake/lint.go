@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/lint"
 	"github.com/nodebake/bake/bake/manifest"
@@ -140,9 +141,9 @@ func printFeatures(l *lines, r *lint.Report) {
 	if !ok {
 		return // Compute Engine takes archives
 	}
-	architecture := map[manifest.Arch]string{manifest.AMD64: "X86_64", manifest.ARM64: "ARM64"}[r.Arch]
 	l.add("")
-	l.add("gcloud compute images create %s --source-uri gs://BUCKET/%s \\", name, base)
-	l.add("  --architecture %s --guest-os-features %s", architecture, strings.Join(names, ","))
+	for _, line := range gce.ImageCommand(name, base, r.Arch, names) {
+		l.add("%s", line)
+	}
 	l.add("# refused where an image of that name exists: bake with another --name (with {inputs} in it names differ)")
 }

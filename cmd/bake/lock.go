@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/lock"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 func newLock(h *host) *cobra.Command {
@@ -46,7 +46,7 @@ they hide updates.`,
 			if err != nil {
 				return err
 			}
-			var arches []manifest.Arch
+			var arches []arch.Arch
 			for _, name := range names {
 				arch, err := parseArch("--arch", name)
 				if err != nil {
@@ -80,7 +80,7 @@ they hide updates.`,
 	}
 	in.addVersionsFlag(c)
 	in.addBaseFlags(c)
-	in.arch = string(manifest.AMD64)
+	in.arch = string(arch.Default)
 	f := c.Flags()
 	f.StringVar(&in.lock, "output", "", "lock `FILE` (default: beside the versions file)")
 	f.StringSliceVar(&names, "arch", nil, "`ARCH` to lock; may be repeated (default: those of the lock)")
@@ -150,7 +150,7 @@ security updates of what is locked. Nothing is written.`,
 }
 
 func newLockDiff(h *host) *cobra.Command {
-	var arch string
+	var of string
 	c := &cobra.Command{
 		Use:         "diff OLD NEW",
 		Short:       "Print the packages in which two locks differ",
@@ -161,11 +161,11 @@ new, - for one that is gone, and both versions of one that is another.`,
   bake lock diff old.lock manifests/versions.lock`,
 		Args: exactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			of, err := parseArch("--arch", arch)
+			which, err := parseArch("--arch", of)
 			if err != nil {
 				return err
 			}
-			changes, err := lock.Diff(args[0], args[1], of)
+			changes, err := lock.Diff(args[0], args[1], which)
 			if err != nil {
 				return err
 			}
@@ -176,7 +176,7 @@ new, - for one that is gone, and both versions of one that is another.`,
 			return l.print(h.stdout)
 		},
 	}
-	c.Flags().StringVar(&arch, "arch", string(manifest.AMD64), "architecture: amd64 or arm64")
+	c.Flags().StringVar(&of, "arch", string(arch.Default), "`ARCH`: "+arch.Names(" or "))
 	return c
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/images/worker"
@@ -77,7 +77,7 @@ versions.yaml, as its directory is. docs/offline.md tells the whole way.`,
 	in.addRegistryFlags(c)
 	f := c.Flags()
 	f.StringArrayVar(&versions, "versions", nil, "versions `FILE` that the site bakes, its lock beside it; may be repeated")
-	f.StringSliceVar(&arches, "arch", []string{string(manifest.AMD64)}, "`ARCH` of the site's images; may be repeated")
+	f.StringSliceVar(&arches, "arch", []string{string(arch.Default)}, "`ARCH` of the site's images; may be repeated")
 	f.StringVar(&output, "output", "", "`DIR` of the mirror: a new one, an empty one, or a mirror")
 	f.BoolVar(&mc.Sources, "sources", false, "Go modules and toolchains as well, for what can't be downloaded")
 	f.StringSliceVar(&mc.GoHosts, "go-host", nil, "with --sources: `OS-ARCH` of the site's bake (default: this one's)")

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/mirrorsync"
 )
 
@@ -269,4 +269,4 @@ func TestSetName(t *testing.T) {
 	}
 }
 
-func amd64() []manifest.Arch { return []manifest.Arch{manifest.AMD64} }
+func amd64() []arch.Arch { return []arch.Arch{arch.AMD64} }

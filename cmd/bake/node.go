@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/printable"
@@ -161,7 +162,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 		return encoder.Encode(result)
 	}
 	for _, command := range result.Commands {
-		if _, err := fmt.Fprintln(h.stdout, node.Quote(command)); err != nil {
+		if _, err := fmt.Fprintln(h.stdout, manifest.Command(command...)); err != nil {
 			return err
 		}
 	}
@@ -236,11 +237,11 @@ func (in *nodeFlags) config(c *cobra.Command, name string, now time.Time) (node.
 			config.Names = append(config.Names, san)
 		}
 	}
-	if isHostName(name) { // or else it is what is wrong with them
-		config.Names = append(config.Names, node.InstanceNames(name, in.zone, in.project)...)
+	if gce.IsName(name) { // or else it is what is wrong with them
+		config.Names = append(config.Names, gce.InstanceNames(name, in.zone, in.project)...)
 	}
 	if in.image != "" && !strings.Contains(in.image, "/") { // of another project: projects/PROJECT/global/images/NAME
-		if err := manifest.CheckImageName(in.image); err != nil {
+		if err := gce.CheckImageName(in.image); err != nil {
 			wrong = append(wrong, mistake{"image", &usageError{fmt.Errorf("--image: %w", err)}})
 		}
 	}
@@ -348,7 +349,10 @@ func (in *nodeFlags) explain(err error) error {
 }
 
 func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byte) nodeResult {
-	instance := node.Instance{
+	instance := gce.Instance{
+		Name:           config.Name,
+		IP:             config.IP.String(),
+		Hostname:       strings.TrimSuffix(config.Hostname, "."),
 		Image:          in.image,
 		Project:        in.project,
 		Zone:           in.zone,
@@ -356,6 +360,7 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 		Subnet:         in.subnet,
 		Address:        in.externalIP,
 		ServiceAccount: in.sender,
+		Secrets:        len(secrets) > 0,
 	}
 	r := nodeResult{
 		Name:     config.Name,
@@ -363,17 +368,18 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 		Files:    map[string]string{},
 		NotAfter: config.NotAfter().UTC().Truncate(time.Second),
 	}
-	for key := range values {
+	for _, key := range node.Keys(values) {
 		r.Files[key] = filepath.Join(in.out, key)
+		instance.Metadata = append(instance.Metadata, key+"="+r.Files[key])
 	}
 	if len(secrets) > 0 {
 		r.Secrets = map[string]string{}
-		for key := range secrets {
+		for _, key := range node.Keys(secrets) {
 			r.Secrets[key] = node.SecretFile(in.out, key)
+			r.Commands = append(r.Commands, instance.SecretCommands(in.secrets, node.SecretName(config.Name, key), r.Secrets[key])...)
 		}
-		r.Commands = node.SecretCommands(config, instance, in.secrets, node.SecretsDir(in.out), secrets)
 	}
-	r.Commands = append(r.Commands, node.CreateCommand(config, instance, in.out, values, len(secrets) > 0))
+	r.Commands = append(r.Commands, instance.CreateCommand())
 	return r
 }
 

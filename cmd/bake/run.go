@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -119,10 +120,10 @@ func (r *runner) check() error {
 
 func (r *runner) checkUsage() error {
 	var err error
-	if !isHostName(r.name) {
+	if !gce.IsName(r.name) {
 		return fmt.Errorf("--name %q is no instance's name: want a lower-case letter, then up to 62 of a-z, 0-9 and -", r.name)
 	}
-	if !isHostName(r.project) || !isHostName(r.zone) {
+	if !gce.IsName(r.project) || !gce.IsName(r.zone) {
 		return fmt.Errorf("--project %q or --zone %q: want a lower-case letter, then up to 62 of a-z, 0-9 and -", r.project, r.zone)
 	}
 	if r.address, err = netip.ParseAddr(r.ip); err != nil {
@@ -196,12 +197,6 @@ func (r *runner) newNetwork() (*vm.Network, error) {
 	})
 }
 
-// isHostName reports whether s can be an instance's name (RFC 1035, as Compute
-// Engine wants it).
-func isHostName(s string) bool {
-	return regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`).MatchString(s)
-}
-
 // parseSize reads "10GiB", "10G", "512MiB" or bytes. QEMU and Compute Engine
 // count in powers of two.
 func parseSize(text string) (int64, error) {
@@ -215,8 +210,7 @@ func parseSize(text string) (int64, error) {
 		return 0, problem
 	}
 	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[m[2]]
-	const most = 64 << 40 // Compute Engine's largest disk
-	if n == 0 || n > most>>shift {
+	if n == 0 || n > gce.MaxDiskSize>>shift {
 		return 0, errors.New("want more than 0 and at most 64TiB")
 	}
 	if n <<= shift; n%512 != 0 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
@@ -23,14 +24,14 @@ func (s *session) prepare(ctx context.Context) error {
 	if err != nil {
 		return &manifest.ArgumentError{Err: fmt.Errorf("opening the image %s: %w", s.image, err)}
 	}
-	arch := inspect.ArchOf(s.image)
-	if arch == "" {
-		arch = manifest.AMD64 // whoever reads the whole image says what is wrong
+	a := inspect.ArchOf(s.image)
+	if a == "" {
+		a = arch.Default // whoever reads the whole image says what is wrong
 	}
 	if err := s.listen(); err != nil {
 		return err
 	}
-	if s.tools, err = vm.FindTools(ctx, arch, vm.FirmwareDirs()...); err != nil {
+	if s.tools, err = vm.FindTools(ctx, a, vm.FirmwareDirs()...); err != nil {
 		return fmt.Errorf("looking for QEMU: %w", err)
 	}
 	if s.accel == string(vm.KVM) {

@@ -19,7 +19,6 @@ import (
 
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/record"
 )
 
@@ -162,8 +161,8 @@ func (s *session) writeLogin(port int) (string, error) {
 	}
 	// The machine makes its host keys at its first boot, so there is nothing to
 	// compare them with, and nothing that should be kept when it is gone.
-	return node.Quote([]string{
+	return manifest.Command(
 		"ssh", "-i", file, "-p", strconv.Itoa(port), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=accept-new",
-		"-o", "UserKnownHostsFile=" + filepath.Join(s.dir.Path, "known_hosts"), sshUser + "@127.0.0.1",
-	}), nil
+		"-o", "UserKnownHostsFile="+filepath.Join(s.dir.Path, "known_hosts"), sshUser+"@127.0.0.1",
+	), nil
 }

@@ -14,10 +14,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 )
 
@@ -101,7 +101,7 @@ func mkimage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	m := inspecttest.New()
 	if slices.Contains(args[1:], "arm64") {
-		m = inspecttest.For(manifest.ARM64)
+		m = inspecttest.For(arch.ARM64)
 		m.Size, m.Parts[1].Length = 160*inspecttest.MiB, 90*inspecttest.MiB
 	}
 	for _, change := range args[1:] {

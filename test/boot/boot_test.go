@@ -30,12 +30,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/boot"
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/image/disk"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/fat"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/initramfs"
 )
@@ -274,7 +274,7 @@ func TestModulesAreKmods(t *testing.T) {
 				}
 			}
 		}
-		esp, err := boot.Plan(boot.Config{Arch: manifest.AMD64, Root: root, Init: []byte("init"), Modules: []string{name}, RootGUID: "x", Name: "test"})
+		esp, err := boot.Plan(boot.Config{Arch: arch.AMD64, Root: root, Init: []byte("init"), Modules: []string{name}, RootGUID: "x", Name: "test"})
 		if err != nil {
 			t.Errorf("Plan with %s = %v", name, err)
 			continue
@@ -347,7 +347,7 @@ func makeDisk(t *testing.T, root *tree.Tree, to string) *boot.ESP {
 	}
 	guids := disk.NewGUIDs([]byte("boot test"))
 	esp, err := boot.Plan(boot.Config{
-		Arch: manifest.AMD64, Root: root, Init: buildGo(t, "../..", "./cmd/init"), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
+		Arch: arch.AMD64, Root: root, Init: buildGo(t, "../..", "./cmd/init"), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
 		// no_timer_check: under TCG on a busy host the kernel may miss its timer in its own test and panic.
 		Arguments: []string{"console=ttyS0,38400n8d", "panic=3", "no_timer_check"}, RootGUID: guids.Root.String(), Name: "test", Title: "A test", Epoch: testEpoch,
 	})

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/gobuild"
@@ -128,7 +129,7 @@ func component(file, name string) (*manifest.Component, error) {
 // build returns the path of the one program of c.
 func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder, c manifest.Component, modfiles string) (string, error) {
 	for {
-		pack, built, err := b.Build(ctx, c, manifest.Arch(runtime.GOARCH), os.DirFS(modfiles))
+		pack, built, err := b.Build(ctx, c, arch.Arch(runtime.GOARCH), os.DirFS(modfiles))
 		if err != nil {
 			return "", err
 		}

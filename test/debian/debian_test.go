@@ -26,6 +26,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
@@ -85,7 +86,7 @@ func hostConfig(t *testing.T) debian.Config {
 			conn.Close()
 		}
 	}
-	return debian.Config{Suite: "trixie", Arch: manifest.AMD64, Mirrors: mirrors, Getter: plain{&http.Client{Timeout: 5 * time.Minute}}, Now: time.Now()}
+	return debian.Config{Suite: "trixie", Arch: arch.AMD64, Mirrors: mirrors, Getter: plain{&http.Client{Timeout: 5 * time.Minute}}, Now: time.Now()}
 }
 
 // plain is a Getter without retries.

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/gobuild"
@@ -59,7 +60,7 @@ func TestComponents(t *testing.T) {
 	}
 	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
 		began := time.Now()
-		pack, built, err := builder.Build(t.Context(), c, manifest.Arch(*archFlag), modfiles)
+		pack, built, err := builder.Build(t.Context(), c, arch.Arch(*archFlag), modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +131,7 @@ func showVersion(t *testing.T, e tree.Entry) {
 // into dir and unpacks them with dpkg-deb.
 type aptDebs struct{ dir string }
 
-func (d aptDebs) Locked(arch manifest.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
+func (d aptDebs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
 	spec := fmt.Sprintf("%s:%s", ref.Name, arch)
 	cmd := exec.Command("apt-get", "download", spec)
 	cmd.Dir = d.dir

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
@@ -35,7 +36,7 @@ func TestComponentSources(t *testing.T) {
 		began := time.Now()
 		count := map[string]int{}
 		var size int64
-		err := builder.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, modfiles,
+		err := builder.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{arch.AMD64, arch.ARM64}, modfiles,
 			func(f gobuild.File, open func() (io.ReadCloser, error)) error {
 				count[filepath.Ext(f.Path)]++
 				size += f.Size
@@ -54,15 +55,15 @@ func TestComponentSources(t *testing.T) {
 // verified by what was found of the checksum database.
 func TestComponentsOffline(t *testing.T) {
 	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
-		arch := manifest.Arch(*archFlag)
+		a := arch.Arch(*archFlag)
 		env := os.Environ()
-		usual, built, err := newBuilder(t, gobuild.Config{Env: env, Debs: aptDebs{t.TempDir()}}).Build(t.Context(), c, arch, modfiles)
+		usual, built, err := newBuilder(t, gobuild.Config{Env: env, Debs: aptDebs{t.TempDir()}}).Build(t.Context(), c, a, modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
 		files := proxyFiles{}
 		b := newBuilder(t, gobuild.Config{Env: env})
-		if err := b.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{arch}, modfiles, files.add(t)); err != nil {
+		if err := b.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{a}, modfiles, files.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -74,12 +75,12 @@ func TestComponentsOffline(t *testing.T) {
 			offlineEnv := append(slices.Clone(env), "GOMODCACHE="+filepath.Join(t.TempDir(), "mod"), "GOPROXY=https://proxy.invalid")
 			b := newBuilder(t, gobuild.Config{Env: offlineEnv, Debs: aptDebs{t.TempDir()}, Proxy: files.proxy, Offline: true, Go: unshared(t), Progress: sink(t)})
 			began := time.Now()
-			if err := b.Preflight(t.Context(), c, arch, modfiles); err != nil {
+			if err := b.Preflight(t.Context(), c, a, modfiles); err != nil {
 				return nil, gobuild.Built{}, err
 			}
 			t.Logf("Preflight after %v", time.Since(began).Round(time.Second/10))
 			defer func() { t.Logf("Build after %v", time.Since(began).Round(time.Second/10)) }()
-			return b.Build(t.Context(), c, arch, modfiles)
+			return b.Build(t.Context(), c, a, modfiles)
 		}
 		pack, again, err := offline(files)
 		if err != nil {

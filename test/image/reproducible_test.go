@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
@@ -115,7 +116,7 @@ func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	}
 	for _, c := range components {
 		if large[c.Name] {
-			if _, _, err := builder.Build(ctx, c, manifest.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
+			if _, _, err := builder.Build(ctx, c, arch.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/vm"
 	"github.com/nodebake/bake/test/artifact"
 )
@@ -90,7 +90,7 @@ func (h *host) prepare(image func() (string, error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var err error
-	if h.tools, err = vm.FindTools(ctx, manifest.AMD64, vm.FirmwareDirs()...); err != nil {
+	if h.tools, err = vm.FindTools(ctx, arch.AMD64, vm.FirmwareDirs()...); err != nil {
 		return err
 	}
 	if h.image, err = image(); err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
@@ -91,12 +92,12 @@ func fetchClosure(suite string) (c closure) {
 		if err != nil {
 			return err
 		}
-		refs, err := d.PackagesFor(manifest.AMD64, suite)
+		refs, err := d.PackagesFor(arch.AMD64, suite)
 		if err != nil {
 			return err
 		}
 		locked, err := debian.Resolve(ctx, debian.Config{
-			Suite: suite, Arch: manifest.AMD64, Packages: refs, Mirrors: mirrors, Getter: fetcher, Now: time.Now(),
+			Suite: suite, Arch: arch.AMD64, Packages: refs, Mirrors: mirrors, Getter: fetcher, Now: time.Now(),
 		})
 		if err != nil {
 			return err
@@ -110,7 +111,7 @@ func fetchClosure(suite string) (c closure) {
 		}
 		c.files = map[string]string{}
 		c.config = rootfs.Config{
-			Arch: manifest.AMD64, Suite: suite, Definition: d, Units: units.FS(),
+			Arch: arch.AMD64, Suite: suite, Definition: d, Units: units.FS(),
 			ImageID: "k8s-worker", ImageVersion: "v1.36.3", Epoch: testEpoch,
 			Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 				return s.Pack(context.Background(), "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -80,7 +81,7 @@ func TestSameTarAsGNUTar(t *testing.T) {
 
 func TestSameHeaderAsGNUTar(t *testing.T) {
 	path := filepath.Join(t.TempDir(), DiskName)
-	for _, size := range []int64{0, 1, 10 << 30, 1<<33 - 1, 1 << 33, 1<<33 + 1, extent.MaxDisk} {
+	for _, size := range []int64{0, 1, 10 << 30, 1<<33 - 1, 1 << 33, 1<<33 + 1, gce.MaxImageSize} {
 		f, err := os.Create(path)
 		if err != nil {
 			t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"io"
 	"sync/atomic"
 
-	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/gce"
 )
 
 const (
@@ -64,8 +64,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > extent.MaxDisk {
-		return nil, fmt.Errorf("%s claims to have %d bytes; Compute Engine imports at most %d", DiskName, size, int64(extent.MaxDisk))
+	if size > gce.MaxImageSize {
+		return nil, fmt.Errorf("%s claims to have %d bytes; Compute Engine imports at most %d", DiskName, size, int64(gce.MaxImageSize))
 	}
 	d.gzip, d.size, d.left = gz, size, size
 	return d, nil

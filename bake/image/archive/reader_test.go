@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -75,7 +76,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"size in no base", with(func(b []byte) { copy(b[sizeAt:], "0000000009x") }), "is not an octal number"},
 		{"negative size", with(func(b []byte) { copy(b[sizeAt:], bytes.Repeat([]byte{0xff}, sizeLen)) }), "is a negative number"},
 		{"huge size", with(func(b []byte) { copy(b[sizeAt:], "\x80\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") }), "more than 63 bits"},
-		{"larger than imported", tarGz(diskHeader(t, extent.MaxDisk+1, nil)), "claims to have 2048000000001 bytes; Compute Engine imports at most 2048000000000"},
+		{"larger than imported", tarGz(diskHeader(t, gce.MaxImageSize+1, nil)), "claims to have 2048000000001 bytes; Compute Engine imports at most 2048000000000"},
 
 		{"disk too short", tarGz(diskHeader(t, 2000, nil), data), "reading disk.raw at 1000 of 2000 bytes: unexpected EOF"},
 		{"no padding", tarGz(diskHeader(t, 1000, nil), data), "reading the padding of disk.raw: unexpected EOF"},
@@ -262,7 +263,7 @@ func FuzzReader(f *testing.F) {
 
 // FuzzHeader holds what the header's parser accepts against what it means.
 func FuzzHeader(f *testing.F) {
-	for _, size := range []int64{0, 1000, 1<<33 - 1, 1 << 33, extent.MaxDisk} {
+	for _, size := range []int64{0, 1000, 1<<33 - 1, 1 << 33, gce.MaxImageSize} {
 		f.Add(diskHeader(f, size, nil))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/cpio"
-	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -97,7 +97,7 @@ func makeTree(t testing.TB, files map[string][]byte) *tree.Tree {
 
 func config(t testing.TB, files map[string][]byte) Config {
 	return Config{
-		Arch: manifest.AMD64, Root: makeTree(t, files), Init: []byte("the init program"),
+		Arch: arch.AMD64, Root: makeTree(t, files), Init: []byte("the init program"),
 		Modules: []string{"virtio_scsi", "sd_mod", "nvme"}, Arguments: []string{"console=ttyS0,38400n8d", "audit=0"},
 		RootGUID: "0a0b0c0d-0000-8000-8000-000000000001", Name: "k8s-worker", Title: "Kubernetes worker v1.36.3", Epoch: 1761998400,
 	}
@@ -208,7 +208,7 @@ func TestARM64(t *testing.T) {
 	}
 	delete(files, "usr/lib/shim/mmaa64.efi.signed") // not needed
 	c := config(t, files)
-	c.Arch = manifest.ARM64
+	c.Arch = arch.ARM64
 	esp, err := Plan(c)
 	if err != nil {
 		t.Fatalf("Plan() = %v", err)

@@ -6,13 +6,13 @@ import (
 	"path"
 	"strings"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // Config is what the EFI system partition is made of.
 type Config struct {
-	Arch manifest.Arch
+	Arch arch.Arch
 
 	// Root is where the packages' files are: shim-signed, shim-helpers,
 	// systemd-boot-efi and exactly one linux-image. They need not be in the same
@@ -44,18 +44,6 @@ type ESP struct {
 	CommandLine   string // of the kernel
 }
 
-// efiNames are the parts of file names that depend on the architecture
-// (UEFI 2.10, section 3.5.1.1).
-func efiNames(arch manifest.Arch) (boot, suffix string, err error) {
-	switch arch {
-	case manifest.AMD64:
-		return "BOOTX64.EFI", "x64", nil
-	case manifest.ARM64:
-		return "BOOTAA64.EFI", "aa64", nil
-	}
-	return "", "", fmt.Errorf("no boot loader is known for architecture %q", arch)
-}
-
 // loaderConf configures systemd-boot (loader.conf(5)).
 //
 // No timeout: a worker that restarts at night must not wait for a key that
@@ -85,6 +73,8 @@ func Plan(c Config) (*ESP, error) {
 
 func (c *Config) check() error {
 	switch {
+	case !c.Arch.Known():
+		return fmt.Errorf("BUG: no boot loader is known for architecture %q", c.Arch)
 	case c.Root == nil || len(c.Init) == 0:
 		return errors.New("BUG: no root tree or no init program")
 	case c.RootGUID == "":
@@ -112,10 +102,8 @@ func validToken(s string) bool {
 }
 
 func (c *Config) plan() (*ESP, error) {
-	bootName, suffix, err := efiNames(c.Arch)
-	if err != nil {
-		return nil, err
-	}
+	facts := c.Arch.Facts()
+	suffix := facts.EFI
 	kernel, version, err := findKernel(c.Root)
 	if err != nil {
 		return nil, err
@@ -127,7 +115,7 @@ func (c *Config) plan() (*ESP, error) {
 	line := strings.Join(append([]string{"root=PARTUUID=" + c.RootGUID}, c.Arguments...), " ")
 
 	b := &espTree{root: c.Root}
-	b.from("EFI/BOOT/"+bootName, "usr/lib/shim/shim"+suffix+".efi.signed", "shim-signed")
+	b.from("EFI/BOOT/"+facts.BootLoader(), "usr/lib/shim/shim"+suffix+".efi.signed", "shim-signed")
 	b.from("EFI/BOOT/grub"+suffix+".efi", "usr/lib/systemd/boot/efi/systemd-boot"+suffix+".efi.signed", "systemd-boot-efi-"+string(c.Arch)+"-signed")
 	// shim starts MokManager when told to enrol keys, and complains of nothing
 	// when it is missing: it is welcome, not needed.

@@ -13,13 +13,13 @@ package disk
 import (
 	"fmt"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/gpt"
 )
 
 const (
 	mib = 1 << 20
-	gib = 1 << 30
 
 	// alignment of partitions: what every partitioning tool uses, a multiple of
 	// all block sizes of disks and SSDs.
@@ -31,8 +31,8 @@ const (
 	// unused part costs nothing in the archive.
 	espSize = 256 * mib
 
-	// maxSize is the largest image that Compute Engine takes in whole GiB.
-	maxSize = extent.MaxDisk / gib * gib
+	// maxSize is the largest image in whole GiB.
+	maxSize = gce.MaxImageSize / gce.GiB * gce.GiB
 )
 
 // Range is a part of the disk in bytes.
@@ -53,7 +53,7 @@ func NewLayout(minRoot int64) (Layout, error) {
 	if minRoot <= 0 || minRoot > maxSize {
 		return Layout{}, fmt.Errorf("laying out the disk: a root filesystem of %d bytes (want at most %d)", minRoot, int64(maxSize))
 	}
-	size := roundUp(before+roundUp(minRoot, alignment)+gpt.TailSize, gib)
+	size := roundUp(before+roundUp(minRoot, alignment)+gpt.TailSize, gce.GiB)
 	if size > maxSize {
 		return Layout{}, fmt.Errorf("laying out the disk: a root filesystem of %d bytes needs a disk of %d, Compute Engine takes %d", minRoot, size, int64(maxSize))
 	}

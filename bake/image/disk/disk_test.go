@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
@@ -22,11 +23,11 @@ func TestNewLayout(t *testing.T) {
 	for _, tt := range []struct {
 		minRoot, size int64 // 0: refused
 	}{
-		{1, gib},
-		{gib - overhead, gib},
-		{gib - overhead + 1, 2 * gib},
-		{2*gib - overhead, 2 * gib},
-		{3 * gib, 4 * gib},
+		{1, gce.GiB},
+		{gce.GiB - overhead, gce.GiB},
+		{gce.GiB - overhead + 1, 2 * gce.GiB},
+		{2*gce.GiB - overhead, 2 * gce.GiB},
+		{3 * gce.GiB, 4 * gce.GiB},
 		{maxSize - overhead, maxSize},
 		{maxSize - overhead + 1, 0},
 		{1 << 62, 0},
@@ -171,7 +172,7 @@ func TestSgdisk(t *testing.T) {
 	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
 		t.Errorf("sgdisk --verify: %v\n%s", err, out)
 	}
-	if err := f.Truncate(10 * gib); err != nil {
+	if err := f.Truncate(10 * gce.GiB); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput(); err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {

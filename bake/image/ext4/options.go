@@ -17,7 +17,7 @@ const (
 	inodesPerBlock = blockSize / format.InodeSize
 	descsPerBlock  = blockSize / format.GroupDescSize
 
-	maxSize = 2 << 40
+	maxSize = 2 << 40 // a bound of our own, above what an image may have (gce.MaxImageSize)
 )
 
 // Defaults of Options.

@@ -14,12 +14,6 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// MaxDisk is the largest disk in bytes that Compute Engine makes an image of: 2048
-// GB (Manually import boot disks,
-// cloud.google.com/compute/docs/import/import-existing-image). It counts in
-// powers of ten here: a disk of 2048 GiB would be refused where that is meant.
-const MaxDisk = 2048_000_000_000
-
 // Extent puts Length bytes of Blob, from BlobOffset, at Offset.
 type Extent struct {
 	Offset     int64

@@ -17,13 +17,14 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // Config is what Compose makes a tree of.
 type Config struct {
-	Arch       manifest.Arch
+	Arch       arch.Arch
 	Suite      string // "trixie": some packages' scripts differ between suites
 	Definition *manifest.Definition
 	Packages   []Package   // the closure, in any order

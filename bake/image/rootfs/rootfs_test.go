@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -83,7 +84,7 @@ func config(t testing.TB, files map[string]string, packages ...Package) Config {
 		t.Fatal(err)
 	}
 	return Config{
-		Arch: manifest.AMD64, Suite: "trixie", Definition: d, Packages: append(base(t), packages...),
+		Arch: arch.AMD64, Suite: "trixie", Definition: d, Packages: append(base(t), packages...),
 		ImageID: "node", ImageVersion: "v1", Epoch: 1_700_000_000,
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/cpio"
 	"github.com/nodebake/bake/bake/image/ext4"
@@ -44,7 +45,7 @@ const (
 // Image is a small image that holds to every rule, until a test changes it.
 type Image struct {
 	Name string // of the file
-	Arch manifest.Arch
+	Arch arch.Arch
 	Size int64 // of the disk
 	More int64 // bytes that the disk has grown by since
 
@@ -70,16 +71,13 @@ func RootGUID() gpt.GUID { return gpt.Derive(nil, "root") }
 const StatusPath = "var/lib/dpkg/status"
 
 // New returns an image for amd64 that holds to every rule.
-func New() *Image { return For(manifest.AMD64) }
+func New() *Image { return For(arch.AMD64) }
 
 // For returns an image for arch that holds to every rule.
-func For(arch manifest.Arch) *Image {
-	machine, peMachine, suffix := elf.EM_X86_64, uint16(pe.IMAGE_FILE_MACHINE_AMD64), "x64"
-	if arch == manifest.ARM64 {
-		machine, peMachine, suffix = elf.EM_AARCH64, pe.IMAGE_FILE_MACHINE_ARM64, "aa64"
-	}
+func For(arch arch.Arch) *Image {
+	facts := arch.Facts()
 	w := &Image{
-		Name: "k8s-worker-v1-36-3-" + string(arch) + ".tar.gz", Arch: arch, Size: GiB, machine: machine,
+		Name: "k8s-worker-v1-36-3-" + string(arch) + ".tar.gz", Arch: arch, Size: GiB, machine: facts.ELF,
 		Root:   map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		ESP:    map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
 		Initrd: map[string]tree.Entry{".": {Path: ".", Type: tree.Dir, Perm: 0o755}},
@@ -166,9 +164,9 @@ func For(arch manifest.Arch) *Image {
 	for _, name := range []string{"scsi_mod", "virtio_scsi", "sd_mod"} {
 		w.Initrd["modules/"+name+".ko"] = File("modules/"+name+".ko", 0o644, "module "+name)
 	}
-	w.Initrd["init"] = File("init", 0o755, ELF(machine))
-	for _, p := range []string{"EFI/BOOT/BOOT" + strings.ToUpper(suffix) + ".EFI", "EFI/BOOT/grub" + suffix + ".efi", "k8s-worker/" + KernelVersion + "/linux"} {
-		w.ESP[p] = File(p, 0o644, PE(peMachine, true))
+	w.Initrd["init"] = File("init", 0o755, ELF(facts.ELF))
+	for _, p := range []string{"EFI/BOOT/" + facts.BootLoader(), "EFI/BOOT/grub" + facts.EFI + ".efi", "k8s-worker/" + KernelVersion + "/linux"} {
+		w.ESP[p] = File(p, 0o644, PE(facts.PE, true))
 	}
 	w.LoaderEntry("root=PARTUUID=" + RootGUID().String() + " console=ttyS0,38400n8d audit=0")
 	return w

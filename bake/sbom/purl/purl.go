@@ -10,6 +10,7 @@ import (
 
 	"github.com/package-url/packageurl-go"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sbom"
 )
@@ -103,7 +104,7 @@ func Tool(line string) string {
 }
 
 // Image names a container image by its digest.
-func Image(reference string, digest manifest.Digest, arch manifest.Arch) string {
+func Image(reference string, digest manifest.Digest, arch arch.Arch) string {
 	repository, tag := reference, ""
 	if i := strings.LastIndexByte(reference, ':'); i > strings.LastIndexByte(reference, '/') {
 		repository, tag = reference[:i], reference[i+1:]

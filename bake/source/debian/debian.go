@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/debian/repo"
@@ -42,7 +43,7 @@ type Getter interface {
 // Config says what to resolve and where from.
 type Config struct {
 	Suite    string                // that packages come from unless they say otherwise: "trixie"
-	Arch     manifest.Arch         //
+	Arch     arch.Arch             //
 	Packages []manifest.PackageRef // wanted in the image, with all they depend on
 	Extra    []manifest.PackageRef // wanted beside it, alone
 	List     string                // what Packages is called in errors; "": "package list"

@@ -20,6 +20,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
@@ -161,7 +162,7 @@ func testConfig(t *testing.T, p *publisher, w *web, mirrors ...string) Config {
 		t.Fatal(err)
 	}
 	return Config{
-		Suite: "trixie", Arch: manifest.AMD64, Packages: refs("curl", "tzdata"), List: "worker list",
+		Suite: "trixie", Arch: arch.AMD64, Packages: refs("curl", "tzdata"), List: "worker list",
 		Mirrors: list, Getter: w, Now: testNow(), Keyring: p.keyring,
 	}
 }
@@ -229,7 +230,7 @@ func TestResolve(t *testing.T) {
 
 // TestRequest is the same for lists in another order, and another for other lists.
 func TestRequest(t *testing.T) {
-	base := Config{Suite: "trixie", Arch: manifest.AMD64, Packages: refs("curl", "tzdata"), Extra: refs("unused", "curl/bookworm")}
+	base := Config{Suite: "trixie", Arch: arch.AMD64, Packages: refs("curl", "tzdata"), Extra: refs("unused", "curl/bookworm")}
 	want := base.Request()
 	same := base
 	same.Packages = []manifest.PackageRef{{Name: "tzdata", Suite: "trixie"}, {Name: "curl", Pos: manifest.Pos{File: "v.yaml", Line: 1}}, {Name: "curl"}}
@@ -239,7 +240,7 @@ func TestRequest(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Config){
 		"suite":         func(c *Config) { c.Suite = "forky" },
-		"architecture":  func(c *Config) { c.Arch = manifest.ARM64 },
+		"architecture":  func(c *Config) { c.Arch = arch.ARM64 },
 		"package":       func(c *Config) { c.Packages = refs("curl") },
 		"suite of one":  func(c *Config) { c.Packages = refs("curl", "tzdata/forky") },
 		"extra":         func(c *Config) { c.Extra = refs("unused") },

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian/resolver"
 )
@@ -109,7 +110,7 @@ func extras(cfg Config) []resolver.Want {
 
 // unresolved says that packages can't be installed together; or, where one of refs is
 // not there at all, that whoever asks for it is mistaken.
-func unresolved(suite string, arch manifest.Arch, base string, refs []manifest.PackageRef, err error) error {
+func unresolved(suite string, arch arch.Arch, base string, refs []manifest.PackageRef, err error) error {
 	var unsolvable *UnsolvableError
 	if errors.As(err, &unsolvable) && unsolvable.Missing != nil {
 		w := unsolvable.Missing

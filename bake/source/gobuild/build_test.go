@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
@@ -58,7 +59,7 @@ func TestBuild(t *testing.T) {
 	defer packs.Close()
 	sink := &logSink{t: t}
 	b := newBuilder(t, Config{Packs: packs, Env: toyEnv(t, toy.proxy), Progress: sink})
-	arch := manifest.Arch(runtime.GOARCH)
+	arch := arch.Arch(runtime.GOARCH)
 
 	if err := b.Preflight(t.Context(), toy.component, arch, toy.modfiles); err != nil {
 		t.Fatal(err)
@@ -179,7 +180,7 @@ func TestCross(t *testing.T) {
 	}
 	toy := newToy(t)
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-	for _, arch := range []manifest.Arch{manifest.AMD64, manifest.ARM64} {
+	for _, arch := range []arch.Arch{arch.AMD64, arch.ARM64} {
 		if _, _, err := b.Build(t.Context(), toy.component, arch, toy.modfiles); err != nil {
 			t.Errorf("%s: %v", arch, err)
 		}
@@ -438,7 +439,7 @@ func TestPreflightErrors(t *testing.T) {
 		{"no proxy", toyEnv(t, "file:///nonexistent"), "example.com/toy@v1.2.3"},
 	} {
 		b := newBuilder(t, Config{Env: test.env})
-		err := b.Preflight(t.Context(), good.component, manifest.Arch(runtime.GOARCH), good.modfiles)
+		err := b.Preflight(t.Context(), good.component, arch.Arch(runtime.GOARCH), good.modfiles)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: Preflight = %v; want %q in it", test.name, err, test.want)
 		}
@@ -501,7 +502,7 @@ func TestTurn(t *testing.T) {
 	b.turn <- struct{}{}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := b.Build(ctx, toy.component, manifest.Arch(runtime.GOARCH), toy.modfiles); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := b.Build(ctx, toy.component, arch.Arch(runtime.GOARCH), toy.modfiles); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Build while another runs = %v; want to wait until the deadline", err)
 	}
 }

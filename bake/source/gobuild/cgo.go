@@ -7,14 +7,9 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
-
-// triplet is arch's name in GNU tools and in Debian's multiarch paths
-// (wiki.debian.org/Multiarch/Tuples).
-func triplet(arch manifest.Arch) string {
-	return map[manifest.Arch]string{manifest.AMD64: "x86_64-linux-gnu", manifest.ARM64: "aarch64-linux-gnu"}[arch]
-}
 
 // identifyCGO adds to r what a cgo build rests on: the locked packages and the
 // host's compiler and linker.
@@ -62,15 +57,15 @@ func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO)
 
 // findCC returns the C compiler that makes programs for arch and the machine
 // that it names as its target.
-func (b *Builder) findCC(ctx context.Context, arch manifest.Arch) (cc, machine string, err error) {
+func (b *Builder) findCC(ctx context.Context, arch arch.Arch) (cc, machine string, err error) {
 	missing := &MissingToolError{
 		Tool:   "a C compiler for " + string(arch),
 		Need:   "to build this component, which uses cgo,",
-		Remedy: "on Debian: apt-get install gcc; for another architecture, gcc-" + strings.ReplaceAll(triplet(arch), "_", "-"),
+		Remedy: "on Debian: apt-get install gcc; for another architecture, gcc-" + strings.ReplaceAll(arch.Facts().Triplet, "_", "-"),
 	}
 	names := []string{b.CC}
 	if b.CC == "" {
-		names = []string{"cc", triplet(arch) + "-gcc"}
+		names = []string{"cc", arch.Facts().Triplet + "-gcc"}
 	}
 	for _, name := range names {
 		path, err := lookPath(name, b.Env)
@@ -85,7 +80,7 @@ func (b *Builder) findCC(ctx context.Context, arch manifest.Arch) (cc, machine s
 		}
 		// Vendors put their name in the middle: x86_64-redhat-linux.
 		cpu, rest, _ := strings.Cut(machine, "-")
-		if wantCPU, _, _ := strings.Cut(triplet(arch), "-"); cpu == wantCPU && strings.Contains(rest, "linux") {
+		if wantCPU, _, _ := strings.Cut(arch.Facts().Triplet, "-"); cpu == wantCPU && strings.Contains(rest, "linux") {
 			return path, machine, nil
 		}
 		missing.Remedy += fmt.Sprintf("; %s is for %s", path, machine)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -21,7 +22,7 @@ import (
 // fakeDebs has packs by the names of packages.
 type fakeDebs map[string]*tree.Pack
 
-func (d fakeDebs) Locked(arch manifest.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
+func (d fakeDebs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
 	_, ok := d[ref.Name]
 	return manifest.LockedPackage{Name: ref.Name, Version: "1", Arch: string(arch), SHA256: manifest.SHA256(sha256.Sum256([]byte(ref.Name)))}, ok
 }
@@ -113,7 +114,7 @@ func TestSysroot(t *testing.T) {
 		),
 	}
 	b := newBuilder(t, Config{Debs: debs})
-	r := &recipe{arch: manifest.AMD64, cgo: &cgo{cc: "/usr/bin/cc", packages: []manifest.LockedPackage{{Name: "libc6-dev"}, {Name: "libdemo-dev"}}}}
+	r := &recipe{arch: arch.AMD64, cgo: &cgo{cc: "/usr/bin/cc", packages: []manifest.LockedPackage{{Name: "libc6-dev"}, {Name: "libdemo-dev"}}}}
 	dir := filepath.Join(t.TempDir(), "with a space", "sysroot")
 	s, err := b.unpackSysroot(t.Context(), r, dir)
 	if err != nil {
@@ -170,7 +171,7 @@ func TestSysrootEscape(t *testing.T) {
 			tree.Entry{Path: "usr/lib/out/dir/file", Type: tree.File, Owner: "evil"}),
 	} {
 		b := newBuilder(t, Config{Debs: fakeDebs{"evil": pack}})
-		r := &recipe{arch: manifest.AMD64, cgo: &cgo{packages: []manifest.LockedPackage{{Name: "evil"}}}}
+		r := &recipe{arch: arch.AMD64, cgo: &cgo{packages: []manifest.LockedPackage{{Name: "evil"}}}}
 		_, err := b.unpackSysroot(t.Context(), r, filepath.Join(t.TempDir(), "sysroot"))
 		if err == nil || !strings.Contains(err.Error(), "escapes") {
 			t.Errorf("unpackSysroot = %v; want that the path escapes", err)

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -225,7 +225,7 @@ func (m *meter) finish() {
 }
 
 // addProgram packs the executable in file, after a look at what it is.
-func addProgram(w *tree.PackWriter, p program, file string, arch manifest.Arch) error {
+func addProgram(w *tree.PackWriter, p program, file string, arch arch.Arch) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -247,14 +247,13 @@ func addProgram(w *tree.PackWriter, p program, file string, arch manifest.Arch) 
 // checkStatic makes sure that r is an executable of arch that asks for no
 // dynamic loader (ELF specification, "Program Interpreter"): the image need
 // not have the libraries of the host that built it.
-func checkStatic(r io.ReaderAt, arch manifest.Arch) error {
-	machine := map[manifest.Arch]elf.Machine{manifest.AMD64: elf.EM_X86_64, manifest.ARM64: elf.EM_AARCH64}[arch]
+func checkStatic(r io.ReaderAt, arch arch.Arch) error {
 	f, err := elf.NewFile(r)
 	if err != nil {
 		return err
 	}
-	if f.Machine != machine {
-		return fmt.Errorf("is for %v, want %v", f.Machine, machine)
+	if want := arch.Facts().ELF; f.Machine != want {
+		return fmt.Errorf("is for %v, want %v", f.Machine, want)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -114,7 +115,7 @@ func TestEnvironment(t *testing.T) {
 
 	cc := script(t, `env >`+dir+`/cc.env
 case $1 in
--dumpmachine) echo `+triplet(manifest.Arch(runtime.GOARCH))+` ;;
+-dumpmachine) echo `+arch.Arch(runtime.GOARCH).Facts().Triplet+` ;;
 -print-prog-name=ld) echo false ;;
 *) echo cc 1 ;;
 esac`)
@@ -220,7 +221,7 @@ func TestConfinedProxies(t *testing.T) {
 		{"off", "module lookup disabled by GOPROXY=off"},
 	} {
 		b := newBuilder(t, Config{Env: toyEnv(t, test.goproxy), Confined: true})
-		err := b.Preflight(t.Context(), good.component, manifest.Arch(runtime.GOARCH), good.modfiles)
+		err := b.Preflight(t.Context(), good.component, arch.Arch(runtime.GOARCH), good.modfiles)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("with GOPROXY=%s: Preflight = %v; want %q in it", test.goproxy, err, test.want)
 		}

@@ -38,6 +38,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/tree"
@@ -52,7 +53,7 @@ type Packs interface {
 // Debs gives the Debian packages that a cgo build compiles and links against.
 type Debs interface {
 	// Locked returns the package that the lock has for arch.
-	Locked(arch manifest.Arch, p manifest.PackageRef) (manifest.LockedPackage, bool)
+	Locked(arch arch.Arch, p manifest.PackageRef) (manifest.LockedPackage, bool)
 	// Unpack returns the files of p.
 	Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error)
 }
@@ -124,7 +125,7 @@ type Built struct {
 // Build returns the programs of c as a pack of root-owned executables at their
 // install paths, from the store if it has them. modfiles is the directory of
 // the versions file, in which c.Module.Dir has go.mod and go.sum.
-func (b *Builder) Build(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+func (b *Builder) Build(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
 	pack, built, err := b.build(ctx, c, arch, modfiles)
 	if err != nil {
 		return nil, Built{}, fmt.Errorf("building %s %s from its Go module: %w", c.Name, c.Version, err)
@@ -132,7 +133,7 @@ func (b *Builder) Build(ctx context.Context, c manifest.Component, arch manifest
 	return pack, built, nil
 }
 
-func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+func (b *Builder) build(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
 	r, err := b.recipe(ctx, c, arch, modfiles)
 	if err != nil {
 		return nil, Built{}, err
@@ -162,7 +163,7 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch manifest
 
 // Have reports whether what Build would return is there already, so that
 // nothing is needed to have it.
-func (b *Builder) Have(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (bool, error) {
+func (b *Builder) Have(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (bool, error) {
 	r, err := b.recipe(ctx, c, arch, modfiles)
 	if err != nil {
 		return false, fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
@@ -173,14 +174,14 @@ func (b *Builder) Have(ctx context.Context, c manifest.Component, arch manifest.
 // Preflight makes sure, in seconds, that c can be built: that go and, for cgo,
 // a C compiler are there, that the pinned toolchain runs, and that the module
 // is available. What the store has needs nothing of this.
-func (b *Builder) Preflight(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) error {
+func (b *Builder) Preflight(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) error {
 	if err := b.preflight(ctx, c, arch, modfiles); err != nil {
 		return fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
 	}
 	return nil
 }
 
-func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) error {
+func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) error {
 	r, err := b.recipe(ctx, c, arch, modfiles)
 	if err != nil {
 		return err
@@ -207,7 +208,7 @@ func (g *gocmd) lookFor(ctx context.Context, r *recipe) error {
 }
 
 // recipe reads and checks all that decides what building c gives.
-func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recipe, error) {
+func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*recipe, error) {
 	r, err := newRecipe(c, arch, modfiles)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -22,7 +23,7 @@ const recipeVersion = 2
 // recipe is all that decides what a build gives.
 type recipe struct {
 	component string
-	arch      manifest.Arch
+	arch      arch.Arch
 	module    module.Version
 	sum       string // of the module's content: "h1:..."
 	toolchain string
@@ -51,18 +52,21 @@ type cgo struct {
 	tools    []Tool // cc and its linker: no part of the identity either
 }
 
-func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recipe, error) {
+func newRecipe(c manifest.Component, a arch.Arch, modfiles fs.FS) (*recipe, error) {
 	m := c.Module
 	if m == nil {
 		return nil, fmt.Errorf("%s names no Go module (give the component a module, or make its release reachable)", c.Name)
 	}
 	r := &recipe{
 		component: c.Name,
-		arch:      arch,
+		arch:      a,
 		module:    module.Version{Path: m.Path, Version: m.Version},
 		toolchain: m.Toolchain,
 		tags:      m.Tags,
 		dir:       m.Dir,
+	}
+	if _, err := arch.Parse(string(a)); err != nil {
+		return nil, err
 	}
 	if err := manifest.CheckToolchain(m.Toolchain); err != nil {
 		return nil, fmt.Errorf("toolchain %w", err)
@@ -74,9 +78,6 @@ func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recip
 			}
 		}
 	}
-	if _, err := goarch(arch); err != nil {
-		return nil, err
-	}
 	var err error
 	if r.programs, err = programs(m.Programs); err != nil {
 		return nil, err
@@ -85,19 +86,6 @@ func newRecipe(c manifest.Component, arch manifest.Arch, modfiles fs.FS) (*recip
 		return nil, err
 	}
 	return r, r.readModfiles(modfiles)
-}
-
-// goarch gives arch's build environment: the architecture and its baseline,
-// which is the go command's own default, spelled out because a host may have
-// set another.
-func goarch(arch manifest.Arch) ([]string, error) {
-	switch arch {
-	case manifest.AMD64:
-		return []string{"GOARCH=amd64", "GOAMD64=v1"}, nil
-	case manifest.ARM64:
-		return []string{"GOARCH=arm64", "GOARM64=v8.0"}, nil
-	}
-	return nil, fmt.Errorf("unknown architecture %q", arch)
 }
 
 func programs(list []manifest.Program) ([]program, error) {
@@ -230,8 +218,7 @@ func (r *recipe) name() string { return r.component + " " + r.module.Version }
 // env is the part of the go command's environment that decides the result.
 // See newGo for the rest.
 func (r *recipe) env() []string {
-	env, _ := goarch(r.arch) // checked by newRecipe
-	env = append(env, "GOOS=linux")
+	env := append(r.arch.Facts().GoEnv, "GOOS=linux")
 	if r.cgo == nil {
 		return append(env, "CGO_ENABLED=0")
 	}

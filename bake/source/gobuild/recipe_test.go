@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -32,7 +33,7 @@ func TestCommittedModules(t *testing.T) {
 			if c.Module == nil {
 				continue
 			}
-			if _, err := newRecipe(c, manifest.AMD64, os.DirFS(dir)); err != nil {
+			if _, err := newRecipe(c, arch.AMD64, os.DirFS(dir)); err != nil {
 				t.Errorf("%s: %s: %v", name, c.Name, err)
 			}
 		}
@@ -40,7 +41,7 @@ func TestCommittedModules(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	r := &recipe{arch: manifest.ARM64, tags: []string{"a", "b"}, stamps: []stamp{{"main.x", "1"}, {"p.y", ""}}}
+	r := &recipe{arch: arch.ARM64, tags: []string{"a", "b"}, stamps: []stamp{{"main.x", "1"}, {"p.y", ""}}}
 	want := []string{"-trimpath", "-buildvcs=false", "-tags=a,b", "-ldflags=-s -w -buildid= -X main.x=1 -X p.y="}
 	if diff := cmp.Diff(want, r.flags(r.tags)); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
@@ -48,7 +49,7 @@ func TestFlags(t *testing.T) {
 	if diff := cmp.Diff([]string{"GOARCH=arm64", "GOARM64=v8.0", "GOOS=linux", "CGO_ENABLED=0"}, r.env()); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)
 	}
-	r = &recipe{arch: manifest.AMD64, cgo: &cgo{ldflags: []string{"-static-pie"}}}
+	r = &recipe{arch: arch.AMD64, cgo: &cgo{ldflags: []string{"-static-pie"}}}
 	want = []string{"-trimpath", "-buildvcs=false", "-buildmode=pie", "-ldflags=-s -w -buildid= -linkmode=external '-extldflags=-static-pie'"}
 	if diff := cmp.Diff(want, r.flags(r.tags)); diff != "" {
 		t.Errorf("flags with cgo (-want +got):\n%s", diff)
@@ -60,7 +61,7 @@ func TestKey(t *testing.T) {
 	keys := map[string]string{}
 	for name, change := range map[string]func(r *recipe){
 		"nothing":       func(r *recipe) {},
-		"arch":          func(r *recipe) { r.arch = manifest.ARM64 },
+		"arch":          func(r *recipe) { r.arch = arch.ARM64 },
 		"version":       func(r *recipe) { r.module.Version = "v1.0.1" },
 		"sum":           func(r *recipe) { r.sum = "h1:b" },
 		"toolchain":     func(r *recipe) { r.toolchain = "go1.26.7" },
@@ -77,7 +78,7 @@ func TestKey(t *testing.T) {
 		"ldflags":       func(r *recipe) { r.cgo.ldflags = []string{"-static"} },
 	} {
 		r := &recipe{
-			component: "c", arch: manifest.AMD64, module: module.Version{Path: "m", Version: "v1.0.0"}, sum: "h1:a", toolchain: "go1.26.8",
+			component: "c", arch: arch.AMD64, module: module.Version{Path: "m", Version: "v1.0.0"}, sum: "h1:a", toolchain: "go1.26.8",
 			goMod: []byte("a"), goSum: []byte("a"), programs: []program{{"m/cmd/a", "a", nil}},
 			cgo: &cgo{compiler: "cc 1", packages: []manifest.LockedPackage{{Name: "p", SHA256: "sha256:a"}}},
 		}
@@ -115,13 +116,13 @@ func TestCheckStatic(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		data []byte
-		arch manifest.Arch
+		arch arch.Arch
 		want string
 	}{
 		{"dynamic", dynamic, hostArch(t, dynamic), "is linked dynamically"},
-		{"for another machine", dynamic, map[manifest.Arch]manifest.Arch{manifest.AMD64: manifest.ARM64, manifest.ARM64: manifest.AMD64}[hostArch(t, dynamic)], "is for EM_"},
-		{"script", []byte("#!/bin/sh\nexec something else\n"), manifest.AMD64, "bad magic number"},
-		{"cut off", dynamic[:100], manifest.AMD64, "EOF"},
+		{"for another machine", dynamic, map[arch.Arch]arch.Arch{arch.AMD64: arch.ARM64, arch.ARM64: arch.AMD64}[hostArch(t, dynamic)], "is for EM_"},
+		{"script", []byte("#!/bin/sh\nexec something else\n"), arch.AMD64, "bad magic number"},
+		{"cut off", dynamic[:100], arch.AMD64, "EOF"},
 	} {
 		if err := checkStatic(bytes.NewReader(test.data), test.arch); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("checkStatic(%s) = %v; want %q in it", test.name, err, test.want)
@@ -129,13 +130,13 @@ func TestCheckStatic(t *testing.T) {
 	}
 }
 
-func hostArch(t *testing.T, elf []byte) manifest.Arch {
+func hostArch(t *testing.T, elf []byte) arch.Arch {
 	t.Helper()
 	switch elf[18] { // e_machine
 	case 62:
-		return manifest.AMD64
+		return arch.AMD64
 	case 183:
-		return manifest.ARM64
+		return arch.ARM64
 	}
 	t.Skip("neither amd64 nor arm64")
 	return ""

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -99,7 +100,7 @@ func TestSourcesOfSeveral(t *testing.T) {
 	toy, cs := several(t)
 	files, sink := proxyFiles{}, &logSink{t: t}
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy), Progress: sink})
-	if err := b.Sources(t.Context(), cs, []manifest.Arch{manifest.ARM64, manifest.AMD64}, toy.modfiles, files.add(t)); err != nil {
+	if err := b.Sources(t.Context(), cs, []arch.Arch{arch.ARM64, arch.AMD64}, toy.modfiles, files.add(t)); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -128,7 +129,7 @@ func TestSourcesOfSeveral(t *testing.T) {
 	for _, c := range cs {
 		alone := proxyFiles{}
 		b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-		if err := b.Sources(t.Context(), []manifest.Component{c}, []manifest.Arch{manifest.AMD64, manifest.ARM64}, toy.modfiles, alone.add(t)); err != nil {
+		if err := b.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{arch.AMD64, arch.ARM64}, toy.modfiles, alone.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		if len(alone) >= len(files) {
@@ -144,10 +145,10 @@ func TestSourcesOfSeveral(t *testing.T) {
 		b := newBuilder(t, c)
 		var packs []*tree.Pack
 		for _, c := range cs {
-			if err := b.Preflight(t.Context(), c, manifest.Arch(runtime.GOARCH), toy.modfiles); err != nil {
+			if err := b.Preflight(t.Context(), c, arch.Arch(runtime.GOARCH), toy.modfiles); err != nil {
 				return nil, err
 			}
-			pack, _, err := b.Build(t.Context(), c, manifest.Arch(runtime.GOARCH), toy.modfiles)
+			pack, _, err := b.Build(t.Context(), c, arch.Arch(runtime.GOARCH), toy.modfiles)
 			if err != nil {
 				return nil, err
 			}
@@ -186,7 +187,7 @@ func TestSourcesKeyOfSeveral(t *testing.T) {
 	toy, cs := several(t)
 	key := func(cs ...manifest.Component) string {
 		t.Helper()
-		key, err := SourcesKey(cs, []manifest.Arch{manifest.AMD64, manifest.ARM64}, toy.modfiles)
+		key, err := SourcesKey(cs, []arch.Arch{arch.AMD64, arch.ARM64}, toy.modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +229,7 @@ func TestSourcesKeyOfSeveral(t *testing.T) {
 		"BUG: left and right are built from different modules": {left, change(right, func(c *manifest.Component) { c.Module.Toolchain = "go1.21.0" })},
 		"BUG: no component or no architecture is given":        {},
 	} {
-		_, err := SourcesKey(cs, []manifest.Arch{manifest.AMD64}, toy.modfiles)
+		_, err := SourcesKey(cs, []arch.Arch{arch.AMD64}, toy.modfiles)
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("SourcesKey = %v; want %q", err, name)
 		}

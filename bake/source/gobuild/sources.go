@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 )
@@ -46,7 +47,7 @@ type File struct {
 // The one information file (.info), of cs' module, is as the proxy gave it. It
 // says when the version was made and where it was found, decides nothing, and may
 // differ from proxy to proxy.
-func (b *Builder) Sources(ctx context.Context, cs []manifest.Component, archs []manifest.Arch, modfiles fs.FS, add func(f File, open func() (io.ReadCloser, error)) error) error {
+func (b *Builder) Sources(ctx context.Context, cs []manifest.Component, archs []arch.Arch, modfiles fs.FS, add func(f File, open func() (io.ReadCloser, error)) error) error {
 	recipes, err := listRecipes(cs, archs, modfiles)
 	if err == nil {
 		err = b.inTurn(ctx, func() error { return b.sources(ctx, recipes, add) })
@@ -55,7 +56,7 @@ func (b *Builder) Sources(ctx context.Context, cs []manifest.Component, archs []
 }
 
 // SourcesKey identifies what Sources adds, but for the information file.
-func SourcesKey(cs []manifest.Component, archs []manifest.Arch, modfiles fs.FS) (string, error) {
+func SourcesKey(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) (string, error) {
 	recipes, err := listRecipes(cs, archs, modfiles)
 	if err != nil {
 		return "", findingError(cs, err)
@@ -114,7 +115,7 @@ func findingError(cs []manifest.Component, err error) error {
 //
 // Programs that are listed together need the modules that each of them needs, and
 // no others: go.mod alone decides about versions.
-func listRecipes(cs []manifest.Component, archs []manifest.Arch, modfiles fs.FS) ([]*recipe, error) {
+func listRecipes(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) ([]*recipe, error) {
 	if len(cs) == 0 || len(archs) == 0 {
 		return nil, errors.New("BUG: no component or no architecture is given")
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -78,7 +79,7 @@ func listToy(t *testing.T, toy *toy) proxyFiles {
 	t.Helper()
 	files := proxyFiles{}
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-	if err := b.Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.ARM64, manifest.AMD64}, toy.modfiles, files.add(t)); err != nil {
+	if err := b.Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.ARM64, arch.AMD64}, toy.modfiles, files.add(t)); err != nil {
 		t.Fatal(err)
 	}
 	return files
@@ -111,7 +112,7 @@ func unshared(t *testing.T) string {
 // preflightAndBuild does what a bake does.
 func (toy *toy) preflightAndBuild(t *testing.T, c Config) (string, Built, error) {
 	t.Helper()
-	if err := newBuilder(t, c).Preflight(t.Context(), toy.component, manifest.Arch(runtime.GOARCH), toy.modfiles); err != nil {
+	if err := newBuilder(t, c).Preflight(t.Context(), toy.component, arch.Arch(runtime.GOARCH), toy.modfiles); err != nil {
 		return "", Built{}, err
 	}
 	return toy.build(t.Context(), t, c)
@@ -311,13 +312,13 @@ func TestSourcesOf(t *testing.T) {
 	toy := newToy(t)
 	toy.replace("go.sum", "example.com/fork v1.1.0 h1", "x.org/x v1.1.0 h1")
 	files := proxyFiles{}
-	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.AMD64}, toy.modfiles, files.add(t))
+	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.AMD64}, toy.modfiles, files.add(t))
 	if err == nil || !strings.Contains(err.Error(), "finding the Go modules of hello 1.2.3: ") || !strings.Contains(err.Error(), "missing go.sum entry") || len(files) > 0 {
 		t.Errorf("Sources = %v, %d files; want a missing go.sum entry", err, len(files))
 	}
 	stop := errors.New("stopped by the test")
 	toy = newToy(t)
-	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []manifest.Arch{manifest.AMD64}, toy.modfiles,
+	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.AMD64}, toy.modfiles,
 		func(File, func() (io.ReadCloser, error)) error { return stop })
 	if !errors.Is(err, stop) {
 		t.Errorf("Sources = %v; want %v", err, stop)
@@ -328,8 +329,8 @@ func TestSourcesOf(t *testing.T) {
 // not.
 func TestSourcesKey(t *testing.T) {
 	toy := newToy(t)
-	both := []manifest.Arch{manifest.AMD64, manifest.ARM64}
-	key := func(archs ...manifest.Arch) string {
+	both := []arch.Arch{arch.AMD64, arch.ARM64}
+	key := func(archs ...arch.Arch) string {
 		t.Helper()
 		key, err := SourcesKey([]manifest.Component{toy.component}, archs, toy.modfiles)
 		if err != nil {
@@ -338,14 +339,14 @@ func TestSourcesKey(t *testing.T) {
 		return key
 	}
 	first := key(both...)
-	if got := key(manifest.ARM64, manifest.AMD64, manifest.ARM64); got != first {
+	if got := key(arch.ARM64, arch.AMD64, arch.ARM64); got != first {
 		t.Errorf("SourcesKey with architectures in another order = %s; want %s", got, first)
 	}
 	toy.component.Module.Stamp = nil
 	if got := key(both...); got != first {
 		t.Errorf("SourcesKey without stamps = %s; want %s", got, first)
 	}
-	if key(manifest.AMD64) == first {
+	if key(arch.AMD64) == first {
 		t.Error("SourcesKey is the same for fewer architectures")
 	}
 	toy.component.Module.Tags = []string{"polite"}

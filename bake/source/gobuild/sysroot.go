@@ -61,7 +61,7 @@ func (b *Builder) unpackSysroot(ctx context.Context, r *recipe, dir string) (*sy
 	if _, err := root.Stat("usr/include/stdio.h"); err != nil {
 		return nil, errors.New("cgo's packages have no C library to compile and link against (add libc6-dev and linux-libc-dev to the component's cgo packages)")
 	}
-	s := &sysroot{dir: dir, triplet: triplet(r.arch)}
+	s := &sysroot{dir: dir, triplet: r.arch.Facts().Triplet}
 	return s, s.writePkgConfig(root)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
 )
@@ -243,7 +244,7 @@ func (toy *toy) build(ctx context.Context, t *testing.T, c Config) (string, Buil
 	if c.Env == nil {
 		c.Env = toyEnv(t, toy.proxy)
 	}
-	pack, built, err := newBuilder(t, c).Build(ctx, toy.component, manifest.Arch(runtime.GOARCH), toy.modfiles)
+	pack, built, err := newBuilder(t, c).Build(ctx, toy.component, arch.Arch(runtime.GOARCH), toy.modfiles)
 	if err != nil {
 		return "", Built{}, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -39,7 +40,7 @@ func (w *Writer) Images() ([]OCIImage, error) {
 			Digest: manifest.Digest(d.Digest.String()), Size: d.Size,
 		}
 		if d.Platform != nil {
-			image.Arch = manifest.Arch(d.Platform.Architecture)
+			image.Arch = arch.Arch(d.Platform.Architecture)
 		}
 		if size, ok := known[image.Digest]; ok && size == image.Size {
 			images = append(images, image)

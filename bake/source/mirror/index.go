@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -310,11 +311,11 @@ func (c *contents) checkSet(s Set) error {
 	if len(s.Archs) == 0 {
 		return errors.New("it has no architecture")
 	}
-	for i, arch := range s.Archs {
-		if arch != manifest.AMD64 && arch != manifest.ARM64 {
-			return fmt.Errorf("architecture %q is neither %s nor %s", arch, manifest.AMD64, manifest.ARM64)
+	for i, a := range s.Archs {
+		if !a.Known() {
+			return fmt.Errorf("architecture %q is neither %s", a, arch.Names(" nor "))
 		}
-		if i > 0 && s.Archs[i-1] >= arch {
+		if i > 0 && s.Archs[i-1] >= a {
 			return fmt.Errorf("its architectures %q are not sorted", s.Archs)
 		}
 	}

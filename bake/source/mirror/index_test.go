@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/arch"
 )
 
 func TestIndexIsWrittenOneWay(t *testing.T) {
@@ -63,7 +63,7 @@ func TestParseIndex(t *testing.T) {
 		t.Fatalf("ParseIndex = %v", err)
 	}
 	want := &Index{Schema: 1,
-		Sets: []Set{{Name: "a", Versions: "sha256:" + sumV, Lock: "sha256:" + sumL, Archs: []manifest.Arch{"amd64", "arm64"}}},
+		Sets: []Set{{Name: "a", Versions: "sha256:" + sumV, Lock: "sha256:" + sumL, Archs: []arch.Arch{"amd64", "arm64"}}},
 		Entries: []Entry{
 			{Kind: Versions, Name: "a", Path: "a/versions.yaml", SHA256: "sha256:" + sumV, Size: 3, Sets: []string{"a"}},
 			{Kind: Lock, Name: "a & its lock", Path: "a/versions.lock.yaml", SHA256: "sha256:" + sumL, Size: 4, Sets: []string{"a"}},

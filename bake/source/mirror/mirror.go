@@ -26,6 +26,7 @@
 package mirror
 
 import (
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -84,7 +85,7 @@ type Set struct {
 	Name     string          `json:"name"`     // of the versions file: "kubernetes-1.36"
 	Versions manifest.Digest `json:"versions"` // the versions file, an entry
 	Lock     manifest.Digest `json:"lock"`     // its lock, an entry
-	Archs    []manifest.Arch `json:"archs"`    // at least one
+	Archs    []arch.Arch     `json:"archs"`    // at least one
 	Sources  bool            `json:"sources"`  // modules and toolchains are there as well
 }
 
@@ -93,6 +94,6 @@ type OCIImage struct {
 	Reference string // "registry.k8s.io/pause:3.10.2"
 	MediaType string // of what Digest names, an index or a manifest
 	Digest    manifest.Digest
-	Size      int64         // of what Digest names, bytes
-	Arch      manifest.Arch // of a manifest; of an index it says nothing, since an index names its architectures
+	Size      int64     // of what Digest names, bytes
+	Arch      arch.Arch // of a manifest; of an index it says nothing, since an index names its architectures
 }

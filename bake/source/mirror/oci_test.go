@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 )
@@ -28,7 +29,7 @@ func (w *world) addPlain(ref string, seed int64) OCIImage {
 		w.add(Image, ref, ref, must(io.ReadAll(must(layer.Compressed()))), "kubernetes-1.36")
 	}
 	d := must(partial.Descriptor(image))
-	return OCIImage{Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: manifest.ARM64}
+	return OCIImage{Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: arch.ARM64}
 }
 
 func platform(d v1.Descriptor) string {
@@ -44,7 +45,7 @@ func TestOCILayout(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorld()
 	other := w.images[0]
-	other.Arch = manifest.ARM64 // the same index for another architecture
+	other.Arch = arch.ARM64 // the same index for another architecture
 	w.images = append(w.images, other, w.addPlain("registry.example.com/coredns:1", 1))
 	w.write(t, dir)
 	index, err := layout.ImageIndexFromPath(dir)

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -44,7 +45,7 @@ func (w *world) add(kind Kind, name, path string, content []byte, sets ...string
 // set adds a set with its files, which names of others' sets may share.
 func (w *world) set(name string, sources bool) {
 	w.index.Sets = append(w.index.Sets, Set{
-		Name: name, Archs: []manifest.Arch{manifest.AMD64}, Sources: sources,
+		Name: name, Archs: []arch.Arch{arch.AMD64}, Sources: sources,
 		Versions: w.add(Versions, name+" versions", name+"/versions.yaml", []byte("versions: "+name+"\n"), name),
 		Lock:     w.add(Lock, name+" lock", name+"/versions.lock.yaml", []byte("lock: "+name+"\n"), name),
 	})
@@ -88,7 +89,7 @@ func (w *world) addImage(ref string, index v1.ImageIndex, image v1.Image) {
 	}
 	d := must(partial.Descriptor(index))
 	w.images = append(w.images, OCIImage{
-		Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: manifest.AMD64,
+		Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: arch.AMD64,
 	})
 }
 

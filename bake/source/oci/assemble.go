@@ -16,18 +16,19 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
 // Recipe is all that decides the bytes of an assembled image.
 type Recipe struct {
-	Name     string        `json:"name"`             // "coredns": for people, and the label title
-	Version  string        `json:"version"`          // "v1.14.2": a label
-	Source   string        `json:"source,omitempty"` // a label: where the programs' source is; "": none
-	Arch     manifest.Arch `json:"arch"`             //
-	User     string        `json:"user,omitempty"`   // "UID:GID"; "": root
-	Programs []Program     `json:"programs"`         // the first is the entry point; the last may be their licenses
+	Name     string    `json:"name"`             // "coredns": for people, and the label title
+	Version  string    `json:"version"`          // "v1.14.2": a label
+	Source   string    `json:"source,omitempty"` // a label: where the programs' source is; "": none
+	Arch     arch.Arch `json:"arch"`             //
+	User     string    `json:"user,omitempty"`   // "UID:GID"; "": root
+	Programs []Program `json:"programs"`         // the first is the entry point; the last may be their licenses
 }
 
 // Program is a file of an assembled image.
@@ -179,8 +180,8 @@ func (r *Recipe) config(layer v1.Hash) *v1.ConfigFile {
 	if r.Source != "" {
 		labels["org.opencontainers.image.source"] = r.Source
 	}
-	c := &v1.ConfigFile{
-		OS: "linux", Architecture: string(r.Arch), Created: epoch,
+	return &v1.ConfigFile{
+		OS: "linux", Architecture: string(r.Arch), Variant: r.Arch.Facts().OCIVariant, Created: epoch,
 		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{layer}},
 		History: []v1.History{{Created: epoch, CreatedBy: "bake"}},
 		Config: v1.Config{
@@ -191,10 +192,6 @@ func (r *Recipe) config(layer v1.Hash) *v1.ConfigFile {
 			Labels:     labels,
 		},
 	}
-	if r.Arch == manifest.ARM64 {
-		c.Variant = "v8"
-	}
-	return c
 }
 
 // writeLayer writes the layer: a tar of the programs and the directories above

@@ -3,6 +3,7 @@ package oci
 import (
 	"testing"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -29,7 +30,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%+v was taken, %v", d, err)
 			}
 		}
-		i, m, err := parseTarget(data, manifest.AMD64)
+		i, m, err := parseTarget(data, arch.AMD64)
 		switch {
 		case err != nil && (i != nil || m != nil), err == nil && (i == nil) == (m == nil):
 			t.Errorf("parseTarget() = %v, %v, %v; want one of them", i, m, err)
@@ -41,7 +42,7 @@ func FuzzParse(f *testing.F) {
 				check(layer, maxLayer)
 			}
 		}
-		if diffs, err := parseConfig(data, manifest.AMD64, 1); err == nil && len(diffs) != 1 {
+		if diffs, err := parseConfig(data, arch.AMD64, 1); err == nil && len(diffs) != 1 {
 			t.Errorf("parseConfig() = %v; want 1 digest", diffs)
 		}
 	})

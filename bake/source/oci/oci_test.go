@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
@@ -52,7 +53,7 @@ func benchIn(t *testing.T, st *store.Store, patience time.Duration, keychain aut
 }
 
 // pull resolves and pulls an image.
-func (b bench) pull(t *testing.T, reference, digest string, arch manifest.Arch) (*oci.Image, error) {
+func (b bench) pull(t *testing.T, reference, digest string, arch arch.Arch) (*oci.Image, error) {
 	t.Helper()
 	image := manifest.ContainerImage{Name: "thing", Reference: reference, Digest: manifest.Digest(digest)}
 	resolved, err := b.Resolve(t.Context(), image, arch)
@@ -63,7 +64,7 @@ func (b bench) pull(t *testing.T, reference, digest string, arch manifest.Arch) 
 }
 
 // wantPull pulls an image, which must succeed.
-func (b bench) wantPull(t *testing.T, reference, digest string, arch manifest.Arch) *oci.Image {
+func (b bench) wantPull(t *testing.T, reference, digest string, arch arch.Arch) *oci.Image {
 	t.Helper()
 	image, err := b.pull(t, reference, digest, arch)
 	if err != nil {
@@ -141,13 +142,13 @@ func TestPull(t *testing.T) {
 
 	for _, test := range []struct {
 		name, reference, digest string
-		arch                    manifest.Arch
+		arch                    arch.Arch
 		want                    []string
 	}{
-		{"index, amd64", "library/thing:v1", index, manifest.AMD64, wantSummary(t, index, amd64)},
-		{"index, arm64", "library/thing:v1", index, manifest.ARM64, wantSummary(t, index, arm64)},
-		{"Docker's schema 2", "docker:v1", dockerDigest, manifest.AMD64, wantSummary(t, "", docker)},
-		{"plain manifest", "a/b/c:v1", plainDigest, manifest.ARM64, wantSummary(t, "", plain)},
+		{"index, amd64", "library/thing:v1", index, arch.AMD64, wantSummary(t, index, amd64)},
+		{"index, arm64", "library/thing:v1", index, arch.ARM64, wantSummary(t, index, arm64)},
+		{"Docker's schema 2", "docker:v1", dockerDigest, arch.AMD64, wantSummary(t, "", docker)},
+		{"plain manifest", "a/b/c:v1", plainDigest, arch.ARM64, wantSummary(t, "", plain)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t, nil)

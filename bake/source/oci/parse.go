@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -37,7 +38,7 @@ type parsedManifest struct {
 }
 
 // parseTarget reads what a reference names. One of its results is nil.
-func parseTarget(data []byte, arch manifest.Arch) (*parsedIndex, *parsedManifest, error) {
+func parseTarget(data []byte, arch arch.Arch) (*parsedIndex, *parsedManifest, error) {
 	kind, err := kindOf(data)
 	switch {
 	case err != nil:
@@ -98,7 +99,7 @@ func decode(data []byte, to any) error {
 	return nil
 }
 
-func parseIndex(data []byte, kind types.MediaType, arch manifest.Arch) (*parsedIndex, error) {
+func parseIndex(data []byte, kind types.MediaType, arch arch.Arch) (*parsedIndex, error) {
 	var index v1.IndexManifest
 	if err := decode(data, &index); err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
@@ -134,11 +135,10 @@ func parseIndex(data []byte, kind types.MediaType, arch manifest.Arch) (*parsedI
 	return nil, fmt.Errorf("the index has nothing for linux/%s, only for %s", arch, strings.Join(has, ", "))
 }
 
-// fits reports whether containerd on arch runs what is for a platform. The
-// variants are the ones that all machines of arch can run.
-func fits(os, architecture, variant string, arch manifest.Arch) bool {
-	base := map[manifest.Arch]string{manifest.AMD64: "v1", manifest.ARM64: "v8"}[arch]
-	return os == "linux" && architecture == string(arch) && (variant == "" || variant == base)
+// fits reports whether containerd on every machine of arch runs what is for a
+// platform.
+func fits(os, architecture, variant string, arch arch.Arch) bool {
+	return os == "linux" && architecture == string(arch) && (variant == "" || variant == arch.Facts().OCIBaseline)
 }
 
 func parseManifest(data []byte, kind types.MediaType) (*parsedManifest, error) {
@@ -205,7 +205,7 @@ func describe(d v1.Descriptor, limit int64) (Descriptor, error) {
 
 // parseConfig checks that a configuration is for arch, and returns the digests
 // of its layers once they are unpacked.
-func parseConfig(data []byte, arch manifest.Arch, layers int) ([]manifest.Digest, error) {
+func parseConfig(data []byte, arch arch.Arch, layers int) ([]manifest.Digest, error) {
 	var c v1.ConfigFile
 	if err := decode(data, &c); err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)

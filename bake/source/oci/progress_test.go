@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
@@ -66,7 +67,7 @@ func TestProgress(t *testing.T) {
 		"two": ocitest.Image("amd64", shared),
 	} {
 		digest := r.Push(name, "v1", image)
-		resolved, err := p.Resolve(t.Context(), manifest.ContainerImage{Name: name, Reference: r.Host + "/" + name + ":v1", Digest: manifest.Digest(digest)}, manifest.AMD64)
+		resolved, err := p.Resolve(t.Context(), manifest.ContainerImage{Name: name, Reference: r.Host + "/" + name + ":v1", Digest: manifest.Digest(digest)}, arch.AMD64)
 		if err != nil {
 			t.Fatal(err)
 		}

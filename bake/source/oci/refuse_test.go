@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
@@ -75,7 +76,7 @@ func TestRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		digest func() string
-		arch   manifest.Arch
+		arch   arch.Arch
 		want   string
 	}{
 		{"index without the architecture", func() string { h, _ := index.Digest(); return h.String() }, "arm64",

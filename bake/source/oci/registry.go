@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/fetch"
 )
@@ -55,7 +56,7 @@ func (r *repository) request(who, kind string, d Descriptor) fetch.Request {
 // Tagged asks the registry what image's tag names, and returns the digests of
 // that: of an index, and of the manifest for arch in it; or of a manifest. The
 // store and mirrors know digests alone.
-func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch manifest.Arch) ([]manifest.Digest, error) {
+func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch arch.Arch) ([]manifest.Digest, error) {
 	repo, err := p.repository(image.Reference)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
@@ -67,7 +68,7 @@ func (r *Resolved) layerRequest(i int) fetch.Request {
 //
 // A *release.UnreachableError is somewhere in the error where the image can't be
 // had, and only there: not where something was had that is wrong.
-func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arch manifest.Arch) (*Resolved, error) {
+func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arch arch.Arch) (*Resolved, error) {
 	repo, err := p.repository(image.Reference)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", image.Name, err)
@@ -93,7 +94,7 @@ func (r *repository) preflight(ctx context.Context, requests []fetch.Request) er
 }
 
 // resolve reads target, manifest and configuration.
-func (p *Puller) resolve(ctx context.Context, r *Resolved, arch manifest.Arch) error {
+func (p *Puller) resolve(ctx context.Context, r *Resolved, arch arch.Arch) error {
 	target := Descriptor{Digest: r.image.Digest}
 	blob, data, err := p.metadata(ctx, r, "manifests", "manifest or index", target)
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
 )
@@ -126,7 +127,7 @@ func (w *world) changePackage(ctx context.Context, dir string) error {
 		return err
 	}
 	return w.write(dir, versions, func(lock *manifest.Lock) error {
-		p := &lock.Archs[manifest.AMD64].Packages[0]
+		p := &lock.Archs[arch.AMD64].Packages[0]
 		s, err := store.Open(w.cache)
 		if err != nil {
 			return err
