@@ -55,7 +55,7 @@ bench: bin/bake ## the figures of docs/performance.md, measured here
 	test/bench/run.sh
 
 .PHONY: lint
-lint: $(GUESTS) ## gofmt, go vet, shellcheck, govulncheck
+lint: $(GUESTS) ## gofmt, go vet, go fix, staticcheck, shellcheck, govulncheck
 	scripts/lint
 
 .PHONY: cross
