@@ -53,6 +53,8 @@ type Config struct {
 	Arch       manifest.Arch //
 	Cache      string        // directory of the store
 
+	Programs embedded.Programs // those of our own; zero: what is embedded
+
 	Mirror  string // absolute directory or URL that `bake mirror` made, asked before everything else; "": none
 	Offline bool   // nothing but Mirror is asked
 
@@ -164,7 +166,7 @@ func New(c Config) (*Baker, error) {
 	if c.Offline && c.Mirror == "" {
 		return nil, &manifest.ArgumentError{Err: errors.New("offline, everything comes from a mirror, and none was given (give the one that `bake mirror` made by --mirror)")}
 	}
-	b := &Baker{config: c, guests: guests{arch: c.Arch}}
+	b := &Baker{config: c, guests: guests{arch: c.Arch, programs: c.Programs}}
 	if err := b.readInputs(); err != nil {
 		return nil, err
 	}
@@ -313,7 +315,7 @@ func (b *Baker) newSource(ctx context.Context, locked *manifest.LockedArch) (*so
 		BuildNamed:   b.config.BuildNamed,
 		Keychain:     b.config.Keychain,
 		Insecure:     b.config.InsecureRegistries,
-		Program:      embedded.Program,
+		Program:      b.config.Programs.Program,
 		LockCommand:  b.lockCommand(),
 		Jobs:         b.config.Jobs,
 		Progress:     b.config.Progress,

@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/inspect", "bake/lint", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/embedded", "bake/manifest", "bake/node", "bake/printable", "bake/progress", "bake/record", "bake/inspect", "bake/lint", "bake/source/store", "bake/image/archive", "bake/vm", "firstboot/metadata/emulator", "images/worker", "units"},
 			"commands use the orchestration, and read what it wrote"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},

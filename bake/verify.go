@@ -169,7 +169,7 @@ func Verify(ctx context.Context, c VerifyConfig) (*VerifyResult, error) {
 		result.Difference = in.altered
 		return result, nil
 	}
-	if err := in.known(c.Config.Units); err != nil {
+	if err := in.known(c.Config.Units, c.Config.Programs); err != nil {
 		return nil, err
 	}
 	v, err := c.vouchers(result.Signature, in)

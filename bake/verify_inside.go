@@ -133,7 +133,7 @@ func (in *inside) cutOff(name string, fault error) error {
 
 // known requires that the image holds its definition, and that this bake has the
 // inputs that an image does not hold.
-func (in *inside) known(unitFiles fs.FS) error {
+func (in *inside) known(unitFiles fs.FS, programs embedded.Programs) error {
 	var wrong []error
 	differs := func(what string, got, want manifest.Sum) {
 		if got != want {
@@ -149,7 +149,7 @@ func (in *inside) known(unitFiles fs.FS) error {
 	}
 	differs("units", sum, in.record.Inputs.Units)
 	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Guest)) {
-		program, err := embedded.Program(name, in.record.Arch)
+		program, err := programs.Program(name, in.record.Arch)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue

@@ -66,6 +66,9 @@ image's name, and of this bake's own units and programs.`,
 				return &usageError{err}
 			}
 			config.Sign, config.SignPassword = key, h.signPassword
+			if err := h.openPrograms(c.Context(), &config, config.Arch); err != nil {
+				return err
+			}
 			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink

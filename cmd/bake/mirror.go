@@ -109,6 +109,9 @@ docs/offline.md tells the whole way.`,
 				}
 				mc.Archs = append(mc.Archs, arch)
 			}
+			if err := h.openPrograms(c.Context(), &mc.Config, mc.Archs...); err != nil {
+				return err
+			}
 			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			mc.Progress = sink

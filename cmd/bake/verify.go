@@ -98,6 +98,11 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	if err != nil {
 		return err
 	}
+	if !v.noRebuild {
+		if err := h.openPrograms(c.Context(), &config, manifest.AMD64, manifest.ARM64); err != nil {
+			return err
+		}
+	}
 	// Who signed an image vouches for its URLs, and so does who has its versions file.
 	config.PublicOnly = v.key == "" && v.versions == "" && !v.private
 	verify := bake.VerifyConfig{Image: image, TmpDir: os.TempDir(), Bundle: v.bundle, SignatureOnly: v.noRebuild, Versions: v.versions, TrustInputs: v.trustInputs, Config: config}
