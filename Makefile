@@ -72,6 +72,10 @@ cross: $(DIGESTS) ## build bake, unoptimized, for the other systems it is used o
 	  echo "built bake for $$target"; \
 	done
 
+.PHONY: release
+release: $(DIGESTS) ## what is published, in out/release: bake for all systems, digests, SBOMs; signed with KEY=FILE
+	scripts/release
+
 .PHONY: clean
 clean: ## remove what was built here (the cache stays: `bin/bake cache prune`)
 	rm -rf bin out $(addprefix bake/embedded/bin/,$(ARCHES))
