@@ -17,14 +17,21 @@ VERSIONS ?= manifests/versions.yaml
 ARCHES   := amd64 arm64
 GUESTS   := $(foreach a,$(ARCHES),$(foreach p,firstboot init pause,bake/embedded/bin/$(a)/$(p)))
 SOURCES  := $(shell find bake cmd firstboot units images -name '*.go' -not -name '*_test.go') go.mod go.sum
+DIGESTS  := bake/embedded/digests.txt
 # What bake embeds beside Go code.
 EMBEDDED := $(shell find images units bake/source/debian -type f -not -name '*.go' -not -path '*/testdata/*')
 
 .PHONY: all
 all: bin/bake bin/firstboot ## build bin/bake and bin/firstboot
 
-bin/bake: $(SOURCES) $(EMBEDDED) $(GUESTS)
+bin/bake: $(SOURCES) $(EMBEDDED) $(DIGESTS)
 	go build -o $@ ./cmd/bake
+
+# A bake without the programs, of `go install`, builds them and knows by this
+# file that they are the same.
+$(DIGESTS): $(GUESTS)
+	cd bake/embedded/bin && { sha256sum $(GUESTS:bake/embedded/bin/%=%) || shasum -a 256 $(GUESTS:bake/embedded/bin/%=%); } >../digests.tmp
+	mv bake/embedded/digests.tmp $@
 
 bin/firstboot: $(GUESTS)
 	mkdir -p bin && cp bake/embedded/bin/$$(go env GOHOSTARCH)/firstboot $@
@@ -35,7 +42,7 @@ go:
 	@scripts/install-tools go
 
 bake/embedded/bin/%: $(SOURCES) | go
-	GOOS=linux GOARCH=$(word 1,$(subst /, ,$*)) \
+	GOOS=linux GOARCH=$(word 1,$(subst /, ,$*)) GOAMD64=v1 GOARM64=v8.0 GOFIPS140=off \
 	  go build -ldflags '-s -w -buildid=' -o $@ ./cmd/$(notdir $*)
 
 .PHONY: image
@@ -55,15 +62,19 @@ bench: bin/bake ## the figures of docs/performance.md, measured here
 	test/bench/run.sh
 
 .PHONY: lint
-lint: $(GUESTS) ## gofmt, go vet, shellcheck, govulncheck
+lint: $(DIGESTS) ## gofmt, go vet, go fix, staticcheck, shellcheck, govulncheck
 	scripts/lint
 
 .PHONY: cross
-cross: $(GUESTS) ## build bake, unoptimized, for the other systems it is used on (make test type-checks it for them)
+cross: $(DIGESTS) ## build bake, unoptimized, for the other systems it is used on (make test type-checks it for them)
 	for target in darwin/arm64 windows/amd64 linux/arm64; do \
 	  GOOS=$${target%/*} GOARCH=$${target#*/} go build -gcflags='all=-N -l' -o /dev/null ./cmd/bake; \
 	  echo "built bake for $$target"; \
 	done
+
+.PHONY: release
+release: $(DIGESTS) ## what is published, in out/release: bake for all systems, digests, SBOMs; signed with KEY=FILE
+	scripts/release
 
 .PHONY: clean
 clean: ## remove what was built here (the cache stays: `bin/bake cache prune`)

@@ -92,7 +92,7 @@ func New(c Config) (*Baker, error) {
 		return nil, err
 	}
 	c.Options = access.Options
-	return &Baker{config: c, inputs: in, access: access, key: key, programs: embeddedPrograms{arch: c.Arch}}, nil
+	return &Baker{config: c, inputs: in, access: access, key: key, programs: embeddedPrograms{arch: c.Arch, programs: c.Programs}}, nil
 }
 
 // Close releases the store.

@@ -17,9 +17,10 @@ type embeddedProgram struct {
 // embeddedPrograms are the programs of ours for one architecture. Each is read and hashed
 // once, when somebody asks for it.
 type embeddedPrograms struct {
-	arch arch.Arch
-	mu   sync.Mutex
-	read map[string]*embeddedProgram
+	arch     arch.Arch
+	programs embedded.Programs
+	mu       sync.Mutex
+	read     map[string]*embeddedProgram
 }
 
 // program returns a program by its name: "firstboot".
@@ -29,7 +30,7 @@ func (g *embeddedPrograms) program(name string) (*embeddedProgram, error) {
 	if p := g.read[name]; p != nil {
 		return p, nil
 	}
-	content, err := embedded.Program(name, g.arch)
+	content, err := g.programs.Program(name, g.arch)
 	if err != nil {
 		return nil, err
 	}

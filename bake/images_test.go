@@ -152,7 +152,7 @@ func TestContainerImages(t *testing.T) {
 	if rec.Images[1].Digest == dns {
 		t.Error("the assembled image has the digest of upstream's")
 	}
-	program, err := embedded.Program("pause", arch.AMD64)
+	program, err := embedded.Programs{}.Program("pause", arch.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ func rules() []rule {
 		{"cmd/pause", nil, "every pod has one"},
 		{"firstboot/**", []string{"firstboot/**"}, "it runs on workers, and never imports bake"},
 		{"initramfs", []string{"bake/image/gpt", "bake/image/extent", "bake/tree"}, "it reads partition tables, and nothing else of bake's"},
+		{"release", []string{"bake/sbom/purl", "bake/sign"}, "a tool that describes and signs programs"},
 		{"units", nil, "files"},
 		{"images/*", nil, "files"},
 		{"manifests", nil, "files"},

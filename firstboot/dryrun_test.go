@@ -3,6 +3,7 @@ package firstboot
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,9 +73,7 @@ func TestDryRunFromAFile(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t)
 	attributes := map[string]string{}
-	for key, value := range w.attributes(node.Config{}) {
-		attributes[key] = value
-	}
+	maps.Copy(attributes, w.attributes(node.Config{}))
 	encode := func() string {
 		data, err := json.Marshal(map[string]any{"instance": map[string]any{
 			"name": "worker-0", "hostname": "worker-0.us-west1-c.c.example.internal", "attributes": attributes,
@@ -134,7 +133,7 @@ func TestDiffLines(t *testing.T) {
 		{"a b c d", "b c d e", "-a +e"},
 	} {
 		var want []string
-		for _, field := range strings.Fields(test.want) {
+		for field := range strings.FieldsSeq(test.want) {
 			want = append(want, field[:1]+" "+field[1:])
 		}
 		if diff := cmp.Diff(want, diffLines(strings.Fields(test.old), strings.Fields(test.now))); diff != "" {

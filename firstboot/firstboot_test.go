@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -243,9 +244,7 @@ func TestPermanentFaults(t *testing.T) {
 			t.Parallel()
 			w := newWorker(t)
 			good := map[string]string{}
-			for key, value := range w.attributes(node.Config{}) {
-				good[key] = value
-			}
+			maps.Copy(good, w.attributes(node.Config{}))
 			w.metadata.SetAttribute("enable-guest-attributes", "TRUE")
 			test.broken(w)
 			for try := range 2 {

@@ -133,7 +133,7 @@ func TestCommittedFiles(t *testing.T) {
 			}
 		}
 		want := test.others
-		for _, plugin := range strings.Fields(test.plugins) {
+		for plugin := range strings.FieldsSeq(test.plugins) {
 			want = append(want, path.Join("/opt/cni/bin", plugin))
 		}
 		slices.Sort(got)

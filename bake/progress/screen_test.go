@@ -158,10 +158,7 @@ func (s *screen) resize(columns, rows int) {
 	s.columns, s.rows = columns, rows
 	s.column = min(s.column, columns-1)
 	// The cursor's line stays on the screen.
-	s.top = max(len(s.lines)-rows, 0)
-	if s.row < s.top {
-		s.top = s.row
-	}
+	s.top = min(max(len(s.lines)-rows, 0), s.row)
 	if last := s.top + rows; len(s.lines) > last {
 		s.lines = s.lines[:last]
 	}

@@ -26,7 +26,8 @@ import (
 // Options say from where parts are fetched, and with what they are built. Cache is
 // required.
 type Options struct {
-	Cache string // directory of the store
+	Cache    string            // directory of the store
+	Programs embedded.Programs // of bake's own; zero: those that are embedded
 
 	OfflineMirror string // absolute directory or URL that `bake mirror` made, asked before everything else; "": none
 	Offline       bool   // nothing but OfflineMirror is asked
@@ -138,7 +139,7 @@ func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, a
 	s := New(Config{
 		Choice: choice, Arch: arch, Store: a.Store, Fetcher: a.Fetcher, DebianMirrors: a.DebianMirrors, HasOfflineMirror: a.Mirror != nil,
 		Modules: os.DirFS(filepath.Dir(versionsFile)), Keychain: a.Keychain, Insecure: a.InsecureRegistries,
-		Program: embedded.Program, LockCommand: lockCommand, Jobs: a.Jobs, Progress: a.Progress,
+		Program: a.Programs.Program, LockCommand: lockCommand, Jobs: a.Jobs, Progress: a.Progress,
 	})
 	config := gobuild.Config{
 		Packs: s.Packs(), Debs: s.Debs(locked), Env: a.Env, Dir: filepath.Join(a.Store.Dir(), "build"),

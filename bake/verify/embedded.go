@@ -134,7 +134,7 @@ func (in *embeddedInputs) cutOff(name string, fault error) error {
 
 // known requires that the image holds its definition, and that this bake has the
 // inputs that an image does not hold.
-func (in *embeddedInputs) known(unitFiles fs.FS) error {
+func (in *embeddedInputs) known(unitFiles fs.FS, programs embedded.Programs) error {
 	var wrong []error
 	differs := func(what string, got, want manifest.Digest) {
 		if got != want {
@@ -150,7 +150,7 @@ func (in *embeddedInputs) known(unitFiles fs.FS) error {
 	}
 	differs("units", sum, in.record.Inputs.Units)
 	for _, name := range slices.Sorted(maps.Keys(in.record.Inputs.Programs)) {
-		program, err := embedded.Program(name, in.record.Arch)
+		program, err := programs.Program(name, in.record.Arch)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue

@@ -180,7 +180,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		result.Difference = in.altered
 		return result, nil
 	}
-	if err := in.known(c.Units); err != nil {
+	if err := in.known(c.Units, c.Programs); err != nil {
 		return nil, err
 	}
 	v, err := c.vouchers(result.Signature, in)

@@ -49,6 +49,9 @@ file, what it names, the lock, and the origin of each part (docs/versions.md).`,
 				return &usageError{err}
 			}
 			config.Sign, config.SignPassword = key, h.signPassword
+			if err := h.openPrograms(c.Context(), &config.Options, config.Arch); err != nil {
+				return err
+			}
 			sink, stop := h.progress(config.Jobs)
 			defer stop()
 			config.Progress = sink

@@ -70,6 +70,9 @@ versions.yaml, as its directory is. docs/offline.md tells the whole way.`,
 				}
 				mc.Archs = append(mc.Archs, arch)
 			}
+			if err := h.openPrograms(c.Context(), &mc.Options, mc.Archs...); err != nil {
+				return err
+			}
 			return runMirror(c, h, mc, output, asJSON)
 		},
 	}

@@ -38,7 +38,7 @@ func TestKeptDisk(t *testing.T) {
 		dir := t.TempDir()
 		image, disk := filepath.Join(dir, "image"), filepath.Join(dir, "disk.raw")
 		content := writeImage(t, image, packed)
-		s, notes := diskSession(t, image, disk)
+		s, _ := diskSession(t, image, disk)
 		s.size, s.host.shown.quiet = int64(len(content))+1<<20, packed // the unpacking is shown otherwise
 		if err := s.keptDisk(t.Context(), packed); err != nil {
 			t.Fatal(err)
@@ -67,7 +67,7 @@ func TestKeptDisk(t *testing.T) {
 		if err := os.WriteFile(disk, append(content, "kept"...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, notes = diskSession(t, image, disk)
+		s, notes := diskSession(t, image, disk)
 		if err := s.keptDisk(t.Context(), packed); err != nil {
 			t.Fatal(err)
 		}

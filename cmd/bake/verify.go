@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/verify"
 	"github.com/nodebake/bake/images/worker"
@@ -70,6 +71,11 @@ func (v *verification) run(c *cobra.Command, h *host, image string) error {
 	options, err := v.options(c, h)
 	if err != nil {
 		return err
+	}
+	if !v.noRebuild {
+		if err := h.openPrograms(c.Context(), &options, arch.AMD64, arch.ARM64); err != nil {
+			return err
+		}
 	}
 	// Who signed an image vouches for its URLs, and so does who has its versions file.
 	options.PublicOnly = v.key == "" && v.versions == "" && !v.private

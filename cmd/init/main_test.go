@@ -23,7 +23,7 @@ func TestDependencies(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list -deps: %v", err)
 	}
-	for _, path := range strings.Fields(string(out)) {
+	for path := range strings.FieldsSeq(string(out)) {
 		if !slices.Contains(allowed, path) {
 			t.Errorf("cmd/init imports %s: is it worth its size? Then add it here", path)
 		}
@@ -32,7 +32,7 @@ func TestDependencies(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list -deps: %v", err)
 	}
-	for _, path := range strings.Fields(string(out)) {
+	for path := range strings.FieldsSeq(string(out)) {
 		if path == "net" || path == "net/http" || path == "regexp" || path == "encoding/json" {
 			t.Errorf("cmd/init imports %s", path)
 		}

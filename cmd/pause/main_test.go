@@ -216,7 +216,7 @@ func TestSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(data), "\n") {
+	for line := range strings.SplitSeq(string(data), "\n") {
 		kind, rest, _ := strings.Cut(line, ":")
 		if kind != "RssAnon" {
 			continue

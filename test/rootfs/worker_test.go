@@ -239,7 +239,7 @@ func testWorker(t *testing.T, c closure) {
 	})
 	t.Run("apt-get check", func(t *testing.T) { run(t, "chroot", dir, "apt-get", "check") })
 	t.Run("apt-mark", func(t *testing.T) {
-		for _, name := range strings.Fields(run(t, "chroot", dir, "apt-mark", "showmanual")) {
+		for name := range strings.FieldsSeq(run(t, "chroot", dir, "apt-mark", "showmanual")) {
 			essential := !strings.Contains(strings.Join(c.config.Requested, "\n"), name)
 			if essential && !strings.Contains(run(t, "dpkg-query", "--root="+dir, "-W", "-f", "${Essential}", name), "yes") {
 				t.Errorf("%s counts as asked for by somebody", name)

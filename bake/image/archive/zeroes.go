@@ -91,9 +91,6 @@ func deflateZeroes(n int64) zeroRun {
 	return run
 }
 
-// size returns the length in bytes of the compressed form.
-func (z *zeroRun) size() int64 { return int64(len(z.head)) + z.fill + int64(len(z.tail)) }
-
 // lengthSymbol returns the symbol for a match of n bytes, 3 <= n < 258, with
 // the value and number of its extra bits (RFC 1951 section 3.2.5).
 func lengthSymbol(n int) (symbol, extra, extraBits int) {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -40,7 +41,7 @@ func TestLocate(t *testing.T) {
 	block := regexp.MustCompile(`(?m)^(\d+)`)
 	for i := range tr.Entries {
 		e := &tr.Entries[i]
-		if e.Path == "." || e.Type == tree.Hardlink || e.Path == "one/file" || strings.ContainsAny(e.Path, " \"\xff\n") || len(e.Path) > 100 {
+		if e.Path == "." || e.Type == tree.Hardlink || e.Path == "one/file" || !utf8.ValidString(e.Path) || strings.ContainsAny(e.Path, " \"\n") || len(e.Path) > 100 {
 			continue // debugfs has its own ideas of such names
 		}
 		if strings.HasPrefix(e.Path, "many/") && i%700 > 0 {

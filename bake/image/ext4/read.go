@@ -184,7 +184,7 @@ func (f *FS) readGroups() error {
 	perBlock := int(f.blockSize) / size
 	count := int(f.groupCount())
 	first := int64(f.super.FirstDataBlock)
-	for group := 0; group < count; group++ {
+	for group := range count {
 		at := first + 1 + int64(group/perBlock)
 		if meta := group / perBlock; f.incompat(format.IncompatMetaBG) && meta >= int(f.super.FirstMetaBG) {
 			leader := meta * perBlock

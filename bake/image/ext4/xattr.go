@@ -63,7 +63,7 @@ func newXattr(full string, value []byte) (xattr, error) {
 		}
 		return xattr{full, p.index, name, value}, nil
 	}
-	return xattr{}, fmt.Errorf("extended attribute %q: ext4 has user., trusted., security. and the two POSIX ACLs of system.", full)
+	return xattr{}, fmt.Errorf("extended attribute %q: ext4 has user., trusted., security., and of system. the two POSIX ACLs", full)
 }
 
 // size is how many bytes x takes: its entry with the name, and its value.

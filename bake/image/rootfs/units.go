@@ -114,7 +114,7 @@ func (l *layout) enable(u manifest.UnitName, done map[string]bool) error {
 		if o.Section != "Install" {
 			continue
 		}
-		for _, value := range strings.Fields(o.Value) {
+		for value := range strings.FieldsSeq(o.Value) {
 			if strings.Contains(value, "%") {
 				return fmt.Errorf("%s: %s=%s: specifiers are not supported", u.Name, o.Name, value)
 			}

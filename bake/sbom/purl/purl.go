@@ -78,7 +78,7 @@ func ToolchainVersion(toolchain string) string {
 func Tool(line string) string {
 	var words []string
 	depth := 0
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		opens, closes := strings.Count(word, "("), strings.Count(word, ")")
 		if depth == 0 && opens == 0 {
 			words = append(words, word)

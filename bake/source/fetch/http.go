@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -49,9 +50,7 @@ func (f *Fetcher) request(ctx context.Context, method, rawURL string, header htt
 		w.Close()
 		return nil, err
 	}
-	for key, values := range header {
-		req.Header[key] = values
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", f.config.UserAgent)
 	resp, err := f.client.Do(req)
 	w.timer.Stop()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -401,14 +402,10 @@ func (toy *toy) clone() *toy {
 	module := *toy.component.Module
 	module.Programs = append([]manifest.Program{}, module.Programs...)
 	module.Stamp = map[string]string{}
-	for k, v := range toy.component.Module.Stamp {
-		module.Stamp[k] = v
-	}
+	maps.Copy(module.Stamp, toy.component.Module.Stamp)
 	out.component.Module = &module
 	out.modfiles = fstest.MapFS{}
-	for name, f := range toy.modfiles {
-		out.modfiles[name] = f
-	}
+	maps.Copy(out.modfiles, toy.modfiles)
 	return &out
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -89,12 +90,7 @@ func encodePage(x *Index) ([]byte, error) {
 	page.Total = count(x.Entries, func(*Entry) bool { return true })
 	for _, s := range x.Sets {
 		page.Sets = append(page.Sets, pageSet{s, count(x.Entries, func(e *Entry) bool {
-			for _, name := range e.Sets {
-				if name == s.Name {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(e.Sets, s.Name)
 		})})
 	}
 	for _, kind := range kinds() {

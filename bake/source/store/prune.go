@@ -250,8 +250,8 @@ func scanPartials(dir string, to *[]entry) error {
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name.Name())
-		if strings.HasSuffix(path, ".from") {
-			if _, err := os.Lstat(strings.TrimSuffix(path, ".from")); err == nil {
+		if download, ok := strings.CutSuffix(path, ".from"); ok {
+			if _, err := os.Lstat(download); err == nil {
 				continue // goes with its download
 			}
 		}

@@ -202,7 +202,7 @@ func FuzzIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var x index
 		n := 0
-		for _, key := range strings.Split(text, "\n") {
+		for key := range strings.SplitSeq(text, "\n") {
 			if key == "" || checkKey(key) != nil {
 				continue
 			}

@@ -157,7 +157,7 @@ func builtinIndex(list []byte) []byte {
 // of what could not be a module and is not in modules.builtin. modinfo has strings MODULE.KEY=VALUE.
 func builtinAliasIndex(modinfo []byte) ([]byte, error) {
 	var x index
-	for _, line := range strings.Split(string(modinfo), "\x00") {
+	for line := range strings.SplitSeq(string(modinfo), "\x00") {
 		key, value, ok := strings.Cut(line, "=")
 		name, key, dotted := strings.Cut(key, ".")
 		if !ok || !dotted || key != "alias" {

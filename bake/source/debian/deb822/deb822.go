@@ -227,7 +227,7 @@ func (d *Reader) readLine() ([]byte, error) {
 		return nil, d.errorf("longer than %d bytes", MaxLine)
 	}
 	line = bytes.TrimSuffix(line, []byte{'\n'})
-	if i := bytes.IndexByte(line, 0); i >= 0 {
+	if bytes.Contains(line, []byte{0}) {
 		return nil, d.errorf("a NUL byte")
 	}
 	return line, nil
