@@ -138,8 +138,7 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 		c := w.Config()
 		c.Sign, c.SignPassword = test.key, test.password
 		b, err := bake.New(c)
-		var input *manifest.ArgumentError
-		if !errors.As(err, &input) || !strings.Contains(err.Error(), test.want) {
+		if _, ok := errors.AsType[*manifest.ArgumentError](err); !ok || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: New = %v; want an manifest.ArgumentError with %q", name, err, test.want)
 		}
 		if err == nil {

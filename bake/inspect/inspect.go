@@ -188,8 +188,7 @@ func (m *Image) unpackArchive(ctx context.Context, dir string) error {
 	in := &countingReader{r: io.TeeReader(&ctxReader{ctx, io.NewSectionReader(m.Source, 0, m.length+1)}, sum)}
 	size, fault := archive.Unpack(ctx, in, disk)
 	m.Size, m.Have = size, size
-	var partial *archive.PartialError
-	if errors.As(fault, &partial) {
+	if partial, ok := errors.AsType[*archive.PartialError](fault); ok {
 		m.Size, m.Have = partial.Size, partial.Have
 	}
 	var pathError *os.PathError

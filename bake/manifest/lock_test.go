@@ -212,8 +212,7 @@ func TestLockStale(t *testing.T) {
 		if got := strings.ReplaceAll(text(err), `\`, "/"); got != test.want {
 			t.Errorf("%s: Stale = %v; want %s", test.name, err, test.want)
 		}
-		var stale *StaleError
-		if test.want != "" && !errors.As(err, &stale) {
+		if _, ok := errors.AsType[*StaleError](err); test.want != "" && !ok {
 			t.Errorf("%s: Stale = %T; want *StaleError", test.name, err)
 		}
 	}

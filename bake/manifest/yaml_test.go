@@ -131,8 +131,7 @@ func TestYAMLErrors(t *testing.T) {
 			if got := text(err); got != test.want {
 				t.Errorf("readSample(%.60q):\n got %s\nwant %s", test.data, got, test.want)
 			}
-			var input *InputError
-			if err != nil && !errors.As(err, &input) {
+			if _, ok := errors.AsType[*InputError](err); err != nil && !ok {
 				t.Errorf("errors.As(%v, *InputError) = false; want true", err)
 			}
 		})

@@ -118,7 +118,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		m.sets = append(m.sets, set)
 	}
 	if m.writer, err = mirror.Create(c.To); err != nil {
-		if locks := (*mirror.NoLocksError)(nil); errors.As(err, &locks) {
+		if _, ok := errors.AsType[*mirror.NoLocksError](err); ok {
 			return nil, &manifest.ArgumentError{Err: err}
 		}
 		return nil, err
@@ -168,7 +168,7 @@ func Extract(ctx context.Context, dir, to string) (*ExtractedInputs, error) {
 		return nil, &manifest.ArgumentError{Err: err}
 	}
 	files, err := inputs.Write(ctx, to)
-	if differs := (*mirror.DiffersError)(nil); errors.As(err, &differs) {
+	if _, ok := errors.AsType[*mirror.DiffersError](err); ok {
 		return nil, &manifest.ArgumentError{Err: err}
 	}
 	if err != nil {

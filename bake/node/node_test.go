@@ -256,8 +256,7 @@ func TestNewRefuses(t *testing.T) {
 			c := worker(ca)
 			test.change(&c)
 			_, err := node.New(c)
-			var wrong *node.InputError
-			if !errors.As(err, &wrong) || wrong.Field != test.field || !strings.Contains(err.Error(), test.want) {
+			if wrong, ok := errors.AsType[*node.InputError](err); !ok || wrong.Field != test.field || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("New = %v; want an InputError for %s with %q", err, test.field, test.want)
 			}
 		})

@@ -168,7 +168,7 @@ func semicolon(text string) string {
 // shortBuildError is err in fewer words where that is possible: without a network,
 // the go command says so in several lines, of each module.
 func shortBuildError(err error) error {
-	if tool := (*gobuild.MissingToolError)(nil); errors.As(err, &tool) {
+	if tool, ok := errors.AsType[*gobuild.MissingToolError](err); ok {
 		return &otherWords{tool.Error(), err}
 	}
 	lookup := regexp.MustCompile(`lookup ([-a-zA-Z0-9.]+)(?: on [^ ]+)?: no such host`) // as package net says it

@@ -73,8 +73,7 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []arch
 			files, err := s.kept(ctx, gobuild.ToolchainKey(toolchain, host), func(add fileAdder) error {
 				return s.Builder.Toolchain(ctx, toolchain, host, add)
 			})
-			var unverified *gobuild.UnverifiedError
-			if errors.As(err, &unverified) {
+			if _, ok := errors.AsType[*gobuild.UnverifiedError](err); ok {
 				s.Progress.Note("%v", err)
 				continue
 			} else if err != nil {

@@ -143,8 +143,7 @@ func TestModulesOfNoMirror(t *testing.T) {
 		t.Errorf("sources of nothing = %v", paths)
 	}
 	_, err := w.build(t, w.source(t, t.TempDir(), userEnv(t, "https://proxy.invalid"), openMirror(t, mirrorDir), true))
-	var notMirrored *gobuild.NotMirroredError
-	if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: make it with --sources") {
+	if _, ok := errors.AsType[*gobuild.NotMirroredError](err); !ok || !strings.Contains(err.Error(), "the mirror has no module example.com/hello@v1.0.0: make it with --sources") {
 		t.Errorf("building offline = %v; want that the module is not in the mirror", err)
 	}
 }

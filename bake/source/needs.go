@@ -227,8 +227,7 @@ func (s *Source) PullImage(ctx context.Context, n NeededImage) (*oci.Image, erro
 // whyMissing is err where something else is made in its place: what a mirror
 // made with sources lacks is no mistake of whoever made it.
 func whyMissing(err error) string {
-	unreachable := (*fetch.UnreachableError)(nil)
-	if errors.As(err, &unreachable) && unreachable.Lacking != "" {
+	if unreachable, ok := errors.AsType[*fetch.UnreachableError](err); ok && unreachable.Lacking != "" {
 		return fmt.Sprintf("%s is not in the mirror %s", unreachable.Name, unreachable.Lacking)
 	}
 	return err.Error()

@@ -204,8 +204,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	// A lock that must be rebuilt is not the reason to report while a
 	// component is missing: locking would not help.
 	if err := JoinParts(append(errs, imageErrs...)...); err != nil {
-		var superseded *SupersededError
-		if errors.As(packagesErr, &superseded) {
+		if superseded, ok := errors.AsType[*SupersededError](packagesErr); ok {
 			packagesErr = superseded.Err
 		}
 		return nil, errors.Join(err, packagesErr)
@@ -304,8 +303,7 @@ func gone(e *fetch.UnreachableError) bool {
 			continue
 		}
 		asked++
-		var status *fetch.StatusError
-		if !errors.As(t.Err, &status) || status.Code != http.StatusNotFound && status.Code != http.StatusGone {
+		if status, ok := errors.AsType[*fetch.StatusError](t.Err); !ok || status.Code != http.StatusNotFound && status.Code != http.StatusGone {
 			return false
 		}
 	}

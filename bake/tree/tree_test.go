@@ -140,8 +140,7 @@ func TestReadChunkRefusesAFlippedBit(t *testing.T) {
 	pack, data := packOf(t, noise(2*ChunkSize))
 	data[ChunkSize+5] ^= 1
 	_, err := io.ReadAll(pack.Entries[0].Content())
-	var corrupt *CorruptError
-	if !errors.As(err, &corrupt) || corrupt.Chunk != 1 {
+	if corrupt, ok := errors.AsType[*CorruptError](err); !ok || corrupt.Chunk != 1 {
 		t.Errorf("reading = %v; want a CorruptError of chunk 1", err)
 	}
 }

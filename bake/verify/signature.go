@@ -105,8 +105,7 @@ func (s *Signature) hold(signed slsa.Inputs, in *embeddedInputs) {
 func (s *Signature) refuse(err error) {
 	s.Valid, s.Files, s.OtherStatement = false, nil, true
 	s.Error = err.Error()
-	var other *slsa.OtherError
-	if errors.As(err, &other) {
+	if other, ok := errors.AsType[*slsa.OtherError](err); ok {
 		s.Error = "the signed statement " + other.What
 	}
 	s.Error += ": it is not provenance of this image (want what `bake image --sign` writes)"

@@ -202,8 +202,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 // read reads from m what it was made from.
 func (c *Config) read(ctx context.Context, m *inspect.Image) (*embeddedInputs, error) {
 	if err := m.Unpack(ctx, c.TmpDir); err != nil {
-		var notImage *inspect.NotImageError
-		if errors.As(err, &notImage) {
+		if _, ok := errors.AsType[*inspect.NotImageError](err); ok {
 			return nil, &manifest.ArgumentError{Err: err}
 		}
 		return nil, err

@@ -122,7 +122,7 @@ func TestHostileMachine(t *testing.T) {
 		select {
 		case err := <-ended:
 			// Closing what has answers unread resets the link.
-			if opError := (*net.OpError)(nil); err != nil && !errors.As(err, &opError) {
+			if _, ok := errors.AsType[*net.OpError](err); err != nil && !ok {
 				t.Fatalf("attach = %v; want that the link ended", err)
 			}
 		case <-time.After(20 * time.Second):

@@ -63,8 +63,7 @@ the guest OS features that the image may be created with.`,
 
 // imageError makes bad input of a file that is no image.
 func imageError(err error) error {
-	var notImage *inspect.NotImageError
-	if errors.As(err, &notImage) {
+	if _, ok := errors.AsType[*inspect.NotImageError](err); ok {
 		return &manifest.ArgumentError{Err: err}
 	}
 	return err

@@ -84,8 +84,7 @@ func run(ctx context.Context, h *host, args []string) error {
 	root.SetOut(h.stdout)
 	root.SetErr(h.stderr)
 	err := root.ExecuteContext(ctx)
-	var ended *endedError // says so itself
-	if errors.As(err, &ended) {
+	if _, ok := errors.AsType[*endedError](err); ok {
 		return err
 	}
 	switch {

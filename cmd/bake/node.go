@@ -108,7 +108,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 		errs = append(errs, m.err)
 	}
 	for _, err := range unjoin(config.Check()) {
-		if m := (*node.InputError)(nil); !errors.As(err, &m) || !wrong.at(m.Field) {
+		if m, ok := errors.AsType[*node.InputError](err); !ok || !wrong.at(m.Field) {
 			errs = append(errs, in.explain(err))
 		}
 	}

@@ -251,8 +251,7 @@ func (s *session) unpack(ctx context.Context, out *os.File) error {
 	if _, err := archive.Unpack(ctx, &meter{in, task}, out); err != nil {
 		task.End("failed")
 		err = fmt.Errorf("unpacking %s: %w", s.image, err)
-		var pathError *os.PathError // of this machine's
-		if ctx.Err() != nil || errors.As(err, &pathError) {
+		if _, ok := errors.AsType[*os.PathError](err); ctx.Err() != nil || ok {
 			return err
 		}
 		return &manifest.ArgumentError{Err: err}

@@ -166,8 +166,7 @@ func TestKeptDiskIsAFile(t *testing.T) {
 		s, _ := diskSession(t, image, disk)
 		s.size = 1 << 30
 		err := s.keptDisk(t.Context(), false)
-		var input *manifest.ArgumentError
-		if !errors.As(err, &input) || err.Error() != "--disk "+disk+": "+want {
+		if _, ok := errors.AsType[*manifest.ArgumentError](err); !ok || err.Error() != "--disk "+disk+": "+want {
 			t.Errorf("--disk %s = %v; want %s", name, err, want)
 		}
 	}

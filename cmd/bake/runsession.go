@@ -127,12 +127,11 @@ func (s *session) run(ctx context.Context) error {
 
 // explainKVM names the remedy where KVM was forced and no kernel came up under it.
 func (s *session) explainKVM(m *vm.Machine, err error) error {
-	var ended *endedError
 	if err == nil || s.accel != string(vm.KVM) || m != nil && kernelRan(m) {
 		return err
 	}
 	const remedy = "no kernel started under KVM; --accel auto tries KVM once, and runs without it where that fails"
-	if errors.As(err, &ended) {
+	if ended, ok := errors.AsType[*endedError](err); ok {
 		return &endedError{ended.what + "\n" + remedy}
 	}
 	return fmt.Errorf("%w (%s)", err, remedy)

@@ -78,8 +78,7 @@ func TestLoginKey(t *testing.T) {
 			r.sshKey = filepath.Join(dir, test.file)
 		}
 		err := r.check()
-		var input *manifest.ArgumentError
-		if err != nil && (!errors.As(err, &input) || err.Error() != test.err) || err == nil && test.err != "" {
+		if _, ok := errors.AsType[*manifest.ArgumentError](err); err != nil && (!ok || err.Error() != test.err) || err == nil && test.err != "" {
 			t.Errorf("%s: check = %v; want %s", test.name, err, test.err)
 		}
 		if err != nil || test.err != "" {
@@ -196,8 +195,7 @@ func TestImageWithoutSSH(t *testing.T) {
 	s := &session{runner: r, base: image, dir: &vm.TempDir{Path: t.TempDir()}}
 	err := s.checkLogin(t.Context())
 	want := "--ssh: " + image + " has no package openssh-server and no package google-guest-agent, as its record /usr/lib/bake/image.json says (add it to the image definition, lock and bake)"
-	var input *manifest.ArgumentError
-	if !errors.As(err, &input) || err.Error() != want {
+	if _, ok := errors.AsType[*manifest.ArgumentError](err); !ok || err.Error() != want {
 		t.Errorf("checkLogin = %v; want %s", err, want)
 	}
 	// Of an image without a record nobody knows.

@@ -138,8 +138,7 @@ func TestErrors(t *testing.T) {
 			test.edit(&in)
 		}
 		_, err := config.New(in)
-		var wrong *config.ValueError
-		if !errors.As(err, &wrong) {
+		if _, ok := errors.AsType[*config.ValueError](err); !ok {
 			t.Errorf("%s: New = %v; want a ValueError", test.name, err)
 			continue
 		}
@@ -179,8 +178,7 @@ func TestClock(t *testing.T) {
 	in := input(attributes(credentials(t), nil))
 	in.Now = time.Date(1970, 1, 1, 0, 1, 0, 0, time.UTC)
 	_, err := config.New(in)
-	var wrong *config.ValueError
-	if !errors.As(err, &wrong) || !wrong.Clock {
+	if wrong, ok := errors.AsType[*config.ValueError](err); !ok || !wrong.Clock {
 		t.Errorf("New in 1970 = %v; want an error that passes with the clock", err)
 	}
 }
@@ -305,8 +303,7 @@ func FuzzNew(f *testing.F) {
 		in.Metadata.Instance.Hostname = host
 		n, err := config.New(in)
 		if err != nil {
-			var wrong *config.ValueError
-			if !errors.As(err, &wrong) || wrong.Key == "" || wrong.Problem == "" {
+			if wrong, ok := errors.AsType[*config.ValueError](err); !ok || wrong.Key == "" || wrong.Problem == "" {
 				t.Errorf("New = %v", err)
 			}
 			return

@@ -67,8 +67,7 @@ func TestKilled(t *testing.T) {
 			check(t, root, newFiles())
 			break
 		}
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 			t.Fatalf("the child that was to die before step %d: %v: %s", n, err, out)
 		}
 		_, jerr := os.Stat(filepath.Join(root, journalFile))

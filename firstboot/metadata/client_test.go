@@ -213,8 +213,7 @@ func TestGetIsPreciseOnWhatDoesNotPass(t *testing.T) {
 		w := newWorld(t, instance())
 		w.server.SetFaults(emulator.Fault{Kind: emulator.Status, Status: test.code})
 		_, err := w.client(t, metadata.Config{}).Get(t.Context())
-		var status *metadata.StatusError
-		if !errors.As(err, &status) || status.Code != test.code || !strings.Contains(err.Error(), w.url+"/computeMetadata/v1/?recursive=true&alt=json "+test.want) {
+		if status, ok := errors.AsType[*metadata.StatusError](err); !ok || status.Code != test.code || !strings.Contains(err.Error(), w.url+"/computeMetadata/v1/?recursive=true&alt=json "+test.want) {
 			t.Errorf("Get at %d = %v; want a StatusError with %q", test.code, err, test.want)
 		}
 		if n := len(w.server.Requests()); n != 1 {

@@ -25,8 +25,7 @@ func TestParseRefuses(t *testing.T) {
 		{`{"instance":{"networkInterfaces":[{"mtu":"1460"}]}}`, "json: cannot unmarshal string"},
 	} {
 		_, err := metadata.Parse([]byte(test.data))
-		var parse *metadata.ParseError
-		if !errors.As(err, &parse) || !strings.Contains(err.Error(), "parsing metadata: "+test.want) {
+		if _, ok := errors.AsType[*metadata.ParseError](err); !ok || !strings.Contains(err.Error(), "parsing metadata: "+test.want) {
 			t.Errorf("Parse(%s) = %v; want a ParseError with %q", test.data, err, test.want)
 		}
 	}

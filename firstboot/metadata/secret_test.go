@@ -139,8 +139,7 @@ func TestSecretIsPreciseOnWhatDoesNotPass(t *testing.T) {
 		}
 		version := keySecret + "/versions/" + test.version
 		_, err := w.client(t, metadata.Config{}).Secret(t.Context(), version)
-		var status *metadata.StatusError
-		if !errors.As(err, &status) || status.Code != test.code {
+		if status, ok := errors.AsType[*metadata.StatusError](err); !ok || status.Code != test.code {
 			t.Errorf("%s: Secret = %v; want a StatusError of %d", test.name, err, test.code)
 			continue
 		}

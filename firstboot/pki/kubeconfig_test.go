@@ -190,8 +190,7 @@ func checkFuzzed(t *testing.T, err error, key string) {
 	if err == nil {
 		return
 	}
-	var problem *pki.Error
-	if !errors.As(err, &problem) || problem.Key != key || problem.Problem == "" || strings.ContainsAny(err.Error(), "\n\r\x1b") {
+	if problem, ok := errors.AsType[*pki.Error](err); !ok || problem.Key != key || problem.Problem == "" || strings.ContainsAny(err.Error(), "\n\r\x1b") {
 		t.Errorf("CheckNode = %q; want one line about %s", err, key)
 	}
 }

@@ -138,8 +138,7 @@ func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder,
 			return "", fmt.Errorf("%s has %d programs, want 1", c.Name, len(programs))
 		}
 		path, err := f.write(&programs[0])
-		var corrupt *tree.CorruptError
-		if !errors.As(err, &corrupt) {
+		if _, ok := errors.AsType[*tree.CorruptError](err); !ok {
 			return path, err
 		}
 		// The store's copy was damaged: it is rebuilt.

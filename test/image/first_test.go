@@ -78,7 +78,7 @@ func TestFirstImage(t *testing.T) {
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		code := 0
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			code = exit.ExitCode()
 		} else if err != nil {
 			t.Fatal(err)

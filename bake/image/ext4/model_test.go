@@ -79,8 +79,7 @@ func TestPlanFull(t *testing.T) {
 		{4 << 20, "journal"},
 	} {
 		_, err := Plan(tr, testOptions(test.size))
-		var full *FullError
-		if !errors.As(err, &full) || full.Path != test.want {
+		if full, ok := errors.AsType[*FullError](err); !ok || full.Path != test.want {
 			t.Errorf("Plan with %d bytes = %v; want a FullError of %s", test.size, err, test.want)
 		}
 	}

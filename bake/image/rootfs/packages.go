@@ -62,8 +62,7 @@ func (l *layout) addPackage(u *unpacked, p *placer) error {
 			u.own[e.Path] = own
 		}
 		used, err := l.add(e)
-		var conflict *ConflictError
-		if errors.As(err, &conflict) {
+		if conflict, ok := errors.AsType[*ConflictError](err); ok {
 			used, err = l.replace(u, e, conflict)
 		}
 		if used && e.Type == tree.File {

@@ -184,8 +184,7 @@ func TestComposeConflicts(t *testing.T) {
 				}
 				return
 			}
-			var conflict *ConflictError
-			if !errors.As(err, &conflict) {
+			if _, ok := errors.AsType[*ConflictError](err); !ok {
 				t.Fatalf("Compose = %v; want a ConflictError", err)
 			}
 			for _, part := range test.want {

@@ -465,8 +465,7 @@ func TestResolveErrors(t *testing.T) {
 		cfg := testConfig(t, p, w, base)
 		cfg.Now = testNow().AddDate(0, 0, 8)
 		_, err := Resolve(t.Context(), cfg)
-		var expired *ExpiredError
-		if !errors.As(err, &expired) || !strings.Contains(err.Error(), "2026-11-29") || !strings.Contains(err.Error(), "clock") {
+		if _, ok := errors.AsType[*ExpiredError](err); !ok || !strings.Contains(err.Error(), "2026-11-29") || !strings.Contains(err.Error(), "clock") {
 			t.Errorf("error is %v; want an ExpiredError with date and remedy", err)
 		}
 	})
@@ -480,16 +479,14 @@ func TestResolveErrors(t *testing.T) {
 	t.Run("no mirror", func(t *testing.T) {
 		cfg := testConfig(t, p, w)
 		_, err := Resolve(t.Context(), cfg)
-		var none *NoMirrorError
-		if !errors.As(err, &none) || !strings.Contains(err.Error(), "--debian-mirror") {
+		if _, ok := errors.AsType[*NoMirrorError](err); !ok || !strings.Contains(err.Error(), "--debian-mirror") {
 			t.Errorf("error is %v; want a NoMirrorError that names the flag", err)
 		}
 	})
 	t.Run("no mirror of security", func(t *testing.T) {
 		cfg := testConfig(t, p, w, "debian="+base+"/debian")
 		_, err := Resolve(t.Context(), cfg)
-		var none *NoMirrorError
-		if !errors.As(err, &none) || none.Archive != "debian-security" {
+		if none, ok := errors.AsType[*NoMirrorError](err); !ok || none.Archive != "debian-security" {
 			t.Errorf("error is %v; want a NoMirrorError", err)
 		}
 	})
@@ -504,8 +501,7 @@ func TestResolveErrors(t *testing.T) {
 		cfg := testConfig(t, p, w, base)
 		cfg.Packages = refs("curl", "nginx")
 		_, err := Resolve(t.Context(), cfg)
-		var unsolvable *UnsolvableError
-		if !errors.As(err, &unsolvable) || !strings.Contains(err.Error(), "worker list: there is no package nginx in trixie, trixie-updates, trixie-security") {
+		if _, ok := errors.AsType[*UnsolvableError](err); !ok || !strings.Contains(err.Error(), "worker list: there is no package nginx in trixie, trixie-updates, trixie-security") {
 			t.Errorf("error is %v; want an UnsolvableError", err)
 		}
 	})
@@ -606,8 +602,7 @@ func TestRequests(t *testing.T) {
 		t.Errorf("Requests (-want +got):\n%s", diff)
 	}
 	_, err = Requests(list, []manifest.LockedPackage{locked("debian-security", "trixie-security", "curl", "8.0")}, false)
-	var none *NoMirrorError
-	if !errors.As(err, &none) || !strings.Contains(err.Error(), "package curl") {
+	if _, ok := errors.AsType[*NoMirrorError](err); !ok || !strings.Contains(err.Error(), "package curl") {
 		t.Errorf("Requests without a mirror: error is %v", err)
 	}
 }

@@ -91,7 +91,7 @@ func (l *loader) indexPair(ctx context.Context, files Files, r manifest.LockedRe
 	errs := []error{kept, err}
 	for _, p := range published {
 		pair, err := l.pair(ctx, files, r, p.signed)
-		if wrong := (*fetch.DigestError)(nil); errors.As(err, &wrong) {
+		if _, ok := errors.AsType[*fetch.DigestError](err); ok {
 			err = &UpdatingError{URL: redact(p.url), Date: p.date, Index: "its Packages file"}
 		}
 		if err == nil && l.cfg.Keep != nil {

@@ -283,7 +283,7 @@ func (l *loader) get(ctx context.Context, urls []string, limit int64, accept fun
 		rejected[redact(u)] = err != nil
 		return err
 	})
-	if unreachable := (*fetch.UnreachableError)(nil); errors.As(err, &unreachable) {
+	if unreachable, ok := errors.AsType[*fetch.UnreachableError](err); ok {
 		err = &noneError{unreachable, rejected}
 	}
 	return content, err

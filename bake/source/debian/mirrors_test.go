@@ -111,8 +111,7 @@ func TestMirrorListURLs(t *testing.T) {
 		t.Errorf("URLs (-want +got):\n%s", diff)
 	}
 	_, err = list[:1].URLs("debian-security", "x")
-	var none *NoMirrorError
-	if !errors.As(err, &none) || none.Archive != "debian-security" || !strings.Contains(err.Error(), "--debian-mirror debian-security=URL") {
+	if none, ok := errors.AsType[*NoMirrorError](err); !ok || none.Archive != "debian-security" || !strings.Contains(err.Error(), "--debian-mirror debian-security=URL") {
 		t.Errorf("URLs of an archive without a mirror: error is %v", err)
 	}
 }

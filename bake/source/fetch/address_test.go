@@ -145,7 +145,7 @@ func TestPublicOnlyRedirect(t *testing.T) {
 	} {
 		f := newFetcher(t, func(c *Config) { c.PublicOnly = test.public })
 		err := f.checkRedirect(hop(test.to), []*http.Request{hop(test.from)})
-		if redirect := (*redirectError)(nil); errors.As(err, &redirect) != test.refused {
+		if _, ok := errors.AsType[*redirectError](err); ok != test.refused {
 			t.Errorf("checkRedirect(%s, %s) with PublicOnly %t = %v; want refused: %t", test.to, test.from, test.public, err, test.refused)
 		}
 	}

@@ -86,8 +86,7 @@ kubelet is unavailable:
 	if !errors.As(e, &g) || len(g.Details()) != 12 || !strings.HasPrefix(g.Details()[11].Error(), "package11 is unavailable:") {
 		t.Errorf("details = %v; want 12, of package11 the last", g)
 	}
-	one := (*UnreachableError)(nil)
-	if !errors.As(e, &one) || Gone(e) != true {
+	if one, ok := errors.AsType[*UnreachableError](e); !ok || Gone(e) != true {
 		t.Errorf("errors.As finds %v and Gone = %v; want an UnreachableError and true", one, Gone(e))
 	}
 }

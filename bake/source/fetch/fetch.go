@@ -68,7 +68,7 @@ func (f *Fetcher) Fetch(ctx context.Context, reqs []Request) error {
 
 // onlyThisFile reports whether err says nothing about other files.
 func onlyThisFile(err error) bool {
-	if digest := (*DigestError)(nil); errors.As(err, &digest) {
+	if _, ok := errors.AsType[*DigestError](err); ok {
 		return true
 	}
 	unreachable := (*UnreachableError)(nil)
@@ -126,8 +126,7 @@ func (f *Fetcher) Open(ctx context.Context, req Request) (*os.File, error) {
 			return nil, err
 		}
 		file, err := f.config.Store.OpenFile(ctx, sum)
-		damaged := (*store.DamagedError)(nil)
-		if errors.As(err, &damaged) && !again {
+		if damaged, ok := errors.AsType[*store.DamagedError](err); ok && !again {
 			f.config.Progress.Note("%s: %s was damaged, fetching it again", req.Name, damaged.Path)
 			continue
 		}
@@ -187,8 +186,7 @@ var errRange = errors.New("the server can't resume the download")
 // once more from its beginning, because the bytes of before may be to blame.
 func (t *transfer) try(ctx context.Context, url string, patience time.Duration) error {
 	resumed, err := t.get(ctx, url, patience)
-	wrong := (*DigestError)(nil)
-	if resumed && (errors.As(err, &wrong) || errors.Is(err, errRange)) {
+	if _, ok := errors.AsType[*DigestError](err); resumed && (ok || errors.Is(err, errRange)) {
 		t.config.Progress.Note("%s: %v; starting again from its beginning", t.req.Name, err)
 		if err := t.d.Reset("", ""); err != nil {
 			return &storeError{err}

@@ -33,8 +33,7 @@ func TestFetchFullDisk(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
-	full := (*store.FullError)(nil)
-	if !errors.As(err, &full) || !strings.Contains(err.Error(), f.config.Store.Dir()) {
+	if _, ok := errors.AsType[*store.FullError](err); !ok || !strings.Contains(err.Error(), f.config.Store.Dir()) {
 		t.Fatalf("Fetch to a full disk = %v; want a FullError that names the store", err)
 	}
 	if got := s.requests.Load(); got != 1 {

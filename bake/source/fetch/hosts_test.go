@@ -133,7 +133,7 @@ func TestSpentServer(t *testing.T) {
 	began := time.Now()
 	for i := range 10 {
 		_, err := f.Get(t.Context(), []string{dead + fmt.Sprint("/", i), without.URL + fmt.Sprint("/", i)}, 100, nil)
-		if e := (*UnreachableError)(nil); !errors.As(err, &e) || len(e.Tried) != 2 {
+		if e, ok := errors.AsType[*UnreachableError](err); !ok || len(e.Tried) != 2 {
 			t.Fatalf("Get of what nobody has = %v; want an UnreachableError with both URLs", err)
 		}
 	}

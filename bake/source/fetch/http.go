@@ -37,7 +37,7 @@ func (f *Fetcher) request(ctx context.Context, method, rawURL string, header htt
 	req, err := http.NewRequestWithContext(ctx, method, rawURL, nil)
 	if err != nil {
 		w.Close()
-		if u := (*url.Error)(nil); errors.As(err, &u) {
+		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // it quotes all of the URL
 		}
 		return nil, &invalidURLError{err}
@@ -118,10 +118,10 @@ func (w *watched) explain(err error) error {
 	if errors.Is(err, errRedirects) {
 		return errRedirects
 	}
-	if address := (*addressError)(nil); errors.As(err, &address) {
+	if address, ok := errors.AsType[*addressError](err); ok {
 		return address
 	}
-	if u := (*url.Error)(nil); errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
@@ -146,7 +146,7 @@ func NewStatusError(resp *http.Response) *StatusError {
 
 // permanent reports whether trying the same URL again can't help.
 func permanent(err error) bool {
-	if status := (*StatusError)(nil); errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		switch status.Code {
 		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
 			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -157,31 +157,31 @@ func permanent(err error) bool {
 	if isAddress(err) {
 		return true
 	}
-	if refused := (*proxyError)(nil); errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*proxyError](err); ok {
 		return refused.code < http.StatusInternalServerError
 	}
-	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsNotFound
 	}
-	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
 	if notTLS := (tls.RecordHeaderError{}); errors.As(err, &notTLS) {
 		return true
 	}
-	if digest := (*DigestError)(nil); errors.As(err, &digest) {
+	if _, ok := errors.AsType[*DigestError](err); ok {
 		return true
 	}
-	if invalid := (*invalidURLError)(nil); errors.As(err, &invalid) {
+	if _, ok := errors.AsType[*invalidURLError](err); ok {
 		return true
 	}
-	if file := (*fileError)(nil); errors.As(err, &file) {
+	if _, ok := errors.AsType[*fileError](err); ok {
 		return true
 	}
-	if redirect := (*redirectError)(nil); errors.As(err, &redirect) {
+	if _, ok := errors.AsType[*redirectError](err); ok {
 		return true
 	}
-	if rejected := (*rejectedError)(nil); errors.As(err, &rejected) {
+	if _, ok := errors.AsType[*rejectedError](err); ok {
 		return true
 	}
 	return errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, errRedirects) || errors.Is(err, ErrTooLarge)
@@ -238,7 +238,7 @@ func (f *Fetcher) tryAll(ctx context.Context, name string, urls []string, try fu
 			settled = settled || errors.Is(err, ErrSettle)
 			if !permanent(err) && !spent {
 				hope = true
-				if status := (*StatusError)(nil); errors.As(err, &status) {
+				if status, ok := errors.AsType[*StatusError](err); ok {
 					pause = max(pause, status.RetryAfter)
 				}
 			}

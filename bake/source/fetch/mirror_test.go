@@ -175,8 +175,7 @@ func TestMirrorLacks(t *testing.T) {
 		"Fetch":     f.Fetch(t.Context(), []Request{request(content, origin.URL), {Name: "runc", Sums: []manifest.Digest{sum256(nil)}}}),
 		"Open":      openErr,
 	} {
-		unreachable := (*UnreachableError)(nil)
-		if !errors.As(err, &unreachable) || unreachable.Lacking != mirror.URL+"/" {
+		if unreachable, ok := errors.AsType[*UnreachableError](err); !ok || unreachable.Lacking != mirror.URL+"/" {
 			t.Errorf("%s offline = %v; want an UnreachableError of the mirror", what, err)
 			continue
 		}

@@ -111,8 +111,7 @@ func TestProxy(t *testing.T) {
 		newFetcher(t, through(t, refused(t)), trusting(secure)),
 	} {
 		err := f.Fetch(t.Context(), []Request{request(content, secure.URL)})
-		unreachable := (*UnreachableError)(nil)
-		if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "Forbidden") && !strings.Contains(err.Error(), "proxyconnect") {
+		if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "Forbidden") && !strings.Contains(err.Error(), "proxyconnect") {
 			t.Errorf("Fetch through a proxy that refuses = %v; want an UnreachableError that says so", err)
 		}
 		wantNothing(t, f)
@@ -147,8 +146,7 @@ func TestTLSFailure(t *testing.T) {
 			"Fetch":     f.Fetch(t.Context(), []Request{request(content, test.url)}),
 			"Preflight": f.Preflight(t.Context(), []Request{request(content, test.url)}),
 		} {
-			unreachable := (*UnreachableError)(nil)
-			if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), test.want) {
+			if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s from %s = %v; want an UnreachableError with %q", what, test.url, err, test.want)
 			}
 		}
@@ -166,8 +164,7 @@ func TestUnreachable(t *testing.T) {
 			"Fetch":     f.Fetch(t.Context(), []Request{request([]byte("x"), url)}),
 			"Preflight": f.Preflight(t.Context(), []Request{request([]byte("x"), url)}),
 		} {
-			unreachable := (*UnreachableError)(nil)
-			if !errors.As(err, &unreachable) || unreachable.Name != "kubelet v1.36.3" || len(unreachable.Tried) != 1 || unreachable.Tried[0].URL != url {
+			if unreachable, ok := errors.AsType[*UnreachableError](err); !ok || unreachable.Name != "kubelet v1.36.3" || len(unreachable.Tried) != 1 || unreachable.Tried[0].URL != url {
 				t.Errorf("%s from %s = %v; want an UnreachableError that names both", what, url, err)
 			}
 		}
@@ -296,8 +293,7 @@ func TestPreflightMany(t *testing.T) {
 		reqs = append(reqs, Request{Name: url, URLs: []string{url}, Sums: request([]byte(url)).Sums})
 	}
 	err := f.Preflight(t.Context(), reqs)
-	failed := (*PreflightError)(nil)
-	if !errors.As(err, &failed) || len(failed.Requests) != 1 {
+	if failed, ok := errors.AsType[*PreflightError](err); !ok || len(failed.Requests) != 1 {
 		t.Errorf("Preflight = %v; want one missing file", err)
 	}
 	// net/http dials one too many now and then, while another becomes idle.
@@ -319,8 +315,7 @@ func TestPreflightDeadHost(t *testing.T) {
 	}
 	began := time.Now()
 	err := f.Preflight(t.Context(), reqs)
-	failed := (*PreflightError)(nil)
-	if !errors.As(err, &failed) || len(failed.Requests) != len(reqs) {
+	if failed, ok := errors.AsType[*PreflightError](err); !ok || len(failed.Requests) != len(reqs) {
 		t.Errorf("Preflight names %d of %d files", len(failed.Requests), len(reqs))
 	}
 	if took := time.Since(began); took > 3*time.Second {

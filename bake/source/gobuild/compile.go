@@ -125,8 +125,7 @@ func (b *Builder) goBuild(ctx context.Context, g *gocmd, r *recipe, packages []*
 // explain adds to the error of a command how to run it by hand, and keeps its
 // log. A command that was stopped needs neither.
 func (b *Builder) explain(g *gocmd, r *recipe, err error, args []string) error {
-	var failed *commandError
-	if !errors.As(err, &failed) {
+	if _, ok := errors.AsType[*commandError](err); !ok {
 		return err
 	}
 	log := filepath.Join(b.Dir, fmt.Sprintf("%s-%s.log", r.component, r.arch))

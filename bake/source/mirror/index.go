@@ -56,7 +56,7 @@ func ParseIndex(b []byte) (*Index, error) {
 		return nil, err
 	}
 	if err := x.check(); err != nil {
-		if harm := (*pathError)(nil); errors.As(err, &harm) {
+		if _, ok := errors.AsType[*pathError](err); ok {
 			err = fmt.Errorf("%w; `bake mirror` writes no such thing: don't use this mirror, get it from where it was made", err)
 		}
 		return nil, err

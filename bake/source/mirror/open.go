@@ -157,7 +157,7 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 // explainRoot says what os.Root's refusal to leave the directory means here:
 // it has no error value of its own.
 func explainRoot(err error) error {
-	if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Err.Error() == "path escapes from parent" {
+	if p, ok := errors.AsType[*fs.PathError](err); ok && p.Err.Error() == "path escapes from parent" {
 		return fmt.Errorf("opening %s: a symbolic link on its way leads out of the mirror: %w", p.Path, errForeign)
 	}
 	return err

@@ -180,8 +180,7 @@ func TestKeychainBroken(t *testing.T) {
 			writeFile(t, filepath.Join(dir, "config.json"), config)
 			_, err := newBench(t, authn.DefaultKeychain).pull(t, r.Host+"/thing:v1", digest, "amd64")
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: finding credentials for "+r.Host+" in the docker configuration: ")
-			var missing *fetch.UnreachableError
-			if errors.As(err, &missing) {
+			if _, ok := errors.AsType[*fetch.UnreachableError](err); ok {
 				t.Errorf("%v is an UnreachableError", err)
 			}
 			if got := r.Got(); got != nil {

@@ -98,8 +98,7 @@ func TestMirror(t *testing.T) {
 		}
 		_, err = puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")
 		wantError(t, err, "image thing: layer 1 of 1", "not in the mirror")
-		var missing *fetch.UnreachableError
-		if !errors.As(err, &missing) {
+		if _, ok := errors.AsType[*fetch.UnreachableError](err); !ok {
 			t.Errorf("%v is no UnreachableError", err)
 		}
 		if got := r.Got(); got != nil {

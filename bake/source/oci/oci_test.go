@@ -199,8 +199,7 @@ func TestNothingTwice(t *testing.T) {
 	}
 	// The same store still wants a registry for what it does not have.
 	_, err := b.pull(t, r.Host+"/two:v1", "sha256:"+strings.Repeat("0", 64), "amd64")
-	var missing *fetch.UnreachableError
-	if !errors.As(err, &missing) {
+	if _, ok := errors.AsType[*fetch.UnreachableError](err); !ok {
 		t.Errorf("pulling another image = %v; want an UnreachableError", err)
 	}
 }
@@ -309,8 +308,7 @@ func TestDamage(t *testing.T) {
 		if err == nil {
 			_, err = io.Copy(io.Discard, image.Blobs[2].Content.Content())
 		}
-		var corrupt *tree.CorruptError
-		if !errors.As(err, &corrupt) || !strings.HasPrefix(corrupt.Name, "image blob sha256:") {
+		if corrupt, ok := errors.AsType[*tree.CorruptError](err); !ok || !strings.HasPrefix(corrupt.Name, "image blob sha256:") {
 			t.Errorf("reading a damaged pack = %v; want a CorruptError", err)
 		}
 		if err := os.RemoveAll(filepath.Dir(file)); err != nil {

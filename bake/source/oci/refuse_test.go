@@ -134,8 +134,7 @@ func TestRefuses(t *testing.T) {
 			digest := test.digest()
 			_, err := newBench(t, nil).pull(t, r.Host+"/thing:v1", digest, test.arch)
 			wantError(t, err, "image thing "+r.Host+"/thing:v1: ", test.want)
-			var missing *fetch.UnreachableError
-			if errors.As(err, &missing) {
+			if _, ok := errors.AsType[*fetch.UnreachableError](err); ok {
 				t.Errorf("%v is an UnreachableError, as if the image could not be had", err)
 			}
 		})

@@ -62,7 +62,7 @@ func (p *Puller) Tagged(ctx context.Context, image manifest.ContainerImage, arch
 		return nil, err
 	}
 	data, err := repo.fetcher.GetForeign(ctx, repo.url("manifests", image.Tag()), maxMetadata)
-	if missing := (*fetch.UnreachableError)(nil); errors.As(err, &missing) && len(missing.Tried) == 1 {
+	if missing, ok := errors.AsType[*fetch.UnreachableError](err); ok && len(missing.Tried) == 1 {
 		e := &unreachableError{text: missing.Tried[0].Err.Error(), err: err}
 		if hint := repo.hint(missing.Tried[0]); hint != "" {
 			e.text += " (" + hint + ")"

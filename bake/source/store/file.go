@@ -88,7 +88,7 @@ func (s *Store) Find(ctx context.Context, sums []manifest.Digest) (string, bool,
 			continue
 		}
 		f, err := s.OpenFile(ctx, sums[0])
-		if damaged := (*DamagedError)(nil); errors.As(err, &damaged) {
+		if _, ok := errors.AsType[*DamagedError](err); ok {
 			return "", false, nil
 		} else if err != nil {
 			return "", false, err

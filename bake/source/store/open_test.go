@@ -30,8 +30,7 @@ func TestOpenError(t *testing.T) {
 		{s.openError(syscall.ENOTSUP), "opening the store: /nfs/bake is on a filesystem without locks (NFS without a lock service?)" + remedy + "operation not supported"},
 		{s.openError(syscall.EROFS), "opening the store: /nfs/bake can't be made or written" + remedy + "read-only filesystem"},
 	} {
-		var dir *DirError
-		if !errors.As(test.err, &dir) || test.err.Error() != test.want {
+		if _, ok := errors.AsType[*DirError](test.err); !ok || test.err.Error() != test.want {
 			t.Errorf("error is %v; want %s", test.err, test.want)
 		}
 	}

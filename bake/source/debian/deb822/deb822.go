@@ -93,7 +93,7 @@ func NewReader(r io.Reader, names ...string) *Reader {
 func (d *Reader) Skip() error {
 	for {
 		line, err := d.readLine()
-		if syntax := (*SyntaxError)(nil); err != nil && !errors.As(err, &syntax) {
+		if _, ok := errors.AsType[*SyntaxError](err); err != nil && !ok {
 			if err == io.EOF {
 				return nil
 			}

@@ -67,8 +67,7 @@ func ParsePackages(r io.Reader, arch string) ([]resolver.Package, error) {
 		if err == io.EOF {
 			return packages, nil
 		}
-		syntax := (*deb822.SyntaxError)(nil)
-		if err != nil && !errors.As(err, &syntax) {
+		if _, ok := errors.AsType[*deb822.SyntaxError](err); err != nil && !ok {
 			return nil, err
 		}
 		p, wrong := parsePackage(&s, arch)

@@ -78,8 +78,7 @@ func (u *universe) resolve(ctx context.Context, wants []Want) ([]Choice, error) 
 		}
 		s := newState(u, pins)
 		err := s.solve(ctx, roots)
-		var replace *replaceError
-		if errors.As(err, &replace) {
+		if replace, ok := errors.AsType[*replaceError](err); ok {
 			// One more name is pinned in each round, so this ends.
 			pins[replace.with.Name] = replace.with.group
 			continue

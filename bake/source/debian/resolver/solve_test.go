@@ -184,8 +184,7 @@ func TestResolveErrors(t *testing.T) {
 			if !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is\n%v\nwant\n%s", err, test.want)
 			}
-			var unsolvable *UnsolvableError
-			if !errors.As(err, &unsolvable) {
+			if _, ok := errors.AsType[*UnsolvableError](err); !ok {
 				t.Errorf("error is a %T; want an UnsolvableError", err)
 			}
 		})
@@ -296,8 +295,7 @@ func TestResolveIsSound(t *testing.T) {
 		}
 		groups, wants := base(lines...), want("p0", "p1", "p2")
 		choices, err := Resolve(t.Context(), "amd64", groups, wants)
-		var unsolvable *UnsolvableError
-		if errors.As(err, &unsolvable) {
+		if _, ok := errors.AsType[*UnsolvableError](err); ok {
 			continue
 		}
 		if err != nil {
