@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/mirrorsync"
 )
 
@@ -268,5 +267,3 @@ func TestSetName(t *testing.T) {
 		}
 	}
 }
-
-func amd64() []arch.Arch { return []arch.Arch{arch.AMD64} }

@@ -83,7 +83,7 @@ func TestEveryProgramIsInstalled(t *testing.T) {
 	}
 	// What every Debian system has, or git, make and Go bring; and what tests
 	// make up, or ask for in order not to find it.
-	known := strings.Fields("apt-get bash sh cat chmod chroot cp cut echo env false find head id ls mkdir rm sleep sync timeout true uname zcat " +
+	known := strings.Fields("apt-get bash sh cat chmod chroot cp cut echo env false find head id ls mkdir rm sha256sum sleep sync timeout true uname zcat " +
 		"git gofmt make /proc/self/exe")
 	for line := range strings.Lines(string(list)) {
 		known = append(known, strings.Fields(line)[0])

@@ -28,7 +28,7 @@ func Contents(name string, r io.Reader) ([]string, error) {
 	var out []string
 	for _, p := range d.Packages {
 		kind, _, _ := strings.Cut(string(p.PackageSPDXIdentifier), "-")
-		if !contained[p.PackageSPDXIdentifier] || kind == "Guest" {
+		if !contained[p.PackageSPDXIdentifier] || kind == "Embedded" {
 			continue
 		}
 		line := kind + " " + p.PackageName + " " + p.PackageVersion

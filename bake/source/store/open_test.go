@@ -28,7 +28,7 @@ func TestOpenError(t *testing.T) {
 		{below, fmt.Sprintf("opening the store: %s/cache can't be made or written%smkdir %s: not a directory", file, remedy, file)},
 		{s.openError(syscall.ENOLCK), "opening the store: /nfs/bake is on a filesystem without locks (NFS without a lock service?)" + remedy + "no locks available"},
 		{s.openError(syscall.ENOTSUP), "opening the store: /nfs/bake is on a filesystem without locks (NFS without a lock service?)" + remedy + "operation not supported"},
-		{s.openError(syscall.EROFS), "opening the store: /nfs/bake can't be made or written" + remedy + "read-only filesystem"},
+		{s.openError(syscall.EROFS), "opening the store: /nfs/bake can't be made or written" + remedy + "read-only file system"},
 	} {
 		if _, ok := errors.AsType[*DirError](test.err); !ok || test.err.Error() != test.want {
 			t.Errorf("error is %v; want %s", test.err, test.want)
