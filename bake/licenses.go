@@ -88,9 +88,8 @@ func (b *Baker) license(e tree.Entry) (license.License, error) {
 	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
-	text := make([]byte, e.Size)
-	content := record.NewContent(&e)
-	if n, err := content.ReadAt(text, 0); n < len(text) || err != nil && err != io.EOF {
+	text, err := io.ReadAll(e.Content())
+	if err != nil {
 		return read, err
 	}
 	read = license.Debian(text)

@@ -146,7 +146,7 @@ func (b *Baker) program(e tree.Entry) (programRead, error) {
 	if value, ok := b.access.Store.Get(key); ok && json.Unmarshal(value, &read) == nil {
 		return read, nil
 	}
-	content := record.NewContent(&e)
+	content := tree.NewContentReader(&e)
 	var err error
 	read = programRead{}
 	if read.Info, err = program.Read(content, b.config.Arch); err != nil {

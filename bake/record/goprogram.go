@@ -41,10 +41,10 @@ func ReadGo(e *tree.Entry) (*GoProgram, error) {
 	if e.Type != tree.File || e.Size == 0 {
 		return nil, nil
 	}
-	r := NewContent(e)
+	r := tree.NewContentReader(e)
 	info, err := buildinfo.Read(r)
-	if r.err != nil {
-		return nil, r.err // whatever was made of it
+	if r.Err() != nil {
+		return nil, r.Err() // whatever was made of it
 	}
 	if err != nil {
 		return nil, nil // buildinfo's errors say of what kind the file is not
@@ -77,46 +77,4 @@ func goModule(m *debug.Module) GoModule {
 		out.Version = ""
 	}
 	return out
-}
-
-// Content reads an entry's content at any offset. Every chunk is verified
-// when it is read; the last one is kept.
-type Content struct {
-	entry *tree.Entry
-	chunk int // which chunk data holds; -1: none
-	data  []byte
-	buf   []byte
-	err   error // of the blob
-}
-
-// NewContent returns the content of a File.
-func NewContent(e *tree.Entry) *Content { return &Content{entry: e, chunk: -1} }
-
-// Err returns the error of the blob that ended a read, if one did.
-func (r *Content) Err() error { return r.err }
-
-// ReadAt implements io.ReaderAt, for one goroutine.
-func (r *Content) ReadAt(p []byte, off int64) (n int, err error) {
-	for n < len(p) {
-		at := off + int64(n)
-		if at < 0 || at >= r.entry.Size {
-			return n, io.EOF
-		}
-		inBlob := r.entry.Offset + at
-		if i := int(inBlob / tree.ChunkSize); i != r.chunk {
-			if r.buf == nil {
-				r.buf = make([]byte, tree.ChunkSize)
-			}
-			r.chunk = -1
-			if r.data, err = r.entry.Blob.ReadChunk(i, r.buf); err != nil {
-				r.err = err
-				return n, err
-			}
-			r.chunk = i
-		}
-		from := inBlob - int64(r.chunk)*tree.ChunkSize
-		to := min(int64(len(r.data)), from+r.entry.Size-at)
-		n += copy(p[n:], r.data[from:to])
-	}
-	return n, nil
 }

@@ -168,10 +168,10 @@ func (s *Source) Retry(do func() error) error {
 	for {
 		err := do()
 		corrupt := (*tree.CorruptError)(nil)
-		if !errors.As(err, &corrupt) {
+		if !errors.As(err, &corrupt) || corrupt.Key == "" {
 			return err
 		}
-		if ok, forgetErr := s.Forget(corrupt.Name); !ok || forgetErr != nil {
+		if ok, forgetErr := s.Forget(corrupt.Key); !ok || forgetErr != nil {
 			return errors.Join(err, forgetErr)
 		}
 		s.Progress.Note("%v: rebuilding it", err)

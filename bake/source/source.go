@@ -81,17 +81,16 @@ type Source struct {
 
 // New returns a Source for c.
 func New(c Config) *Source {
-	return &Source{c, &packs{Store: c.Store, keys: map[string]string{}, forgotten: map[string]bool{}}}
+	return &Source{c, &packs{Store: c.Store, forgotten: map[string]bool{}}}
 }
 
-// Packs is the store's packs as they must be asked for by whoever makes some
-// of an image's content, so that Forget knows them.
+// Packs is the store's packs.
 func (s *Source) Packs() gobuild.Packs { return s.packs }
 
-// Forget drops the pack called name, as a tree.CorruptError names it, from the
-// store, so that the next Fetch makes it again. It does so once for each pack
-// and returns false afterwards: more often would not help.
-func (s *Source) Forget(name string) (bool, error) { return s.packs.forget(name) }
+// Forget drops the pack with key, as a tree.CorruptError has it, from the store, so
+// that the next Fetch makes it again. It does so once for each pack and returns false
+// afterwards: more often would not help.
+func (s *Source) Forget(key string) (bool, error) { return s.packs.forget(key) }
 
 // Package is an OS package and its files.
 type Package struct {
@@ -539,9 +538,7 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 	switch c.origin {
 	case FromRelease:
 		out.From, out.Sums = c.request.URLs[0], c.request.Sums
-		name := "component " + c.Name
-		s.packs.remember(name, releaseKey(c))
-		if out.Pack, err = s.Fetcher.Pack(ctx, c.request, name, c.Release.Files); err == nil {
+		if out.Pack, err = s.Fetcher.Pack(ctx, c.request, "component "+c.Name, c.Release.Files); err == nil {
 			s.record(ctx, c.claim)
 		}
 	case FromSource:

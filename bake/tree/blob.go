@@ -42,6 +42,7 @@ func (d *Digest) UnmarshalText(text []byte) error {
 // Blob is immutable content whose chunks are known before they are read.
 type Blob struct {
 	Name   string      // for errors: a file name or "ext4 metadata"
+	Key    string      // of the pack that it is of, where the store has that
 	Size   int64       // bytes
 	Chunks []Digest    // of every ChunkSize bytes; ceil(Size/ChunkSize) of them
 	R      io.ReaderAt // the bytes; read them with ReadChunk or Section, which verify
@@ -65,7 +66,7 @@ func (b *Blob) ChunkLen(i int) int {
 
 // CorruptError says that stored bytes are not what they were recorded to be.
 type CorruptError struct {
-	Name      string // of the blob
+	Name, Key string // of the blob
 	Chunk     int
 	Got, Want Digest
 }
@@ -87,7 +88,7 @@ func (b *Blob) ReadChunk(i int, buf []byte) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s at %d: %w", b.Name, int64(i)*ChunkSize, err)
 	}
 	if got := Digest(sha256.Sum256(buf)); got != b.Chunks[i] {
-		return nil, &CorruptError{Name: b.Name, Chunk: i, Got: got, Want: b.Chunks[i]}
+		return nil, &CorruptError{Name: b.Name, Key: b.Key, Chunk: i, Got: got, Want: b.Chunks[i]}
 	}
 	return buf, nil
 }
@@ -95,15 +96,13 @@ func (b *Blob) ReadChunk(i int, buf []byte) ([]byte, error) {
 // Section reads length bytes of b from offset, verifying every chunk it
 // touches. It keeps one chunk in memory.
 func (b *Blob) Section(offset, length int64) io.Reader {
-	return &section{blob: b, next: offset, end: offset + length, chunk: -1}
+	return &section{blob: b, next: offset, end: offset + length}
 }
 
 type section struct {
 	blob      *Blob
 	next, end int64
-	buf       []byte // ChunkSize bytes, allocated at the first read
-	data      []byte // content of chunk
-	chunk     int    // which chunk data holds; -1: none
+	chunks    ChunkReader
 }
 
 func (s *section) Read(p []byte) (int, error) {
@@ -113,18 +112,11 @@ func (s *section) Read(p []byte) (int, error) {
 	if s.end > s.blob.Size {
 		return 0, fmt.Errorf("BUG: reading %s up to %d, it has %d bytes", s.blob.Name, s.end, s.blob.Size)
 	}
-	if i := int(s.next / ChunkSize); i != s.chunk {
-		if s.buf == nil {
-			s.buf = make([]byte, ChunkSize)
-		}
-		data, err := s.blob.ReadChunk(i, s.buf)
-		if err != nil {
-			return 0, err
-		}
-		s.data, s.chunk = data, i
+	data, err := s.chunks.At(s.blob, s.next)
+	if err != nil {
+		return 0, err
 	}
-	from := s.next - int64(s.chunk)*ChunkSize
-	n := copy(p, s.data[from:min(int64(len(s.data)), s.end-int64(s.chunk)*ChunkSize)])
+	n := copy(p, data[:min(int64(len(data)), s.end-s.next)])
 	s.next += int64(n)
 	return n, nil
 }

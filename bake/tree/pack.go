@@ -18,15 +18,16 @@ type Pack struct {
 }
 
 // Bind gives the pack its bytes: every File entry's Blob is set to one blob
-// that reads r, called name in errors. origin is set on every entry.
-func (p *Pack) Bind(name, origin string, r io.ReaderAt) {
+// that reads r, called name in errors, which is returned. owner is set on every entry.
+func (p *Pack) Bind(name, owner string, r io.ReaderAt) *Blob {
 	blob := &Blob{Name: name, Size: p.Size, Chunks: p.Chunks, R: r}
 	for i := range p.Entries {
-		p.Entries[i].Owner = origin
+		p.Entries[i].Owner = owner
 		if p.Entries[i].Type == File {
 			p.Entries[i].Blob = blob
 		}
 	}
+	return blob
 }
 
 // PackWriter writes a pack: the blob goes to an io.Writer, the rest is kept

@@ -47,26 +47,19 @@ func validValue(b []byte) bool {
 
 // loader reads the content of segments. One goroutine uses it.
 type loader struct {
-	buf   []byte // tree.ChunkSize bytes
-	stage []byte // for groups; as long as the longest so far
-
-	blob  *tree.Blob // of the chunk in data; nil: none
-	chunk int
-	data  []byte // within buf
-}
-
-func newLoader() *loader {
-	return &loader{buf: make([]byte, tree.ChunkSize)}
+	chunks tree.ChunkReader
+	stage  []byte // for groups; as long as the longest so far
 }
 
 // load returns the content of s, verified. It is valid until the next call.
 func (l *loader) load(s *segment) ([]byte, error) {
 	if len(s.pieces) == 1 && s.pieces[0].Blob != nil {
 		p := s.pieces[0]
-		if err := l.read(p.Blob, p.Chunk); err != nil {
+		data, err := l.chunks.Chunk(p.Blob, p.Chunk)
+		if err != nil {
 			return nil, err
 		}
-		return l.data[p.From : p.From+p.Length], nil
+		return data[p.From : p.From+p.Length], nil
 	}
 	if int64(len(l.stage)) < s.length {
 		l.stage = make([]byte, s.length)
@@ -77,27 +70,15 @@ func (l *loader) load(s *segment) ([]byte, error) {
 		if p.Blob == nil {
 			clear(out[at : at+p.Length])
 		} else {
-			if err := l.read(p.Blob, p.Chunk); err != nil {
+			data, err := l.chunks.Chunk(p.Blob, p.Chunk)
+			if err != nil {
 				return nil, err
 			}
-			copy(out[at:], l.data[p.From:p.From+p.Length])
+			copy(out[at:], data[p.From:p.From+p.Length])
 		}
 		at += p.Length
 	}
 	return out, nil
-}
-
-func (l *loader) read(blob *tree.Blob, chunk int) error {
-	if l.blob == blob && l.chunk == chunk {
-		return nil
-	}
-	l.blob = nil // data is being overwritten
-	data, err := blob.ReadChunk(chunk, l.buf)
-	if err != nil {
-		return err
-	}
-	l.blob, l.chunk, l.data = blob, chunk, data
-	return nil
 }
 
 // compressor makes values out of content. One goroutine uses it.

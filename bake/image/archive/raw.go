@@ -44,7 +44,7 @@ func WriteRaw(ctx context.Context, f *os.File, l *extent.List, o Options) error 
 	})
 	for range o.Workers {
 		g.Go(func() error {
-			loader := newLoader()
+			loader := &loader{}
 			for s := range work {
 				if err := ctx.Err(); err != nil {
 					return err

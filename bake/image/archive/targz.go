@@ -133,7 +133,7 @@ func (p *pipeline) compress(ctx context.Context) error {
 		}
 		if l == nil {
 			var err error
-			l = newLoader()
+			l = &loader{}
 			if c, err = newCompressor(); err != nil {
 				return err
 			}

@@ -123,16 +123,12 @@ func (l *List) Pieces() iter.Seq[Piece] {
 // Every read verifies the chunks it touches; the last chunk read is kept.
 // It must not be used from several goroutines.
 func (l *List) Reader() io.ReaderAt {
-	return &reader{list: l, buf: make([]byte, tree.ChunkSize)}
+	return &reader{list: l}
 }
 
 type reader struct {
-	list *List
-	buf  []byte
-
-	blob  *tree.Blob // of the chunk in data
-	chunk int
-	data  []byte
+	list   *List
+	chunks tree.ChunkReader
 }
 
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
@@ -158,27 +154,15 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 		lo, hi := max(off, e.Offset), min(end, e.Offset+e.Length)
 		for lo < hi {
 			pos := e.BlobOffset + lo - e.Offset
-			if err := r.load(e.Blob, int(pos/tree.ChunkSize)); err != nil {
+			data, err := r.chunks.At(e.Blob, pos)
+			if err != nil {
 				return 0, err
 			}
-			lo += int64(copy(p[lo-off:hi-off], r.data[pos%tree.ChunkSize:]))
+			lo += int64(copy(p[lo-off:hi-off], data))
 		}
 	}
 	if short {
 		return len(p), io.EOF
 	}
 	return len(p), nil
-}
-
-func (r *reader) load(blob *tree.Blob, chunk int) error {
-	if r.blob == blob && r.chunk == chunk {
-		return nil
-	}
-	r.blob = nil // data is being overwritten
-	data, err := blob.ReadChunk(chunk, r.buf)
-	if err != nil {
-		return err
-	}
-	r.blob, r.chunk, r.data = blob, chunk, data
-	return nil
 }

@@ -13,12 +13,7 @@ const maxRead = 16 << 20
 // reader reads small files. It keeps the last chunk, since the files that are
 // read one after the other are neighbours: a package's control members, or its
 // configuration files.
-type reader struct {
-	blob  *tree.Blob
-	chunk int
-	data  []byte
-	buf   []byte
-}
+type reader struct{ chunks tree.ChunkReader }
 
 // read returns the content of a File.
 func (r *reader) read(e tree.Entry) ([]byte, error) {
@@ -30,29 +25,13 @@ func (r *reader) read(e tree.Entry) ([]byte, error) {
 	}
 	out := make([]byte, 0, e.Size)
 	for at := e.Offset; at < e.Offset+e.Size; {
-		if err := r.load(e.Blob, int(at/tree.ChunkSize)); err != nil {
+		part, err := r.chunks.At(e.Blob, at)
+		if err != nil {
 			return nil, err
 		}
-		part := r.data[at%tree.ChunkSize:]
 		part = part[:min(int64(len(part)), e.Offset+e.Size-at)]
 		out = append(out, part...)
 		at += int64(len(part))
 	}
 	return out, nil
-}
-
-func (r *reader) load(blob *tree.Blob, chunk int) error {
-	if r.blob == blob && r.chunk == chunk {
-		return nil
-	}
-	if r.buf == nil {
-		r.buf = make([]byte, tree.ChunkSize)
-	}
-	r.blob = nil // data is being overwritten
-	data, err := blob.ReadChunk(chunk, r.buf)
-	if err != nil {
-		return err
-	}
-	r.blob, r.chunk, r.data = blob, chunk, data
-	return nil
 }

@@ -88,7 +88,7 @@ func (s *Store) loadPack(key, name string) (*tree.Pack, error) {
 	if info.Size() != p.Size {
 		return nil, fmt.Errorf("%s has %d bytes, want %d", data, info.Size(), p.Size)
 	}
-	p.Bind(name, name, data)
+	p.Bind(name, name, data).Key = key
 	return p, nil
 }
 
