@@ -38,6 +38,7 @@ func TestRowsAreComplete(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
+	known := arch.Names(", ") + ")"
 	for _, test := range []struct {
 		name string
 		want arch.Arch
@@ -45,9 +46,9 @@ func TestParse(t *testing.T) {
 	}{
 		{"amd64", arch.AMD64, ""},
 		{"arm64", arch.ARM64, ""},
-		{"riscv64", "", `unknown architecture "riscv64" (known: amd64, arm64)`},
-		{"x86_64", "", `unknown architecture "x86_64" (known: amd64, arm64)`},
-		{"", "", `unknown architecture "" (known: amd64, arm64)`},
+		{"vax", "", `unknown architecture "vax" (known: ` + known},
+		{"x86_64", "", `unknown architecture "x86_64" (known: ` + known},
+		{"", "", `unknown architecture "" (known: ` + known},
 	} {
 		got, err := arch.Parse(test.name)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {

@@ -297,7 +297,7 @@ func TestPlanRefuses(t *testing.T) {
 			f[scsi+"scsi_common.ko.zst"] = []byte("junk")
 			delete(f, scsi+"scsi_common.ko.xz")
 		}, "compression .zst is not supported"},
-		{"architecture", func(_ map[string][]byte, c *Config) { c.Arch = "riscv64" }, `architecture "riscv64"`},
+		{"architecture", func(_ map[string][]byte, c *Config) { c.Arch = "vax" }, `architecture "vax"`},
 		{"root argument", func(_ map[string][]byte, c *Config) { c.Arguments = []string{"root=/dev/sda"} }, "root=/dev/sda"},
 		{"line break in an argument", func(_ map[string][]byte, c *Config) { c.Arguments = []string{"a\nlinux /evil"} }, "line break"},
 		{"name", func(_ map[string][]byte, c *Config) { c.Name = "../x" }, `"../x"`},

@@ -108,7 +108,7 @@ func TestPlan(t *testing.T) {
 
 func TestPlanRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"architecture": func(c *Config) { c.Arch = "riscv64" },
+		"architecture": func(c *Config) { c.Arch = "vax" },
 		"ESP's size":   func(c *Config) { c.ESPList.Size-- },
 		"root's size":  func(c *Config) { c.RootList.Size += 4096 },
 	} {
