@@ -8,7 +8,6 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/program"
-	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/tree"
 )

@@ -3,7 +3,6 @@ package record
 import (
 	"cmp"
 	"debug/buildinfo"
-	"io"
 	"runtime/debug"
 	"slices"
 	"strings"
