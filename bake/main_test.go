@@ -162,7 +162,7 @@ func newWorld(t *testing.T) (*baketest.World, manifest.Digest) {
 }
 
 // wantImage fails unless c's output directory has the image with digest want,
-// a record that says so, its bill and statement, and nothing else, and result says
+// a record that says so, its SBOM and statement, and nothing else, and result says
 // the same.
 func wantImage(t *testing.T, c bake.Config, result *bake.Result, want manifest.Digest) {
 	t.Helper()

@@ -21,7 +21,7 @@ type output struct {
 	image  string // path of the image
 	record string // path of the record
 
-	spdx       string // path of the bill of materials
+	spdx       string // path of the SBOM
 	provenance string // path of the statement how it was made
 	bundle     string // path of the signature of that statement
 

@@ -147,8 +147,8 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 	}
 }
 
-// TestBillInside compares what the image holds with what is beside it.
-func TestBillInside(t *testing.T) {
+// TestEmbeddedSBOM compares what the image holds with what is beside it.
+func TestEmbeddedSBOM(t *testing.T) {
 	t.Parallel()
 	w := lockedWorld(t)
 	c := w.Config()

@@ -330,8 +330,8 @@ func brokenImages() []broken {
 		}},
 		{"record", "Debian base-files 13.8 is recorded and not in", func(w *inspecttest.Image) {
 			var b bytes.Buffer
-			bill := &sbom.Contents{Record: w.Record(), Components: make([]sbom.BuildInfo, len(w.Record().Components))}
-			if err := spdx.Write(&b, bill); err != nil {
+			without := &sbom.Contents{Record: w.Record(), Components: make([]sbom.BuildInfo, len(w.Record().Components))}
+			if err := spdx.Write(&b, without); err != nil {
 				panic(err)
 			}
 			w.Text(record.SBOMPath, b.String())

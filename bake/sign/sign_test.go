@@ -181,7 +181,7 @@ func TestVerifyRefuses(t *testing.T) {
 	sig := base64.StdEncoding.EncodeToString(e.DSSE.Signatures[0].Sig)
 	with := func(old, new string) []byte { return []byte(strings.Replace(string(good), old, new, 1)) }
 	more := subjects("image")
-	more["worker.spdx.json"] = sum("bill")
+	more["worker.spdx.json"] = sum("sbom")
 	for _, test := range []struct {
 		name     string
 		bundle   []byte

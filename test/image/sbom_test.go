@@ -17,8 +17,8 @@ import (
 	"github.com/package-url/packageurl-go"
 )
 
-// bill is what these tests read of an SPDX document, without SPDX's library.
-type bill struct {
+// document is what these tests read of an SPDX document, without SPDX's library.
+type document struct {
 	Packages []struct {
 		SPDXID  string `json:"SPDXID"`
 		Name    string `json:"name"`
@@ -35,9 +35,9 @@ type bill struct {
 	} `json:"relationships"`
 }
 
-func parseBill(t *testing.T, text []byte) *bill {
+func parseSBOM(t *testing.T, text []byte) *document {
 	t.Helper()
-	b := new(bill)
+	b := new(document)
 	if err := json.Unmarshal(text, b); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ type part struct {
 }
 
 // parts returns what from is related to and has a package URL of one type.
-func (b *bill) parts(t *testing.T, from, kind, purlType string) []part {
+func (b *document) parts(t *testing.T, from, kind, purlType string) []part {
 	t.Helper()
 	related := map[string]bool{}
 	for _, r := range b.Relationships {
@@ -79,7 +79,7 @@ func (b *bill) parts(t *testing.T, from, kind, purlType string) []part {
 
 // debian returns the Debian packages that the image contains, as dpkg-query
 // lists them.
-func (b *bill) debian(t *testing.T) []string {
+func (b *document) debian(t *testing.T) []string {
 	t.Helper()
 	var lines []string
 	for _, p := range b.parts(t, "SPDXRef-Image", "CONTAINS", "deb") {
@@ -93,7 +93,7 @@ func (b *bill) debian(t *testing.T) []string {
 }
 
 // modules returns the Go modules that are linked into from.
-func (b *bill) modules(t *testing.T, from string) []string {
+func (b *document) modules(t *testing.T, from string) []string {
 	t.Helper()
 	var lines []string
 	for _, p := range b.parts(t, from, "STATIC_LINK", "golang") {
@@ -146,9 +146,9 @@ func goVersion(t *testing.T, programs ...string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// TestBillIsWhatDpkgSays holds the bills to dpkg's database in the image, which
+// TestSBOMIsWhatDpkgSays compares the SBOMs with dpkg's database in the image, which
 // dpkg-query reads.
-func TestBillIsWhatDpkgSays(t *testing.T) {
+func TestSBOMIsWhatDpkgSays(t *testing.T) {
 	s := theImage(t)
 	dir := filepath.Dir(dump(t, s, "/var/lib/dpkg/status"))
 	out := run(t, "dpkg-query", "--admindir="+dir, "-W", "-f", "${Package} ${Version} ${Architecture}\n")
@@ -157,31 +157,31 @@ func TestBillIsWhatDpkgSays(t *testing.T) {
 	if len(installed) < 100 {
 		t.Fatalf("dpkg-query finds %d packages; want those of a worker", len(installed))
 	}
-	for where, text := range theBills(t, s) {
-		b := parseBill(t, text)
+	for where, text := range documents(t, s) {
+		b := parseSBOM(t, text)
 		if diff := cmp.Diff(installed, b.debian(t)); diff != "" {
-			t.Errorf("packages %s (-dpkg-query +bill):\n%s", where, diff)
+			t.Errorf("packages %s (-dpkg-query +SBOM):\n%s", where, diff)
 		}
 		// The comparison looks: in both directions.
 		for i, p := range b.Packages {
 			if p.Name != "bash" {
 				continue
 			}
-			broken := parseBill(t, text)
+			broken := parseSBOM(t, text)
 			broken.Packages = slices.Delete(broken.Packages, i, i+1)
 			if cmp.Diff(installed, broken.debian(t)) == "" {
-				t.Errorf("without bash the bill %s is that of dpkg-query too", where)
+				t.Errorf("without bash the SBOM %s is that of dpkg-query too", where)
 			}
 			without := slices.DeleteFunc(slices.Clone(installed), func(line string) bool { return strings.HasPrefix(line, "bash ") })
 			if len(without) == len(installed) || cmp.Diff(without, b.debian(t)) == "" {
-				t.Error("where dpkg-query does not know bash, the bill with it is the same")
+				t.Error("where dpkg-query does not know bash, the SBOM with it is the same")
 			}
 		}
 	}
 }
 
-// theBills returns the documents beside and inside the image.
-func theBills(t *testing.T, s *subject) map[string][]byte {
+// documents returns the documents beside and inside the image.
+func documents(t *testing.T, s *subject) map[string][]byte {
 	t.Helper()
 	beside, err := os.ReadFile(strings.TrimSuffix(s.archive, ".tar.gz") + ".spdx.json")
 	if err != nil {
@@ -194,11 +194,11 @@ func theBills(t *testing.T, s *subject) map[string][]byte {
 	return map[string][]byte{"beside": beside, "inside": inside}
 }
 
-// TestBillInsideIsTheOneBeside compares the two documents: beside, the image has
+// TestEmbeddedSBOMIsTheOneBeside compares the two documents: beside, the image has
 // a name and a digest, and the document is another one.
-func TestBillInsideIsTheOneBeside(t *testing.T) {
+func TestEmbeddedSBOMIsTheOneBeside(t *testing.T) {
 	s := theImage(t)
-	bills := theBills(t, s)
+	bills := documents(t, s)
 	documents := map[string]map[string]any{}
 	for where, text := range bills {
 		var d map[string]any
@@ -223,13 +223,13 @@ func TestBillInsideIsTheOneBeside(t *testing.T) {
 	}
 }
 
-// TestBillIsWhatGoSays holds the modules of every component, of firstboot and of
+// TestSBOMIsWhatGoSays holds the modules of every component, of firstboot and of
 // assembled container images to what the go command finds in the programs that
 // are in the image.
-func TestBillIsWhatGoSays(t *testing.T) {
+func TestSBOMIsWhatGoSays(t *testing.T) {
 	s := theImage(t)
-	b := parseBill(t, theBills(t, s)["inside"])
-	programs := map[string][]string{"SPDXRef-Guest-firstboot": {dump(t, s, "/usr/lib/bake/firstboot")}}
+	b := parseSBOM(t, documents(t, s)["inside"])
+	programs := map[string][]string{"SPDXRef-Embedded-firstboot": {dump(t, s, "/usr/lib/bake/firstboot")}}
 	for _, c := range s.record.Components {
 		for _, f := range c.Files {
 			if program := dump(t, s, f.Path); strings.HasPrefix(string(head(t, program, 4)), "\x7fELF") {
@@ -246,11 +246,11 @@ func TestBillIsWhatGoSays(t *testing.T) {
 	for _, id := range slices.Sorted(maps.Keys(programs)) {
 		want := goVersion(t, programs[id]...)
 		got := b.modules(t, id)
-		if id == "SPDXRef-Guest-firstboot" { // the document's package is the main module
+		if id == "SPDXRef-Embedded-firstboot" { // the document's package is the main module
 			want = slices.DeleteFunc(want, func(m string) bool { return m == "github.com/nodebake/bake" })
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("modules of %s (-go version -m, +bill):\n%s", id, diff)
+			t.Errorf("modules of %s (-go version -m, +SBOM):\n%s", id, diff)
 		}
 		if len(got) > 0 && cmp.Diff(want, got[1:]) == "" {
 			t.Errorf("modules of %s are the same without one of them", id)

@@ -94,7 +94,7 @@ func name(d *v2_3.Document, id common.ElementID) string {
 }
 
 // TestWrite reads a document with tools-golang and holds what it finds to the
-// bill.
+// contents.
 func TestWrite(t *testing.T) {
 	t.Parallel()
 	text := write(t, contents())
