@@ -200,7 +200,7 @@ func TestLockOlder(t *testing.T) {
 	if _, err := baketest.Lock(t.Context(), c, arch.AMD64); err != nil {
 		t.Errorf("Lock with AllowOlder = %v", err)
 	}
-	// A lock that can't be read compares with nothing, and is rebuilt.
+	// A lock that can't be read compares with nothing, and is made again.
 	if err := os.WriteFile(w.LockFile(), []byte("<<<<<<< HEAD\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

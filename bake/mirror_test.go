@@ -217,7 +217,7 @@ func stamps(t *testing.T, dir string) map[string]time.Time {
 	return times
 }
 
-// TestMirrorSources leaves a release and an image out that is unavailable, and
+// TestMirrorSources leaves a release and an image out that are unavailable, and
 // bakes them from source.
 func TestMirrorSources(t *testing.T) {
 	t.Parallel()

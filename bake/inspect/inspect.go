@@ -44,7 +44,7 @@ type Image struct {
 	ESP    *fat.Volume
 	Root   *ext4.FS
 
-	// Of an archive that is damaged, see [OpenDisk].
+	// Of an archive that is damaged, see [OpenFile].
 	Fault error // why it could be read up to a place only; nil: it is whole
 	Have  int64 // bytes of the disk that were there; Size where Fault is behind them or nil
 

@@ -3,7 +3,6 @@ package inspect
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -22,26 +21,6 @@ import (
 func isNotImage(err error) bool {
 	var e *NotImageError
 	return errors.As(err, &e)
-}
-
-func sumFile(t *testing.T, p string) manifest.Digest {
-	t.Helper()
-	data, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return manifest.SHA256(sha256.Sum256(data))
-}
-
-func wantEmpty(t *testing.T, dir string) {
-	t.Helper()
-	left, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range left {
-		t.Errorf("%s was left in the directory for temporary files", e.Name())
-	}
 }
 
 func TestOpenRefusesWhatIsNoImage(t *testing.T) {
@@ -70,7 +49,7 @@ func TestOpenBlamesTheMachineWhereItIsAtFault(t *testing.T) {
 	if _, err := Open(ctx, p, tmp); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open with a cancelled context = %v; want context.Canceled", err)
 	}
-	wantEmpty(t, tmp)
+	inspecttest.WantEmpty(t, tmp)
 }
 
 func TestRecordReadsWhatIsThere(t *testing.T) {
@@ -92,7 +71,7 @@ func TestRecordReadsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := w.Record()
-	want.File = &record.File{Name: inspecttest.FileName + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: sumFile(t, p)}
+	want.File = &record.File{Name: inspecttest.FileName + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: inspecttest.SumFile(t, p)}
 	want.Disk = record.Disk{Size: inspecttest.GiB, Partitions: []record.Partition{
 		{Name: "esp", Type: "esp", GUID: w.Parts[0].GUID.String(), Start: inspecttest.MiB, Size: 64 * inspecttest.MiB},
 		{Name: "root", Type: "root", GUID: inspecttest.RootGUID().String(), Start: 65 * inspecttest.MiB, Size: 512 * inspecttest.MiB},

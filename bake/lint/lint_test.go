@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 func TestLintFiles(t *testing.T) {
@@ -26,8 +24,8 @@ func TestLintFiles(t *testing.T) {
 		if !report.OK() {
 			t.Errorf("Check(%s) = %v; want no violation", p, report.Violations)
 		}
-		if strings.HasSuffix(p, ".gz") && report.SHA256 != sumFile(t, p) {
-			t.Errorf("Check(%s): digest %s; want %s", p, report.SHA256, sumFile(t, p))
+		if strings.HasSuffix(p, ".gz") && report.SHA256 != inspecttest.SumFile(t, p) {
+			t.Errorf("Check(%s): digest %s; want %s", p, report.SHA256, inspecttest.SumFile(t, p))
 		}
 	}
 	small := inspecttest.New() // what follows is found out before the size is
@@ -66,7 +64,7 @@ func TestLintFiles(t *testing.T) {
 			t.Errorf("%s: Open = %v; want a NotImageError", test.name, err)
 		}
 	}
-	wantEmpty(t, tmp)
+	inspecttest.WantEmpty(t, tmp)
 }
 
 // TestNoImage has what is no image refused, and not reported on.
@@ -106,24 +104,4 @@ func tarGz(t *testing.T, format tar.Format, name string) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
-}
-
-func sumFile(t *testing.T, p string) manifest.Digest {
-	t.Helper()
-	data, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return manifest.SHA256(sha256.Sum256(data))
-}
-
-func wantEmpty(t *testing.T, dir string) {
-	t.Helper()
-	left, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range left {
-		t.Errorf("%s was left in the directory for temporary files", e.Name())
-	}
 }

@@ -130,8 +130,8 @@ func (s *Source) Open(ctx context.Context, n Need) (*os.File, error) {
 }
 
 // Unreachable asks for those of releases and packages that the store lacks,
-// without downloading any. It returns why each release is unavailable that is,
-// by its path; see release.Gone. An InputError among these says that the
+// without downloading any. It returns the reason of each release that is unavailable,
+// by its path; see fetch.Gone. An InputError among these says that the
 // release's digest is another's. That a package is unavailable is an error, a
 // SupersededError where mirrors have dropped it.
 func (s *Source) Unreachable(ctx context.Context, releases, packages []Need) (map[string]error, error) {
@@ -201,7 +201,7 @@ type NeededImage struct {
 type ImageDescriptor = oci.Descriptor
 
 // NeedImage finds out what image consists of, and that its registry or the
-// fetcher's mirror has it. There is a release.UnreachableError in the error
+// fetcher's mirror has it. There is a fetch.UnreachableError in the error
 // where it is unavailable, and Else is filled in then, too.
 func (s *Source) NeedImage(ctx context.Context, image manifest.ContainerImage) (NeededImage, error) {
 	n := NeededImage{ContainerImage: image}

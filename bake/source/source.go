@@ -200,7 +200,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		})
 	}
 	group.Wait()
-	// A lock that must be rebuilt is not the reason to report while a
+	// A lock that must be made again is not the reason to report while a
 	// component is missing: locking would not help.
 	if err := JoinParts(append(errs, imageErrs...)...); err != nil {
 		if superseded, ok := errors.AsType[*SupersededError](packagesErr); ok {

@@ -73,7 +73,7 @@ type Result struct {
 	Signature *Signature `json:"signature,omitempty"` // nil where no key was given
 
 	Difference *Difference     `json:"difference,omitempty"` // the first one; nil where Identical
-	Changes    []record.Change `json:"changes,omitempty"`    // Old as it was rebuilt, New as the image is; at most maxChanges
+	Changes    []record.Change `json:"changes,omitempty"`    // Old as rebuilt, New as the image is; at most maxChanges
 	More       int             `json:"more,omitempty"`       // changes beside those
 }
 
@@ -87,7 +87,7 @@ type Difference struct {
 	Offset     int64  `json:"offset"`         // in the file's content; else in the partition, on the disk or in the archive; -1: not known
 	DiskOffset int64  `json:"diskOffset"`     // bytes from the beginning of the disk; -1: none
 	What       string `json:"what"`           // "content", "inode 12", "free space", "partition table", or a sentence
-	Want       string `json:"want,omitempty"` // up to 16 bytes from there on, hexadecimal, as they were rebuilt
+	Want       string `json:"want,omitempty"` // up to 16 bytes from there on, hexadecimal, as rebuilt
 	Got        string `json:"got,omitempty"`  // the same of the image
 }
 

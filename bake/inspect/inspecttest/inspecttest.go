@@ -504,3 +504,25 @@ func Read(e tree.Entry) string {
 	}
 	return string(data)
 }
+
+// SumFile returns the digest of a file.
+func SumFile(t testing.TB, p string) manifest.Digest {
+	t.Helper()
+	data, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifest.SHA256(sha256.Sum256(data))
+}
+
+// WantEmpty fails where something was left in a directory for temporary files.
+func WantEmpty(t testing.TB, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range left {
+		t.Errorf("%s was left in the directory for temporary files", e.Name())
+	}
+}

@@ -50,7 +50,7 @@ func PackKey(sums []manifest.Digest, files []manifest.File) string {
 
 // Pack returns what files takes out of the artifact of req, from the store or
 // else by downloading and unpacking it. origin is what errors and
-// tree.Entry.Origin call it: "component kubelet".
+// tree.Entry.Owner call it: "component kubelet".
 func (f *Fetcher) Pack(ctx context.Context, req Request, origin string, files []manifest.File) (*tree.Pack, error) {
 	if err := req.check(); err != nil {
 		return nil, err

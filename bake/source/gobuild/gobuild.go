@@ -69,7 +69,7 @@ type Config struct {
 
 	// Proxy fills the empty directory dir with those files of a module proxy
 	// (go.dev/ref/mod#goproxy-protocol) that wants is true for, as far as they
-	// is available; they may be symlinks. The go command asks it before the
+	// are available; they may be symlinks. The go command asks it before the
 	// user's GOPROXY, and puts modules into a module cache that is removed
 	// after the build. nil: there is none.
 	Proxy   func(ctx context.Context, dir string, wants func(path string) bool) error

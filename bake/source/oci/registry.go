@@ -130,7 +130,7 @@ func (r *repository) hint(tried fetch.Attempt) string {
 	return fmt.Sprintf("the registry wants to know who asks: run `docker login %s`, or podman's, whose configuration bake reads; some registries say so of what they don't have, too", r.Registry)
 }
 
-// unreachableError is a release.UnreachableError in other words.
+// unreachableError is a fetch.UnreachableError in other words.
 type unreachableError struct {
 	text string
 	err  error

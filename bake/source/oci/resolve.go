@@ -66,7 +66,7 @@ func (r *Resolved) layerRequest(i int) fetch.Request {
 // some kilobytes, is in the store afterwards; layers that the store lacks have
 // been asked for. Where the store has all, nobody is asked.
 //
-// A *release.UnreachableError is somewhere in the error where the image can't be
+// A *fetch.UnreachableError is somewhere in the error where the image can't be
 // had, and only there: not where something was had that is wrong.
 func (p *Puller) Resolve(ctx context.Context, image manifest.ContainerImage, arch arch.Arch) (*Resolved, error) {
 	repo, err := p.repository(image.Reference)
