@@ -50,6 +50,8 @@ func rules() []rule {
 		{"bake/inputs", []string{"bake/arch", "bake/manifest", "bake/source/debian"}, "what a person gives"},
 		{"bake/baketest", []string{"bake", "bake/inputs", "bake/inspect/inspecttest", "bake/lock", "bake/arch", "bake/manifest", "bake/source", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
 
+		{"bake/connect", nil, "a protocol"},
+
 		// source, image and record know what is below them and not each other.
 		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "it calls the packages below it"},
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},

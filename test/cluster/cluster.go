@@ -29,6 +29,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/connect"
 	"github.com/nodebake/bake/bake/node"
 )
 
@@ -52,7 +53,7 @@ type Cluster struct {
 	config    Config
 	port      int
 	processes []*process
-	egress    *egress
+	egress    *connect.Server
 	sockets   string // the programs' working directory: a unix socket's path has at most 107 bytes
 	stop      context.CancelFunc
 	client    *http.Client // as the administrator
@@ -90,7 +91,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		return err
 	}
 	if c.config.Dial != nil {
-		if c.egress, err = serveEgress(c.egressSocket(), c.config.Dial); err != nil {
+		if c.egress, err = connect.Listen("unix", c.egressSocket(), c.config.Dial); err != nil {
 			return err
 		}
 	}
@@ -179,7 +180,7 @@ func (c *Cluster) Stop() {
 	}
 	// What serves them ends after them.
 	if c.egress != nil {
-		c.egress.close()
+		c.egress.Close()
 	}
 	if c.client != nil {
 		c.client.CloseIdleConnections()

@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nodebake/bake/bake/connect"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
@@ -36,7 +38,7 @@ func newElsewhere(t *testing.T, r *ocitest.Registry) *elsewhere {
 	e := &elsewhere{}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodConnect { // for https, which the registry does not speak
-			tunnel(w, r.Host)
+			connectTo(r.Host).ServeHTTP(w, req)
 			return
 		}
 		e.mu.Lock()
@@ -51,21 +53,11 @@ func newElsewhere(t *testing.T, r *ocitest.Registry) *elsewhere {
 	return e
 }
 
-func tunnel(w http.ResponseWriter, host string) {
-	server, err := net.Dial("tcp", host)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
+// connectTo tunnels to one address, whatever is asked for.
+func connectTo(address string) connect.Dial {
+	return func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	}
-	defer server.Close()
-	w.WriteHeader(http.StatusOK)
-	client, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer client.Close()
-	go io.Copy(server, client)
-	io.Copy(client, server)
 }
 
 // TestPlain has a login for registries that speak http and are not this machine.

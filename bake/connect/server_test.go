@@ -1,4 +1,4 @@
-package cluster
+package connect
 
 import (
 	"bufio"
@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-func TestEgress(t *testing.T) {
+func TestServer(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
-	e, err := serveEgress(socket, func(_ context.Context, address string) (net.Conn, error) {
+	s, err := Listen("unix", socket, func(_ context.Context, address string) (net.Conn, error) {
 		if address != "10.240.0.20:10250" {
 			return nil, errors.New("no route")
 		}
@@ -32,12 +32,12 @@ func TestEgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.close()
+	defer s.Close()
 	for _, test := range []struct{ request, status, rest string }{
 		// The first words arrive with the request itself.
 		{"CONNECT 10.240.0.20:10250 HTTP/1.1\r\nHost: 10.240.0.20:10250\r\n\r\nhello\n", "200 Connection established", "heard hello\n"},
 		{"CONNECT 10.240.0.21:10250 HTTP/1.1\r\nHost: 10.240.0.21:10250\r\n\r\n", "502 Bad Gateway", "connecting to 10.240.0.21:10250: no route\n"},
-		{"GET http://10.240.0.20:10250/ HTTP/1.1\r\nHost: 10.240.0.20:10250\r\nConnection: close\r\n\r\n", "405 Method Not Allowed", "only CONNECT is known here\n"},
+		{"GET http://10.240.0.20:10250/ HTTP/1.1\r\nHost: 10.240.0.20:10250\r\nConnection: close\r\n\r\n", "405 Method Not Allowed", "this proxy only serves CONNECT\n"},
 	} {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
