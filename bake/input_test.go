@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		}, "input", []string{w.Versions + ": there is no component kubelet, whose version names the image"}},
 		{"component that firstboot looks for in vain", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "  containerd:\n", "  containrd:\n")
-		}, "input", []string{w.Versions + `:26:3: components.containrd: there is no component containerd (firstboot.service, which the image definition enables, needs it: did you mean "containerd"?)`}},
+		}, "input", []string{w.Versions + `:26:3: components.containrd: did you mean "containerd"? (firstboot.service, which the image definition enables, needs it)`}},
 		{"component that a unit starts in vain", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "  kube-proxy:\n", "  proxy:\n")
 			w.Edit("definition/image.yaml", "firstboot.service", "kube-proxy.service")

@@ -94,7 +94,7 @@ func (v *Versions) Require(why map[string]string) error {
 		for _, other := range others {
 			if nearest(other, []string{name}) != "" {
 				e.Pos, e.Key = v.Component(other).Pos, "components."+other
-				e.Problem = fmt.Sprintf("there is no component %s (%s: did you mean %q?)", name, why[name], name)
+				e.Problem = fmt.Sprintf("did you mean %q? (%s)", name, why[name])
 			}
 		}
 		errs = append(errs, e)
