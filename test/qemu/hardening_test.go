@@ -76,7 +76,7 @@ func TestHardening(t *testing.T) {
 	}
 
 	// No unit of ours was refused what it does.
-	for _, unit := range []string{"firstboot", "firstboot-health", "metadata-guard", "pod-masquerade", "ssh-host-keys"} {
+	for _, unit := range []string{"firstboot", "firstboot-health", "worker-nftables", "ssh-host-keys"} {
 		if out := w.run(fmt.Sprintf("journalctl -b --no-pager -o cat -u %s", unit)); strings.Contains(out, "not permitted") || strings.Contains(out, "ermission denied") {
 			t.Errorf("%s was refused something:\n%s", unit, out)
 		}
