@@ -48,7 +48,7 @@ func rules() []rule {
 		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/gce", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
 		{"bake/mirrorsync", []string{"bake/inputs", "bake/lock", "bake/arch", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian", "bake/source/fetch", "bake/source/mirror"}, "it brings what a bake would take"},
 		{"bake/inputs", []string{"bake/arch", "bake/manifest", "bake/source/debian"}, "what a person gives"},
-		{"bake/baketest", []string{"bake", "bake/inputs", "bake/inspect/inspecttest", "bake/lock", "bake/arch", "bake/manifest", "bake/source", "bake/source/oci/ocitest", "images/worker", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/oci/ocitest", "images/worker", "test/filetest", "test/need", "units"}, "a world for tests"},
 
 		{"bake/connect", nil, "a protocol"},
 
@@ -95,6 +95,7 @@ func rules() []rule {
 
 		// What everything stands on.
 		{"bake/manifest", []string{"bake/arch", "bake/gce", "bake/tree"}, "what is wanted"},
+		{"bake/manifest/manifesttest", []string{"bake/manifest"}, "digests for tests"},
 		{"bake/arch", nil, "names"},
 		{"bake/gce", []string{"bake/arch"}, "facts"},
 		{"bake/tree", nil, "files and their content"},
@@ -106,6 +107,8 @@ func rules() []rule {
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/printable", nil, "it knows text alone"},
 
+		{"test/filetest", nil, "files for tests"},
+		{"test/need", nil, "it looks for programs"},
 		{"test/**", []string{"**"}, "tests may use everything"},
 	}
 }

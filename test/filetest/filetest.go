@@ -1,0 +1,125 @@
+// Package filetest handles files for tests, which end where that fails.
+package filetest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Read returns the content of a file.
+func Read(t testing.TB, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// Write writes a file that all may read, and makes the directories above it.
+func Write[T string | []byte](t testing.TB, path string, content T) {
+	t.Helper()
+	write(t, path, []byte(content), 0o644)
+}
+
+// Script writes a file that can be run.
+func Script(t testing.TB, path, text string) {
+	t.Helper()
+	write(t, path, []byte(text), 0o755)
+}
+
+func write(t testing.TB, path string, content []byte, mode fs.FileMode) {
+	t.Helper()
+	Mkdir(t, filepath.Dir(path))
+	if err := os.WriteFile(path, content, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Mkdir makes a directory and those above it, and returns its path.
+func Mkdir(t testing.TB, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Link makes a symbolic link at path, and the directories above it.
+func Link(t testing.TB, to, path string) {
+	t.Helper()
+	Mkdir(t, filepath.Dir(path))
+	if err := os.Symlink(to, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove removes a file, or a directory with all that it holds.
+func Remove(t testing.TB, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Copy copies a directory.
+func Copy(t testing.TB, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Names returns the names in a directory, which need not exist, sorted.
+func Names(t testing.TB, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// WantEmpty fails where a directory holds anything. It need not exist.
+func WantEmpty(t testing.TB, dir string) {
+	t.Helper()
+	if names := Names(t, dir); len(names) > 0 {
+		t.Errorf("%s holds %q; want nothing", dir, names)
+	}
+}
+
+// Flip changes a bit in the middle of a file.
+func Flip(t testing.TB, path string) {
+	t.Helper()
+	FlipAt(t, path, len(Read(t, path))/2)
+}
+
+// FlipAt changes a bit of the byte at offset at; from the end where that is
+// negative.
+func FlipAt(t testing.TB, path string, at int) {
+	t.Helper()
+	content := Read(t, path)
+	if at < 0 {
+		at += len(content)
+	}
+	content[at] ^= 0x10
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Noise returns content that does not compress, the same for each name.
+func Noise(name string, size int) []byte {
+	b := make([]byte, size)
+	rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(b)
+	return b
+}
