@@ -11,16 +11,12 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 )
 
-// prompt is how soon a bake must return once it is cancelled. The machine may
-// be busy.
-const prompt = 10 * time.Second
-
 // TestCancel cancels a bake at many places from its beginning to its end. It
 // returns soon and leaves nothing, and the next one succeeds.
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
-	var all recorder
+	w, want := baketest.NewBaked(t)
+	var all baketest.Recorder
 	c := w.Config()
 	c.Progress = &all
 	w.Image(c)
@@ -28,14 +24,14 @@ func TestCancel(t *testing.T) {
 	var completed atomic.Int32
 	t.Run("at", func(t *testing.T) {
 		for i := range points {
-			at := 1 + i*(all.events-1)/(points-1)
-			t.Run(fmt.Sprintf("event %d of %d", at, all.events), func(t *testing.T) {
+			at := 1 + i*(all.Events-1)/(points-1)
+			t.Run(fmt.Sprintf("event %d of %d", at, all.Events), func(t *testing.T) {
 				t.Parallel()
 				c := w.Config()
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var cancelled time.Time
-				c.Progress = &recorder{on: func(event int) {
+				c.Progress = &baketest.Recorder{On: func(event int) {
 					if event == at {
 						cancelled = time.Now()
 						cancel()
@@ -43,20 +39,20 @@ func TestCancel(t *testing.T) {
 				}}
 				result, err := baketest.Image(ctx, c)
 				// How many events there are differs a little.
-				if took := time.Since(cancelled); !cancelled.IsZero() && took > prompt {
+				if took := time.Since(cancelled); !cancelled.IsZero() && took > baketest.Prompt {
 					t.Errorf("the bake returned %v after it was cancelled", took)
 				}
 				if err == nil { // at its very end
 					completed.Add(1)
-					wantImage(t, c, result, want)
+					baketest.WantImage(t, c, result, want)
 					return
 				}
 				if !errors.Is(err, context.Canceled) {
 					t.Errorf("Image() = %v; want that it was cancelled", err)
 				}
-				wantNothing(t, c)
+				baketest.WantNothing(t, c)
 				c.Progress = nil
-				wantImage(t, c, w.Image(c), want)
+				baketest.WantImage(t, c, w.Image(c), want)
 			})
 		}
 	})
@@ -68,7 +64,7 @@ func TestCancel(t *testing.T) {
 // TestCancelBeforehand bakes with a context that is done.
 func TestCancelBeforehand(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	cause := errors.New("the user has had enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
@@ -76,7 +72,7 @@ func TestCancelBeforehand(t *testing.T) {
 	if _, err := baketest.Image(ctx, c); !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
 		t.Errorf("Image() = %v; want that it was cancelled", err)
 	}
-	wantNothing(t, c)
+	baketest.WantNothing(t, c)
 	if got := w.Gets(); len(got) > len(w.Packages) {
 		t.Errorf("asked for %q", got)
 	}

@@ -23,14 +23,14 @@ func TestPlus(t *testing.T) {
 	w.Publish()
 	w.Lock()
 	w.Image(w.Config())
-	makeMirror(t, mirrorConfig(t, w))
+	baketest.Mirror(t, w.MirrorConfig())
 }
 
 // TestDeadMirror has the first of two Debian mirrors dead, in either way, and
 // measures what that costs.
 func TestDeadMirror(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(silent.Close)
 	for _, work := range []struct {
@@ -55,9 +55,9 @@ func TestDeadMirror(t *testing.T) {
 			}
 		}},
 		{"mirror", 5 * time.Second, func(t *testing.T, c bake.Config) {
-			m := mirrorConfig(t, w)
+			m := w.MirrorConfig()
 			m.DebianMirrors = c.DebianMirrors
-			makeMirror(t, m)
+			baketest.Mirror(t, m)
 		}},
 	} {
 		t.Run(work.name, func(t *testing.T) {

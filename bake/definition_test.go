@@ -5,17 +5,17 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/mirrorsync"
-	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // inputsInside returns the files that an image was made from, by their paths
@@ -46,19 +46,19 @@ func inputsInside(t *testing.T, image string) map[string]string {
 // say of it. Either has the definition's files.
 func TestDefinition(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w, _ := baketest.NewBaked(t)
 	c := w.Config()
 	named := w.Image(c)
-	record := readRecord(t, c)
+	record := baketest.ReadRecord(t, c)
 	if got := record.Inputs.DefinitionFrom; got != "definition" {
 		t.Errorf("the record says that the definition is from %q; want %q", got, "definition")
 	}
 	// Neither the one for tests nor what is for people is an input.
-	writeFile(t, filepath.Join(w.Definition(), "README.md"), []byte("x"))
+	filetest.Write(t, filepath.Join(w.Definition(), "README.md"), []byte("x"))
 	want := []string{"configure.yaml", "files/etc/tiny.secret", "files/etc/tool.conf", "image.yaml"}
 	inside := inputsInside(t, named.Path)
 	for _, name := range want {
-		file := sumFile(t, filepath.Join(w.Definition(), filepath.FromSlash(name)))
+		file := manifesttest.DigestFile(t, filepath.Join(w.Definition(), filepath.FromSlash(name)))
 		if got := record.Inputs.DefinitionFiles[name]; got != file {
 			t.Errorf("the record says that %s is %q; want %s", name, got, file)
 		}
@@ -80,7 +80,7 @@ func TestDefinition(t *testing.T) {
 	c.Definition = os.DirFS(built)
 	w.LockWith(w.LockConfig(c))
 	embedded := w.Image(c)
-	record = readRecord(t, c)
+	record = baketest.ReadRecord(t, c)
 	if got := record.Inputs.DefinitionFrom; got != "embedded" {
 		t.Errorf("the record says that the definition is from %q; want %q", got, "embedded")
 	}
@@ -95,9 +95,9 @@ func TestDefinition(t *testing.T) {
 
 	// A bake with another one built in makes both again; only for a versions file
 	// that names none is its own the user's.
-	v := inspected(w.Config())
-	wantSame(t, v, named)
-	wantSame(t, v, embedded)
+	v := w.Config()
+	baketest.WantSame(t, v, named)
+	baketest.WantSame(t, v, embedded)
 	check := verify.Config{Image: embedded.Path, TmpDir: t.TempDir(), Versions: w.Versions, Options: v.Options, Units: v.Units, Definition: v.Definition}
 	other, err := verify.Run(t.Context(), check)
 	if err != nil {
@@ -129,7 +129,7 @@ func TestDefinition(t *testing.T) {
 // TestDefinitionErrors names a definition that can't be.
 func TestDefinitionErrors(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w, _ := baketest.NewBaked(t)
 	restore := w.Snapshot()
 	const remedy = " (correct the path, or remove the key: without it the built-in definition is used)"
 	key := w.Versions + ":59:1: definition: "
@@ -153,7 +153,7 @@ func TestDefinitionErrors(t *testing.T) {
 			defer restore()
 			test.change()
 			_, err := bake.New(w.Config())
-			wantError(t, err, "input")
+			baketest.WantError(t, err, "input")
 			if err == nil || err.Error() != test.want {
 				t.Errorf("New() = %v; want %s", err, test.want)
 			}
@@ -161,75 +161,11 @@ func TestDefinitionErrors(t *testing.T) {
 	}
 }
 
-// TestMirrorDefinition brings a set whose definition lies beside the directory of
-// its versions file, as in a checkout of this project, and bakes from what comes
-// out of the mirror.
-func TestMirrorDefinition(t *testing.T) {
-	t.Parallel()
-	w, _ := newWorld(t)
-	w.Checkout()
-	w.Lock()
-	want := w.Image(w.Config()).SHA256
-	c := mirrorConfig(t, w)
-	c.Sets[0].Versions, c.Sets[0].Dir = w.Versions, filepath.Dir(w.Versions)
-	c.Sources = true
-	makeMirror(t, c)
-	if r := makeMirror(t, c); r.Added.Files > 0 {
-		t.Errorf("mirroring what is there = %+v; want nothing added", r)
-	}
-	x := readIndex(t, c.To)
-	var paths []string
-	for _, e := range x.Entries {
-		if slices.Contains([]mirror.Kind{mirror.Versions, mirror.Lock, mirror.Definition}, e.Kind) {
-			paths = append(paths, string(e.Kind)+" "+e.Path)
-		}
-	}
-	if diff := cmp.Diff([]string{
-		"versions tiny/manifests/modules/kubelet/go.mod", "versions tiny/manifests/modules/kubelet/go.sum", "versions tiny/manifests/versions.yaml",
-		"lock tiny/manifests/versions.lock",
-		"definition tiny/images/worker/configure.yaml", "definition tiny/images/worker/files/etc/tiny.secret",
-		"definition tiny/images/worker/files/etc/tool.conf", "definition tiny/images/worker/image.yaml",
-	}, paths); diff != "" {
-		t.Errorf("inputs in the mirror (-want +got):\n%s", diff)
-	}
-	if err := os.RemoveAll(w.Definition()); err != nil {
-		t.Fatal(err)
-	}
-	w.Shutdown()
-	to := t.TempDir()
-	if _, err := mirrorsync.Extract(t.Context(), c.To, to); err != nil {
-		t.Fatal(err)
-	}
-	b := offline(w, c.To)
-	b.Versions = filepath.Join(to, "tiny", "manifests", "versions.yaml")
-	if got := w.Image(b).SHA256; got != want {
-		t.Errorf("the image of what was in the mirror is %s; want %s", got, want)
-	}
-}
-
-// TestMirrorDefinitionPaths has names on the way to a definition that no mirror
-// takes.
-func TestMirrorDefinitionPaths(t *testing.T) {
-	t.Parallel()
-	w, _ := newWorld(t)
-	w.Checkout()
-	w.Lock()
-	for dir, want := range map[string]string{
-		`/a/b\c`: w.Versions + ` can't be a set of the mirror: the path "tiny/b\\c/versions.yaml" is no path below a directory`,
-		"/":      w.Versions + `:59:1: definition: "../images/worker" leads above the root of the filesystem`,
-	} {
-		c := mirrorConfig(t, w)
-		c.Sets[0].Dir = dir
-		_, err := mirrorsync.Run(t.Context(), c)
-		wantError(t, err, "input", want)
-	}
-}
-
 // TestEdit goes the way of README's "What you edit" in a checkout: edit, lock,
 // bake, and the edit is in the image.
 func TestEdit(t *testing.T) {
 	t.Parallel()
-	w, _ := newWorld(t)
+	w, _ := baketest.NewBaked(t)
 	w.Checkout()
 	w.Lock()
 	tool := func(c bake.Config) string {

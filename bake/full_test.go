@@ -18,7 +18,7 @@ import (
 // enough.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	for _, test := range []struct {
 		name string
 		dir  func(c bake.Config) string // that is too small
@@ -30,7 +30,7 @@ func TestFullDisk(t *testing.T) {
 		{"store", func(c bake.Config) string { return c.Cache }, 6 << 20,
 			[]string{"the filesystem of the store %s is full: ", "no space left on device"}},
 		{"output", func(c bake.Config) string { return c.Out }, 4 << 20,
-			[]string{"writing %s/" + imageName + ": writing the archive: ", "no space left on device (make room, or give another directory by --output)"}},
+			[]string{"writing %s/" + baketest.ImageName + ": writing the archive: ", "no space left on device (make room, or give another directory by --output)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.Config()
@@ -46,10 +46,10 @@ func TestFullDisk(t *testing.T) {
 					test.want[i] = fmt.Sprintf(test.want[i], dir)
 				}
 			}
-			wantError(t, err, "failed", test.want...)
-			wantNothing(t, c)
+			baketest.WantError(t, err, "failed", test.want...)
+			baketest.WantNothing(t, c)
 			grow()
-			wantImage(t, c, w.Image(c), want)
+			baketest.WantImage(t, c, w.Image(c), want)
 		})
 	}
 }
@@ -81,7 +81,7 @@ func smallDisk(t *testing.T, dir string, size int) (grow func(), ok bool) {
 // rights to arrange.
 func TestFileSizeLimit(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	for _, test := range []struct {
 		name  string
 		limit uint64
@@ -93,13 +93,13 @@ func TestFileSizeLimit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := w.Config()
 			_, err := spawn(t.Context(), w, c, limits{FileSize: test.limit})
-			wantError(t, err, "failed", fmt.Sprintf(test.want, c.Cache, filepath.Join(c.Out, imageName))[:len(test.want)], "file too large")
-			wantNothing(t, c)
+			baketest.WantError(t, err, "failed", fmt.Sprintf(test.want, c.Cache, filepath.Join(c.Out, baketest.ImageName))[:len(test.want)], "file too large")
+			baketest.WantNothing(t, c)
 			result, err := spawn(t.Context(), w, c, limits{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantImage(t, c, result, want)
+			baketest.WantImage(t, c, result, want)
 		})
 	}
 }

@@ -23,8 +23,10 @@ import (
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // nobody is a user without rights.
@@ -33,7 +35,7 @@ const nobody = 65534
 // TestReproducible bakes in processes that differ in all that must not show.
 func TestReproducible(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	open := func(mask int) *int { return &mask }
 	for _, test := range []struct {
 		name   string
@@ -59,8 +61,8 @@ func TestReproducible(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantImage(t, c, result, want)
-			for _, name := range list(t, c.Out) {
+			baketest.WantImage(t, c, result, want)
+			for _, name := range filetest.Names(t, c.Out) {
 				info, err := os.Stat(filepath.Join(c.Out, name))
 				if err != nil {
 					t.Fatal(err)
@@ -88,10 +90,10 @@ func allow(t *testing.T, dir string, mode fs.FileMode) {
 // finds with what the record says and the world has.
 func TestImageIsReadable(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	result := w.Image(c)
-	rec := readRecord(t, c)
+	rec := baketest.ReadRecord(t, c)
 
 	f, err := os.Open(result.Path)
 	if err != nil {
@@ -137,7 +139,7 @@ func TestImageIsReadable(t *testing.T) {
 		t.Error(err)
 	}
 	checkRoot(t, root, rec)
-	if rec.Inputs.Lock != sumFile(t, w.LockFile()) || rec.Inputs.Versions != sumFile(t, w.Versions) {
+	if rec.Inputs.Lock != manifesttest.DigestFile(t, w.LockFile()) || rec.Inputs.Versions != manifesttest.DigestFile(t, w.Versions) {
 		t.Errorf("inputs are %+v; want the digests of the files", rec.Inputs)
 	}
 }
@@ -236,21 +238,21 @@ func checkRoot(t *testing.T, root *ext4.FS, rec *record.Record) {
 // whatever became of it, since its digest is known.
 func TestImageAgain(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	c := w.Config()
 	w.Image(c)
-	before, err := os.Stat(filepath.Join(c.Out, imageName))
+	before, err := os.Stat(filepath.Join(c.Out, baketest.ImageName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range packData(t, c.Cache, packKey(w, "tool"), "release 1") {
-		flipLast(t, path)
+	for _, path := range baketest.PackData(t, c.Cache, w.PackKey("tool"), "release 1") {
+		filetest.FlipAt(t, path, -1)
 	}
 	w.Gets()
-	var sink recorder
+	var sink baketest.Recorder
 	c.Progress = &sink
-	wantImage(t, c, w.Image(c), want)
-	after, err := os.Stat(filepath.Join(c.Out, imageName))
+	baketest.WantImage(t, c, w.Image(c), want)
+	after, err := os.Stat(filepath.Join(c.Out, baketest.ImageName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,14 +262,14 @@ func TestImageAgain(t *testing.T) {
 	if got := w.Gets(); len(got) > 0 {
 		t.Errorf("the second bake fetched %q; want nothing", got)
 	}
-	if got, want := sink.lines(), []string{filepath.Join(c.Out, imageName) + " is there already, with the right digest"}; !slices.Equal(got, want) {
+	if got, want := sink.Lines(), []string{filepath.Join(c.Out, baketest.ImageName) + " is there already, with the right digest"}; !slices.Equal(got, want) {
 		t.Errorf("progress = %q; want %q", got, want)
 	}
 
 	// Into another directory it is put together from what was compressed.
 	c.Out = filepath.Join(t.TempDir(), "elsewhere")
-	wantImage(t, c, w.Image(c), want)
-	if got, want := sink.lines(), "compress disk.raw cached"; !slices.Contains(got, want) {
+	baketest.WantImage(t, c, w.Image(c), want)
+	if got, want := sink.Lines(), "compress disk.raw cached"; !slices.Contains(got, want) {
 		t.Errorf("progress = %q; want %q", got, want)
 	}
 }
@@ -275,7 +277,7 @@ func TestImageAgain(t *testing.T) {
 // TestRaw holds the raw disk to that of the archive.
 func TestRaw(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	archived := w.Image(c)
 	c.Format, c.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
@@ -313,7 +315,7 @@ func TestRaw(t *testing.T) {
 	if result.SHA256 != want || result.Size != size {
 		t.Errorf("result is %+v; want %d bytes with digest %s", result, size, want)
 	}
-	if got := readRecord(t, c).File; got.Format != "raw" || got.Name != rawName || got.SHA256 != want {
+	if got := baketest.ReadRecord(t, c).File; got.Format != "raw" || got.Name != baketest.RawName || got.SHA256 != want {
 		t.Errorf("record has %+v; want that of the raw disk", got)
 	}
 }
@@ -337,13 +339,13 @@ func readUnlessHole(t *testing.T, f *os.File, p []byte, at int64) {
 // come is announced before the first line.
 func TestProgressLines(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
-	var sink recorder
+	var sink baketest.Recorder
 	c.Progress = &sink
 	w.Image(c)
 	fetched, unpacked := 0, 0
-	for _, line := range sink.lines() {
+	for _, line := range sink.Lines() {
 		switch {
 		case strings.HasPrefix(line, "fetch "):
 			fetched++
@@ -355,7 +357,7 @@ func TestProgressLines(t *testing.T) {
 	if fetched != parts || unpacked != parts {
 		t.Errorf("%d parts were fetched and %d unpacked; want %d", fetched, unpacked, parts)
 	}
-	if got, want := sink.expected, 2*parts+1; got != want || sink.expectedFirst != want {
-		t.Errorf("%d tasks were announced, %d of them before the first began; want %d", got, sink.expectedFirst, want)
+	if got, want := sink.Expected, 2*parts+1; got != want || sink.ExpectedFirst != want {
+		t.Errorf("%d tasks were announced, %d of them before the first began; want %d", got, sink.ExpectedFirst, want)
 	}
 }

@@ -14,23 +14,12 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/test/filetest"
 )
-
-// newImagesWorld returns a world with container images, both of which can be
-// assembled, and its lock made.
-func newImagesWorld(t *testing.T) *baketest.World {
-	t.Helper()
-	w := baketest.New(t)
-	w.AddImages()
-	w.Edit("versions.yaml", "library/dns:v1\n", "library/dns:v1\n"+
-		"    module:\n      path: example.com/kubelet\n      version: v1.30.0\n      toolchain: "+runtime.Version()+"\n      dir: modules/kubelet\n"+
-		"      programs:\n        - package: example.com/kubelet/cmd/kubelet\n          path: /usr/bin/dns\n")
-	w.Lock()
-	return w
-}
 
 // preloaded returns the blobs of containerd's content store that a record has.
 func preloaded(rec *record.Record) map[string]bool {
@@ -62,11 +51,11 @@ func wantBlobs(t *testing.T, rec *record.Record) {
 // assembled.
 func TestContainerImages(t *testing.T) {
 	t.Parallel()
-	w := newImagesWorld(t)
+	w := baketest.NewAssembling(t)
 	c := w.Config()
 	result := w.Image(c)
-	wantImage(t, c, result, result.SHA256)
-	rec := readRecord(t, c)
+	baketest.WantImage(t, c, result, result.SHA256)
+	rec := baketest.ReadRecord(t, c)
 	wantBlobs(t, rec)
 	host := w.Registry.Host
 	brief := func(images []record.ContainerImage) (out []string) {
@@ -95,35 +84,35 @@ func TestContainerImages(t *testing.T) {
 	// A bit that flips in the store is found, and what has it is brought again.
 	damaged := c
 	damaged.Out = filepath.Join(t.TempDir(), "out")
-	remove(t, filepath.Join(c.Cache, "values"))
-	for _, path := range packData(t, c.Cache, "oci blob 1") {
-		flip(t, path)
+	filetest.Remove(t, filepath.Join(c.Cache, "values"))
+	for _, path := range baketest.PackData(t, c.Cache, "oci blob 1") {
+		filetest.Flip(t, path)
 	}
 	w.Registry.Got()
 	again := w.Image(damaged)
-	wantImage(t, damaged, again, result.SHA256)
+	baketest.WantImage(t, damaged, again, result.SHA256)
 	if got := w.Registry.Got(); got != nil {
 		t.Errorf("the registry was asked for what the store has: %q", got)
 	}
 
 	w.Registry.Close()
 	again = w.Image(c)
-	wantImage(t, c, again, result.SHA256)
+	baketest.WantImage(t, c, again, result.SHA256)
 
 	// A fresh store has none of them.
 	c = w.Config()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "2 container images are unavailable: connection refused at "+host+"; --build-missing would assemble them: pause, dns")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", "2 container images are unavailable: connection refused at "+host+"; --build-missing would assemble them: pause, dns")
+	baketest.WantNothing(t, c)
 
 	c.Origin, c.BuildMissing = source.FromRelease, true
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "2 container images are unavailable: connection refused at "+host+": pause, dns")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", "2 container images are unavailable: connection refused at "+host+": pause, dns")
+	baketest.WantNothing(t, c)
 
 	c.Origin = ""
 	result = w.Image(c)
-	wantImage(t, c, result, result.SHA256)
+	baketest.WantImage(t, c, result, result.SHA256)
 	for i, want := range []source.Missing{
 		{Name: "image pause " + host + "/pause:3.10", Else: "bake's program pause"},
 		{Name: "image dns " + host + "/library/dns:v1", Else: "example.com/kubelet v1.30.0"},
@@ -138,7 +127,7 @@ func TestContainerImages(t *testing.T) {
 			t.Errorf("missing (-want +got):\n%s", diff)
 		}
 	}
-	rec = readRecord(t, c)
+	rec = baketest.ReadRecord(t, c)
 	wantBlobs(t, rec)
 	if diff := cmp.Diff([]string{
 		"source bake.invalid/pause:3.10 bake's program pause ",
@@ -156,26 +145,26 @@ func TestContainerImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := rec.Inputs.Programs["pause"], sum(program); got != want {
+	if got, want := rec.Inputs.Programs["pause"], manifesttest.Digest(program); got != want {
 		t.Errorf("bake's program pause is among the inputs with %q; want %s", got, want)
 	}
 
 	// The same in another store, and when it is damaged.
 	other := w.Config()
 	other.Origins.Images = map[string]source.Origin{"pause": source.FromSource, "dns": source.FromSource}
-	wantImage(t, other, w.Image(other), result.SHA256)
-	remove(t, filepath.Join(other.Cache, "values"))
-	for _, path := range packData(t, other.Cache, "assembled image 2", "gomod") {
-		flip(t, path)
+	baketest.WantImage(t, other, w.Image(other), result.SHA256)
+	filetest.Remove(t, filepath.Join(other.Cache, "values"))
+	for _, path := range baketest.PackData(t, other.Cache, "assembled image 2", "gomod") {
+		filetest.Flip(t, path)
 	}
-	wantImage(t, other, w.Image(other), result.SHA256)
+	baketest.WantImage(t, other, w.Image(other), result.SHA256)
 }
 
 // TestContainerImagesWrong bakes with images that are available and are wrong: no
 // image is assembled in their place.
 func TestContainerImagesWrong(t *testing.T) {
 	t.Parallel()
-	w := newImagesWorld(t)
+	w := baketest.NewAssembling(t)
 	restore := w.Snapshot()
 	c := w.Config()
 	c.BuildMissing = true
@@ -183,18 +172,18 @@ func TestContainerImagesWrong(t *testing.T) {
 	w.Remove(baketest.ContainerdRelease)
 	w.Lock()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable",
+	baketest.WantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable",
 		"image gone "+w.Registry.Host+"/gone:v1: ", "404 Not Found", "; there is no module and no program to assemble it from ("+w.Versions+":")
-	wantNothing(t, c)
+	baketest.WantNothing(t, c)
 	restore()
 
 	w.Registry.Basic("user", "password")
 	_, err = baketest.Image(t.Context(), w.Config())
-	wantError(t, err, "failed", "401 Unauthorized", "run `docker login "+w.Registry.Host+"`")
+	baketest.WantError(t, err, "failed", "401 Unauthorized", "run `docker login "+w.Registry.Host+"`")
 	w.Registry.Basic("", "") // nobody
 	restore()
 
-	other := newImagesWorld(t)
+	other := baketest.NewAssembling(t)
 	for _, line := range w.Registry.Got() {
 		if path, ok := strings.CutPrefix(line, "HEAD "); ok && strings.Contains(path, "/manifests/") {
 			other.Registry.Fault(path, func(rw http.ResponseWriter, r *http.Request) { fmt.Fprint(rw, `{"schemaVersion":2}`) })
@@ -203,13 +192,13 @@ func TestContainerImagesWrong(t *testing.T) {
 	c = other.Config()
 	c.BuildMissing = true
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "want sha256:", "nothing was kept")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", "want sha256:", "nothing was kept")
+	baketest.WantNothing(t, c)
 
 	c.Origin, c.BuildMissing = source.FromSource, false
 	other.Edit("versions.yaml", "    program: pause\n", "")
 	other.Lock()
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "image pause has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", "image pause has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)")
+	baketest.WantNothing(t, c)
 }

@@ -14,13 +14,15 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestBadInput breaks one thing at a time. The bake must say what, write
 // nothing, and leave a store with which the next one succeeds.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	restore := w.Snapshot()
 	for _, test := range []struct {
 		name  string
@@ -29,7 +31,7 @@ func TestBadInput(t *testing.T) {
 		want  []string // in the error
 	}{
 		// The versions file.
-		{"no versions file", func(t *testing.T, c *bake.Config) { remove(t, w.Versions) },
+		{"no versions file", func(t *testing.T, c *bake.Config) { filetest.Remove(t, w.Versions) },
 			"input", []string{"reading the versions file: open " + w.Versions}},
 		{"unknown key", func(t *testing.T, c *bake.Config) {
 			w.Edit("versions.yaml", "version: 2.0.0", "versoin: 2.0.0")
@@ -60,14 +62,14 @@ func TestBadInput(t *testing.T) {
 		}, "input", []string{w.Versions + `:8:1: components.kube-proxy: missing (kube-proxy.service, which the image definition enables, needs it: add it)`}},
 
 		// The image definition.
-		{"no definition", func(t *testing.T, c *bake.Config) { remove(t, filepath.Join(w.Definition(), "image.yaml")) },
+		{"no definition", func(t *testing.T, c *bake.Config) { filetest.Remove(t, filepath.Join(w.Definition(), "image.yaml")) },
 			"input", []string{"the image definition " + w.Definition() + " has no image.yaml"}},
 		{"unknown key in the definition", func(t *testing.T, c *bake.Config) {
 			w.Edit("definition/image.yaml", "modes:", "mode:")
 		}, "input", []string{"image.yaml:17:1: mode: ", `did you mean "modes"?`}},
 
 		// The lock.
-		{"no lock", func(t *testing.T, c *bake.Config) { remove(t, w.LockFile()) },
+		{"no lock", func(t *testing.T, c *bake.Config) { filetest.Remove(t, w.LockFile()) },
 			"input", []string{"there is no lock " + w.LockFile() + " (run: bake lock --versions " + w.Versions + ")"}},
 		{"lock that was edited", func(t *testing.T, c *bake.Config) { w.Edit("versions.lock", "format: 2", "format: 2\nmore: 2") },
 			"input", []string{w.LockFile() + ":4:1: more: ", "\nnobody edits a lock (run: bake lock --versions " + w.Versions + ")"}},
@@ -85,7 +87,7 @@ func TestBadInput(t *testing.T) {
 		// Releases.
 		{"release is another file", func(t *testing.T, c *bake.Config) {
 			w.Serve(baketest.KubeletRelease, bytes.Repeat([]byte("x"), len(w.Kubelet)))
-		}, "failed", []string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:", ", want " + string(sum(w.Kubelet)), "nothing was kept; compare"}},
+		}, "failed", []string{"kubelet v1.30.0 from " + w.URL + baketest.KubeletRelease + " is sha256:", ", want " + string(manifesttest.Digest(w.Kubelet)), "nothing was kept; compare"}},
 		{"release is gone", func(t *testing.T, c *bake.Config) { w.Remove(baketest.KubeletRelease) },
 			"failed", []string{"component kubelet v1.30.0: its release is unavailable at " + w.URL + baketest.KubeletRelease + ": 404 Not Found; --build-missing would build it from example.com/kubelet v1.30.0"}},
 		{"release is gone, and there is no module", func(t *testing.T, c *bake.Config) {
@@ -143,18 +145,18 @@ func TestBadInput(t *testing.T) {
 			good := c
 			test.wrong(t, &c)
 			_, err := baketest.Image(t.Context(), c)
-			wantError(t, err, test.kind, test.want...)
+			baketest.WantError(t, err, test.kind, test.want...)
 			for line := range strings.Lines(fmt.Sprint(err)) {
 				if strings.Contains(line, "BUG") || strings.TrimSpace(line) == "" {
 					t.Errorf("error has the line %q:\n%v", line, err)
 				}
 			}
-			wantNothing(t, good)
+			baketest.WantNothing(t, good)
 			if len(glob(t, filepath.Join(good.Cache, "files", "*", "*", "*"))) == 0 {
 				return // the store is a new one still
 			}
 			restore()
-			wantImage(t, good, w.Image(good), want)
+			baketest.WantImage(t, good, w.Image(good), want)
 		})
 	}
 }
@@ -163,7 +165,7 @@ func TestBadInput(t *testing.T) {
 // of it goes through one store, with which a good bake succeeds in the end.
 func TestHostileInput(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	restore := w.Snapshot()
 	c := w.Config()
 	for _, test := range []struct {
@@ -234,11 +236,11 @@ func TestHostileInput(t *testing.T) {
 			defer restore()
 			test.wrong()
 			_, err := baketest.Image(t.Context(), c)
-			wantError(t, err, "failed", test.want...)
-			wantNothing(t, c)
+			baketest.WantError(t, err, "failed", test.want...)
+			baketest.WantNothing(t, c)
 		})
 	}
-	wantImage(t, c, w.Image(c), want)
+	baketest.WantImage(t, c, w.Image(c), want)
 }
 
 // hostile puts a member into the release of containerd.
@@ -274,7 +276,7 @@ func unreachable(t *testing.T) string {
 // TestConnectionThatEnds cuts a download off in its middle.
 func TestConnectionThatEnds(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	pool := w.Package("tool").Pool()
 	deb := w.File(pool)
 	cut := func(rw http.ResponseWriter, r *http.Request) {
@@ -296,7 +298,7 @@ func TestConnectionThatEnds(t *testing.T) {
 			cut(rw, r)
 		})
 		c := w.Config()
-		wantImage(t, c, w.Image(c), want)
+		baketest.WantImage(t, c, w.Image(c), want)
 		if got, want := fmt.Sprint(ranges), fmt.Sprintf("[bytes=%d-]", len(deb)/2); got != want {
 			t.Errorf("asked for %s after the connection ended; want %s", got, want)
 		}
@@ -305,17 +307,17 @@ func TestConnectionThatEnds(t *testing.T) {
 		w.Fault(pool, cut)
 		c := w.Config()
 		_, err := baketest.Image(t.Context(), c)
-		wantError(t, err, "failed", "tool 1.0 is unavailable:\n  "+w.URL+pool+": the connection ended after ", fmt.Sprintf(" of %d bytes", len(deb)))
-		wantNothing(t, c)
+		baketest.WantError(t, err, "failed", "tool 1.0 is unavailable:\n  "+w.URL+pool+": the connection ended after ", fmt.Sprintf(" of %d bytes", len(deb)))
+		baketest.WantNothing(t, c)
 		w.Fault(pool, nil)
-		wantImage(t, c, w.Image(c), want)
+		baketest.WantImage(t, c, w.Image(c), want)
 	})
 }
 
 // TestForbiddenDirectories bakes as a user who may not write where it should.
 func TestForbiddenDirectories(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	allow(t, w.Dir, 0o755)
 	uid := nobody
 	if os.Getuid() != 0 {
@@ -346,14 +348,14 @@ func TestForbiddenDirectories(t *testing.T) {
 				}
 			}
 			_, err := spawn(t.Context(), w, c, limits{UID: uid})
-			wantError(t, err, test.kind, fmt.Sprintf(test.want, test.dir(c)), "permission denied")
-			wantNothing(t, c)
+			baketest.WantError(t, err, test.kind, fmt.Sprintf(test.want, test.dir(c)), "permission denied")
+			baketest.WantNothing(t, c)
 			allow(t, test.dir(c), 0o777)
 			result, err := spawn(t.Context(), w, c, limits{UID: uid})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantImage(t, c, result, want)
+			baketest.WantImage(t, c, result, want)
 		})
 	}
 }

@@ -51,7 +51,7 @@ func TestLicensesOfPackages(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("bake %s: declared licenses (-want +got):\n%s", again, diff)
 		}
-		wantSame(t, inspected(c), result)
+		baketest.WantSame(t, c, result)
 	}
 }
 
@@ -74,7 +74,7 @@ func readSPDX(t *testing.T, result *bake.Result) *v2_3.Document {
 // assembled of the module.
 func TestLicensesOfModules(t *testing.T) {
 	t.Parallel()
-	w := newImagesWorld(t)
+	w := baketest.NewAssembling(t)
 	declared := func(c bake.Config) map[string]string {
 		got := map[string]string{}
 		for _, p := range readSPDX(t, w.Image(c)).Packages {
@@ -99,7 +99,7 @@ func TestLicensesOfModules(t *testing.T) {
 		t.Errorf("of a component's module (-want +got):\n%s", diff)
 	}
 	file := "/usr/lib/bake/licenses/kubelet"
-	if !slices.ContainsFunc(readRecord(t, c).Files, func(e record.Entry) bool {
+	if !slices.ContainsFunc(baketest.ReadRecord(t, c).Files, func(e record.Entry) bool {
 		return e.Path == file && e.Mode == "0644" && e.Owner == "component kubelet"
 	}) {
 		t.Errorf("the image has no %s", file)

@@ -19,12 +19,13 @@ import (
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestOrigin bakes with kubelet from its release and from its module.
 func TestOrigin(t *testing.T) {
 	t.Parallel()
-	w, fromRelease := newWorld(t)
+	w, fromRelease := baketest.NewBaked(t)
 	restore := w.Snapshot()
 	c := w.Config()
 	digests := map[string]manifest.Digest{"release": fromRelease}
@@ -59,8 +60,8 @@ func TestOrigin(t *testing.T) {
 			if digests[test.want] == "" {
 				digests[test.want] = result.SHA256
 			}
-			wantImage(t, c, result, digests[test.want])
-			rec := readRecord(t, c)
+			baketest.WantImage(t, c, result, digests[test.want])
+			rec := baketest.ReadRecord(t, c)
 			want := []record.Component{
 				{Name: "kubelet", Version: "v1.30.0", Origin: "release", From: w.URL + baketest.KubeletRelease},
 				{Name: "containerd", Version: "2.0.0", Origin: "release", From: w.URL + baketest.ContainerdRelease},
@@ -88,17 +89,17 @@ func TestOrigin(t *testing.T) {
 		c.Origin, c.Out = "", filepath.Join(t.TempDir(), "out")
 		w.Remove(baketest.KubeletRelease)
 		defer restore()
-		remove(t, filepath.Join(c.Cache, "values"))
-		remove(t, filepath.Join(c.Cache, "files"))
-		for _, path := range packData(t, c.Cache, "release 1", "gomod") {
-			flip(t, path)
+		filetest.Remove(t, filepath.Join(c.Cache, "values"))
+		filetest.Remove(t, filepath.Join(c.Cache, "files"))
+		for _, path := range baketest.PackData(t, c.Cache, "release 1", "gomod") {
+			filetest.Flip(t, path)
 		}
 		c.BuildMissing = true
 		result, err := baketest.Image(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantImage(t, c, result, digests["source"])
+		baketest.WantImage(t, c, result, digests["source"])
 	})
 }
 
@@ -106,7 +107,7 @@ func TestOrigin(t *testing.T) {
 // do not say whether it is gone. Only what is gone is built.
 func TestDoubt(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	restore := w.Snapshot()
 	built := source.Missing{
 		Name: "component kubelet v1.30.0", Reason: "its release is unavailable at " + w.URL + baketest.KubeletRelease + ": 404 Not Found", Else: "example.com/kubelet v1.30.0",
@@ -163,8 +164,8 @@ func TestDoubt(t *testing.T) {
 				if test.answer == nil {
 					kind = "input"
 				}
-				wantError(t, err, kind, test.want...)
-				wantNothing(t, c)
+				baketest.WantError(t, err, kind, test.want...)
+				baketest.WantNothing(t, c)
 				return
 			}
 			if err != nil {
@@ -177,7 +178,7 @@ func TestDoubt(t *testing.T) {
 			if test.built != nil {
 				want = "source"
 			}
-			if got := readRecord(t, c).Components[0].Origin; got != want {
+			if got := baketest.ReadRecord(t, c).Components[0].Origin; got != want {
 				t.Errorf("kubelet is from %s; want %s", got, want)
 			}
 		})
@@ -187,29 +188,27 @@ func TestDoubt(t *testing.T) {
 // TestOriginForced forces an origin that not every component has.
 func TestOriginForced(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	c.Origin = source.FromSource
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", w.Versions+":26:3: component containerd has no module that it could be built from (add one, or leave --origin source out)")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", w.Versions+":26:3: component containerd has no module that it could be built from (add one, or leave --origin source out)")
+	baketest.WantNothing(t, c)
 
 	c.Origin, c.BuildMissing = source.FromRelease, true
 	w.Remove(baketest.KubeletRelease)
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found")
+	baketest.WantNothing(t, c)
 
 	// With a module for each, nobody asks for a release.
 	w.Edit("versions.yaml", "    version: 2.0.0\n", "    version: 2.0.0\n    reports: {version: v1.30.0, reason: it is of another module}\n")
-	w.Edit("versions.yaml", "          path: /bin/\n", "          path: /bin/\n"+
-		"    module:\n      path: example.com/kubelet\n      version: v1.30.0\n      toolchain: "+runtime.Version()+"\n      dir: modules/kubelet\n"+
-		"      programs:\n        - package: example.com/kubelet/cmd/kubelet\n          path: /bin/containerd\n")
+	w.Edit("versions.yaml", "          path: /bin/\n", "          path: /bin/\n"+w.Module("/bin/containerd"))
 	w.Lock()
 	c.Origin, c.BuildMissing = source.FromSource, false
 	w.Gets()
 	w.Image(c)
-	for _, component := range readRecord(t, c).Components {
+	for _, component := range baketest.ReadRecord(t, c).Components {
 		want := "source"
 		if strings.HasPrefix(component.From, "kube-proxy-amd64 ") {
 			want = "package" // it has no choice
@@ -265,12 +264,12 @@ func TestCompilerPackages(t *testing.T) {
 	c.BuildMissing = true
 	w.Gets()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "superseded", "libtoy-amd64-dev 1.0 is unavailable", "404 Not Found")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "superseded", "libtoy-amd64-dev 1.0 is unavailable", "404 Not Found")
+	baketest.WantNothing(t, c)
 	if got := w.Gets(); len(got) > 0 {
 		t.Errorf("the bake fetched %q before it gave up; want nothing", got)
 	}
 	w.WriteVersions() // serves the release again
 	w.Edit("versions.yaml", "      stamp:\n", "      cgo:\n        packages: ['libtoy-{arch}-dev/trixie']\n      stamp:\n")
-	wantImage(t, c, w.Image(c), want.SHA256)
+	baketest.WantImage(t, c, w.Image(c), want.SHA256)
 }

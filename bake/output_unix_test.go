@@ -16,7 +16,7 @@ import (
 // has everything.
 func TestOutputInTheWay(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	if err := os.MkdirAll(c.Out, 0o777); err != nil {
 		t.Fatal(err)

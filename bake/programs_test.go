@@ -11,7 +11,7 @@ import (
 // TestProgramsThatAreNone pins what is no program of the image.
 func TestProgramsThatAreNone(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	for _, test := range []struct{ name, kubelet, want string }{
 		{"empty", "", "it is empty"},
@@ -34,6 +34,6 @@ func TestProgramsThatAreNone(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: Image() = %v; want %s", test.name, err, want)
 		}
-		wantNothing(t, c)
+		baketest.WantNothing(t, c)
 	}
 }

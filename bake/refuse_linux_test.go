@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodebake/bake/bake/baketest"
 )
 
 // refuse has the kernel refuse calls of this process from now on, as a file
@@ -69,14 +71,14 @@ func proof(what string) error {
 // umask leaves files that others should read without.
 func TestNoChmod(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	c := w.Config()
 	umask := 0o077
 	result, err := spawn(t.Context(), w, c, limits{Umask: &umask, Refuse: "chmod"}, "TMPDIR="+t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantImage(t, c, result, want)
+	baketest.WantImage(t, c, result, want)
 	if _, err := os.Stat(filepath.Join(c.Out+"-mirror", "mirror.json")); err != nil {
 		t.Error(err)
 	}
@@ -86,14 +88,14 @@ func TestNoChmod(t *testing.T) {
 // remedy.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	_, err := spawn(t.Context(), w, c, limits{Refuse: "flock"}, "TMPDIR="+t.TempDir())
-	wantError(t, err, "input",
+	baketest.WantError(t, err, "input",
 		"writing the mirror "+c.Out+"-mirror: its filesystem has no locks (NFS without a lock service?); make the mirror on a local disk and copy it there: no locks available",
 		"opening the store: "+c.Cache+" is on a filesystem without locks (NFS without a lock service?); give another directory with --cache, or set XDG_CACHE_HOME: no locks available")
 	if _, err := os.Stat(filepath.Join(c.Out+"-mirror", "mirror.json")); err == nil {
 		t.Error("a mirror was made")
 	}
-	wantNothing(t, c)
+	baketest.WantNothing(t, c)
 }

@@ -15,8 +15,10 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const keepBoth = " (--force replaces it with all that is beside it; another --name or --output keeps both)"
@@ -26,9 +28,9 @@ const keepBoth = " (--force replaces it with all that is beside it; another --na
 // or the versions file is another.
 func otherImage(t *testing.T) (w *baketest.World, c bake.Config, old manifest.Digest) {
 	t.Helper()
-	w, old = newWorld(t)
+	w, old = baketest.NewBaked(t)
 	c = w.Config()
-	c.Sign, _ = newKey(t, "")
+	c.Sign, _ = baketest.NewKey(t, "")
 	w.Image(c)
 	c.Sign = ""
 	return w, c, old
@@ -42,11 +44,11 @@ func TestAnotherImageStays(t *testing.T) {
 	w, c, old := otherImage(t)
 	restore := w.Snapshot()
 	saved := filepath.Join(t.TempDir(), "out")
-	copyTree(t, c.Out, saved)
+	filetest.Copy(t, c.Out, saved)
 	gone := func(names ...string) func() {
 		return func() {
 			for _, name := range names {
-				remove(t, filepath.Join(c.Out, name))
+				filetest.Remove(t, filepath.Join(c.Out, name))
 			}
 		}
 	}
@@ -62,20 +64,20 @@ func TestAnotherImageStays(t *testing.T) {
 		want   string // of the error; DIR, OLD and NEW stand for what they say
 		begins bool   // work may have begun by then
 	}{
-		{"other inputs", newVersions, func() {}, "writing DIR/" + imageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
-		{"other inputs, the image was moved away", newVersions, gone(imageName), "writing DIR/" + imageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
-		{"other inputs, no record", newVersions, gone(recordName), "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
-		{"another origin", fromSource, func() {}, "writing DIR/" + imageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
-		{"another origin, the image was moved away", fromSource, gone(imageName), "writing DIR/" + imageName + ": the record of another image is there, DIR/" + recordName + " is of OLD; the new image is NEW" + keepBoth, true},
-		{"another format", func() { c.Format = bake.Raw }, func() {}, "writing DIR/" + rawName + ": the record of another image is there, DIR/" + recordName + " is of OLD; the new image is NEW" + keepBoth, true},
+		{"other inputs", newVersions, func() {}, "writing DIR/" + baketest.ImageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
+		{"other inputs, the image was moved away", newVersions, gone(baketest.ImageName), "writing DIR/" + baketest.ImageName + ": an image that was made from another versions file is there, OLD" + keepBoth, false},
+		{"other inputs, no record", newVersions, gone(baketest.RecordName), "writing DIR/" + baketest.ImageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
+		{"another origin", fromSource, func() {}, "writing DIR/" + baketest.ImageName + ": another image is there, OLD; the new one is NEW" + keepBoth, true},
+		{"another origin, the image was moved away", fromSource, gone(baketest.ImageName), "writing DIR/" + baketest.ImageName + ": the record of another image is there, DIR/" + baketest.RecordName + " is of OLD; the new image is NEW" + keepBoth, true},
+		{"another format", func() { c.Format = bake.Raw }, func() {}, "writing DIR/" + baketest.RawName + ": the record of another image is there, DIR/" + baketest.RecordName + " is of OLD; the new image is NEW" + keepBoth, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			was := c
 			defer func() {
 				c = was
 				restore()
-				remove(t, c.Out)
-				copyTree(t, saved, c.Out)
+				filetest.Remove(t, c.Out)
+				filetest.Copy(t, saved, c.Out)
 			}()
 			test.change()
 			// What it would be: elsewhere there is room.
@@ -87,7 +89,7 @@ func TestAnotherImageStays(t *testing.T) {
 			}
 			test.there()
 			before := sums(t, c.Out)
-			var sink recorder
+			var sink baketest.Recorder
 			c.Progress = &sink
 			_, err := baketest.Image(t.Context(), c)
 			want := strings.NewReplacer("DIR", c.Out, "OLD", string(old), "NEW", string(made)).Replace(test.want)
@@ -97,8 +99,8 @@ func TestAnotherImageStays(t *testing.T) {
 			if diff := cmp.Diff(before, sums(t, c.Out)); diff != "" {
 				t.Errorf("output directory (-before +after):\n%s", diff)
 			}
-			wantClean(t, c)
-			if lines := sink.lines(); len(lines) > 0 && !test.begins {
+			baketest.WantClean(t, c.Cache)
+			if lines := sink.Lines(); len(lines) > 0 && !test.begins {
 				t.Errorf("before the error there was %q", lines)
 			}
 
@@ -107,12 +109,12 @@ func TestAnotherImageStays(t *testing.T) {
 			if result.SHA256 != made || result.Replaced != old {
 				t.Errorf("with Force the image is %s and replaced %s; want %s and %s", result.SHA256, result.Replaced, made, old)
 			}
-			record := readRecord(t, c)
-			if record.File.SHA256 != made || sumFile(t, result.Path) != made {
-				t.Errorf("with Force the record is of %s and the image %s; want %s", record.File.SHA256, sumFile(t, result.Path), made)
+			record := baketest.ReadRecord(t, c)
+			if record.File.SHA256 != made || manifesttest.DigestFile(t, result.Path) != made {
+				t.Errorf("with Force the record is of %s and the image %s; want %s", record.File.SHA256, manifesttest.DigestFile(t, result.Path), made)
 			}
-			if _, err := os.Stat(filepath.Join(c.Out, bundleName)); err == nil || !slices.Contains(sink.lines(), bundleName+", the signature of the image that is replaced, was removed") {
-				t.Errorf("the signature of the old image is there, or nothing was noted: %q", sink.lines())
+			if _, err := os.Stat(filepath.Join(c.Out, baketest.BundleName)); err == nil || !slices.Contains(sink.Lines(), baketest.BundleName+", the signature of the image that is replaced, was removed") {
+				t.Errorf("the signature of the old image is there, or nothing was noted: %q", sink.Lines())
 			}
 			if again := w.Image(c); again.Replaced != "" {
 				t.Errorf("the same image again replaced %s; want nothing", again.Replaced)
@@ -129,8 +131,8 @@ func kubeletFromSource() source.Origins {
 func sums(t *testing.T, dir string) map[string]manifest.Digest {
 	t.Helper()
 	out := map[string]manifest.Digest{}
-	for _, name := range list(t, dir) {
-		out[name] = sumFile(t, filepath.Join(dir, name))
+	for _, name := range filetest.Names(t, dir) {
+		out[name] = manifesttest.DigestFile(t, filepath.Join(dir, name))
 	}
 	return out
 }
@@ -143,8 +145,8 @@ func TestAnotherImageComesMeanwhile(t *testing.T) {
 	there := c.Out
 	c.Out, c.Origins = filepath.Join(t.TempDir(), "out"), kubeletFromSource()
 	c.Progress = &atStart{verb: "compress", do: sync.OnceFunc(func() {
-		data := readFile(t, filepath.Join(there, imageName))
-		if err := os.WriteFile(filepath.Join(c.Out, imageName), data, 0o644); err != nil {
+		data := filetest.Read(t, filepath.Join(there, baketest.ImageName))
+		if err := os.WriteFile(filepath.Join(c.Out, baketest.ImageName), data, 0o644); err != nil {
 			t.Error(err)
 		}
 	})}
@@ -152,7 +154,7 @@ func TestAnotherImageComesMeanwhile(t *testing.T) {
 	if want := ": another image is there, " + string(old) + "; the new one is "; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Image() = %v; want an error with %q", err, want)
 	}
-	if diff := cmp.Diff(map[string]manifest.Digest{imageName: old}, sums(t, c.Out)); diff != "" {
+	if diff := cmp.Diff(map[string]manifest.Digest{baketest.ImageName: old}, sums(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
 }
@@ -174,7 +176,7 @@ func (s *atStart) Start(verb, name string, total int64) progress.Task {
 // TestNamedImage gives names, and makes the images again from what they hold.
 func TestNamedImage(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	restore := w.Snapshot()
 	for _, test := range []struct {
 		name, versions, given, want string
@@ -194,12 +196,12 @@ func TestNamedImage(t *testing.T) {
 			c := w.Config()
 			c.Name = test.given
 			result := w.Image(c)
-			digits := strings.TrimPrefix(string(sumFile(t, w.LockFile())), "sha256:")[:8]
+			digits := strings.TrimPrefix(string(manifesttest.DigestFile(t, w.LockFile())), "sha256:")[:8]
 			want := strings.ReplaceAll(test.want, "LOCK", digits)
 			if got := filepath.Base(result.Path); got != want+".tar.gz" {
 				t.Errorf("the image is %s; want %s.tar.gz", got, want)
 			}
-			record := recordAt(t, result.Record)
+			record := baketest.RecordAt(t, result.Record)
 			if record.Name != want || record.File.Name != want+".tar.gz" {
 				t.Errorf("the record is of %s in %s; want %s", record.Name, record.File.Name, want)
 			}
@@ -211,14 +213,14 @@ func TestNamedImage(t *testing.T) {
 					}
 				}
 			}
-			if err := json.Unmarshal(readFile(t, result.Provenance), &statement); err != nil {
+			if err := json.Unmarshal(filetest.Read(t, result.Provenance), &statement); err != nil {
 				t.Fatal(err)
 			}
 			parameters := statement.Predicate.BuildDefinition
 			if got, given := parameters.ExternalParameters.Name, strings.ReplaceAll(test.parameter, "LOCK", digits); got != given || parameters.InternalParameters.Name != want {
 				t.Errorf("the provenance has names %q and %q; want %q and %q", got, parameters.InternalParameters.Name, given, want)
 			}
-			wantSame(t, inspected(c), result)
+			baketest.WantSame(t, c, result)
 		})
 	}
 	// The same lock, and yet another name.
@@ -251,11 +253,11 @@ func TestNamedImage(t *testing.T) {
 		c := w.Config()
 		c.Name = given
 		_, err := baketest.Image(t.Context(), c)
-		wantError(t, err, "input", want)
-		wantNothing(t, c)
+		baketest.WantError(t, err, "input", want)
+		baketest.WantNothing(t, c)
 	}
 	w.Edit("definition/image.yaml", "name: tiny", "name: "+strings.Repeat("a", 60))
 	w.Lock()
 	_, err := baketest.Image(t.Context(), w.Config())
-	wantError(t, err, "input", `-v1-30-0-amd64" has 74 characters `, "; it begins with the definition's name (give another by name: in "+w.Versions+", or by --name)")
+	baketest.WantError(t, err, "input", `-v1-30-0-amd64" has 74 characters `, "; it begins with the definition's name (give another by name: in "+w.Versions+", or by --name)")
 }

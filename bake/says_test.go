@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // released builds the program of a package of example.com/kubelet as its project
@@ -38,14 +39,14 @@ func released(t *testing.T, pkg, version string) []byte {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, text)
 	}
-	return read(t, out)
+	return filetest.Read(t, out)
 }
 
 // TestProgramsThatSayAnother bakes programs that say that they are something else
 // than the versions file says.
 func TestProgramsThatSayAnother(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	at := func(place string) string {
 		return w.Versions + place + ": component kubelet: "
 	}
@@ -81,8 +82,8 @@ func TestProgramsThatSayAnother(t *testing.T) {
 				t.Errorf("%s: Image() = %v; want %s", test.name, err, test.want)
 			}
 			if test.want != "" {
-				wantError(t, err, "input")
-				wantNothing(t, c)
+				baketest.WantError(t, err, "input")
+				baketest.WantNothing(t, c)
 			}
 		}
 		if test.want != "" {
@@ -92,7 +93,7 @@ func TestProgramsThatSayAnother(t *testing.T) {
 		if test.reports != "" {
 			want = &record.Reports{Version: test.reports, Reason: "it is patched"}
 		}
-		if diff := cmp.Diff(want, readRecord(t, c).Components[0].Reports); diff != "" {
+		if diff := cmp.Diff(want, baketest.ReadRecord(t, c).Components[0].Reports); diff != "" {
 			t.Errorf("%s: reports in the record (-want +got):\n%s", test.name, diff)
 		}
 	}
@@ -110,15 +111,15 @@ func TestBuiltProgramsThatSayAnother(t *testing.T) {
 	w.Edit("versions.yaml", "      path: example.com/kubelet\n", "      path: example.com/kubelet\n      version: v1.30.0\n")
 	w.Lock()
 	_, err := baketest.Image(t.Context(), c)
-	wantError(t, err, "input", "component kubelet: /usr/local/bin/kubelet from example.com/kubelet@v1.30.0: it says v1.30.0 or v9.9.9, and the versions file says v1.30.1 (")
-	wantNothing(t, c)
+	baketest.WantError(t, err, "input", "component kubelet: /usr/local/bin/kubelet from example.com/kubelet@v1.30.0: it says v1.30.0 or v9.9.9, and the versions file says v1.30.1 (")
+	baketest.WantNothing(t, c)
 
 	const accept = "    reports: {version: v9.9.9, reason: it is patched}\n"
 	w.Edit("versions.yaml", "    version: v1.30.1\n", "    version: v1.30.1\n"+accept)
 	w.Lock()
 	w.Image(c)
 	const recorded = "tiny-v1-30-1-amd64.json"
-	r, err := record.Read(recorded, bytes.NewReader(read(t, filepath.Join(c.Out, recorded))))
+	r, err := record.Read(recorded, bytes.NewReader(filetest.Read(t, filepath.Join(c.Out, recorded))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestBuiltProgramsThatSayAnother(t *testing.T) {
 	w.Lock()
 	c.Out = filepath.Join(t.TempDir(), "out")
 	w.Image(c)
-	text := string(read(t, w.Versions))
+	text := string(filetest.Read(t, w.Versions))
 	before, rest, _ := strings.Cut(text, "    release:\n")
 	_, after, _ := strings.Cut(rest, "    module:\n")
 	if err := os.WriteFile(w.Versions, []byte(before+"    module:\n"+after), 0o644); err != nil {
@@ -140,5 +141,5 @@ func TestBuiltProgramsThatSayAnother(t *testing.T) {
 	w.Lock()
 	c.Out = filepath.Join(t.TempDir(), "out")
 	_, err = baketest.Image(t.Context(), c)
-	wantError(t, err, "input", w.Versions+":11:5: component kubelet: its programs say v1.30.1 themselves, as the versions file does (remove reports)")
+	baketest.WantError(t, err, "input", w.Versions+":11:5: component kubelet: its programs say v1.30.1 themselves, as the versions file does (remove reports)")
 }

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
 )
 
 // TestShare bakes in three processes at once that share a store and an output
 // directory.
 func TestShare(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	c := w.Config()
 	w.Gets()
 	const bakes = 3
@@ -29,7 +30,7 @@ func TestShare(t *testing.T) {
 			t.Errorf("bake %d: %v", i, errs[i])
 			continue
 		}
-		wantImage(t, c, results[i], want)
+		baketest.WantImage(t, c, results[i], want)
 	}
 	fetched := map[string]int{}
 	for _, path := range w.Gets() {

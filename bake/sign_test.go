@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,110 +16,81 @@ import (
 	spdxjson "github.com/spdx/tools-golang/json"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/test/filetest"
 )
-
-const bundleName = "tiny-v1-30-0-amd64.sigstore.json"
-
-// newKey makes a key with openssl, encrypted where a password is given.
-func newKey(t *testing.T, password string) (private string, public []byte) {
-	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is missing: apt-get install openssl")
-		}
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
-	private = filepath.Join(t.TempDir(), "key.pem")
-	args := []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", private}
-	if password != "" {
-		args = append(args, "-aes-256-cbc", "-pass", "pass:"+password)
-	}
-	for _, args := range [][]string{args, {"pkey", "-in", private, "-passin", "pass:" + password, "-pubout"}} {
-		var err error
-		if public, err = exec.CommandContext(t.Context(), "openssl", args...).Output(); err != nil {
-			t.Fatalf("openssl %q: %v", args, err)
-		}
-	}
-	return private, public
-}
 
 // TestSigned bakes with a key: the image and everything beside it are those
 // that are made without one, and the signature is about them.
 func TestSigned(t *testing.T) {
 	t.Parallel()
-	w, want := newWorld(t)
+	w, want := baketest.NewBaked(t)
 	plain := w.Config()
 	w.Image(plain)
-	key, public := newKey(t, "secret")
+	key, public := baketest.NewKey(t, "secret")
 	c := w.Config()
 	c.Out = filepath.Join(t.TempDir(), "signed")
 	c.Sign, c.SignPassword = key, func() ([]byte, error) { return []byte("secret"), nil }
 	result := w.Image(c)
-	if result.SHA256 != want || result.Bundle != filepath.Join(c.Out, bundleName) {
+	if result.SHA256 != want || result.Bundle != filepath.Join(c.Out, baketest.BundleName) {
 		t.Errorf("result is %+v; want an image with digest %s and its bundle", result, want)
 	}
-	files := []string{imageName, recordName, spdxName, madeName}
-	if diff := cmp.Diff(slices.Sorted(slices.Values(append(slices.Clone(files), bundleName))), list(t, c.Out)); diff != "" {
+	files := []string{baketest.ImageName, baketest.RecordName, baketest.SPDXName, baketest.ProvenanceName}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(append(slices.Clone(files), baketest.BundleName))), filetest.Names(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
 	subjects := map[string]manifest.Digest{}
 	for _, name := range files {
-		got := sumFile(t, filepath.Join(c.Out, name))
-		if without := sumFile(t, filepath.Join(plain.Out, name)); got != without {
+		got := manifesttest.DigestFile(t, filepath.Join(c.Out, name))
+		if without := manifesttest.DigestFile(t, filepath.Join(plain.Out, name)); got != without {
 			t.Errorf("%s has digest %s; want %s, as without a key", name, got, without)
 		}
-		if name != madeName {
+		if name != baketest.ProvenanceName {
 			subjects[name] = got
 		}
 	}
-	bundle := readFile(t, result.Bundle)
+	bundle := filetest.Read(t, result.Bundle)
 	statement, err := sign.Verify(bundle, public, subjects)
-	if err != nil || !bytes.Equal(statement, readFile(t, result.Provenance)) {
-		t.Errorf("Verify = %s, %v; want what %s has", statement, err, madeName)
+	if err != nil || !bytes.Equal(statement, filetest.Read(t, result.Provenance)) {
+		t.Errorf("Verify = %s, %v; want what %s has", statement, err, baketest.ProvenanceName)
 	}
-	subjects[imageName] = subjects[recordName]
-	if _, err := sign.Verify(bundle, public, subjects); err == nil || !strings.Contains(err.Error(), imageName+" is not the one that was signed") {
+	subjects[baketest.ImageName] = subjects[baketest.RecordName]
+	if _, err := sign.Verify(bundle, public, subjects); err == nil || !strings.Contains(err.Error(), baketest.ImageName+" is not the one that was signed") {
 		t.Errorf("Verify of another image = %v; want an error that names it", err)
 	}
 
 	// Without the key the same image leaves the signature as it is.
 	c.Sign = ""
-	var sink recorder
+	var sink baketest.Recorder
 	c.Progress = &sink
 	w.Image(c)
-	if got := readFile(t, result.Bundle); !bytes.Equal(got, bundle) || slices.ContainsFunc(sink.lines(), func(l string) bool { return strings.Contains(l, "signature") }) {
-		t.Errorf("after the same bake without a key the bundle changed or was noted: %q", sink.lines())
+	if got := filetest.Read(t, result.Bundle); !bytes.Equal(got, bundle) || slices.ContainsFunc(sink.Lines(), func(l string) bool { return strings.Contains(l, "signature") }) {
+		t.Errorf("after the same bake without a key the bundle changed or was noted: %q", sink.Lines())
 	}
 	// Of another image it is noted.
 	if err := os.WriteFile(result.Bundle, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	sink = recorder{}
+	sink = baketest.Recorder{}
 	w.Image(c)
-	if !slices.ContainsFunc(sink.lines(), func(l string) bool { return strings.Contains(l, bundleName+" is the signature of another image") }) {
-		t.Errorf("notes are %q; want one of the old signature", sink.lines())
+	if !slices.ContainsFunc(sink.Lines(), func(l string) bool {
+		return strings.Contains(l, baketest.BundleName+" is the signature of another image")
+	}) {
+		t.Errorf("notes are %q; want one of the old signature", sink.Lines())
 	}
-}
-
-func readFile(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // TestKeyIsCheckedFirst gives keys that can't sign: the error comes before
 // anything is asked for.
 func TestKeyIsCheckedFirst(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
-	key, public := newKey(t, "secret")
+	w := baketest.NewLocked(t)
+	key, public := baketest.NewKey(t, "secret")
 	publicFile := filepath.Join(t.TempDir(), "key.pub")
 	if err := os.WriteFile(publicFile, public, 0o644); err != nil {
 		t.Fatal(err)
@@ -150,7 +120,7 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 // TestEmbeddedSBOM compares what the image holds with what is beside it.
 func TestEmbeddedSBOM(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	result := w.Image(c)
 	root := openRoot(t, c, result)
@@ -175,7 +145,7 @@ func TestEmbeddedSBOM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	beside, err := spdxjson.Read(bytes.NewReader(readFile(t, result.SPDX)))
+	beside, err := spdxjson.Read(bytes.NewReader(filetest.Read(t, result.SPDX)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +153,7 @@ func TestEmbeddedSBOM(t *testing.T) {
 		t.Errorf("both documents are called %s", in.DocumentNamespace)
 	}
 	first := beside.Packages[0]
-	if len(first.PackageChecksums) != 1 || "sha256:"+first.PackageChecksums[0].Value != string(result.SHA256) || first.PackageFileName != imageName {
+	if len(first.PackageChecksums) != 1 || "sha256:"+first.PackageChecksums[0].Value != string(result.SHA256) || first.PackageFileName != baketest.ImageName {
 		t.Errorf("the image is %s %v beside it; want its name and digest", first.PackageFileName, first.PackageChecksums)
 	}
 	// But for that they are the same.
@@ -214,7 +184,7 @@ func TestEmbeddedSBOM(t *testing.T) {
 		t.Errorf("subjects inside (-want +got):\n%s", diff)
 	}
 	// An image is the same in whatever it is packed.
-	if bytes.Contains(text, []byte(`"format"`)) || !bytes.Contains(readFile(t, result.Provenance), []byte(`"format": "tar.gz"`)) {
+	if bytes.Contains(text, []byte(`"format"`)) || !bytes.Contains(filetest.Read(t, result.Provenance), []byte(`"format": "tar.gz"`)) {
 		t.Error("the statement inside has a format, or the one beside has none")
 	}
 }
@@ -227,7 +197,7 @@ func openRoot(t *testing.T, c bake.Config, result *bake.Result) *ext4.FS {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { disk.Close() })
-	p := readRecord(t, c).Disk.Partitions[1]
+	p := baketest.ReadRecord(t, c).Disk.Partitions[1]
 	root, err := ext4.Open(io.NewSectionReader(disk, p.Start, p.Size))
 	if err != nil {
 		t.Fatal(err)

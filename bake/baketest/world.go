@@ -80,6 +80,24 @@ func New(t testing.TB) *World {
 	return w
 }
 
+// NewLocked returns a world with its lock made.
+func NewLocked(t testing.TB) *World {
+	t.Helper()
+	w := New(t)
+	w.Lock()
+	return w
+}
+
+// NewBaked returns a world with its lock made, and the digest of its image.
+func NewBaked(t testing.TB) (*World, manifest.Digest) {
+	t.Helper()
+	w := NewLocked(t)
+	c := w.Config()
+	result := w.Image(c)
+	WantImage(t, c, result, result.SHA256)
+	return w, result.SHA256
+}
+
 // Shutdown ends all servers of the world.
 func (w *World) Shutdown() {
 	w.server.Close()

@@ -1,4 +1,4 @@
-package bake_test
+package verify_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package bake_test
+package lock_test
 
 import (
 	"bytes"
@@ -18,7 +18,9 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/source/debian"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestLock(t *testing.T) {
@@ -29,12 +31,12 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := read(t, w.LockFile())
+	text := filetest.Read(t, w.LockFile())
 	if l := result.Locked; len(l) != 1 || l[0].Arch != arch.AMD64 || l[0].Count != 10 || l[0].Kept != 0 || len(l[0].Changes) != 10 {
 		t.Errorf("locked is %+v; want 10 new packages for amd64", l)
 	}
 	result.Locked = nil
-	if diff := cmp.Diff(&lock.Result{SHA256: sum(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
+	if diff := cmp.Diff(&lock.Result{SHA256: manifesttest.Digest(text), Path: w.LockFile(), Size: int64(len(text))}, result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	parsed, err := manifest.ParseLock(w.LockFile(), text)
@@ -63,10 +65,10 @@ func TestLock(t *testing.T) {
 	if _, err := baketest.Lock(t.Context(), w.LockConfig(c), arch.AMD64); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, c.Lock); !bytes.Equal(got, text) {
+	if got := filetest.Read(t, c.Lock); !bytes.Equal(got, text) {
 		t.Errorf("the second lock is\n%s\nwant that of the first", got)
 	}
-	if got, want := list(t, filepath.Dir(c.Lock)), []string{"other.lock"}; !slices.Equal(got, want) {
+	if got, want := filetest.Names(t, filepath.Dir(c.Lock)), []string{"other.lock"}; !slices.Equal(got, want) {
 		t.Errorf("beside the lock are %q; want %q", got, want)
 	}
 	c.Out = filepath.Join(t.TempDir(), "out")
@@ -76,8 +78,8 @@ func TestLock(t *testing.T) {
 // TestLockRefuses locks where something is wrong. The lock that is there stays.
 func TestLockRefuses(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
-	before := read(t, w.LockFile())
+	w := baketest.NewLocked(t)
+	before := filetest.Read(t, w.LockFile())
 	restore := w.Snapshot()
 	const inRelease = "/debian/dists/trixie/InRelease"
 	replaced := func(path, old, new string) func(*lock.Config) {
@@ -136,14 +138,14 @@ func TestLockRefuses(t *testing.T) {
 			test.change(&c)
 			c.Now = c.Now.Add(test.later)
 			_, err := baketest.Lock(t.Context(), c, test.arches...)
-			wantError(t, err, test.kind, test.want...)
+			baketest.WantError(t, err, test.kind, test.want...)
 			if err != nil && strings.Contains(err.Error(), "BUG") {
 				t.Errorf("the error takes the user's mistake for ours: %v", err)
 			}
-			if !bytes.Equal(read(t, w.LockFile()), before) {
+			if !bytes.Equal(filetest.Read(t, w.LockFile()), before) {
 				t.Error("the lock that was there has changed")
 			}
-			if got, want := list(t, w.Dir), []string{"definition", "modules", "proxy", "versions.lock", "versions.yaml"}; !slices.Equal(got, want) {
+			if got, want := filetest.Names(t, w.Dir), []string{"definition", "modules", "proxy", "versions.lock", "versions.yaml"}; !slices.Equal(got, want) {
 				t.Errorf("beside the lock are %q; want %q", got, want)
 			}
 		})
@@ -169,8 +171,8 @@ func TestLockExpired(t *testing.T) {
 // TestLockOlder has the archive step back behind the lock.
 func TestLockOlder(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
-	before := read(t, w.LockFile())
+	w := baketest.NewLocked(t)
+	before := filetest.Read(t, w.LockFile())
 	now := w.Now
 	w.Now = now.Add(-time.Hour)
 	w.Publish()
@@ -190,7 +192,7 @@ func TestLockOlder(t *testing.T) {
 	if _, err := baketest.CheckLock(t.Context(), c); err == nil || err.Error() != want {
 		t.Errorf("CheckLock() = %v; want %s", err, want)
 	}
-	if !bytes.Equal(read(t, w.LockFile()), before) {
+	if !bytes.Equal(filetest.Read(t, w.LockFile()), before) {
 		t.Error("the lock that was there has changed")
 	}
 	c.AllowOlder = true
@@ -212,7 +214,7 @@ func TestLockCancelled(t *testing.T) {
 	w := baketest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := w.LockConfig(w.Config())
-	c.Progress = &recorder{on: func(event int) {
+	c.Progress = &baketest.Recorder{On: func(event int) {
 		if event == 3 {
 			cancel()
 		}
@@ -228,7 +230,7 @@ func TestLockCancelled(t *testing.T) {
 // TestCheckLock publishes newer packages after locking.
 func TestCheckLock(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	restore := w.Snapshot()
 	more := func() {
 		w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [shell]\n  kernel")
@@ -283,9 +285,9 @@ func TestCheckLock(t *testing.T) {
 			c := w.Config()
 			test.change(&c)
 			w.Publish()
-			before := read(t, w.LockFile())
+			before := filetest.Read(t, w.LockFile())
 			report, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
-			wantError(t, err, test.kind, test.want...)
+			baketest.WantError(t, err, test.kind, test.want...)
 			if report == nil {
 				t.Fatal("there is no report")
 			}
@@ -302,7 +304,7 @@ func TestCheckLock(t *testing.T) {
 			if diff := cmp.Diff(&want, report); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
 			}
-			if !bytes.Equal(read(t, w.LockFile()), before) {
+			if !bytes.Equal(filetest.Read(t, w.LockFile()), before) {
 				t.Error("checking has changed the lock")
 			}
 		})
@@ -311,7 +313,7 @@ func TestCheckLock(t *testing.T) {
 		c := w.Config()
 		c.DebianMirrors = nil
 		report, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
-		wantError(t, err, "failed", "no mirror of archive debian is known")
+		baketest.WantError(t, err, "failed", "no mirror of archive debian is known")
 		if report != nil {
 			t.Errorf("report = %+v; want none, since nothing is known", report)
 		}
@@ -320,7 +322,7 @@ func TestCheckLock(t *testing.T) {
 		c := w.Config()
 		c.Lock = filepath.Join(w.Dir, "none.lock")
 		_, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
-		wantError(t, err, "input", "there is no lock "+c.Lock)
+		baketest.WantError(t, err, "input", "there is no lock "+c.Lock)
 	})
 }
 
@@ -328,7 +330,7 @@ func TestCheckLock(t *testing.T) {
 // either lock while mirrors still have both.
 func TestDiffLocks(t *testing.T) {
 	t.Parallel()
-	w, before := newWorld(t)
+	w, before := baketest.NewBaked(t)
 	w.Package("tool").Version = "1.1"
 	w.Package("tool").Fields = "Depends: libtool1\n"
 	w.Package("libtool0").Name = "libtool1"
@@ -354,12 +356,12 @@ func TestDiffLocks(t *testing.T) {
 		t.Errorf("difference to itself = %q, %v; want none", same, err)
 	}
 	_, err = lock.Diff(filepath.Join(w.Dir, "none.lock"), c.Lock, arch.AMD64)
-	wantError(t, err, "input", "none.lock")
+	baketest.WantError(t, err, "input", "none.lock")
 
 	after := w.Image(c)
 	if after.SHA256 == before {
 		t.Error("the new lock gives the old image")
 	}
 	c.Lock, c.Out = "", filepath.Join(t.TempDir(), "out") // the new image stays
-	wantImage(t, c, w.Image(c), before)
+	baketest.WantImage(t, c, w.Image(c), before)
 }

@@ -1,41 +1,46 @@
-package bake_test
+package baketest
 
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nodebake/bake/bake/progress"
 )
 
-// recorder is a progress.Sink that remembers what it was told, and may act at
+// Prompt is how soon work must return once it is cancelled. The machine may be
+// busy.
+const Prompt = 10 * time.Second
+
+// Recorder is a progress.Sink that remembers what it was told, and may act at
 // an event.
-type recorder struct {
-	on func(event int) // called with the number of each event, from 1; nil: nobody
+type Recorder struct {
+	On func(event int) // called with the number of each event, from 1; nil: nobody
 
 	mu            sync.Mutex
-	events        int
+	Events        int
 	ended         []string
 	noted         []string
-	expected      int
-	expectedFirst int // when the first task began
+	Expected      int
+	ExpectedFirst int // when the first task began
 	started       bool
 }
 
-var _ progress.Counter = (*recorder)(nil)
+var _ progress.Counter = (*Recorder)(nil)
 
-func (r *recorder) event() {
+func (r *Recorder) event() {
 	r.mu.Lock()
-	r.events++
-	n := r.events
+	r.Events++
+	n := r.Events
 	r.mu.Unlock()
-	if r.on != nil {
-		r.on(n)
+	if r.On != nil {
+		r.On(n)
 	}
 }
 
-// lines returns the tasks that ended, "fetch tool 1.0 done", and the notes,
+// Lines returns the tasks that ended, "fetch tool 1.0 done", and the notes,
 // since the last call.
-func (r *recorder) lines() []string {
+func (r *Recorder) Lines() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lines := r.ended
@@ -43,7 +48,7 @@ func (r *recorder) lines() []string {
 	return lines
 }
 
-func (r *recorder) add(line string) {
+func (r *Recorder) add(line string) {
 	r.mu.Lock()
 	r.ended = append(r.ended, line)
 	r.mu.Unlock()
@@ -51,17 +56,17 @@ func (r *recorder) add(line string) {
 }
 
 // Expect implements progress.Counter.
-func (r *recorder) Expect(n int) {
+func (r *Recorder) Expect(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expected += n
+	r.Expected += n
 }
 
 // Start implements progress.Sink.
-func (r *recorder) Start(verb, name string, total int64) progress.Task {
+func (r *Recorder) Start(verb, name string, total int64) progress.Task {
 	r.mu.Lock()
 	if !r.started {
-		r.started, r.expectedFirst = true, r.expected
+		r.started, r.ExpectedFirst = true, r.Expected
 	}
 	r.mu.Unlock()
 	r.event()
@@ -69,7 +74,7 @@ func (r *recorder) Start(verb, name string, total int64) progress.Task {
 }
 
 // Note implements progress.Sink.
-func (r *recorder) Note(format string, args ...any) {
+func (r *Recorder) Note(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	r.mu.Lock()
 	r.noted = append(r.noted, line)
@@ -77,8 +82,8 @@ func (r *recorder) Note(format string, args ...any) {
 	r.add(line)
 }
 
-// notes returns the notes since the last call.
-func (r *recorder) notes() []string {
+// Notes returns the notes since the last call.
+func (r *Recorder) Notes() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	notes := r.noted
@@ -87,7 +92,7 @@ func (r *recorder) notes() []string {
 }
 
 type recordedTask struct {
-	*recorder
+	*Recorder
 	name string
 }
 

@@ -1,4 +1,4 @@
-package bake_test
+package verify_test
 
 import (
 	"bytes"
@@ -10,21 +10,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // signedWorld is an image with its signature.
 func signedWorld(t *testing.T) (c bake.Config, image *bake.Result, key, public []byte) {
 	t.Helper()
-	w := lockedWorld(t)
-	private, public := newKey(t, "")
+	w := baketest.NewLocked(t)
+	private, public := baketest.NewKey(t, "")
 	c = w.Config()
 	c.Sign = private
 	image = w.Image(c)
-	return inspected(w.Config()), image, readFile(t, private), public
+	return w.Config(), image, filetest.Read(t, private), public
 }
 
 // TestVerifyStatements signs other statements with the key of the image's owner.
@@ -35,7 +37,7 @@ func TestVerifyStatements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := string(readFile(t, image.Provenance))
+	good := string(filetest.Read(t, image.Provenance))
 	provenance, err := slsa.Read([]byte(good))
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +50,7 @@ func TestVerifyStatements(t *testing.T) {
 		name, old, new string
 		want           verify.Signature // but for Bundle
 	}{
-		{"as it was made", "", "", verify.Signature{Valid: true, Files: []string{imageName, recordName, spdxName}}},
+		{"as it was made", "", "", verify.Signature{Valid: true, Files: []string{baketest.ImageName, baketest.RecordName, baketest.SPDXName}}},
 		{"other predicate type", slsa.PredicateType, "https://in-toto.io/attestation/test-result/v0.1",
 			verify.Signature{OtherStatement: true, Error: `the signed statement is of type "https://in-toto.io/attestation/test-result/v0.1"` + remedy}},
 		{"other build type", slsa.BuildType, "https://example.com/ci",
@@ -57,10 +59,10 @@ func TestVerifyStatements(t *testing.T) {
    "digest": {
     "sha256": "` + image.SHA256.Hex() + `"
    },
-   "name": "` + imageName + `"
+   "name": "` + baketest.ImageName + `"
   }`, `{"digest": {"gitCommit": "0123456789abcdef0123456789abcdef01234567"}, "name": "x"}`, verify.Signature{Error: `reading the statement: subject "x" has no SHA-256`}},
 		{"another image", image.SHA256.Hex(), other,
-			verify.Signature{Error: imageName + " is not the one that was signed: digest is " + string(image.SHA256) + "; want sha256:" + other}},
+			verify.Signature{Error: baketest.ImageName + " is not the one that was signed: digest is " + string(image.SHA256) + "; want sha256:" + other}},
 		{"other lock", provenance.Lock.Hex(), other,
 			verify.Signature{OtherStatement: true, Error: "the signed statement says that the lock is sha256:" + other + ", and the image holds " + string(provenance.Lock) + remedy}},
 		{"other versions file", provenance.Versions.Hex(), other,
@@ -77,11 +79,10 @@ func TestVerifyStatements(t *testing.T) {
 			t.Fatal(err)
 		}
 		test.want.Bundle = filepath.Join(t.TempDir(), "other.json")
-		writeFile(t, test.want.Bundle, bundle)
-		tmp := t.TempDir()
-		result, err := verify.Run(t.Context(), verify.Config{
-			Image: image.Path, TmpDir: tmp, Key: public, Bundle: test.want.Bundle, SignatureOnly: true, Options: config.Options, Units: config.Units, Definition: config.Definition,
-		})
+		filetest.Write(t, test.want.Bundle, bundle)
+		c := baketest.VerifyConfig(t, config, image.Path)
+		c.Key, c.Bundle, c.SignatureOnly = public, test.want.Bundle, true
+		result, err := verify.Run(t.Context(), c)
 		if err != nil {
 			t.Errorf("%s: Verify = %v", test.name, err)
 			continue
@@ -89,9 +90,7 @@ func TestVerifyStatements(t *testing.T) {
 		if diff := cmp.Diff(&test.want, result.Signature); diff != "" {
 			t.Errorf("%s: signature (-want +got):\n%s", test.name, diff)
 		}
-		if left := list(t, tmp); len(left) > 0 {
-			t.Errorf("%s: left in the temporary directory: %q", test.name, left)
-		}
+		filetest.WantEmpty(t, c.TmpDir)
 	}
 }
 
@@ -118,7 +117,7 @@ func (r *replacing) Start(string, string, int64) progress.Task {
 func TestVerifyReplaced(t *testing.T) {
 	t.Parallel()
 	config, image, _, public := signedWorld(t)
-	content := readFile(t, image.Path)
+	content := filetest.Read(t, image.Path)
 	for _, before := range []struct {
 		name    string
 		content []byte
@@ -127,13 +126,13 @@ func TestVerifyReplaced(t *testing.T) {
 		{"good, then damaged", content, true},
 		{"damaged, then good", append(bytes.Clone(content), 0), false},
 	} {
-		writeFile(t, image.Path, before.content)
+		filetest.Write(t, image.Path, before.content)
 		with := filepath.Join(t.TempDir(), "with")
-		writeFile(t, with, content)
+		filetest.Write(t, with, content)
 		if before.same {
-			writeFile(t, with, content[:len(content)/2])
+			filetest.Write(t, with, content[:len(content)/2])
 		}
-		c := verify.Config{Image: image.Path, TmpDir: t.TempDir(), TrustInputs: true, Options: config.Options, Units: config.Units, Definition: config.Definition}
+		c := baketest.VerifyConfig(t, config, image.Path)
 		if before.same {
 			c.Key = public
 		}
@@ -145,7 +144,7 @@ func TestVerifyReplaced(t *testing.T) {
 		if result.Identical != before.same || before.same && (result.SHA256 != image.SHA256 || !result.Signature.Valid) {
 			t.Errorf("%s: result is %+v; want identical: %v, by what was there first", before.name, result, before.same)
 		}
-		if got := readFile(t, image.Path); len(got) == len(before.content) {
+		if got := filetest.Read(t, image.Path); len(got) == len(before.content) {
 			t.Fatalf("%s: the file was not replaced", before.name)
 		}
 	}

@@ -1,4 +1,4 @@
-package bake_test
+package lock_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // changesOf returns what Lock says has changed.
@@ -36,7 +37,7 @@ func TestLockKeeps(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
 	w.Lock()
-	before := read(t, w.LockFile())
+	before := filetest.Read(t, w.LockFile())
 	restore := w.Snapshot()
 	newer := func() { // of three packages; the old ones are superseded
 		w.Package("tool").Version, w.Package("tool").Fields = "1.1", "Depends: libtool0 (>= 2.0)\n"
@@ -146,7 +147,7 @@ func TestLockKeeps(t *testing.T) {
 			if diff := cmp.Diff(test.want, changesOf(t, result)); diff != "" {
 				t.Errorf("changes (-want +got):\n%s", diff)
 			}
-			after := read(t, w.LockFile())
+			after := filetest.Read(t, w.LockFile())
 			if same := bytes.Equal(before, after); same != (len(test.want) == 1) {
 				t.Errorf("the lock is the same: %t; it says:\n%s", same, after)
 			}
@@ -166,7 +167,7 @@ func TestLockKeepsRefuses(t *testing.T) {
 	w.Publish()
 	w.Fault(pool, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 	_, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()), arch.AMD64)
-	wantError(t, err, "failed", "keeping tool 1.0, which is superseded: ", "500 Internal Server Error",
+	baketest.WantError(t, err, "failed", "keeping tool 1.0, which is superseded: ", "500 Internal Server Error",
 		"this does not say that it is gone, so nothing is taken in its place (try again, or take what is newer by --upgrade tool)")
 	c := w.LockConfig(w.Config())
 	c.Upgrade = []string{"tool"}
@@ -175,7 +176,7 @@ func TestLockKeepsRefuses(t *testing.T) {
 	}
 	c.Upgrade = []string{"toool"}
 	_, err = baketest.Lock(t.Context(), c, arch.AMD64)
-	wantError(t, err, "input", "--upgrade toool: "+w.LockFile()+" has no package of that name")
+	baketest.WantError(t, err, "input", "--upgrade toool: "+w.LockFile()+" has no package of that name")
 }
 
 // TestLockElsewhere keeps what the versions file's own lock has, and afterwards
@@ -189,26 +190,26 @@ func TestLockElsewhere(t *testing.T) {
 	c := w.LockConfig(w.Config())
 	c.Lock = filepath.Join(t.TempDir(), "new.lock")
 	w.LockWith(c)
-	if got := read(t, c.Lock); !bytes.Equal(got, read(t, w.LockFile())) {
+	if got := filetest.Read(t, c.Lock); !bytes.Equal(got, filetest.Read(t, w.LockFile())) {
 		t.Errorf("the other lock is\n%s\nwant the first", got)
 	}
 	c.UpgradeAll = true
 	w.LockWith(c)
-	upgraded := read(t, c.Lock)
+	upgraded := filetest.Read(t, c.Lock)
 	c.UpgradeAll = false
 	w.LockWith(c)
-	if got := read(t, c.Lock); !bytes.Equal(got, upgraded) {
+	if got := filetest.Read(t, c.Lock); !bytes.Equal(got, upgraded) {
 		t.Errorf("the other lock is\n%s\nwant what it was", got)
 	}
 	// An old lock does not say what it is for, and is kept all the same.
-	old := bytes.Replace(bytes.Replace(read(t, w.LockFile()), []byte("format: 2\n"), []byte("format: 1\nversions: sha256:"+digits+"\ndefinition: sha256:"+digits+"\n"), 1),
-		read(t, w.LockFile())[bytes.Index(read(t, w.LockFile()), []byte("  request:")):bytes.Index(read(t, w.LockFile()), []byte("  releases:"))], nil, 1)
-	want := read(t, w.LockFile())
+	old := bytes.Replace(bytes.Replace(filetest.Read(t, w.LockFile()), []byte("format: 2\n"), []byte("format: 1\nversions: sha256:"+digits+"\ndefinition: sha256:"+digits+"\n"), 1),
+		filetest.Read(t, w.LockFile())[bytes.Index(filetest.Read(t, w.LockFile()), []byte("  request:")):bytes.Index(filetest.Read(t, w.LockFile()), []byte("  releases:"))], nil, 1)
+	want := filetest.Read(t, w.LockFile())
 	if err := os.WriteFile(w.LockFile(), old, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, err := baketest.Image(t.Context(), w.Config())
-	wantError(t, err, "stale", "an older bake made it, which did not say what for (run: bake lock --versions "+w.Versions+")")
+	baketest.WantError(t, err, "stale", "an older bake made it, which did not say what for (run: bake lock --versions "+w.Versions+")")
 	result, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()))
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +217,7 @@ func TestLockElsewhere(t *testing.T) {
 	if diff := cmp.Diff([]string{"amd64: 10 of 10 kept"}, changesOf(t, result)); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
-	if got := read(t, w.LockFile()); !bytes.Equal(got, want) {
+	if got := filetest.Read(t, w.LockFile()); !bytes.Equal(got, want) {
 		t.Errorf("the lock is\n%s\nwant\n%s", got, want)
 	}
 }
@@ -234,7 +235,7 @@ func TestLockArches(t *testing.T) {
 	if _, err := baketest.Lock(t.Context(), w.LockConfig(w.Config())); err != nil {
 		t.Errorf("Lock() = %v; want a lock for amd64, as it was", err)
 	}
-	locked, err := manifest.ParseLock(w.LockFile(), read(t, w.LockFile()))
+	locked, err := manifest.ParseLock(w.LockFile(), filetest.Read(t, w.LockFile()))
 	if err != nil || len(locked.Archs) != 1 {
 		t.Errorf("the lock is for %d architectures, %v; want 1", len(locked.Archs), err)
 	}

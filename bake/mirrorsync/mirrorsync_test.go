@@ -1,6 +1,7 @@
-package bake_test
+package mirrorsync_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,56 +19,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
+	"github.com/nodebake/bake/test/filetest"
 )
-
-// mirrorConfig is what mirrors the world to a new directory.
-func mirrorConfig(t *testing.T, w *baketest.World) mirrorsync.Config {
-	t.Helper()
-	own := w.Config()
-	c := mirrorsync.Config{
-		Options: own.Options, Definition: own.Definition, Keyring: w.Keyring, Sets: []mirrorsync.Set{{Name: "tiny", Versions: w.Versions}},
-		Archs: []arch.Arch{arch.AMD64}, To: filepath.Join(t.TempDir(), "mirror"), Now: w.Now,
-	}
-	return c
-}
-
-// offline is a configuration that asks nothing but the mirror at location.
-func offline(w *baketest.World, location string) bake.Config {
-	c := w.Config()
-	c.OfflineMirror, c.Offline, c.DebianMirrors, c.Apt, c.Keychain = location, true, nil, nil, nil
-	return c
-}
-
-// makeMirror mirrors, and must succeed.
-func makeMirror(t *testing.T, c mirrorsync.Config) *mirrorsync.Result {
-	t.Helper()
-	r, err := mirrorsync.Run(t.Context(), c)
-	if err != nil {
-		t.Fatalf("Mirror() = %v", err)
-	}
-	return r
-}
-
-// worldWithImages returns a world with container images and its lock made, and
-// the digest of its image.
-func worldWithImages(t *testing.T) (*baketest.World, manifest.Digest) {
-	t.Helper()
-	w := baketest.New(t)
-	w.AddImages()
-	w.Lock()
-	return w, w.Image(w.Config()).SHA256
-}
 
 func readIndex(t *testing.T, dir string) *mirror.Index {
 	t.Helper()
-	x, err := mirror.ParseIndex(read(t, filepath.Join(dir, "mirror.json")))
+	x, err := mirror.ParseIndex(filetest.Read(t, filepath.Join(dir, "mirror.json")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +58,6 @@ type web struct {
 
 	mu     sync.Mutex
 	faults map[string]http.HandlerFunc // by path
-	got    []string
 }
 
 func serve(t *testing.T, dir string) *web {
@@ -104,7 +66,6 @@ func serve(t *testing.T, dir string) *web {
 	files := http.FileServer(http.Dir(dir))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.got = append(s.got, r.URL.Path)
 		fault := s.faults[r.URL.Path]
 		s.mu.Unlock()
 		if fault != nil {
@@ -121,9 +82,9 @@ func serve(t *testing.T, dir string) *web {
 // TestMirror mirrors a world, ends it, and bakes from what is left.
 func TestMirror(t *testing.T) {
 	t.Parallel()
-	w, want := worldWithImages(t)
-	c := mirrorConfig(t, w)
-	r := makeMirror(t, c)
+	w, want := baketest.NewWithImages(t)
+	c := w.MirrorConfig()
+	r := baketest.Mirror(t, c)
 	x := readIndex(t, c.To)
 	kinds := map[mirror.Kind]int{}
 	var paths []string
@@ -147,7 +108,7 @@ func TestMirror(t *testing.T) {
 	}, paths); diff != "" {
 		t.Errorf("inputs and indices of the mirror (-want +got):\n%s", diff)
 	}
-	blobs := list(t, filepath.Join(c.To, "blobs", "sha256"))
+	blobs := filetest.Names(t, filepath.Join(c.To, "blobs", "sha256"))
 	if r.Files != len(blobs) || r.Added.Files != len(blobs) || r.Entries != len(x.Entries) || len(r.Missing) > 0 {
 		t.Errorf("Mirror() = %+v; want %d entries, and %d files, all added", r, len(x.Entries), len(blobs))
 	}
@@ -163,7 +124,7 @@ func TestMirror(t *testing.T) {
 	again.Cache = filepath.Join(t.TempDir(), "cache")
 	before := stamps(t, c.To)
 	begun := time.Now()
-	r = makeMirror(t, again)
+	r = baketest.Mirror(t, again)
 	if took := time.Since(begun); took > 2*time.Second {
 		t.Errorf("mirroring what is there took %v; want less than 2 s", took)
 	}
@@ -190,7 +151,7 @@ func TestMirror(t *testing.T) {
 	// The world ends.
 	w.Shutdown()
 	for name, location := range map[string]string{"a directory": c.To, "a server": serve(t, c.To).URL} {
-		b := offline(w, location)
+		b := w.Offline(location)
 		if got := w.Image(b).SHA256; got != want {
 			t.Errorf("the image from %s is %s; want %s", name, got, want)
 		}
@@ -221,24 +182,24 @@ func stamps(t *testing.T, dir string) map[string]time.Time {
 // bakes them from source.
 func TestMirrorSources(t *testing.T) {
 	t.Parallel()
-	w, _ := worldWithImages(t)
+	w, _ := baketest.NewWithImages(t)
 	w.Remove(baketest.KubeletRelease)
-	gone := ocitest.Manifest("pause", manifestDigest(t, w, "pause"))
+	gone := ocitest.Manifest("pause", w.ImageDigest("pause"))
 	w.Registry.Fault(gone, http.NotFound)
 	online := w.Config()
 	online.BuildMissing = true
 	want := w.Image(online).SHA256
 
-	c := mirrorConfig(t, w)
+	c := w.MirrorConfig()
 	_, err := mirrorsync.Run(t.Context(), c)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found; "+
+	baketest.WantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at "+w.URL+baketest.KubeletRelease+": 404 Not Found; "+
 		"with --sources its module example.com/kubelet v1.30.0 does in its place", "image pause ", "with --sources bake's program pause does in its place")
 	if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a mirror that could not be made has an index: %v", err)
 	}
 
 	c.Sources = true
-	r := makeMirror(t, c)
+	r := baketest.Mirror(t, c)
 	var missing []string
 	for _, m := range r.Missing {
 		missing = append(missing, m.Name+" "+m.Else)
@@ -260,43 +221,32 @@ func TestMirrorSources(t *testing.T) {
 	// Without its program nothing does in place of a release.
 	containerd := w.File(baketest.ContainerdRelease)
 	w.Remove(baketest.ContainerdRelease)
-	other := mirrorConfig(t, w)
+	other := w.MirrorConfig()
 	other.Sources = true
 	_, err = mirrorsync.Run(t.Context(), other)
-	wantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable at "+w.URL+baketest.ContainerdRelease+": 404 Not Found; nothing does in its place")
+	baketest.WantError(t, err, "failed", "component containerd 2.0.0: its release is unavailable at "+w.URL+baketest.ContainerdRelease+": 404 Not Found; nothing does in its place")
 	w.Serve(baketest.ContainerdRelease, containerd)
 
 	w.BreakProxy()
 	w.Shutdown()
-	b := offline(w, c.To)
+	b := w.Offline(c.To)
 	b.BuildMissing = true
 	if got := w.Image(b).SHA256; got != want {
 		t.Errorf("the image from source is %s; want %s", got, want)
 	}
 
 	// What is not allowed is not done.
-	b = offline(w, c.To)
+	b = w.Offline(c.To)
 	_, err = baketest.Image(t.Context(), b)
-	wantError(t, err, "failed", "component kubelet v1.30.0: ", "is not in the mirror "+c.To, "--build-missing would build it from")
-	wantNothing(t, b)
-}
-
-// manifestDigest is what the versions file says of an image.
-func manifestDigest(t *testing.T, w *baketest.World, name string) manifest.Digest {
-	t.Helper()
-	v, err := manifest.ParseVersions(w.Versions, read(t, w.Versions))
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(v.Images, func(i manifest.ContainerImage) bool { return i.Name == name })
-	return v.Images[i].Digest
+	baketest.WantError(t, err, "failed", "component kubelet v1.30.0: ", "is not in the mirror "+c.To, "--build-missing would build it from")
+	baketest.WantNothing(t, b)
 }
 
 // TestMirrorFails has nothing that is wrong become part of a mirror, and leaves
 // the one that is there.
 func TestMirrorFails(t *testing.T) {
 	t.Parallel()
-	w, _ := worldWithImages(t)
+	w, _ := baketest.NewWithImages(t)
 	restore := w.Snapshot()
 	pool := w.Package("tool").Pool()
 	for _, test := range []struct {
@@ -321,17 +271,15 @@ func TestMirrorFails(t *testing.T) {
 		{"set that is not there", func(c *mirrorsync.Config) { c.Drop = []string{"other"} }, "input", []string{"has no set other to drop (it has: none)"}},
 		{"set that goes and comes", func(c *mirrorsync.Config) { c.Drop = []string{"tiny"} }, "input", []string{"set tiny is to be dropped and to be mirrored"}},
 		{"something else in the directory", func(c *mirrorsync.Config) {
-			if err := os.MkdirAll(filepath.Join(c.To, "photos"), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, filepath.Join(c.To, "photos"))
 		}, "failed", []string{"it is no mirror, and has photos in it"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer restore()
-			c := mirrorConfig(t, w)
+			c := w.MirrorConfig()
 			test.change(&c)
 			_, err := mirrorsync.Run(t.Context(), c)
-			wantError(t, err, test.kind, test.want...)
+			baketest.WantError(t, err, test.kind, test.want...)
 			if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the mirror has an index: %v", err)
 			}
@@ -343,46 +291,87 @@ func TestMirrorFails(t *testing.T) {
 // gone.
 func TestMirrorNewerIndex(t *testing.T) {
 	t.Parallel()
-	w, _ := worldWithImages(t)
+	w, _ := baketest.NewWithImages(t)
 	w.Package("tool").Version = "1.1"
 	w.Now = w.Now.AddDate(0, 1, 0)
 	w.Publish()
-	c := mirrorConfig(t, w)
-	var sink recorder
+	c := w.MirrorConfig()
+	var sink baketest.Recorder
 	c.Progress = &sink
-	makeMirror(t, c)
+	baketest.Mirror(t, c)
 	entry(t, readIndex(t, c.To), "trixie InRelease, newer than the lock: of 2026-12-22")
 	want := "the index of trixie that mirrors have is newer than " + w.LockFile() + " and does not list 1 of its packages: tool 1.0 (newer ones, run: bake lock --versions " + w.Versions + " --upgrade tool)"
-	if notes := sink.notes(); !slices.Contains(notes, want) {
+	if notes := sink.Notes(); !slices.Contains(notes, want) {
 		t.Errorf("notes are %q; want %q", notes, want)
 	}
-	if got := makeMirror(t, c); got.Added.Files > 0 {
+	if got := baketest.Mirror(t, c); got.Added.Files > 0 {
 		t.Errorf("mirroring again = %+v; want nothing added", got)
 	}
-	w.Image(offline(w, c.To))
+	w.Image(w.Offline(c.To))
+}
+
+// TestMirrorVersionWithoutDigest brings a mirror to a version that was changed
+// without its digest.
+func TestMirrorVersionWithoutDigest(t *testing.T) {
+	t.Parallel()
+	w := baketest.NewLocked(t)
+	c := w.MirrorConfig()
+	c.Sources = true
+	baketest.Mirror(t, c)
+	w.Bump()
+	for _, cache := range []string{c.Cache, filepath.Join(t.TempDir(), "empty")} {
+		c.Cache = cache
+		_, err := mirrorsync.Run(t.Context(), c)
+		if want := w.BumpError("is unavailable: 404 Not Found"); err == nil || err.Error() != want {
+			t.Errorf("Mirror() = %v; want %s", err, want)
+		}
+		baketest.WantError(t, err, "input")
+		w.Serve(baketest.NextKubelet, []byte("another"))
+		_, err = mirrorsync.Run(t.Context(), c)
+		if want := w.BumpError("is " + string(manifesttest.Digest("another"))); err == nil || err.Error() != want {
+			t.Errorf("Mirror() = %v; want %s", err, want)
+		}
+		w.Remove(baketest.NextKubelet)
+	}
+	w.Serve(baketest.NextKubelet, w.Kubelet)
+	baketest.Mirror(t, c)
+	x := readIndex(t, c.To)
+	if e := x.Find(mirror.Release, w.URL+baketest.NextKubelet); len(e) != 1 || e[0].SHA256 != manifesttest.Digest(w.Kubelet) || e[0].Name != "kubelet v1.30.1 amd64" {
+		t.Errorf("the mirror has %+v at the new URL; want kubelet v1.30.1 amd64 with %s", e, manifesttest.Digest(w.Kubelet))
+	}
+	if e := x.Find(mirror.Release, w.URL+baketest.KubeletRelease); len(e) > 0 {
+		t.Errorf("the mirror has %+v still", e)
+	}
+	w.Shutdown()
+	w.Image(w.Offline(c.To))
+}
+
+// otherSet writes and locks a versions file that has almost everything in common
+// with the world's.
+func otherSet(t *testing.T, w *baketest.World) mirrorsync.Set {
+	t.Helper()
+	path := filepath.Join(w.Dir, "other.yaml")
+	filetest.Write(t, path, bytes.Replace(filetest.Read(t, w.Versions), []byte("panic=10"), []byte("panic=20"), 1))
+	c := w.LockConfig(w.Config())
+	c.Versions = path
+	if _, err := baketest.Lock(t.Context(), c, arch.AMD64); err != nil {
+		t.Fatal(err)
+	}
+	return mirrorsync.Set{Name: "other", Versions: path}
 }
 
 // TestTwoSets mirrors two sets that share most, one after the other, and drops
 // one.
 func TestTwoSets(t *testing.T) {
 	t.Parallel()
-	w, want := worldWithImages(t)
-	c := mirrorConfig(t, w)
-	first := makeMirror(t, c)
+	w, want := baketest.NewWithImages(t)
+	c := w.MirrorConfig()
+	first := baketest.Mirror(t, c)
 
-	other := filepath.Join(w.Dir, "other.yaml")
-	text := strings.Replace(string(read(t, w.Versions)), "panic=10", "panic=20", 1)
-	if err := os.WriteFile(other, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	own := w.LockConfig(w.Config())
-	own.Versions = other
-	if _, err := baketest.Lock(t.Context(), own, arch.AMD64); err != nil {
-		t.Fatal(err)
-	}
+	other := otherSet(t, w)
 	w.Gets()
-	c.Sets = []mirrorsync.Set{{Name: "other", Versions: other}}
-	both := makeMirror(t, c)
+	c.Sets = []mirrorsync.Set{other}
+	both := baketest.Mirror(t, c)
 	if both.Added.Files != 1 || both.Files != first.Files+1 || len(both.Sets) != 2 {
 		t.Errorf("mirroring another set = %+v; want its versions file added to the %d files of the first", both, first.Files)
 	}
@@ -398,25 +387,25 @@ func TestTwoSets(t *testing.T) {
 
 	// Without Prune the files stay, and are found to be extra.
 	c.Sets, c.Drop = nil, []string{"other"}
-	if r := makeMirror(t, c); len(r.Sets) != 1 || r.Removed.Files != 0 {
+	if r := baketest.Mirror(t, c); len(r.Sets) != 1 || r.Removed.Files != 0 {
 		t.Errorf("dropping a set = %+v; want the first left, and no file removed", r)
 	}
 	if report, err := mirrorsync.Check(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 1 {
 		t.Errorf("CheckMirror() = %+v, %v; want 1 extra file", report, err)
 	}
 	c.Drop, c.Prune = nil, true
-	if r := makeMirror(t, c); r.Removed.Files != 1 || r.Files != first.Files {
+	if r := baketest.Mirror(t, c); r.Removed.Files != 1 || r.Files != first.Files {
 		t.Errorf("pruning = %+v; want 1 file removed", r)
 	}
 	if report, err := mirrorsync.Check(t.Context(), c.To, 1, nil); err != nil || len(report.Extra) != 0 {
 		t.Errorf("CheckMirror() after pruning = %+v, %v; want no extra files", report, err)
 	}
 	w.Shutdown()
-	if got := w.Image(offline(w, c.To)).SHA256; got != want {
+	if got := w.Image(w.Offline(c.To)).SHA256; got != want {
 		t.Errorf("the image from the pruned mirror is %s; want %s", got, want)
 	}
-	b := offline(w, c.To)
-	b.Versions = other
+	b := w.Offline(c.To)
+	b.Versions = other.Versions
 	w.Image(b) // all but the inputs is shared
 }
 
@@ -437,8 +426,8 @@ func hasFileOf(dir string, size int) bool {
 // transfers only the rest.
 func TestMirrorInterrupted(t *testing.T) {
 	t.Parallel()
-	w, want := worldWithImages(t)
-	c := mirrorConfig(t, w)
+	w, want := baketest.NewWithImages(t)
+	c := w.MirrorConfig()
 	pool := w.Package("tool").Pool()
 	deb := w.File(pool)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -474,7 +463,7 @@ func TestMirrorInterrupted(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(c.To, "mirror.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the interrupted run left an index: %v", err)
 	}
-	kept := list(t, filepath.Join(c.To, "blobs", "sha256"))
+	kept := filetest.Names(t, filepath.Join(c.To, "blobs", "sha256"))
 	if len(kept) < 10 {
 		t.Errorf("the interrupted run left %d files; want at least 10", len(kept))
 	}
@@ -486,10 +475,10 @@ func TestMirrorInterrupted(t *testing.T) {
 		rw.Header().Set("ETag", `"deb"`)
 		http.ServeContent(rw, r, "", time.Time{}, strings.NewReader(string(deb)))
 	})
-	r := makeMirror(t, c)
+	r := baketest.Mirror(t, c)
 	w.Fault(pool, nil)
 	for _, p := range w.Gets() {
-		if slices.Contains(before, p) && p != pool && strings.HasSuffix(p, ".deb") && transferredWhole(t, w, c.To, kept, p) {
+		if slices.Contains(before, p) && p != pool && strings.HasSuffix(p, ".deb") && slices.Contains(kept, manifesttest.Digest(w.File(p)).Hex()) {
 			t.Errorf("the second run asks for %s again, which has arrived", p)
 		}
 	}
@@ -499,18 +488,11 @@ func TestMirrorInterrupted(t *testing.T) {
 	if r.Added.Files != r.Files-len(kept) {
 		t.Errorf("the second run added %d files; want %d, since %d of %d were there", r.Added.Files, r.Files-len(kept), len(kept), r.Files)
 	}
-	if r := makeMirror(t, c); r.Added.Files > 0 || len(w.Gets()) > 0 {
+	if r := baketest.Mirror(t, c); r.Added.Files > 0 || len(w.Gets()) > 0 {
 		t.Errorf("the third run = %+v; want nothing added and nothing asked for", r)
 	}
 	w.Shutdown()
-	if got := w.Image(offline(w, c.To)).SHA256; got != want {
+	if got := w.Image(w.Offline(c.To)).SHA256; got != want {
 		t.Errorf("the image from the mirror is %s; want %s", got, want)
 	}
-}
-
-// transferredWhole reports whether the file that the world serves at p was kept
-// by the mirror in dir.
-func transferredWhole(t *testing.T, w *baketest.World, dir string, kept []string, p string) bool {
-	t.Helper()
-	return slices.Contains(kept, sum(w.File(p)).Hex())
 }

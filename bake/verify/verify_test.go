@@ -1,4 +1,4 @@
-package bake_test
+package verify_test
 
 import (
 	"bytes"
@@ -6,12 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,174 +18,31 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/record"
-	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/filetest"
 )
-
-// verifyImage verifies an image with c and fails where it leaves anything behind.
-func verifyImage(t *testing.T, c bake.Config, image string) (*verify.Result, error) {
-	t.Helper()
-	tmp := t.TempDir()
-	result, err := verify.Run(t.Context(), verify.Config{Image: image, TmpDir: tmp, TrustInputs: true, Options: c.Options, Units: c.Units, Definition: c.Definition})
-	if left := list(t, tmp); len(left) > 0 {
-		t.Errorf("left in the temporary directory: %q", left)
-	}
-	wantClean(t, c)
-	return result, err
-}
-
-// wantSame fails unless an image is found to be what its inputs make.
-func wantSame(t *testing.T, c bake.Config, made *bake.Result) {
-	t.Helper()
-	got, err := verifyImage(t, c, made.Path)
-	if err != nil {
-		t.Fatalf("Verify(%s) = %v", made.Path, err)
-	}
-	want := &verify.Result{Image: made.Path, SHA256: made.SHA256, Size: made.Size, Rebuilt: true, Identical: true}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Verify(%s) (-want +got):\n%s", made.Path, diff)
-	}
-}
-
-// inspected is what Verify needs of a configuration: nothing about inputs that
-// the image itself has.
-func inspected(c bake.Config) bake.Config {
-	c.Versions, c.Lock, c.Arch, c.Out, c.Format, c.Origin = "", "", "", "", "", ""
-	return c
-}
-
-// disk is a raw image that a test changes.
-type disk struct {
-	t     *testing.T
-	path  string
-	start map[string]int64 // of partitions
-}
-
-func newDisk(t *testing.T, path string, rec *record.Record) *disk {
-	d := &disk{t, path, map[string]int64{}}
-	for _, p := range rec.Disk.Partitions {
-		d.start[p.Name] = p.Start
-	}
-	return d
-}
-
-// copied is another file with the same content, for a test of its own.
-func (d *disk) copied(t *testing.T) *disk {
-	t.Helper()
-	c := *d
-	c.t, c.path = t, filepath.Join(t.TempDir(), filepath.Base(d.path))
-	if out, err := exec.Command("cp", "--sparse=always", d.path, c.path).CombinedOutput(); err != nil {
-		t.Fatalf("cp: %v: %s", err, out)
-	}
-	return &c
-}
-
-// debugfs asks e2fsprogs about the root filesystem.
-func (d *disk) debugfs(args ...string) string {
-	d.t.Helper()
-	path, err := exec.LookPath("debugfs")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			d.t.Fatal("debugfs is missing: apt-get install e2fsprogs")
-		}
-		d.t.Skip("debugfs is missing: apt-get install e2fsprogs")
-	}
-	cmd := exec.Command(path, append(args, fmt.Sprintf("%s?offset=%d", d.path, d.start["root"]))...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		d.t.Fatalf("debugfs %q: %v: %s", args, err, out)
-	}
-	return string(out)
-}
-
-// content is the place on the disk of a byte of a file of the root.
-func (d *disk) content(path string, offset int64) int64 {
-	d.t.Helper()
-	out := d.debugfs("-R", fmt.Sprintf("bmap %s %d", path, offset/4096))
-	m := regexp.MustCompile(`(?m)^(\d+)$`).FindStringSubmatch(out)
-	if m == nil {
-		d.t.Fatalf("debugfs bmap %s: %s", path, out)
-	}
-	block, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return d.start["root"] + block*4096 + offset%4096
-}
-
-// inode is the place on the disk of a file's inode, and its number.
-func (d *disk) inode(path string) (int64, string) {
-	d.t.Helper()
-	out := d.debugfs("-R", "imap "+path)
-	m := regexp.MustCompile(`Inode (\d+) is part of block group \d+\s+located at block (\d+), offset 0x([0-9a-f]+)`).FindStringSubmatch(out)
-	if m == nil {
-		d.t.Fatalf("debugfs imap %s: %s", path, out)
-	}
-	block, _ := strconv.ParseInt(m[2], 10, 64)
-	at, _ := strconv.ParseInt(m[3], 16, 64)
-	return d.start["root"] + block*4096 + at, m[1]
-}
-
-func (d *disk) read(at int64, n int) []byte {
-	d.t.Helper()
-	f, err := os.Open(d.path)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, n)
-	if n, err = f.ReadAt(b, at); err != nil && err != io.EOF {
-		d.t.Fatal(err)
-	}
-	return b[:n]
-}
-
-func (d *disk) write(at int64, b []byte) {
-	d.t.Helper()
-	f, err := os.OpenFile(d.path, os.O_RDWR, 0)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-// find returns the place on the disk of text in a file of the root.
-func (d *disk) find(path, text string) int64 {
-	d.t.Helper()
-	at := d.content(path, 0) // these files lie in one piece
-	i := bytes.Index(d.read(at, 1<<16), []byte(text))
-	if i < 0 {
-		d.t.Fatalf("%q is not in %s", text, path)
-	}
-	return at + int64(i)
-}
 
 // TestVerify makes images again, as they are and broken at one place each.
 // Where that place is, e2fsprogs says, or the bytes that are there. What else a
 // place can belong to, locatePlaces and the packages ext4 and fat test.
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	c := w.Config()
 	archived := w.Image(c)
 	rawConfig := c
 	rawConfig.Format, rawConfig.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
 	whole := w.Image(rawConfig)
-	raw := newDisk(t, whole.Path, readRecord(t, rawConfig))
-	c = inspected(c)
+	raw := newDisk(t, whole)
 
 	t.Run("the same", func(t *testing.T) {
-		wantSame(t, c, archived) // its digest is known
-		wantSame(t, c, whole)
-		fresh := inspected(w.Config())
-		wantSame(t, fresh, archived) // compressed again
-		fresh = inspected(w.Config())
+		baketest.WantSame(t, c, archived) // its digest is known
+		baketest.WantSame(t, c, whole)
+		baketest.WantSame(t, w.Config(), archived) // compressed again
+		fresh := w.Config()
 		fresh.Jobs = 1
-		wantSame(t, fresh, whole)
+		baketest.WantSame(t, fresh, whole)
 	})
 
 	t.Run("places", func(t *testing.T) {
@@ -212,12 +66,9 @@ func TestVerify(t *testing.T) {
 		{"free space", size - 8<<20, verify.Difference{Partition: "root", Offset: size - 8<<20 - root, What: "free space"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before := raw.read(test.at, 16)
-			after := bytes.Clone(before)
-			after[0] ^= 1
-			raw.write(test.at, after)
-			defer raw.write(test.at, before)
-			result, err := verifyImage(t, c, raw.path)
+			before, after, undo := raw.flip(test.at)
+			defer undo()
+			result, err := baketest.Verify(t, c, raw.path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -251,18 +102,11 @@ func TestVerify(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := raw.copied(t)
 			test.damage(d)
-			result, err := verifyImage(t, c, d.path)
+			result, err := baketest.Verify(t, c, d.path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := *result.Difference
-			if !strings.HasPrefix(got.What, test.want.What) {
-				t.Errorf("difference is %q; want %q", got.What, test.want.What)
-			}
-			got.What = test.want.What
-			if diff := cmp.Diff(test.want, got); diff != "" || result.Identical {
-				t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
-			}
+			wantDifference(t, result, test.want)
 		})
 	}
 
@@ -298,8 +142,8 @@ func TestVerify(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := raw.copied(t)
 			test.damage(d)
-			result, err := verifyImage(t, c, d.path)
-			wantError(t, err, test.kind, test.want...)
+			result, err := baketest.Verify(t, c, d.path)
+			baketest.WantError(t, err, test.kind, test.want...)
 			if result != nil {
 				t.Errorf("Verify() = %+v; want nothing beside the error", result)
 			}
@@ -310,40 +154,43 @@ func TestVerify(t *testing.T) {
 		restore := w.Snapshot()
 		defer restore()
 		w.Edit("definition/files/etc/tool.conf", "yes", "maybe")
-		wantSame(t, c, whole) // the image has its own
+		baketest.WantSame(t, c, whole) // the image has its own
 	})
 	t.Run("no image", func(t *testing.T) {
-		_, err := verifyImage(t, c, filepath.Join(t.TempDir(), imageName))
-		wantError(t, err, "input", "no such file")
+		_, err := baketest.Verify(t, c, filepath.Join(t.TempDir(), baketest.ImageName))
+		baketest.WantError(t, err, "input", "no such file")
 	})
 	t.Run("parts that are unavailable", func(t *testing.T) {
 		restore := w.Snapshot()
 		defer restore()
 		w.Remove(w.Package("tool").Pool())
-		_, err := verifyImage(t, inspected(w.Config()), raw.path)
-		wantError(t, err, "superseded", "tool 1.0 is unavailable")
+		_, err := baketest.Verify(t, w.Config(), raw.path)
+		baketest.WantError(t, err, "superseded", "tool 1.0 is unavailable")
 	})
 	t.Run("damaged store", func(t *testing.T) {
-		for _, path := range packData(t, c.Cache, packKey(w, "tool"), "release 1") {
-			flipLast(t, path)
+		for _, path := range baketest.PackData(t, c.Cache, w.PackKey("tool"), "release 1") {
+			filetest.FlipAt(t, path, -1)
 		}
-		wantSame(t, c, whole)
+		baketest.WantSame(t, c, whole)
 	})
+}
+
+// wantDifference compares the difference; What begins as want's does.
+func wantDifference(t *testing.T, result *verify.Result, want verify.Difference) {
+	t.Helper()
+	got := *result.Difference
+	if !strings.HasPrefix(got.What, want.What) {
+		t.Errorf("difference is %q; want %q", got.What, want.What)
+	}
+	got.What = want.What
+	if diff := cmp.Diff(want, got); diff != "" || result.Identical {
+		t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
+	}
 }
 
 // verifyArchives breaks what is around the disk, which raw is.
 func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
-	whole, err := os.ReadFile(archived)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shell := func(script, in, out string) {
-		t.Helper()
-		cmd := exec.Command("sh", "-ec", script, "sh", in, out)
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", script, err, text)
-		}
-	}
+	whole := filetest.Read(t, archived)
 	for _, test := range []struct {
 		name string
 		make func(out string)
@@ -351,9 +198,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 	}{
 		{"packed by tar", func(out string) { // and another gzip at another level
 			dir := t.TempDir()
-			if err := os.Symlink(raw, filepath.Join(dir, "disk.raw")); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Link(t, raw, filepath.Join(dir, "disk.raw"))
 			f, err := os.Create(out)
 			if err != nil {
 				t.Fatal(err)
@@ -369,27 +214,24 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 				t.Fatal(err)
 			}
 		}, verify.Difference{Partition: "archive", DiskOffset: -1, Offset: 8, What: "the disk is the same, byte by byte; the archive around it was made by something else"}},
-		{"bytes behind the archive", func(out string) { writeFile(t, out, append(bytes.Clone(whole), "more"...)) },
+		{"bytes behind the archive", func(out string) { filetest.Write(t, out, append(bytes.Clone(whole), "more"...)) },
 			verify.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole)), What: "the disk is the same, byte by byte; the archive around it is damaged: garbage follows the gzip member"}},
-		{"end of the archive cut off", func(out string) { writeFile(t, out, whole[:len(whole)-9]) },
+		{"end of the archive cut off", func(out string) { filetest.Write(t, out, whole[:len(whole)-9]) },
 			verify.Difference{Partition: "archive", DiskOffset: -1, Offset: int64(len(whole) - 9), What: "the disk is the same, byte by byte; the archive around it is damaged: "}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out := filepath.Join(t.TempDir(), imageName)
+			out := filepath.Join(t.TempDir(), baketest.ImageName)
 			test.make(out)
-			result, err := verifyImage(t, c, out)
+			result, err := baketest.Verify(t, c, out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := *result.Difference
-			if !strings.HasPrefix(got.What, test.want.What) {
-				t.Errorf("difference is %q; want %q", got.What, test.want.What)
+			result.Difference.Want, result.Difference.Got = "", ""
+			wantDifference(t, result, test.want)
+			if len(result.Changes) > 0 {
+				t.Errorf("changes are %v; want none", result.Changes)
 			}
-			got.What, got.Want, got.Got = test.want.What, "", ""
-			if diff := cmp.Diff(test.want, got); diff != "" || result.Identical || len(result.Changes) > 0 {
-				t.Errorf("Verify() = %+v; difference (-want +got):\n%s", result, diff)
-			}
-			if result.SHA256 != sumFile(t, out) {
+			if result.SHA256 != manifesttest.DigestFile(t, out) {
 				t.Errorf("digest is %s; want that of the file", result.SHA256)
 			}
 		})
@@ -397,11 +239,11 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 	t.Run("cut off", func(t *testing.T) {
 		// The whole root filesystem but its last, empty, part.
 		for _, cut := range []int{len(whole) * 99 / 100, len(whole) / 2} {
-			out := filepath.Join(t.TempDir(), imageName)
-			writeFile(t, out, whole[:cut])
-			result, err := verifyImage(t, c, out)
+			out := filepath.Join(t.TempDir(), baketest.ImageName)
+			filetest.Write(t, out, whole[:cut])
+			result, err := baketest.Verify(t, c, out)
 			if err != nil {
-				wantError(t, err, "failed", "nothing else says what it was made from", "unexpected EOF")
+				baketest.WantError(t, err, "failed", "nothing else says what it was made from", "unexpected EOF")
 				continue
 			}
 			if d := result.Difference; d == nil || !strings.Contains(d.What, "is missing: reading disk.raw at ") || d.Got != "" {
@@ -410,96 +252,82 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 		}
 	})
 	t.Run("no tar", func(t *testing.T) {
-		out := filepath.Join(t.TempDir(), imageName)
-		shell(`echo no image | gzip >"$2"`, "", out)
-		_, err := verifyImage(t, c, out)
-		wantError(t, err, "input", "reading the tar header: ")
+		out := filepath.Join(t.TempDir(), baketest.ImageName)
+		filetest.Write(t, out, baketest.Gzip([]byte("no image\n")))
+		_, err := baketest.Verify(t, c, out)
+		baketest.WantError(t, err, "input", "reading the tar header: ")
 	})
-}
-
-func writeFile(t *testing.T, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestVerifyOrigins makes again what was built from source, whether or not its
 // release is available by now, and what was taken from the release.
 func TestVerifyOrigins(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	restore := w.Snapshot()
 	w.Remove(baketest.KubeletRelease)
 	c := w.Config()
 	c.BuildMissing = true
 	built := w.Image(c)
-	rec := readRecord(t, c)
+	rec := baketest.ReadRecord(t, c)
 	for _, name := range []string{"modules/kubelet/go.mod", "modules/kubelet/go.sum"} {
-		if got, want := rec.Inputs.Modules[name], sumFile(t, filepath.Join(w.Dir, name)); got != want {
+		if got, want := rec.Inputs.Modules[name], manifesttest.DigestFile(t, filepath.Join(w.Dir, name)); got != want {
 			t.Errorf("the record has %s with %s; want %s", name, got, want)
 		}
 	}
 	restore()
 
-	fresh := inspected(w.Config())
 	w.Gets()
-	wantSame(t, fresh, built)
+	baketest.WantSame(t, w.Config(), built)
 	if got := w.Gets(); strings.Contains(strings.Join(got, " "), baketest.KubeletRelease) {
 		t.Error("the release of kubelet was asked for; want it built")
 	}
 
 	c = w.Config()
 	released := w.Image(c)
-	if rec := readRecord(t, c); len(rec.Inputs.Modules) > 0 {
+	if rec := baketest.ReadRecord(t, c); len(rec.Inputs.Modules) > 0 {
 		t.Errorf("the record has modules %v; want none where nothing was built", rec.Inputs.Modules)
 	}
-	fresh = inspected(w.Config())
-	fresh.Origin = source.FromSource // of no concern
-	wantSame(t, fresh, released)
+	baketest.WantSame(t, w.Config(), released)
 	w.Remove(baketest.KubeletRelease)
-	fresh = inspected(w.Config())
-	fresh.BuildMissing = true
-	_, err := verifyImage(t, fresh, released.Path)
-	wantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at ")
+	_, err := baketest.Verify(t, w.Config(), released.Path)
+	baketest.WantError(t, err, "failed", "component kubelet v1.30.0: its release is unavailable at ")
 }
 
 // TestVerifyCancel cancels at many places.
 func TestVerifyCancel(t *testing.T) {
 	t.Parallel()
-	w := lockedWorld(t)
+	w := baketest.NewLocked(t)
 	image := w.Image(w.Config())
-	var all recorder
-	c := inspected(w.Config())
+	var all baketest.Recorder
+	c := w.Config()
 	c.Progress = &all
-	wantSame(t, c, image)
+	baketest.WantSame(t, c, image)
 	const points = 4
 	for i := range points {
-		at := 1 + i*(all.events-1)/(points-1)
-		c := inspected(w.Config())
+		at := 1 + i*(all.Events-1)/(points-1)
+		c := w.Config()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var cancelled time.Time
-		c.Progress = &recorder{on: func(event int) {
+		c.Progress = &baketest.Recorder{On: func(event int) {
 			if event == at {
 				cancelled = time.Now()
 				cancel()
 			}
 		}}
-		tmp := t.TempDir()
-		_, err := verify.Run(ctx, verify.Config{Image: image.Path, TmpDir: tmp, TrustInputs: true, Options: c.Options, Units: c.Units, Definition: c.Definition})
+		v := baketest.VerifyConfig(t, c, image.Path)
+		_, err := verify.Run(ctx, v)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at event %d: Verify() = %v; want that it was cancelled", at, err)
 		}
-		if took := time.Since(cancelled); !cancelled.IsZero() && took > prompt {
+		if took := time.Since(cancelled); !cancelled.IsZero() && took > baketest.Prompt {
 			t.Errorf("cancelled at event %d: it returned after %v", at, took)
 		}
-		if left := list(t, tmp); len(left) > 0 {
-			t.Errorf("cancelled at event %d: left in the temporary directory: %q", at, left)
-		}
+		filetest.WantEmpty(t, v.TmpDir)
 		c.Progress = nil
 		if i == points/2 {
-			wantSame(t, c, image)
+			baketest.WantSame(t, c, image)
 		}
 	}
 }
