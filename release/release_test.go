@@ -21,6 +21,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/test/need"
 )
 
 // released returns a directory with this test as a release of two programs, one
@@ -177,9 +178,7 @@ func subject(digests []byte) map[string]manifest.Digest {
 
 func check(t *testing.T, dir string) ([]byte, error) {
 	t.Helper()
-	if _, err := exec.LookPath("sha256sum"); err != nil {
-		t.Skip("sha256sum is missing: apt-get install coreutils")
-	}
+	need.Program(t, "sha256sum", "coreutils")
 	cmd := exec.CommandContext(t.Context(), "sha256sum", "-c", "--strict", sums)
 	cmd.Dir = dir
 	return cmd.CombinedOutput()

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 // network builds, in namespaces of its own: a pod behind cnio0, the machine, and
@@ -99,18 +101,8 @@ kill $server`
 
 func TestMetadataGuard(t *testing.T) {
 	t.Parallel()
-	missing := func(why string) {
-		t.Helper()
-		if os.Getenv("CI") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	path := "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
 	for program, pkg := range map[string]string{"nft": "nftables", "ip": "iproute2", "unshare": "util-linux", "setpriv": "util-linux"} {
-		if err := exec.CommandContext(t.Context(), "env", path, "sh", "-c", "command -v "+program).Run(); err != nil {
-			missing(program + " is missing: apt-get install " + pkg)
-		}
+		need.Program(t, program, pkg)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -130,10 +122,10 @@ func TestMetadataGuard(t *testing.T) {
 		unshare = append(unshare, "--map-root-user")
 	}
 	if out, err := exec.CommandContext(t.Context(), "unshare", append(unshare, "true")...).CombinedOutput(); err != nil {
-		missing(fmt.Sprintf("namespaces can't be made here: %v: %s", err, out))
+		need.Missing(t, "namespaces can't be made here: %v: %s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), "unshare", append(unshare, "sh", "-c", network, "sh", self, root)...)
-	cmd.Env = append(cmd.Environ(), path)
+	cmd.Env = append(cmd.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	cmd.WaitDelay = 5 * time.Second
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -17,6 +16,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 // free are limits that refuse nothing here.
@@ -80,13 +81,7 @@ func small(t testing.TB, content []byte) []byte {
 // tool compresses with a program that is not ours.
 func tool(t *testing.T, content []byte, command ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath(command[0]); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not installed (apt-get install xz-utils zstd bzip2)", command[0])
-		}
-		t.Skipf("%s is not installed (apt-get install xz-utils zstd bzip2)", command[0])
-	}
-	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	cmd := exec.CommandContext(t.Context(), need.Program(t, command[0], "xz-utils zstd bzip2"), command[1:]...)
 	cmd.Stdin = bytes.NewReader(content)
 	out, err := cmd.Output()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/need"
 )
 
 var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -150,20 +151,9 @@ func configure(t *testing.T, c node.Config, values map[string][]byte, secrets ma
 	}
 }
 
-// needOpenSSL returns the outside checker. A test without it is skipped, which CI
-// takes for a failure.
-func needOpenSSL(t *testing.T) string {
-	t.Helper()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
-	return openssl
-}
-
 func opensslVerify(t *testing.T, c node.Config, values map[string][]byte) {
 	t.Helper()
-	openssl := needOpenSSL(t)
+	openssl := need.Program(t, "openssl", "openssl")
 	dir := t.TempDir()
 	for key, value := range values {
 		if err := os.WriteFile(filepath.Join(dir, key), value, 0o600); err != nil {
@@ -303,7 +293,7 @@ func TestRenewedCA(t *testing.T) {
 // TestCAsOfOthers loads CAs as openssl writes them.
 func TestCAsOfOthers(t *testing.T) {
 	t.Parallel()
-	openssl := needOpenSSL(t)
+	openssl := need.Program(t, "openssl", "openssl")
 	for _, test := range []struct {
 		name string
 		key  []string

@@ -2,12 +2,13 @@ package relation
 
 import (
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 func TestParse(t *testing.T) {
@@ -83,12 +84,7 @@ func testVersions() []string {
 
 // TestCompareVersions asks dpkg about pairs of versions.
 func TestCompareVersions(t *testing.T) {
-	if _, err := exec.LookPath("dpkg"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("dpkg is not there: apt-get install dpkg")
-		}
-		t.Skip("dpkg is not there: apt-get install dpkg")
-	}
+	need.Program(t, "dpkg", "dpkg")
 	if err := exec.CommandContext(t.Context(), "dpkg", "--compare-versions", "1.9", "gt", "1.10").Run(); err == nil {
 		t.Fatal("dpkg agrees with what is wrong")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/test/need"
 )
 
 const image = "worker.tar.gz"
@@ -36,13 +37,7 @@ func subjects(content string) map[string]manifest.Digest {
 // openssl makes and uses keys: none of them is ours.
 func openssl(t *testing.T, args ...string) []byte {
 	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is missing: apt-get install openssl")
-		}
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	path := need.Program(t, "openssl", "openssl")
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/need"
 )
 
 // verify is `bake verify` with what the world needs, and more arguments.
@@ -30,12 +31,7 @@ func (p *program) verify(args ...string) *exec.Cmd {
 // opensslKeys makes a pair of keys as docs/inspect.md says.
 func opensslKeys(t *testing.T, dir, name string) (private, public string) {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is missing: apt-get install openssl")
-		}
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	need.Program(t, "openssl", "openssl")
 	private, public = filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pub")
 	for _, args := range [][]string{
 		{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", private},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestOpenSSLAgrees has OpenSSL check the same chains. Who a certificate is for
@@ -17,10 +18,7 @@ import (
 // both decide is here.
 func TestOpenSSLAgrees(t *testing.T) {
 	t.Parallel()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	openssl := need.Program(t, "openssl", "openssl")
 	ca := newCA(t, "Kubernetes", nil)
 	same := newCA(t, "Kubernetes", nil)
 	other := newCA(t, "Other", nil)
@@ -107,10 +105,7 @@ func TestOpenSSLAgrees(t *testing.T) {
 // TestOpenSSLKeys reads keys as openssl writes them.
 func TestOpenSSLKeys(t *testing.T) {
 	t.Parallel()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	openssl := need.Program(t, "openssl", "openssl")
 	for _, test := range []struct {
 		name string
 		args []string
@@ -142,10 +137,7 @@ func TestOpenSSLKeys(t *testing.T) {
 // TestUncheckedSignatures has OpenSSL sign as Go's x509 can't check.
 func TestUncheckedSignatures(t *testing.T) {
 	t.Parallel()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	openssl := need.Program(t, "openssl", "openssl")
 	for _, test := range []struct {
 		name string
 		args []string

@@ -38,6 +38,7 @@ import (
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/initramfs"
+	"github.com/nodebake/bake/test/need"
 )
 
 const testEpoch = 1761998400
@@ -46,7 +47,7 @@ func TestBoot(t *testing.T) {
 	for name, pkg := range map[string]string{
 		"qemu-system-x86_64": "-t bookworm-backports qemu-system-x86", "mke2fs": "e2fsprogs", "dpkg-deb": "dpkg",
 	} {
-		need(t, name, pkg)
+		need.Program(t, name, pkg)
 	}
 	root, _ := unpack(t, packages(t))
 	image := filepath.Join(t.TempDir(), "disk.raw")
@@ -243,7 +244,7 @@ func unpack(t *testing.T, debs string) (*tree.Tree, string) {
 // out.
 func TestModulesAreKmods(t *testing.T) {
 	for _, name := range []string{"depmod", "modprobe"} {
-		need(t, name, "kmod")
+		need.Program(t, name, "kmod")
 	}
 	root, dir := unpack(t, packages(t))
 	kernels, err := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
@@ -308,17 +309,6 @@ func initramfsFile(t *testing.T, esp *boot.ESP, name string) string {
 			}
 			return string(data)
 		}
-	}
-}
-
-// need skips the test where a program is missing; in CI it fails.
-func need(t *testing.T, program, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", program, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", program, pkg)
 	}
 }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/debian/repo"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // workerList is a list as images/worker has it, for the suite trixie.
@@ -50,17 +51,9 @@ func refs(names ...string) []manifest.PackageRef {
 	return list
 }
 
-// hostConfig returns a Config for the host's mirrors. It skips the test where
-// the host has none or they can't be reached, except in CI.
+// hostConfig returns a Config for the host's mirrors.
 func hostConfig(t *testing.T) debian.Config {
 	t.Helper()
-	missing := func(err error) {
-		t.Helper()
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
 	mirrors, err := debian.Mirrors(nil, os.DirFS("/"))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +61,7 @@ func hostConfig(t *testing.T) debian.Config {
 	for _, archive := range []string{repo.Main, repo.Security} {
 		urls, err := mirrors.URLs(archive, "")
 		if err != nil {
-			missing(err)
+			need.Missing(t, "%v", err)
 		}
 		u, err := url.Parse(urls[0])
 		if err != nil {
@@ -81,7 +74,7 @@ func hostConfig(t *testing.T) debian.Config {
 		if os.Getenv("http_proxy") == "" && os.Getenv("https_proxy") == "" {
 			conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(u.Hostname(), port))
 			if err != nil {
-				missing(fmt.Errorf("reaching the mirror of %s: %w", archive, err))
+				need.Missing(t, "reaching the mirror of %s: %v", archive, err)
 			}
 			conn.Close()
 		}
@@ -127,20 +120,9 @@ func (p plain) get(ctx context.Context, u string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// tool skips the test where a program is missing, except in CI.
-func tool(t *testing.T, name, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not there: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is not there: apt-get install %s", name, pkg)
-	}
-}
-
 // TestArchiveClosure compares our closure with apt's.
 func TestArchiveClosure(t *testing.T) {
-	tool(t, "apt-get", "apt")
+	need.Program(t, "apt-get", "apt")
 	t.Parallel()
 	// The lists have apt, because apt takes itself for essential.
 	tests := []struct {
@@ -277,8 +259,8 @@ APT::Architecture %[2]q; APT::Architectures { %[2]q; }; APT::Sandbox::User ""; A
 // TestArchivePackages unpacks real packages and compares each with what
 // dpkg-deb and tar make of it.
 func TestArchivePackages(t *testing.T) {
-	tool(t, "dpkg-deb", "dpkg")
-	tool(t, "tar", "tar")
+	need.Program(t, "dpkg-deb", "dpkg")
+	need.Program(t, "tar", "tar")
 	t.Parallel()
 	cfg := hostConfig(t)
 	// Among them: setuid and setgid (passwd, util-linux), a group (shadow),

@@ -22,6 +22,7 @@ import (
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // plan lays a tree out in a filesystem of 1 GiB.
@@ -37,19 +38,10 @@ func plan(t *testing.T, tr *tree.Tree) *ext4.Layout {
 // mountImage mounts an image and returns where, and what unmounts it.
 func mountImage(t *testing.T, image, options string) (dir string, unmount func()) {
 	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv("CI") != "" {
-			t.Fatalf(format, args...)
-		}
-		t.Skipf(format, args...)
-	}
-	if os.Getuid() != 0 {
-		missing("mounting needs root")
-	}
+	need.Root(t, "mount")
 	dir = t.TempDir()
 	if out, err := ext4test.Run(t, "mount", "-t", "ext4", "-o", "loop,"+options, image, dir); err != nil {
-		missing("this host does not mount loop devices (%v: %s)", err, strings.TrimSpace(out))
+		need.Missing(t, "this host does not mount loop devices (%v: %s)", err, strings.TrimSpace(out))
 	}
 	mounted := true
 	unmount = func() {

@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/files"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestOwner gives a file of the configuration to another group, which Apply
 // takes back.
 func TestOwner(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	need.Root(t, "start systemd in namespaces")
 	root := t.TempDir()
 	want := []files.File{
 		{Path: "/etc/containerd/config.toml", Content: []byte("same\n"), Mode: 0o644},

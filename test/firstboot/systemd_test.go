@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/firstboot/services"
+	"github.com/nodebake/bake/test/need"
 )
 
 // machine is a systemd of the host's, PID 1 of namespaces of its own: what it
@@ -70,29 +71,13 @@ BAKE_TEST_RELAY=/run /relay -test.run='^TestRelay$' &
 exec env -i container=test PATH=/usr/sbin:/usr/bin SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=/etc/systemd/system \
   /usr/lib/systemd/systemd --system --unit=test.target`
 
-// missing skips a test; in CI it fails.
-func missing(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		missing(t, "only root can do this")
-	}
-}
-
 // newMachine starts a systemd that knows the units and has started none.
 func newMachine(t *testing.T, units map[string]string) *machine {
 	t.Helper()
-	needRoot(t)
+	need.Root(t, "start systemd in namespaces")
 	for program, pkg := range map[string]string{"/usr/lib/systemd/systemd": "systemd", "/usr/bin/unshare": "util-linux", "/usr/sbin/pivot_root": "util-linux"} {
 		if _, err := os.Stat(program); err != nil {
-			missing(t, err.Error()+": apt-get install "+pkg)
+			need.Missing(t, "%v: apt-get install %s", err, pkg)
 		}
 	}
 	m := &machine{t: t, dir: t.TempDir()}
@@ -114,7 +99,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 	}
 	cgroup, err := newCgroup(t)
 	if err != nil {
-		missing(t, err.Error())
+		need.Missing(t, "%v", err)
 	}
 	var log bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >"$0/cgroup.procs"; exec "$@"`, cgroup,
@@ -134,7 +119,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 		}
 		select {
 		case <-exited:
-			missing(t, "systemd does not run in namespaces here:\n"+log.String())
+			need.Missing(t, "systemd does not run in namespaces here:\n%s", log.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {

@@ -20,19 +20,20 @@ import (
 
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // mount mounts a copy of the root filesystem read-write and returns where.
 func mount(t *testing.T, s *subject) string {
 	t.Helper()
-	needRoot(t)
+	need.Root(t, "mount a filesystem or change its root")
 	copied := filepath.Join(t.TempDir(), "root.ext4")
 	if err := sh("cp --sparse=always %s %s", s.root, copied); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-o", "loop", copied, dir).CombinedOutput(); err != nil {
-		unable(t, "mounting an ext4 image by loop: %v: %s", err, out)
+		need.Missing(t, "mounting an ext4 image by loop: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/containerd"
+	"github.com/nodebake/bake/test/need"
 )
 
 // daemon is a containerd of the image under test, with a root, a state and an
@@ -34,7 +35,7 @@ type daemon struct {
 // newDaemon takes the programs out of the image.
 func newDaemon(t *testing.T, s *subject, sandbox string) *daemon {
 	t.Helper()
-	needRoot(t)
+	need.Root(t, "mount a filesystem or change its root")
 	dir, err := os.MkdirTemp("", "ctd") // a socket's path has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/artifact"
+	"github.com/nodebake/bake/test/need"
 )
 
 // root is the project's, seen from this package.
@@ -63,18 +64,9 @@ func (s *subject) get(t *testing.T, find func(root string) (string, error)) *sub
 	t.Helper()
 	s.once.Do(func() { s.err = s.prepare(find) })
 	if s.err != nil {
-		unable(t, "%v", s.err)
+		need.Missing(t, "%v", s.err)
 	}
 	return s
-}
-
-// unable skips a test that cannot run here; in CI it fails.
-func unable(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 func (s *subject) prepare(find func(root string) (string, error)) error {
@@ -154,18 +146,10 @@ func try(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		unable(t, "%s is not installed here (scripts/install-tools test installs it)", name)
+		need.Missing(t, "%s is not installed here (scripts/install-tools test installs it)", name)
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
-}
-
-// needRoot ends a test that only root can run.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		unable(t, "this test mounts a filesystem or changes its root, which takes root")
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // nobody is the user and group that bakes without privileges.
@@ -30,7 +31,7 @@ var large = map[string]bool{"kubelet": true, "kube-proxy": true, "kubectl": true
 // user, in another directory, into an empty store, with another time zone,
 // locale, umask and number of processors, and expects the same digest.
 func TestAnotherUserBakesTheSameBytes(t *testing.T) {
-	needRoot(t) // to become somebody else
+	need.Root(t, "become somebody else")
 	s := theImage(t)
 	versions, lock := usedInputs(t, s)
 

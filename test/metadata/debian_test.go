@@ -25,27 +25,17 @@ import (
 
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/test/need"
 )
-
-// missing says that the test can't run here: it is skipped, but for CI.
-func missing(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
 
 // debianRoot returns a directory of its own to the test, with the programs of
 // suite.
 func debianRoot(t *testing.T, suite string) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		missing(t, "unpacking Debian's programs and running them needs root")
-	}
+	need.Root(t, "unpack Debian's programs and run them")
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		missing(t, err.Error())
+		need.Missing(t, "%v", err)
 	}
 	// Counted up when what follows makes another tree.
 	kept := filepath.Join(cache, "bake-test", "metadata-clients-2-"+suite)
@@ -86,16 +76,14 @@ func debianRoot(t *testing.T, suite string) string {
 // would have made as far as it is needed.
 func unpack(t *testing.T, suite, dir string) {
 	t.Helper()
-	if _, err := exec.LookPath("mmdebstrap"); err != nil {
-		missing(t, "mmdebstrap is missing: apt-get install mmdebstrap")
-	}
+	need.Program(t, "mmdebstrap", "mmdebstrap")
 	mirrors, err := debian.Mirrors(nil, os.DirFS("/"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	urls, err := mirrors.URLs(repo.Main, "")
 	if err != nil {
-		missing(t, err.Error())
+		need.Missing(t, "%v", err)
 	}
 	work := dir + ".new"
 	if err := os.RemoveAll(work); err != nil {
@@ -105,7 +93,7 @@ func unpack(t *testing.T, suite, dir string) {
 	cmd := exec.CommandContext(t.Context(), "mmdebstrap", "--quiet", "--mode=root", "--variant=extract",
 		"--include=base-passwd,cloud-init,google-guest-agent,passwd", `--aptopt=APT::Install-Recommends "false"`, suite, work, urls[0])
 	if out, err := cmd.CombinedOutput(); err != nil {
-		missing(t, "unpacking Debian's programs: "+err.Error()+": "+string(out))
+		need.Missing(t, "unpacking Debian's programs: %v: %s", err, out)
 	}
 	t.Logf("unpacked the programs of %s in %s", suite, time.Since(from).Round(time.Second))
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
+	"github.com/nodebake/bake/test/need"
 )
 
 // enterNamespace puts the test's goroutine, and the programs that it starts,
@@ -27,7 +28,7 @@ func enterNamespace(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		missing(t, "a network namespace of one's own needs root: "+err.Error())
+		need.Missing(t, "a network namespace of one's own needs root: %v", err)
 	}
 	withSocket(t, unix.AF_INET, func(fd int) error {
 		ifr, err := unix.NewIfreq("lo")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/test/need"
 )
 
 // root is the project's directory, seen from this package.
@@ -35,9 +36,7 @@ func machines() []machine {
 // TestMinimalMachines makes each machine, and has inside.sh set it up from a
 // clone, as its only program that is not Debian's.
 func TestMinimalMachines(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("other systems' packages are installed by root: run it as root")
-	}
+	need.Root(t, "install other systems' packages")
 	for _, m := range machines() {
 		t.Run(m.suite, func(t *testing.T) {
 			t.Parallel()

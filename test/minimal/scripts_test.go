@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 // strict is how every script begins: what fails ends it, and says so.
@@ -50,10 +52,7 @@ func TestScriptsSayWhatFailed(t *testing.T) {
 // TestStrictLines shows what they do where a command of a pipe, of a function or
 // of a substitution fails.
 func TestStrictLines(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("bash is missing: apt-get install bash")
-	}
+	bash := need.Program(t, "bash", "bash")
 	for _, c := range []struct{ line, want string }{
 		{`major=$(nothing-like-it --version 2>/dev/null | sed -n 1p)`, "script:5: this ended with 127: major=$(nothing-like-it"},
 		{`mirror=$(grep -h x /nonexistent/sources.list 2>/dev/null | head -n 1)`, "script:5: this ended with 2: mirror=$(grep"},
@@ -74,9 +73,7 @@ func TestStrictLines(t *testing.T) {
 // TestEveryProgramIsInstalled compares the programs that tests call by name with
 // those that scripts/install-tools installs.
 func TestEveryProgramIsInstalled(t *testing.T) {
-	if _, err := exec.LookPath("bash"); err != nil {
-		t.Skip("bash is missing: apt-get install bash")
-	}
+	need.Program(t, "bash", "bash")
 	list, err := exec.CommandContext(t.Context(), filepath.Join(tree, "scripts/install-tools"), "--list", "go", "build", "lint", "test", "qemu", "bench").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +110,8 @@ func TestEveryProgramIsInstalled(t *testing.T) {
 	}
 }
 
-// program returns the program that a call of exec.LookPath, exec.Command or
-// exec.CommandContext names.
+// program returns the program that a call of exec.LookPath, exec.Command,
+// exec.CommandContext or need.Program names.
 func program(n ast.Node) (string, bool) {
 	call, ok := n.(*ast.CallExpr)
 	if !ok {
@@ -124,11 +121,12 @@ func program(n ast.Node) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if x, ok := f.X.(*ast.Ident); !ok || x.Name != "exec" {
+	x, ok := f.X.(*ast.Ident)
+	if !ok || x.Name != "exec" && x.Name+"."+f.Sel.Name != "need.Program" {
 		return "", false
 	}
 	at := 0
-	if f.Sel.Name == "CommandContext" {
+	if f.Sel.Name == "CommandContext" || f.Sel.Name == "Program" {
 		at = 1
 	}
 	if len(call.Args) <= at {

@@ -21,6 +21,7 @@ import (
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestConfigured compares the worker's root with one that the packages' own
@@ -28,8 +29,8 @@ import (
 // What differs must stand in differences.yaml with its reason, and everything
 // that stands there must differ.
 func TestConfigured(t *testing.T) {
-	needRoot(t)
-	need(t, "mmdebstrap", "mmdebstrap")
+	need.Root(t, "make files of other owners and change its root")
+	need.Program(t, "mmdebstrap", "mmdebstrap")
 	c := workerClosure(t, trixie)
 	root, err := rootfs.Compose(c.config)
 	if err != nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/images/worker"
+	"github.com/nodebake/bake/test/need"
 	"github.com/nodebake/bake/units"
 )
 
@@ -57,8 +58,8 @@ func workerClosure(t *testing.T, get func() closure) closure {
 	t.Helper()
 	c := get()
 	switch {
-	case errors.Is(c.err, errNoMirrors) && os.Getenv("CI") == "":
-		t.Skip(c.err)
+	case errors.Is(c.err, errNoMirrors):
+		need.Missing(t, "%v", c.err)
 	case c.err != nil:
 		t.Fatal(c.err)
 	}
@@ -151,28 +152,6 @@ func fetchClosure(suite string) (c closure) {
 	return c
 }
 
-// needRoot skips a test that has to make files of other owners.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("want root")
-		}
-		t.Skip("needs root, to make files of other owners and to chroot")
-	}
-}
-
-// need looks for a program of a Debian package.
-func need(t *testing.T, program, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("no %s: apt-get install %s", program, pkg)
-		}
-		t.Skipf("no %s: apt-get install %s", program, pkg)
-	}
-}
-
 // run returns what a program prints, and fails the test where it fails.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
@@ -194,9 +173,9 @@ func TestWorker(t *testing.T) {
 }
 
 func testWorker(t *testing.T, c closure) {
-	needRoot(t)
-	need(t, "dpkg", "dpkg")
-	need(t, "systemctl", "systemd")
+	need.Root(t, "make files of other owners and change its root")
+	need.Program(t, "dpkg", "dpkg")
+	need.Program(t, "systemctl", "systemd")
 	start := time.Now()
 	root, err := rootfs.Compose(c.config)
 	if err != nil {

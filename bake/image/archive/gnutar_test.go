@@ -15,20 +15,8 @@ import (
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
-
-// tool returns the path of a program that checks us.
-func tool(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", name, pkg)
-	}
-	return path
-}
 
 // gnuTar returns what GNU tar makes of the file at path, which it is to call
 // disk.raw, or at most limit bytes of it.
@@ -36,7 +24,7 @@ func gnuTar(t *testing.T, path string, limit int64) []byte {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, tool(t, "tar", "tar"), "--format=oldgnu", "--numeric-owner", "--owner=0", "--group=0",
+	cmd := exec.CommandContext(ctx, need.Program(t, "tar", "tar"), "--format=oldgnu", "--numeric-owner", "--owner=0", "--group=0",
 		"--mode=0644", fmt.Sprintf("--mtime=@%d", epoch), "-C", filepath.Dir(path), "-cf", "-", filepath.Base(path))
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -127,7 +115,7 @@ func TestHeaderRefuses(t *testing.T) {
 func TestOutsideCheckers(t *testing.T) {
 	l := mixedList()
 	out, _ := write(t, l, Options{})
-	tarPath, gzipPath := tool(t, "tar", "tar"), tool(t, "gzip", "gzip")
+	tarPath, gzipPath := need.Program(t, "tar", "tar"), need.Program(t, "gzip", "gzip")
 	run := func(b []byte, path string, args ...string) ([]byte, error) {
 		cmd := exec.CommandContext(t.Context(), path, args...)
 		cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")

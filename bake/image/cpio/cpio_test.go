@@ -13,21 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 const epoch = 1761998400
-
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", name, pkg)
-	}
-	return path
-}
 
 func file(path string, size int) tree.Entry {
 	b := bytes.Repeat([]byte(path+"\n"), size/len(path)+1)[:size]
@@ -60,7 +49,7 @@ func archive(t testing.TB, tr *tree.Tree) []byte {
 }
 
 func TestGNUcpio(t *testing.T) {
-	cpio := tool(t, "cpio", "cpio")
+	cpio := need.Program(t, "cpio", "cpio")
 	tr := sample(t)
 	data := archive(t, tr)
 	run := func(data []byte, dir string, args ...string) (string, error) {

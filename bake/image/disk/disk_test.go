@@ -16,6 +16,7 @@ import (
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 func TestNewLayout(t *testing.T) {
@@ -143,13 +144,7 @@ func TestDeterminism(t *testing.T) {
 
 // TestSgdisk has the finished disk checked, also after it was put on a larger one.
 func TestSgdisk(t *testing.T) {
-	sgdisk, err := exec.LookPath("sgdisk")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("sgdisk is missing: apt-get install gdisk")
-		}
-		t.Skip("sgdisk is missing: apt-get install gdisk")
-	}
+	sgdisk := need.Program(t, "sgdisk", "gdisk")
 	l, err := Plan(config(t))
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 const mib = 1 << 20
@@ -92,20 +93,8 @@ func write(t testing.TB, l extent.List) string {
 	return path
 }
 
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", name, pkg)
-	}
-	return path
-}
-
 func fsck(t testing.TB, image string) (string, error) {
-	out, err := exec.Command(tool(t, "fsck.vfat", "dosfstools"), "-n", "-v", image).CombinedOutput()
+	out, err := exec.Command(need.Program(t, "fsck.vfat", "dosfstools"), "-n", "-v", image).CombinedOutput()
 	return string(out), err
 }
 
@@ -173,7 +162,7 @@ func recordOf(t testing.TB, l extent.List, short string) int64 {
 }
 
 func TestMtools(t *testing.T) {
-	mcopy, mdir := tool(t, "mcopy", "mtools"), tool(t, "mdir", "mtools")
+	mcopy, mdir := need.Program(t, "mcopy", "mtools"), need.Program(t, "mdir", "mtools")
 	tr := sample(t)
 	image := write(t, plan(t, tr, options()))
 	run := func(name string, args ...string) string {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 func TestReadBack(t *testing.T) {
@@ -63,7 +65,7 @@ func TestReadBack(t *testing.T) {
 
 // TestForeignVolume reads what mkfs.vfat and mtools made.
 func TestForeignVolume(t *testing.T) {
-	mkfs, mcopy, mmd := tool(t, "mkfs.vfat", "dosfstools"), tool(t, "mcopy", "mtools"), tool(t, "mmd", "mtools")
+	mkfs, mcopy, mmd := need.Program(t, "mkfs.vfat", "dosfstools"), need.Program(t, "mcopy", "mtools"), need.Program(t, "mmd", "mtools")
 	dir := t.TempDir()
 	image := filepath.Join(dir, "fat.img")
 	files := map[string]string{"UPPER.TXT": "1", "lower.txt": "22", "Mixed.txt": "333", "a name with spaces": "4444", "d/lower": strings.Repeat("x", 5000)}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/test/need"
 )
 
 const (
@@ -79,18 +80,6 @@ func write(t testing.TB, l extent.List, flip int64) string {
 	return path
 }
 
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is missing: apt-get install %s", name, pkg)
-	}
-	return path
-}
-
 // places are offsets that a checker must notice when they change.
 func places(size int64) map[string]int64 {
 	return map[string]int64{
@@ -102,7 +91,7 @@ func places(size int64) map[string]int64 {
 }
 
 func TestSgdisk(t *testing.T) {
-	sgdisk := tool(t, "sgdisk", "gdisk")
+	sgdisk := need.Program(t, "sgdisk", "gdisk")
 	l := plan(t)
 	// sgdisk says "No problems found" and exits with 0 also where it had to take
 	// the backup: what counts is that it complains of nothing.
@@ -125,7 +114,7 @@ func TestSgdisk(t *testing.T) {
 }
 
 func TestSfdisk(t *testing.T) {
-	sfdisk := tool(t, "sfdisk", "fdisk")
+	sfdisk := need.Program(t, "sfdisk", "fdisk")
 	type part struct {
 		Start, Size             int64
 		Type, UUID, Name, Attrs string

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // debSpec is a package as pkg takes it, that can be made a real one as well.
@@ -79,12 +80,7 @@ func TestLinksAsDpkg(t *testing.T) {
 			if diff := cmp.Diff(test.want, namesIn(t, root)); diff != "" {
 				t.Errorf("names (-want +got):\n%s", diff)
 			}
-			if _, err := exec.LookPath("dpkg-deb"); err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatal("no dpkg: apt-get install dpkg")
-				}
-				t.Skip("no dpkg: apt-get install dpkg")
-			}
+			need.Program(t, "dpkg-deb", "dpkg")
 			dir := dpkgInstall(t, test.packages, test.diversions)
 			if test.override != nil {
 				if os.Geteuid() != 0 {

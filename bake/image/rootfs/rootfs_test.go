@@ -16,6 +16,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // pkg makes a package of control fields and files: a path that ends in a slash
@@ -345,12 +346,7 @@ func TestControlStatus(t *testing.T) {
 
 // TestSysusers compares numbers with those that systemd-sysusers gives.
 func TestSysusers(t *testing.T) {
-	if _, err := exec.LookPath("systemd-sysusers"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no systemd-sysusers: apt-get install systemd")
-		}
-		t.Skip("no systemd-sysusers: apt-get install systemd")
-	}
+	need.Program(t, "systemd-sysusers", "systemd")
 	files := map[string]string{
 		"b.conf": "u bee - \"The bee\" /var/bee /bin/sh\ng hive -\nu fixed 77\nu pair 78:hive\n",
 		"a.conf": "# comment\nu ant -:nogroup 'An ant'\ng hive 300\nm bee hive\nm wasp nest\n",

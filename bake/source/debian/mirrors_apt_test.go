@@ -13,19 +13,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestURLsAsApt has apt and us ask a server for the same packages, and compares
 // what it sees.
 func TestURLsAsApt(t *testing.T) {
 	t.Parallel()
-	apt, err := exec.LookPath("apt-get")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("apt-get is not there: apt-get install apt")
-		}
-		t.Skip("apt-get is not there: apt-get install apt")
-	}
+	apt := need.Program(t, "apt-get", "apt")
 	var index strings.Builder
 	var names, paths []string
 	for i, path := range []string{

@@ -27,6 +27,7 @@ import (
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 func program(path string, content []byte) oci.Program {
@@ -268,12 +269,7 @@ func TestAssembleRefuses(t *testing.T) {
 // entry point: this test.
 func TestAssembledRuns(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("tar"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("tar is missing: apt-get install tar")
-		}
-		t.Skip("tar is missing: apt-get install tar")
-	}
+	need.Program(t, "tar", "tar")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

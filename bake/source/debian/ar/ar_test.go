@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/need"
 )
 
 type file struct{ Name, Content string }
@@ -121,12 +123,7 @@ func TestTruncated(t *testing.T) {
 
 // TestBinutils reads what ar(1) writes.
 func TestBinutils(t *testing.T) {
-	if _, err := exec.LookPath("ar"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("ar is not there: apt-get install binutils")
-		}
-		t.Skip("ar is not there: apt-get install binutils")
-	}
+	need.Program(t, "ar", "binutils")
 	dir := t.TempDir()
 	want := []file{{"debian-binary", "2.0\n"}, {"odd", "123"}, {"empty", ""}, {"large", strings.Repeat("0123456789", 20000)}}
 	args := []string{"rcD", "x.ar"}

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 func TestUnpackHostileData(t *testing.T) {
@@ -176,12 +177,7 @@ func flip(b []byte, at int) []byte {
 
 // TestDpkgRefuses shows dpkg-deb what it must refuse as we do.
 func TestDpkgRefuses(t *testing.T) {
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("dpkg-deb is not there: apt-get install dpkg")
-		}
-		t.Skip("dpkg-deb is not there: apt-get install dpkg")
-	}
+	need.Program(t, "dpkg-deb", "dpkg")
 	format := part{"debian-binary", []byte("2.0\n")}
 	control := part{"control.tar.gz", compress(t, ".gz", controlTar(t))}
 	data := compress(t, ".gz", makeTar(t, dir("./"), file("./a", strings.Repeat("content", 1000))))
