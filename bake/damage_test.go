@@ -36,9 +36,7 @@ func TestDamage(t *testing.T) {
 			begun := bytes.Clone(deb[:len(deb)/2])
 			begun[1000] ^= 1
 			name := filepath.Join(c.Cache, "partial", strings.Replace(string(manifesttest.Digest(deb)), ":", "-", 1))
-			if err := os.WriteFile(name, begun, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Write(t, name, begun)
 		}, []string{"tool 1.0: ", "; starting again from its beginning"}},
 		{"indices of packs", func(t *testing.T, c bake.Config) { flipAll(t, c, "packs/*/*/index") }, nil},
 		{"compressed ranges", func(t *testing.T, c bake.Config) {

@@ -2,7 +2,6 @@ package bake_test
 
 import (
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,9 +197,7 @@ func TestTagWithoutDigest(t *testing.T) {
 	})
 	w.Image(image)
 	w.Registry.Got()
-	if err := os.RemoveAll(image.Out); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Remove(t, image.Out)
 	w.Image(image)
 	if got := w.Registry.Got(); len(got) > 0 {
 		t.Errorf("baking again asked the registry for %q; want nothing", got)

@@ -4,7 +4,6 @@ package bake_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestFullDisk bakes where there is too little room, then where there is
@@ -58,9 +58,7 @@ func TestFullDisk(t *testing.T) {
 // it large.
 func smallDisk(t *testing.T, dir string, size int) (grow func(), ok bool) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, dir)
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
 		return nil, false
 	}

@@ -249,9 +249,7 @@ func TestCompilerPackages(t *testing.T) {
 		"cc": `case $1 in --version) echo toy 1;; -print-prog-name=ld) echo ld;; -dumpmachine) echo x86_64-linux-gnu;; *) exit 1;; esac`,
 		"ld": `echo toy 2`,
 	} {
-		if err := os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Script(t, filepath.Join(tools, name), "#!/bin/sh\n"+script+"\n")
 	}
 	w.Remove(w.Package("libtoy-amd64-dev").Pool())
 	c := w.Config()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestOutputInTheWay bakes where something is that is no file, with a store that
@@ -18,9 +19,7 @@ func TestOutputInTheWay(t *testing.T) {
 	t.Parallel()
 	w := baketest.NewLocked(t)
 	c := w.Config()
-	if err := os.MkdirAll(c.Out, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, c.Out)
 	for _, test := range []struct {
 		name, kind string
 		make       func(path string) error

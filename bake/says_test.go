@@ -22,15 +22,11 @@ import (
 func released(t *testing.T, pkg, version string) []byte {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, pkg), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Join(dir, pkg))
 	for name, text := range map[string]string{
 		"go.mod": "module example.com/kubelet\n\ngo 1.21\n", pkg + "/main.go": "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, filepath.FromSlash(name)), text)
 	}
 	out := filepath.Join(dir, "program")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X main.version="+version, "-o", out, "./"+pkg)
@@ -135,9 +131,7 @@ func TestBuiltProgramsThatSayAnother(t *testing.T) {
 	text := string(filetest.Read(t, w.Versions))
 	before, rest, _ := strings.Cut(text, "    release:\n")
 	_, after, _ := strings.Cut(rest, "    module:\n")
-	if err := os.WriteFile(w.Versions, []byte(before+"    module:\n"+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, w.Versions, before+"    module:\n"+after)
 	w.Lock()
 	c.Out = filepath.Join(t.TempDir(), "out")
 	_, err = baketest.Image(t.Context(), c)

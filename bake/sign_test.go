@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,9 +72,7 @@ func TestSigned(t *testing.T) {
 		t.Errorf("after the same bake without a key the bundle changed or was noted: %q", sink.Lines())
 	}
 	// Of another image it is noted.
-	if err := os.WriteFile(result.Bundle, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, result.Bundle, "{}")
 	sink = baketest.Recorder{}
 	w.Image(c)
 	if !slices.ContainsFunc(sink.Lines(), func(l string) bool {
@@ -92,9 +89,7 @@ func TestKeyIsCheckedFirst(t *testing.T) {
 	w := baketest.NewLocked(t)
 	key, public := baketest.NewKey(t, "secret")
 	publicFile := filepath.Join(t.TempDir(), "key.pub")
-	if err := os.WriteFile(publicFile, public, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, publicFile, public)
 	for name, test := range map[string]struct {
 		key      string
 		password func() ([]byte, error)

@@ -21,6 +21,7 @@ import (
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 var firstStart = []string{"start containerd.service", "start kubelet.service", "start kube-proxy.service", "start firstboot-health.service"}
@@ -106,10 +107,7 @@ func TestFormerBridge(t *testing.T) {
 	if err := os.Rename(filepath.Join(w.root, now), filepath.Join(w.root, former)); err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(filepath.Join(w.root, list))
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.Read(t, filepath.Join(w.root, list))
 	if err := os.WriteFile(filepath.Join(w.root, list), bytes.ReplaceAll(content, []byte(now), []byte(former)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -37,9 +38,7 @@ func TestFullDisk(t *testing.T) {
 	// A filesystem of its own for what firstboot writes; the state of the boot
 	// is on another one, as on a worker.
 	disk := filepath.Join(w.root, "var")
-	if err := os.MkdirAll(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, disk)
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
 		t.Skipf("mounting: %v", err)
 	}

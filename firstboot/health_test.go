@@ -24,6 +24,7 @@ import (
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const (
@@ -271,9 +272,7 @@ func TestProxyMayList(t *testing.T) {
 	}
 	root := t.TempDir()
 	path := filepath.Join(root, proxyKubeconfig)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Dir(path))
 	text := fmt.Sprintf(`{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
 "clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority-data": %q}}],
 "users": [{"name": "u", "user": {"token": "secret"}}]}`, base64.StdEncoding.EncodeToString(ca.CertificatePEM()))

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const (
@@ -73,9 +74,7 @@ func (w *worker) issue(path, name string, validity time.Duration) {
 	target := strings.Replace(path, "current", "2026-10-01-12-00-00", 1)
 	w.write(target, string(cert)+string(key))
 	_ = os.Remove(filepath.Join(w.root, path))
-	if err := os.Symlink(target, filepath.Join(w.root, path)); err != nil {
-		w.t.Fatal(err)
-	}
+	filetest.Link(w.t, target, filepath.Join(w.root, path))
 }
 
 // newCA gives the worker metadata with another CA everywhere, or with both.
@@ -178,10 +177,7 @@ func TestRejoin(t *testing.T) {
 				}
 			}
 			if test.server != "" {
-				got, err := os.ReadFile(filepath.Join(w.root, kubeletOwn))
-				if err != nil {
-					t.Fatal(err)
-				}
+				got := filetest.Read(t, filepath.Join(w.root, kubeletOwn))
 				if diff := cmp.Diff(string(w.kubeletWrites(test.server, w.ca.CertificatePEM())), string(got)); diff != "" {
 					t.Errorf("kubelet's kubeconfig (-want +got):\n%s", diff)
 				}

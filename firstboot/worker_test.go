@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/services"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 var today = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -92,12 +93,8 @@ func (w *worker) set(attributes map[string]string) {
 func (w *worker) write(path, content string) {
 	w.t.Helper()
 	path = filepath.Join(w.root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	filetest.Mkdir(w.t, filepath.Dir(path))
+	filetest.Write(w.t, path, content)
 }
 
 func (w *worker) config() Config {
@@ -188,9 +185,7 @@ func (w *worker) configures() []string {
 // reboot stops everything and starts what is enabled.
 func (w *worker) reboot() {
 	w.t.Helper()
-	if err := os.RemoveAll(filepath.Join(w.root, "run")); err != nil {
-		w.t.Fatal(err)
-	}
+	filetest.Remove(w.t, filepath.Join(w.root, "run"))
 	clear(w.running)
 	for unit := range w.enabled {
 		w.running[unit] = !strings.HasPrefix(unit, "k") || !w.exists("/var/lib/firstboot/apply.json")

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestRunIsForProcessOne(t *testing.T) {
@@ -30,9 +32,7 @@ func TestSay(t *testing.T) {
 func TestExecutable(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"usr/lib/systemd", "usr/sbin"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
 	for name, mode := range map[string]os.FileMode{"usr/lib/systemd/systemd": 0o755, "usr/sbin/text": 0o644} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, mode); err != nil {
@@ -42,9 +42,7 @@ func TestExecutable(t *testing.T) {
 	for link, to := range map[string]string{
 		"sbin": "usr/sbin", "usr/sbin/init": "/usr/lib/systemd/systemd", "usr/sbin/gone": "/usr/lib/gone", "usr/sbin/loop": "loop", "usr/sbin/up": "../../../../../../etc/hostname",
 	} {
-		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Link(t, to, filepath.Join(dir, link))
 	}
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -63,13 +61,9 @@ func TestExecutable(t *testing.T) {
 
 func TestRemoveAll(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "a/b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Join(dir, "a/b"))
 	for _, name := range []string{"a/b/file", "init"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, name), "")
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -32,10 +33,7 @@ func released(t *testing.T) (dir, embedded, key string, public []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := filetest.Read(t, self)
 	dir, embedded = t.TempDir(), t.TempDir()
 	write(t, filepath.Join(dir, "bake-linux-amd64"), program)
 	write(t, filepath.Join(dir, "bake-windows-amd64.exe"), program)
@@ -186,20 +184,12 @@ func check(t *testing.T, dir string) ([]byte, error) {
 
 func write(t *testing.T, file string, data []byte) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, data, 0o666); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, data)
 }
 
 func read(t *testing.T, file string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, file)
 	return data
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -113,9 +114,7 @@ func TestMetadataGuard(t *testing.T) {
 		"usr/lib/bake": "../images/worker/files/usr/lib/bake", "etc": "../images/worker/files/etc",
 		"etc/nftables": "../firstboot/config/testdata/metadata/root/etc/nftables",
 	} {
-		if err := os.CopyFS(filepath.Join(root, to), os.DirFS(from)); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Copy(t, from, filepath.Join(root, to))
 	}
 	unshare := []string{"--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	if os.Getuid() != 0 {

@@ -2,12 +2,12 @@ package units_test
 
 import (
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 	"github.com/nodebake/bake/units"
 )
@@ -30,9 +30,7 @@ func TestSecurity(t *testing.T) {
 	dir := t.TempDir()
 	judge := func(name, content string) ([]byte, error) {
 		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, file, content)
 		return exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--threshold=40", "--no-pager", file).CombinedOutput()
 	}
 	for _, name := range names {

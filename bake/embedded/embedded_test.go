@@ -19,6 +19,7 @@ import (
 	modzip "golang.org/x/mod/zip"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func architectures() []arch.Arch { return []arch.Arch{arch.AMD64, arch.ARM64} }
@@ -71,14 +72,9 @@ func TestOpen(t *testing.T) {
 
 	// What is damaged is not handed out, and counts as missing.
 	file := filepath.Join(dir, string(a), "init")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, file)
 	data[len(data)/2] ^= 1
-	if err := os.WriteFile(file, data, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Script(t, file, string(data))
 	if _, err := built.Program("init", a); err == nil || !strings.Contains(err.Error(), "amd64/init has the digest") {
 		t.Errorf("Program of a damaged file = %v; want an error about its digest", err)
 	}
@@ -136,22 +132,15 @@ func installed(t *testing.T) Config {
 	version := module.Version{Path: "github.com/nodebake/bake", Version: "v0.0.1"}
 	proxy := t.TempDir()
 	dir := filepath.Join(proxy, filepath.FromSlash(version.Path), "@v")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, dir)
 	pack(t, version, root, filepath.Join(dir, "v0.0.1.zip"))
 	info, err := json.Marshal(map[string]any{"Version": version.Version, "Time": time.Unix(0, 0).UTC()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	gomod := filetest.Read(t, filepath.Join(root, "go.mod"))
 	for name, data := range map[string][]byte{"v0.0.1.info": info, "v0.0.1.mod": gomod, "list": []byte("v0.0.1\n")} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, name), data)
 	}
 
 	cache, err := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE").Output()

@@ -16,6 +16,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func isNotImage(err error) bool {
@@ -26,9 +27,7 @@ func isNotImage(err error) bool {
 func TestOpenRefusesWhatIsNoImage(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"text": "hello", "empty": "", "zeroes": strings.Repeat("\x00", 1<<16)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, name), content)
 	}
 	for _, name := range []string{"text", "empty", "zeroes", "missing", "."} {
 		p := filepath.Join(dir, name)
@@ -158,16 +157,12 @@ func TestCheckSidecar(t *testing.T) {
 		if err := (&record.Record{Schema: record.Schema, File: &described}).Write(&b); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(rec, b.Bytes(), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, rec, b.Bytes())
 		if got, err := m.CheckSidecar(t.Context()); got != test.path || (err != nil) != test.fails {
 			t.Errorf("%s: CheckSidecar = %q, %v; want %q, error %v", test.name, got, err, test.path, test.fails)
 		}
 	}
-	if err := os.WriteFile(rec, []byte("{"), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, rec, "{")
 	if _, err := m.CheckSidecar(t.Context()); err == nil {
 		t.Error("CheckSidecar of a broken record: want an error")
 	}

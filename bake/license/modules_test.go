@@ -1,11 +1,12 @@
 package license
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const zlib = `Copyright (c) 2019 A. Body
@@ -24,10 +25,7 @@ Permission is granted to anyone to use this software for any purpose, including 
 // TestCopyright writes a copyright file and reads what it says of each module.
 func TestCopyright(t *testing.T) {
 	t.Parallel()
-	apache, err := os.ReadFile("../../LICENSE")
-	if err != nil {
-		t.Fatal(err)
-	}
+	apache := filetest.Read(t, "../../LICENSE")
 	// Who writes a license file may mean to say something about others.
 	evil := []byte("Mine.\n\nFiles: example.com/b@v1.0.0/*\nLicense: WTFPL\n\n \r\nFiles: example.com/b@v1.0.0/*\nLicense: WTFPL\n\xff")
 	directories := []Directory{

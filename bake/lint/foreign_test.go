@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -28,9 +29,7 @@ func TestLintReadsWhatOthersMake(t *testing.T) {
 	w.MustList(t) // adds record, status and initramfs
 	dir := t.TempDir()
 	disk := filepath.Join(dir, inspecttest.FileName+".raw")
-	if err := os.WriteFile(disk, nil, 0o666); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, disk, "")
 	if err := os.Truncate(disk, inspecttest.GiB); err != nil {
 		t.Fatal(err)
 	}
@@ -105,10 +104,7 @@ func modeOf(e tree.Entry) os.FileMode {
 // put copies the file at from into the one at to.
 func put(t *testing.T, to, from string, offset int64) {
 	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, from)
 	f, err := os.OpenFile(to, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestLintFiles(t *testing.T) {
@@ -30,10 +31,7 @@ func TestLintFiles(t *testing.T) {
 	}
 	small := inspecttest.New() // what follows is found out before the size is
 	small.Size, small.Parts[1].Length = 160*inspecttest.MiB, 90*inspecttest.MiB
-	good, err := os.ReadFile(small.WriteTarGz(t, dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	good := filetest.Read(t, small.WriteTarGz(t, dir))
 	for _, test := range []struct {
 		name    string
 		data    []byte
@@ -47,9 +45,7 @@ func TestLintFiles(t *testing.T) {
 		{"other name", tarGz(t, tar.FormatGNU, "image.raw"), "image.raw"},
 	} {
 		p := filepath.Join(dir, "broken.tar.gz")
-		if err := os.WriteFile(p, test.data, 0o666); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, p, test.data)
 		report, err := Check(t.Context(), p, tmp)
 		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)

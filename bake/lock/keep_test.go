@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -205,9 +204,7 @@ func TestLockElsewhere(t *testing.T) {
 	old := bytes.Replace(bytes.Replace(filetest.Read(t, w.LockFile()), []byte("format: 2\n"), []byte("format: 1\nversions: sha256:"+digits+"\ndefinition: sha256:"+digits+"\n"), 1),
 		filetest.Read(t, w.LockFile())[bytes.Index(filetest.Read(t, w.LockFile()), []byte("  request:")):bytes.Index(filetest.Read(t, w.LockFile()), []byte("  releases:"))], nil, 1)
 	want := filetest.Read(t, w.LockFile())
-	if err := os.WriteFile(w.LockFile(), old, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, w.LockFile(), old)
 	_, err := baketest.Image(t.Context(), w.Config())
 	baketest.WantError(t, err, "stale", "an older bake made it, which did not say what for (run: bake lock --versions "+w.Versions+")")
 	result, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()))

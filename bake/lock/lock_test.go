@@ -203,9 +203,7 @@ func TestLockOlder(t *testing.T) {
 		t.Errorf("Lock with AllowOlder = %v", err)
 	}
 	// A lock that can't be read compares with nothing, and is made again.
-	if err := os.WriteFile(w.LockFile(), []byte("<<<<<<< HEAD\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, w.LockFile(), "<<<<<<< HEAD\n")
 	w.Lock()
 }
 

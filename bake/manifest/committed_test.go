@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // committed are the versions files of this repository.
@@ -20,10 +20,7 @@ var committed = []string{"versions.yaml", "kthw-1.21.yaml"}
 func parseCommitted(t *testing.T, name string) *Versions {
 	t.Helper()
 	file := filepath.Join("..", "..", "manifests", name)
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, file)
 	v, err := ParseVersions(file, data)
 	if err != nil {
 		t.Fatalf("ParseVersions(%s):\n%v", file, err)
@@ -162,10 +159,7 @@ func TestCommittedMissingArch(t *testing.T) {
 // TestDocumentedExamples parses the examples of docs/versions.md: a whole file, and
 // one that has no os.
 func TestDocumentedExamples(t *testing.T) {
-	data, err := os.ReadFile("../../docs/versions.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, "../../docs/versions.md")
 	parsed := 0
 	for _, rest := range strings.Split(string(data), "```yaml\n")[1:] {
 		example, _, _ := strings.Cut(rest, "```")

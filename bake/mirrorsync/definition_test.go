@@ -1,7 +1,6 @@
 package mirrorsync_test
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestMirrorDefinition brings a set whose definition lies beside the directory of
@@ -44,9 +44,7 @@ func TestMirrorDefinition(t *testing.T) {
 	}, paths); diff != "" {
 		t.Errorf("inputs in the mirror (-want +got):\n%s", diff)
 	}
-	if err := os.RemoveAll(w.Definition()); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Remove(t, w.Definition())
 	w.Shutdown()
 	to := t.TempDir()
 	if _, err := mirrorsync.Extract(t.Context(), c.To, to); err != nil {

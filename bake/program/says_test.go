@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // section is one of a program that a test makes; where it has an address, it is
@@ -225,12 +227,7 @@ func TestReadSays(t *testing.T) {
 		"cmd/nothing/main.go": "package main\n\nfunc main() {}\n",
 	} {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, path, text)
 	}
 	const stamp = "-X example.com/tool/version.Version=v1.36.9"
 	for _, test := range []struct {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // pack puts files into a pack, one after the other, as the store has them, and
@@ -81,10 +82,7 @@ func TestReadGo(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v: %s", err, out)
 	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := filetest.Read(t, self)
 	p, data := pack(t, []byte("#!/bin/sh\n"), program, nil, program[:len(program)/2])
 	reads := &counting{ReaderAt: bytes.NewReader(data)}
 	p.Bind("pack", "test", reads)
@@ -121,10 +119,7 @@ func TestReadGoVerifies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := filetest.Read(t, self)
 	p, data := pack(t, program)
 	data[0] ^= 1
 	corrupt := (*tree.CorruptError)(nil)
@@ -145,12 +140,7 @@ func TestReadGoReplaced(t *testing.T) {
 		"local/l.go":   "package local\n\nfunc F() { println(1) }\n",
 	} {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, path, content)
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", "main", ".")
 	cmd.Dir = dir
@@ -158,10 +148,7 @@ func TestReadGoReplaced(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v: %s", err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(dir, "main"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := filetest.Read(t, filepath.Join(dir, "main"))
 	e := tree.Entry{Path: "bin/main", Type: tree.File, Size: int64(len(program)), SHA256: sha256.Sum256(program), Blob: tree.Bytes("main", program)}
 	got, err := record.ReadGo(&e)
 	if err != nil || got == nil {

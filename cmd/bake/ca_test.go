@@ -4,13 +4,13 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestUnknownCA asks a mirror whose CA nobody knows, and then does what the error
@@ -31,9 +31,7 @@ func TestUnknownCA(t *testing.T) {
 		t.Errorf("bake image exits with %d; want %d and %q:\n%s", code, exitFailed, want, stderr)
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	cmd := p.command("--quiet")
 	cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+file)
 	_, stderr, code = outcome(t, cmd)

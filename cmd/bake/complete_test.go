@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // completes returns what a shell is told: words, and the directive's name.
@@ -127,9 +128,7 @@ components:
   runc: {version: v1.4.3, module: {path: example.com/runc, toolchain: go1.26.8, dir: m/r, programs: [{package: example.com/runc, path: /usr/local/bin/runc}]}}
   ctr: {version: 1.4.13, package: {name: containerd, suite: bullseye, files: [{member: usr/bin/ctr, path: /bin/}]}}
 `
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, text)
 	for _, test := range []struct {
 		args      string
 		words     []string

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/mirrorsync"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -188,10 +189,7 @@ func TestMirrorInterrupt(t *testing.T) {
 	p := newMirrorProgram(t)
 	to := filepath.Join(t.TempDir(), "mirror")
 	must(t, p.mirrorCommand(to, "--quiet"))
-	before, err := os.ReadFile(filepath.Join(to, "mirror.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := filetest.Read(t, filepath.Join(to, "mirror.json"))
 	// A file that is gone is fetched again, which never ends.
 	p.cache = filepath.Join(t.TempDir(), "cache")
 	pool := p.Package("tool").Pool()
@@ -220,10 +218,7 @@ func TestMirrorInterrupt(t *testing.T) {
 // removeBlob removes the file of the entry called name.
 func removeBlob(t *testing.T, mirror, name string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(mirror, "mirror.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, filepath.Join(mirror, "mirror.json"))
 	var index struct {
 		Entries []struct{ Name, SHA256 string }
 	}

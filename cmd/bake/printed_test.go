@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // printedCommand matches a command that a message prints, as all of them do.
@@ -30,9 +31,7 @@ func printed(t *testing.T, message string) string {
 func (p *program) shell(t *testing.T, command string) (stdout, stderr string, code int) {
 	t.Helper()
 	keyring := filepath.Join(t.TempDir(), "keyring")
-	if err := os.WriteFile(keyring, p.Keyring, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, keyring, p.Keyring)
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir = p.Dir
 	cmd.Env = append(p.Env(), "PATH="+filepath.Dir(p.path)+string(filepath.ListSeparator)+os.Getenv("PATH"), "BAKE_DEBIAN_MIRROR="+p.URL,
@@ -71,9 +70,7 @@ func TestPrintedCommands(t *testing.T) {
 		p.Publish()
 	}
 	write := func(file, text string) {
-		if err := os.WriteFile(filepath.Join(p.Dir, file), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(p.Dir, file), text)
 	}
 	const image = "bake image --versions 'my set.yaml' --quiet --output out"
 	for _, test := range []struct {
@@ -91,10 +88,7 @@ func TestPrintedCommands(t *testing.T) {
 		{"stale lock", more, image, exitStale, "bake lock --versions 'my set.yaml'"},
 		{"another stale lock", func() {
 			more()
-			text, err := os.ReadFile(p.LockFile())
-			if err != nil {
-				t.Fatal(err)
-			}
+			text := filetest.Read(t, p.LockFile())
 			write("it's other.lock", string(text))
 		}, image + ` --lock "it's other.lock"`, exitStale, `bake lock --versions 'my set.yaml' --output 'it'\''s other.lock'`},
 		{"broken lock", func() { write("my set.lock", "<<<<<<< HEAD\n") }, image, exitBadInput, "bake lock --versions 'my set.yaml'"},
@@ -149,10 +143,7 @@ func TestPrintedCommands(t *testing.T) {
 // TestReadme does what README says of edits, with its own commands.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, "../../README.md")
 	_, part, _ := strings.Cut(string(text), "\n## What you edit\n")
 	part, _, _ = strings.Cut(part, "\n## ")
 	var commands []string

@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -56,10 +57,7 @@ func TestVerifyCommand(t *testing.T) {
 	}
 	image := filepath.Join(p.out, "tiny-v1-30-0-amd64.tar.gz")
 	bundle := filepath.Join(p.out, "tiny-v1-30-0-amd64.sigstore.json")
-	content, err := os.ReadFile(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.Read(t, image)
 	want := func(cmd *exec.Cmd, code int, stdoutPattern, stderrPart string) {
 		t.Helper()
 		stdout, stderr, got := outcome(t, cmd)
@@ -114,22 +112,15 @@ func TestVerifyCommand(t *testing.T) {
 
 	// What lies beside the image is signed as well.
 	record := filepath.Join(p.out, "tiny-v1-30-0-amd64.json")
-	before, err := os.ReadFile(record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(record, bytes.Replace(before, []byte("0.5"), []byte("0.6"), 1), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	before := filetest.Read(t, record)
+	filetest.Write(t, record, bytes.Replace(before, []byte("0.5"), []byte("0.6"), 1))
 	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.json is not the one that was signed: ")
 	if err := os.Remove(record); err != nil {
 		t.Fatal(err)
 	}
 	want(p.verify(image, "--key", public, "--no-rebuild"), exitDone, `signed: tiny-v1-30-0-amd64.tar.gz, tiny-v1-30-0-amd64.spdx.json\n$`, "")
 
-	if err := os.WriteFile(image, append(content, 0), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, image, append(content, 0))
 	want(p.verify(image, "--trust-inputs"), exitFailed, `: differs\n  archive: the disk is the same, byte by byte; the archive around it is damaged: .*: differs at \d+: want nothing, it has 00\n$`,
 		"bake: "+image+" is not what the inputs that it records make")
 	want(p.verify(image, "--key", public), exitFailed, "^$", "tiny-v1-30-0-amd64.tar.gz is not the one that was signed: ")
@@ -138,26 +129,18 @@ func TestVerifyCommand(t *testing.T) {
 // signOther signs a statement about an image that is of another type.
 func signOther(t *testing.T, private, bundle, image, predicateType string) {
 	t.Helper()
-	text, err := os.ReadFile(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, private)
 	key, err := sign.ParseKey(private, text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.Read(t, image)
 	signed, err := sign.Sign(t.Context(), fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"predicate":{"result":"REJECTED"},"subject":[{"name":%q,"digest":{"sha256":"%x"}}]}`,
 		predicateType, filepath.Base(image), sha256.Sum256(content)), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(bundle, signed, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, bundle, signed)
 }
 
 // TestVerifyInterrupt ends a verification that waits for a mirror.

@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // program is the bake command in a tiny world.
@@ -43,9 +44,7 @@ func newProgram(t *testing.T) *program {
 	dir := t.TempDir()
 	p := &program{w, filepath.Join(dir, "bake"), filepath.Join(dir, "cache"), filepath.Join(dir, "out")}
 	// Under this name the test is the command: see TestMain.
-	if err := os.Symlink(self, p.path); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Link(t, self, p.path)
 	return p
 }
 

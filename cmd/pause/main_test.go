@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -210,10 +211,7 @@ func TestSmall(t *testing.T) {
 	}
 	cmd, release := start(t, program)
 	waitReaped(t, cmd, release)
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 	for line := range strings.SplitSeq(string(data), "\n") {
 		kind, rest, _ := strings.Cut(line, ":")
 		if kind != "RssAnon" {

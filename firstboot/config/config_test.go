@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestErrors wants one precise line for everything that can be wrong.
@@ -325,10 +325,7 @@ func FuzzNew(f *testing.F) {
 // TestDocumented wants every key in docs/metadata.md.
 func TestDocumented(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("../../docs/metadata.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := filetest.Read(t, "../../docs/metadata.md")
 	for _, key := range config.Keys() {
 		if !strings.Contains(string(doc), "| `"+key+"` |") {
 			t.Errorf("docs/metadata.md has no row for %s", key)

@@ -16,6 +16,7 @@ import (
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/files"
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 var update = flag.Bool("update", false, "write testdata/*/root and units anew")
@@ -41,10 +42,7 @@ func goldens(t *testing.T) []golden {
 	for i, name := range dirs {
 		g := golden{dir: filepath.Dir(name), made: made}
 		read := func(file string) []byte {
-			data, err := os.ReadFile(filepath.Join(g.dir, file))
-			if err != nil {
-				t.Fatal(err)
-			}
+			data := filetest.Read(t, filepath.Join(g.dir, file))
 			return data
 		}
 		m, err := metadata.Parse(read("metadata.json"))
@@ -105,17 +103,10 @@ func TestGolden(t *testing.T) {
 		}
 		got["node"] = describe(g, n)
 		if *update {
-			if err := os.RemoveAll(filepath.Join(g.dir, "root")); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Remove(t, filepath.Join(g.dir, "root"))
 			for name, content := range got {
 				name = filepath.Join(g.dir, name)
-				if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				filetest.Write(t, name, content)
 			}
 		}
 		if diff := cmp.Diff(readTree(t, g.dir), got); diff != "" {

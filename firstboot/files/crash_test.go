@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -182,9 +183,7 @@ func TestKilledTwice(t *testing.T) {
 			if !cmp.Equal(got, wanted(oldFiles())) && !cmp.Equal(got, wanted(newFiles())) {
 				t.Fatalf("stopped before steps %d and %d, files (-new +got):\n%s", n, m, cmp.Diff(wanted(newFiles()), got))
 			}
-			if err := os.RemoveAll(root); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Remove(t, root)
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // oldFiles and newFiles are two configurations that differ in every way: a file
@@ -232,9 +234,7 @@ func TestForeign(t *testing.T) {
 func write(t *testing.T, root, name, content string, mode fs.FileMode) {
 	t.Helper()
 	name = filepath.Join(root, name)
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Dir(name))
 	if err := os.WriteFile(name, []byte(content), mode); err != nil {
 		t.Fatal(err)
 	}
@@ -289,13 +289,9 @@ func TestSymlinks(t *testing.T) {
 			write(t, outside, "precious", "precious\n", 0o600)
 			write(t, outside, "x", "precious too\n", 0o600)
 			link := filepath.Join(root, test.link)
-			if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, filepath.Dir(link))
 			place := func(s string) string { return strings.ReplaceAll(s, "OUTSIDE", outside) }
-			if err := os.Symlink(place(test.target), link); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Link(t, place(test.target), link)
 			before := snapshot(t, outside)
 			want := []File{{Path: test.path, Content: []byte("new\n"), Mode: 0o644}}
 			_, err := Apply(root, want, nil)
@@ -422,17 +418,13 @@ func FuzzState(f *testing.F) {
 func TestAbsentAndTheirs(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(root, "pki"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Join(root, "pki"))
 	for path, content := range map[string]string{"theirs": "old\n", "pki/dated.pem": "key\n"} {
 		if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("/pki/dated.pem", filepath.Join(root, "pki/current.pem")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Link(t, "/pki/dated.pem", filepath.Join(root, "pki/current.pem"))
 	content, target, err := Read(root, "/pki/current.pem")
 	if string(content) != "key\n" || target != "/pki/dated.pem" || err != nil {
 		t.Errorf("Read of a link = %q, %q, %v; want what it leads to", content, target, err)

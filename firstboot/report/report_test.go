@@ -3,7 +3,6 @@ package report
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // desk is a Reporter that keeps what it said.
@@ -121,9 +122,7 @@ func TestStateIsKept(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("State: %v (-want +got):\n%s", err, diff)
 	}
-	if err := os.WriteFile(filepath.Join(r.Dir, "state.json"), []byte("{"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, filepath.Join(r.Dir, "state.json"), "{")
 	if _, err := r.State(); err == nil {
 		t.Error("State of half a file = nil error")
 	}

@@ -38,6 +38,7 @@ import (
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/initramfs"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -139,13 +140,9 @@ func packages(t *testing.T) string {
 	sources := hostSources(t, "trixie")
 	apt := func(args ...string) string {
 		for _, d := range []string{"lists/partial", "cache/archives/partial", "parts", "debs"} {
-			if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, filepath.Join(dir, d))
 		}
-		if err := os.WriteFile(filepath.Join(dir, "parts/host.sources"), sources, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, "parts/host.sources"), sources)
 		cmd := exec.Command("apt-get", append([]string{
 			"-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=" + dir + "/parts", "-o", "Dir::State::lists=" + dir + "/lists",
 			"-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache=" + dir + "/cache", "-o", "APT::Sandbox::User=root",
@@ -175,10 +172,7 @@ func hostSources(t *testing.T, suite string) []byte {
 	}
 	var all []byte
 	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.Read(t, f)
 		for line := range strings.Lines(string(data)) {
 			if suites, ok := strings.CutPrefix(line, "Suites:"); ok {
 				if strings.Contains(suites, "-security") {
@@ -252,9 +246,7 @@ func TestModulesAreKmods(t *testing.T) {
 		t.Fatalf("the packages have the kernels %q; want one", kernels)
 	}
 	version := strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
-	if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Link(t, "usr/lib", filepath.Join(dir, "lib"))
 	if out, err := exec.Command("depmod", "-b", dir, version).CombinedOutput(); err != nil {
 		t.Fatalf("depmod: %v\n%s", err, out)
 	}
@@ -321,10 +313,7 @@ func buildGo(t *testing.T, dir, pkg string) []byte {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, text)
 	}
-	data, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, out)
 	return data
 }
 
@@ -378,25 +367,16 @@ func smallRoot(t *testing.T) []extent.Extent {
 	t.Helper()
 	dir, image := t.TempDir(), filepath.Join(t.TempDir(), "root.ext4")
 	for _, d := range []string{"dev", "proc", "sys", "usr/lib/systemd", "usr/sbin"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "usr/lib/systemd/systemd"), buildGo(t, "testdata/guest", "."), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Script(t, filepath.Join(dir, "usr/lib/systemd/systemd"), string(buildGo(t, "testdata/guest", ".")))
 	for link, to := range map[string]string{"sbin": "usr/sbin", "lib": "usr/lib", "usr/sbin/init": "/lib/systemd/systemd"} {
-		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Link(t, to, filepath.Join(dir, link))
 	}
 	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", dir, image, "32M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
-	data, err := os.ReadFile(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, image)
 	return []extent.Extent{{Length: int64(len(data)), Blob: tree.Bytes("root", data)}}
 }
 
@@ -417,9 +397,7 @@ func extract(t *testing.T, esp *boot.ESP, dir, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, filepath.Join(dir, name), data)
 	return filepath.Join(dir, name)
 }
 

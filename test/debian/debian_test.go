@@ -32,6 +32,7 @@ import (
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/debian/repo"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -195,14 +196,10 @@ func simulate(t *testing.T, cfg debian.Config) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc", "log"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
 	write := func(name, content string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, name), content)
 	}
 	var keys bytes.Buffer
 	files, err := filepath.Glob("../../bake/source/debian/keys/*.asc")
@@ -210,10 +207,7 @@ func simulate(t *testing.T, cfg debian.Config) map[string]string {
 		t.Fatalf("found %d of the embedded keys, %v", len(files), err)
 	}
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := filetest.Read(t, f)
 		keys.Write(b)
 	}
 	write("keys.asc", keys.String())
@@ -301,9 +295,7 @@ func TestArchivePackages(t *testing.T) {
 func compareWithDpkg(t *testing.T, p manifest.LockedPackage, content []byte) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "package.deb")
-	if err := os.WriteFile(name, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, name, content)
 	blob, err := os.Create(filepath.Join(dir, "blob"))
 	if err != nil {
 		t.Fatal(err)
@@ -422,10 +414,7 @@ func compareContent(t *testing.T, root string, pack *tree.Pack) {
 		name := filepath.Join(root, e.Path)
 		switch e.Type {
 		case tree.File:
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := filetest.Read(t, name)
 			got, err := io.ReadAll(e.Content())
 			if err != nil {
 				t.Fatal(err)

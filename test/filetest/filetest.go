@@ -22,7 +22,7 @@ func Read(t testing.TB, path string) []byte {
 }
 
 // Write writes a file that all may read, and makes the directories above it.
-func Write[T string | []byte](t testing.TB, path string, content T) {
+func Write[T ~string | ~[]byte](t testing.TB, path string, content T) {
 	t.Helper()
 	write(t, path, []byte(content), 0o644)
 }

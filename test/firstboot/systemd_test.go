@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/firstboot/services"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -82,13 +83,9 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 	}
 	m := &machine{t: t, dir: t.TempDir()}
 	for _, dir := range []string{"root", "run", "units", "etc/systemd"} {
-		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(m.dir, dir))
 	}
-	if err := os.Symlink("../../units", filepath.Join(m.dir, "etc/systemd/system")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Link(t, "../../units", filepath.Join(m.dir, "etc/systemd/system"))
 	m.write("units/test.target", "[Unit]\nDescription=Nothing\nDefaultDependencies=no\n# As at a boot, systemd has loaded it before anything starts.\nAfter=multi-user.target\n")
 	for name, content := range units {
 		m.write("units/"+name, content)
@@ -247,9 +244,7 @@ func TestRelay(t *testing.T) {
 
 func (m *machine) write(name, content string) {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(content), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
+	filetest.Write(m.t, filepath.Join(m.dir, name), content)
 }
 
 func (m *machine) apply(units ...services.Unit) services.Result {
@@ -372,9 +367,7 @@ func TestApplyNamesUnitsThatAreNotThere(t *testing.T) {
 		"a.service":   service("ExecStart=/bin/sleep infinity"),
 		"bad.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=simple\n",
 	})
-	if err := os.Symlink("/dev/null", filepath.Join(m.dir, "units/masked.service")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Link(t, "/dev/null", filepath.Join(m.dir, "units/masked.service"))
 	for unit, want := range map[string]string{
 		"gone.service":   "unit gone.service is not-found",
 		"bad.service":    "unit bad.service is bad-setting",

@@ -25,6 +25,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/bake/image/containerd/containerdtest"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -88,10 +89,7 @@ func main() { fmt.Println(%q); if len(os.Args) > 1 { time.Sleep(time.Hour) } }
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building a program: %v: %s", err, out)
 	}
-	data, err := os.ReadFile(built)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, built)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	if err := w.WriteHeader(&tar.Header{Name: "program", Mode: 0o755, Size: int64(len(data))}); err != nil {
@@ -241,9 +239,7 @@ func hasTheImages(t *testing.T, s *subject) {
 	}
 	d := newDaemon(t, s, s.record.Node.SandboxImage)
 	parent := filepath.Join(d.dir, "var/lib")
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, parent)
 	run(t, "debugfs", "-R", "rdump /"+containerd.Root+" "+parent, s.root)
 	d.start()
 	var want []criImage

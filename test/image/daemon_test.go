@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/containerd"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -119,10 +120,7 @@ func (d *daemon) start() {
 	}
 	d.t.Cleanup(d.stop)
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		text, err := os.ReadFile(d.log.Name())
-		if err != nil {
-			d.t.Fatal(err)
-		}
+		text := filetest.Read(d.t, d.log.Name())
 		// 1.4 looks through the images after it has booted.
 		if text := string(text[started:]); strings.Contains(text, "successfully booted") && strings.Contains(text, "Start event monitor") && strings.Contains(text, "Start streaming server") {
 			return
@@ -245,10 +243,7 @@ func (d *daemon) remove(image containerd.ContainerImage) {
 func (d *daemon) alter(digest string, change func([]byte) []byte) {
 	d.t.Helper()
 	path := filepath.Join(d.dir, "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256", digest)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	data := filetest.Read(d.t, path)
 	if err := os.Remove(path); err != nil {
 		d.t.Fatal(err)
 	}
@@ -295,10 +290,7 @@ func criImages(images ...containerd.ContainerImage) (out []criImage) {
 func (d *daemon) criLists(want []criImage) {
 	d.t.Helper()
 	if !d.hasCRI() {
-		log, err := os.ReadFile(d.log.Name())
-		if err != nil {
-			d.t.Fatal(err)
-		}
+		log := filetest.Read(d.t, d.log.Name())
 		for _, image := range want {
 			for _, name := range slices.Concat([]string{image.ID}, image.RepoTags, image.RepoDigests) {
 				if !strings.Contains(string(log), `Loaded image \"`+name+`\"`) {

@@ -4,7 +4,6 @@ package image
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // step is a command of docs/first-image.md, with what it prints.
@@ -59,10 +60,7 @@ const elsewhere = "bin/bake run "
 // TestFirstImage does what docs/first-image.md says, in its order. Digests,
 // versions of packages and counts may be others by now.
 func TestFirstImage(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "docs/first-image.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, filepath.Join(root, "docs/first-image.md"))
 	dir := t.TempDir()
 	run(t, "sh", "-ec", `cd "$1" && cp -r --parents manifests images bin/bake "$2"`, "sh", root, dir)
 	walk := steps(string(text))

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/package-url/packageurl-go"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // document is what these tests read of an SPDX document, without SPDX's library.
@@ -183,14 +185,8 @@ func TestSBOMIsWhatDpkgSays(t *testing.T) {
 // documents returns the documents beside and inside the image.
 func documents(t *testing.T, s *subject) map[string][]byte {
 	t.Helper()
-	beside, err := os.ReadFile(strings.TrimSuffix(s.archive, ".tar.gz") + ".spdx.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside, err := os.ReadFile(dump(t, s, "/usr/lib/bake/sbom.spdx.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	beside := filetest.Read(t, strings.TrimSuffix(s.archive, ".tar.gz") + ".spdx.json")
+	inside := filetest.Read(t, dump(t, s, "/usr/lib/bake/sbom.spdx.json"))
 	return map[string][]byte{"beside": beside, "inside": inside}
 }
 

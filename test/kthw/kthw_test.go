@@ -6,7 +6,6 @@
 package kthw
 
 import (
-	"os"
 	"slices"
 	"testing"
 
@@ -14,14 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func parse(t *testing.T, file string) *manifest.Versions {
 	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, file)
 	v, err := manifest.ParseVersions(file, data)
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const (
@@ -118,9 +119,7 @@ func TestGuestAgent(t *testing.T) {
 			t.Log(version(root, "google-guest-agent"))
 			// It wants to be first to write these.
 			for _, dir := range []string{"etc/sudoers.d", "etc/ssh"} {
-				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-					t.Fatal(err)
-				}
+				filetest.Mkdir(t, filepath.Join(root, dir))
 			}
 			server := newServer()
 			enterNamespace(t)

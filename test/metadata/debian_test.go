@@ -25,6 +25,7 @@ import (
 
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -39,9 +40,7 @@ func debianRoot(t *testing.T, suite string) string {
 	}
 	// Counted up when what follows makes another tree.
 	kept := filepath.Join(cache, "bake-test", "metadata-clients-2-"+suite)
-	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Dir(kept))
 	lock := flock.New(kept + ".lock")
 	if err := lock.Lock(); err != nil {
 		t.Fatal(err)
@@ -86,9 +85,7 @@ func unpack(t *testing.T, suite, dir string) {
 		need.Missing(t, "%v", err)
 	}
 	work := dir + ".new"
-	if err := os.RemoveAll(work); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Remove(t, work)
 	from := time.Now()
 	cmd := exec.CommandContext(t.Context(), "mmdebstrap", "--quiet", "--mode=root", "--variant=extract",
 		"--include=base-passwd,cloud-init,google-guest-agent,passwd", `--aptopt=APT::Install-Recommends "false"`, suite, work, urls[0])
@@ -100,26 +97,16 @@ func unpack(t *testing.T, suite, dir string) {
 	write := func(path, content string) {
 		t.Helper()
 		path = filepath.Join(work, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, path, content)
 	}
 	for _, link := range []string{"bin", "sbin", "lib", "lib64"} { // usrmerge's script
 		if _, err := os.Lstat(filepath.Join(work, link)); err == nil {
 			continue
 		}
-		if err := os.Symlink("usr/"+link, filepath.Join(work, link)); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Link(t, "usr/"+link, filepath.Join(work, link))
 	}
 	for _, name := range []string{"passwd", "group"} { // base-passwd's
-		master, err := os.ReadFile(filepath.Join(work, "usr/share/base-passwd", name+".master"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		master := filetest.Read(t, filepath.Join(work, "usr/share/base-passwd", name+".master"))
 		write("etc/"+name, string(master))
 	}
 	var authorities strings.Builder // ca-certificates'
@@ -128,10 +115,7 @@ func unpack(t *testing.T, suite, dir string) {
 		t.Fatalf("no certificates in Debian's ca-certificates: %v", err)
 	}
 	for _, path := range slices.Sorted(slices.Values(certificates)) {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.Read(t, path)
 		authorities.Write(data)
 	}
 	write("etc/ssl/certs/ca-certificates.crt", authorities.String())
@@ -141,9 +125,7 @@ func unpack(t *testing.T, suite, dir string) {
 	write("etc/os-release", `ID=debian`+"\n")
 	// cloud-init asks the firmware where it runs.
 	write("sys/class/dmi/id/product_name", "Google Compute Engine\n")
-	if err := os.RemoveAll(filepath.Join(work, "var/lib/apt/lists")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Remove(t, filepath.Join(work, "var/lib/apt/lists"))
 	if err := os.Rename(work, dir); err != nil {
 		t.Fatal(err)
 	}

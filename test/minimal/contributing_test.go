@@ -1,20 +1,18 @@
 package minimal
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestTableOfContributing requires that every path in the table of what to change
 // where is there.
 func TestTableOfContributing(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(tree, "CONTRIBUTING.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, filepath.Join(tree, "CONTRIBUTING.md"))
 	rows := 0
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasPrefix(line, "| ") {

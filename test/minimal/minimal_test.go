@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/repo"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -62,10 +63,7 @@ func (m machine) make(t *testing.T) string {
 	run(t, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=git,make,ca-certificates", m.suite, dir, urls[0])
 	// What stands between this machine and the network stands before that one too.
 	for _, path := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"} {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := filetest.Read(t, path)
 		write(t, filepath.Join(dir, path), content)
 	}
 	if m.deb822 {
@@ -100,9 +98,7 @@ func enter(t *testing.T, dir string) {
 		cache := strings.TrimSpace(run(t, "go", "env", variable))
 		inside := filepath.Join(dir, "cache", variable)
 		for _, d := range []string{cache, inside} {
-			if err := os.MkdirAll(d, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, d)
 		}
 		fmt.Fprintf(&binds, "mount --bind '%s' '%s'\n", cache, inside)
 	}
@@ -130,9 +126,7 @@ func enter(t *testing.T, dir string) {
 
 func write(t *testing.T, path string, content []byte) {
 	t.Helper()
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, path, content)
 }
 
 func run(t *testing.T, name string, args ...string) string {

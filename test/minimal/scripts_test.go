@@ -6,7 +6,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -31,10 +31,7 @@ const tree = "../.."
 func TestScriptsSayWhatFailed(t *testing.T) {
 	count := 0
 	walk(t, func(path string) {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := filetest.Read(t, path)
 		first, _, _ := bytes.Cut(content, []byte("\n"))
 		if !regexp.MustCompile(`^#!.*\b(ba)?sh$`).Match(first) {
 			return
@@ -60,9 +57,7 @@ func TestStrictLines(t *testing.T) {
 		{`x=$(false; echo y)`, "script:5: this ended with 1: false"},
 	} {
 		script := filepath.Join(t.TempDir(), "script")
-		if err := os.WriteFile(script, []byte("#!/bin/bash\n"+strict+c.line+"\necho went on\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Script(t, script, "#!/bin/bash\n"+strict+c.line+"\necho went on\n")
 		out, err := exec.CommandContext(t.Context(), bash, script).CombinedOutput()
 		if err == nil || bytes.Contains(out, []byte("went on")) || !bytes.Contains(out, []byte(c.want)) {
 			t.Errorf("%s: %v, printed %q; want a failure that prints %q", c.line, err, out, c.want)

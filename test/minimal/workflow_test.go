@@ -2,7 +2,6 @@ package minimal
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // workflow is what a forge's workflow may say here; another key is an error.
@@ -39,10 +40,7 @@ func TestWorkflow(t *testing.T) {
 	}
 	var runs []string
 	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.Read(t, file)
 		var w workflow
 		decoder := yaml.NewDecoder(bytes.NewReader(data))
 		decoder.KnownFields(true)

@@ -21,6 +21,7 @@ import (
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -120,13 +121,8 @@ func configure(t *testing.T, c closure) string {
 	for _, p := range c.config.Packages {
 		file := fmt.Sprintf("%s_%s.deb", p.Name, p.Arch)
 		if err := os.Link(c.files[p.Name], filepath.Join(repo, file)); err != nil {
-			content, err := os.ReadFile(c.files[p.Name])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(repo, file), content, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			content := filetest.Read(t, c.files[p.Name])
+			filetest.Write(t, filepath.Join(repo, file), content)
 		}
 		control, err := io.ReadAll(p.Pack.Entries[slices.IndexFunc(p.Pack.Entries, func(e tree.Entry) bool { return e.Path == "DEBIAN/control" })].Content())
 		if err != nil {
@@ -135,9 +131,7 @@ func configure(t *testing.T, c closure) string {
 		fmt.Fprintf(&index, "%sFilename: ./%s\nSize: %d\nSHA256: %s\n\n", control, file, p.Size, strings.TrimPrefix(string(p.SHA256), "sha256:"))
 		names = append(names, p.Name)
 	}
-	if err := os.WriteFile(filepath.Join(repo, "Packages"), []byte(index.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, filepath.Join(repo, "Packages"), index.String())
 	command := exec.CommandContext(t.Context(), "mmdebstrap", "--mode=root", "--variant=essential", "--architectures=amd64",
 		"--aptopt=APT::Install-Recommends \"false\"", "--include="+strings.Join(names, ","), "--format=directory",
 		"", dir, "deb [trusted=yes] copy://"+repo+" ./")

@@ -32,6 +32,7 @@ import (
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/images/worker"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 	"github.com/nodebake/bake/units"
 )
@@ -209,9 +210,7 @@ func testWorker(t *testing.T, c closure) {
 		if got := run(t, "dpkg", "--root="+dir, "--verify"); got != want {
 			t.Errorf("dpkg --verify prints\n%s\nwant\n%s", got, want)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "usr/bin/less"), []byte("changed"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Script(t, filepath.Join(dir, "usr/bin/less"), "changed")
 		if got := run(t, "dpkg", "--root="+dir, "--verify", "less"); !strings.Contains(got, "/usr/bin/less") {
 			t.Errorf("dpkg --verify does not see a changed file: %q", got)
 		}
@@ -228,9 +227,7 @@ func testWorker(t *testing.T, c closure) {
 	t.Run("sshd", func(t *testing.T) {
 		key := filepath.Join(dir, "etc/ssh/ssh_host_ed25519_key")
 		run(t, "chroot", dir, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/ssh_host_ed25519_key")
-		if err := os.MkdirAll(filepath.Join(dir, "run/sshd"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, "run/sshd"))
 		settings := run(t, "chroot", dir, "/usr/sbin/sshd", "-T")
 		for _, want := range []string{"permitrootlogin without-password", "passwordauthentication no", "kbdinteractiveauthentication no"} {
 			if !strings.Contains(settings, want+"\n") {
@@ -266,9 +263,7 @@ func testWorker(t *testing.T, c closure) {
 			}
 		}
 		broken := filepath.Join(dir, "etc/systemd/system/broken.service")
-		if err := os.WriteFile(broken, []byte("[Service]\nExecStart=/no/such/program\nTypo=yes\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, broken, "[Service]\nExecStart=/no/such/program\nTypo=yes\n")
 		if out := analyze(t, dir, "/etc/systemd/system/broken.service"); !strings.Contains(out, "Typo") {
 			t.Errorf("systemd-analyze verify takes a broken unit: %q", out)
 		}
@@ -306,17 +301,10 @@ func testWorker(t *testing.T, c closure) {
 	t.Run("base-files again", func(t *testing.T) { reinstallBaseFiles(t, c, dir) })
 	t.Run("reinstall", func(t *testing.T) {
 		debs := filepath.Join(dir, "debs")
-		if err := os.Mkdir(debs, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, debs)
 		for name, file := range c.files {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(debs, name+".deb"), content, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			content := filetest.Read(t, file)
+			filetest.Write(t, filepath.Join(debs, name+".deb"), content)
 		}
 		run(t, "chroot", dir, "sh", "-c", "exec apt-get install --reinstall -y --allow-downgrades -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root /debs/*.deb </dev/null")
 		if out := run(t, "dpkg", "--root="+dir, "--audit"); out != "" {
@@ -335,10 +323,7 @@ func testWorker(t *testing.T, c closure) {
 func reinstallBaseFiles(t *testing.T, c closure, dir string) {
 	text := func(p string) string {
 		t.Helper()
-		data, err := os.ReadFile(filepath.Join(dir, p))
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.Read(t, filepath.Join(dir, p))
 		return string(data)
 	}
 	ours, debians := text("etc/os-release"), text("usr/lib/os-release")

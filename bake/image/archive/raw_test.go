@@ -2,11 +2,11 @@ package archive
 
 import (
 	"bytes"
-	"os"
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestWriteRaw(t *testing.T) {
@@ -27,10 +27,7 @@ func TestWriteRaw(t *testing.T) {
 			if err := WriteRaw(t.Context(), f, tc.list, Options{Workers: workers}); err != nil {
 				t.Fatal(err)
 			}
-			got, err := os.ReadFile(f.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := filetest.Read(t, f.Name())
 			if !bytes.Equal(got, content(t, tc.list)) {
 				t.Errorf("%s, %d workers: the file's content is not the list's", tc.name, workers)
 			}

@@ -1,13 +1,13 @@
 package archive
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestSegmentsCoverTheList(t *testing.T) {
@@ -129,10 +129,7 @@ func TestPlanDigest(t *testing.T) {
 // must, or old and new segments mix in one archive and its digest depends on
 // what was cached.
 func TestCodecNamesTheLibraryVersion(t *testing.T) {
-	mod, err := os.ReadFile("../../../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mod := filetest.Read(t, "../../../go.mod")
 	m := regexp.MustCompile(`github.com/klauspost/compress (\S+)`).FindSubmatch(mod)
 	if m == nil {
 		t.Fatal("go.mod does not name github.com/klauspost/compress")

@@ -3,13 +3,13 @@ package ext4
 import (
 	"bytes"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestDebugfs has debugfs show inodes, attributes and content.
@@ -60,15 +60,10 @@ func TestDebugfs(t *testing.T) {
 		}
 	}
 	commands := filepath.Join(dir, "commands")
-	if err := os.WriteFile(commands, []byte(script.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, commands, script.String())
 	ext4test.MustRun(t, "debugfs", "-f", commands, image)
 	for _, e := range files {
-		got, err := os.ReadFile(filepath.Join(dir, strings.ReplaceAll(e.Path, "/", "_")))
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := filetest.Read(t, filepath.Join(dir, strings.ReplaceAll(e.Path, "/", "_")))
 		want, err := io.ReadAll(e.Content())
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -71,12 +72,7 @@ func TestForeignVolume(t *testing.T) {
 	files := map[string]string{"UPPER.TXT": "1", "lower.txt": "22", "Mixed.txt": "333", "a name with spaces": "4444", "d/lower": strings.Repeat("x", 5000)}
 	for name, content := range files {
 		path := filepath.Join(dir, "in", name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, path, content)
 	}
 	in := filepath.Join(dir, "in")
 	for _, args := range [][]string{

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -96,10 +97,7 @@ func TestLinksAsDpkg(t *testing.T) {
 					continue
 				}
 				list := "var/lib/dpkg/info/" + p.name + ".list"
-				want, err := os.ReadFile(filepath.Join(dir, list))
-				if err != nil {
-					t.Fatal(err)
-				}
+				want := filetest.Read(t, filepath.Join(dir, list))
 				if diff := cmp.Diff(sortLines(string(want)), sortLines(content(t, root, list))); diff != "" {
 					t.Errorf("/%s (-dpkg +ours):\n%s", list, diff)
 				}
@@ -116,9 +114,7 @@ func dpkgInstall(t *testing.T, packages []debSpec, diversions string) string {
 	write(t, filepath.Join(dir, "var/lib/dpkg/status"), "")
 	write(t, filepath.Join(dir, "var/lib/dpkg/diversions"), diversions)
 	for _, sub := range []string{"info", "updates"} {
-		if err := os.MkdirAll(filepath.Join(dir, "var/lib/dpkg", sub), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, "var/lib/dpkg", sub))
 	}
 	for _, p := range packages {
 		built := filepath.Join(t.TempDir(), p.name)
@@ -155,12 +151,7 @@ func dpkg(t *testing.T, command ...string) {
 
 func write(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, text)
 }
 
 // namesIn says for each file below /usr/bin and /opt what it is, with all its names.
@@ -230,10 +221,7 @@ func namesBelow(t *testing.T, dir string) []string {
 		}
 	}
 	for _, f := range slices.Collect(maps.Values(files)) {
-		text, err := os.ReadFile(f.path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := filetest.Read(t, f.path)
 		out = append(out, describeNames(f.names, string(text), f.perm))
 	}
 	slices.Sort(out)

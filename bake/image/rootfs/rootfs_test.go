@@ -3,7 +3,6 @@ package rootfs
 import (
 	"bytes"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -368,21 +368,13 @@ func TestSysusers(t *testing.T) {
 	}
 	for i := 0; i < len(paths); i += 2 {
 		file := filepath.Join(dir, paths[i])
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(paths[i+1]), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, file, paths[i+1])
 	}
 	if out, err := exec.Command("systemd-sysusers", "--root="+dir).CombinedOutput(); err != nil {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
 	for _, name := range []string{"passwd", "group"} {
-		want, err := os.ReadFile(filepath.Join(dir, "etc", name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := filetest.Read(t, filepath.Join(dir, "etc", name))
 		if diff := cmp.Diff(sortLines(string(want)), sortLines(content(t, root, "etc/"+name))); diff != "" {
 			t.Errorf("/etc/%s (-systemd-sysusers +ours):\n%s", name, diff)
 		}
@@ -438,9 +430,7 @@ func TestSysusersRefused(t *testing.T) {
 			continue
 		}
 		dir := t.TempDir()
-		if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, "etc"))
 		cmd := exec.Command("systemd-sysusers", "--root="+dir, "--inline", test.text)
 		if out, err := cmd.CombinedOutput(); err == nil {
 			t.Errorf("systemd-sysusers takes %q:\n%s", test.text, out)

@@ -2,7 +2,6 @@ package slsa_test
 
 import (
 	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/slsa"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func sum(digit string) manifest.Digest { return manifest.Digest("sha256:" + strings.Repeat(digit, 64)) }
@@ -211,10 +211,7 @@ func TestStatementRefuses(t *testing.T) {
 // TestBuildTypeIsDocumented holds the build type to the heading that it names.
 func TestBuildTypeIsDocumented(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../docs/sbom.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, "../../../docs/sbom.md")
 	if !strings.HasSuffix(slsa.BuildType, "/docs/sbom.md#build-type-v1") || !strings.Contains(string(text), "\n## Build type v1\n") {
 		t.Errorf("docs/sbom.md has no heading for %s", slsa.BuildType)
 	}

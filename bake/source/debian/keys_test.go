@@ -11,6 +11,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // fingerprint writes a fingerprint as gpg and the README do.
@@ -24,10 +26,7 @@ func fingerprint(b []byte) string {
 
 // TestKeys compares the table of keys/README.md with the embedded keys.
 func TestKeys(t *testing.T) {
-	readme, err := os.ReadFile("keys/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := filetest.Read(t, "keys/README.md")
 	table := make(map[string]string)
 	for line := range strings.Lines(string(readme)) {
 		if strings.Contains(line, ".asc |") {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -50,16 +51,12 @@ func TestURLsAsApt(t *testing.T) {
 
 	dir := t.TempDir()
 	for _, d := range []string{"etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d", "state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
 	for name, text := range map[string]string{
 		"etc/sources.list": "deb [trusted=yes] " + server.URL + "/de+b~ian ./\n", "state/status": "", "apt.conf": "",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, name), text)
 	}
 	run := func(args ...string) {
 		cmd := exec.CommandContext(t.Context(), apt, append([]string{"-qq", "-o", "Dir::Etc=" + dir + "/etc", "-o", "Dir::Etc::sourceparts=-",

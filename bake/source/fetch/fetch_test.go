@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestFetch(t *testing.T) {
@@ -442,9 +443,7 @@ func TestOpenRepairs(t *testing.T) {
 	path, _ := f.config.Store.Path(req.Sums[0])
 	damaged := append([]byte(nil), content...)
 	damaged[77] ^= 1
-	if err := os.WriteFile(path, damaged, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, path, damaged)
 	file, err := f.Open(t.Context(), req)
 	if err != nil {
 		t.Fatalf("Open of a damaged file = %v; want it fetched again", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // index is a Mirror whose files are known by one digest each.
@@ -48,9 +49,7 @@ func mirroring(base string, offline bool, contents ...[]byte) func(*Config) {
 func directory(t *testing.T, content []byte) (dir, base string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "blob"), content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, filepath.Join(dir, "blob"), content)
 	return dir, "file://" + filepath.ToSlash(dir) + "/"
 }
 

@@ -3,11 +3,11 @@ package mirror
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // benchDir makes a mirror of blobs that have size bytes each.
@@ -27,9 +27,7 @@ func benchDir(b *testing.B, blobs, size int) (string, *world) {
 		sum := w.add(Package, name, "pool/"+name, content, "kubernetes-1.36")
 		delete(w.blobs, sum)
 		// Not synced, as Add would: what is measured is reading.
-		if err := os.WriteFile(filepath.Join(dir, blobPath(sum)), content, 0o644); err != nil {
-			b.Fatal(err)
-		}
+		filetest.Write(b, filepath.Join(dir, blobPath(sum)), content)
 	}
 	for sum, content := range w.blobs {
 		if err := m.Add(b.Context(), sum, int64(len(content)), bytes.NewReader(content)); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // extracted is what the world's inputs are.
@@ -61,9 +62,7 @@ func TestExtract(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := filepath.Join(to, "kthw-1.21", tmpPrefix+w.extracted(true)[1].SHA256.Hex()[:16])
-	if err := os.WriteFile(left, []byte("ver"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, left, "ver")
 	if _, err := extract(t, dir, to); err != nil {
 		t.Fatal(err)
 	}

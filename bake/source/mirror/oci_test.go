@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // addPlain adds an image that has no index around it.
@@ -80,9 +81,7 @@ func TestOCILayout(t *testing.T) {
 	file := filepath.Join(dir, "blobs", "sha256", must(layer.Digest()).Hex)
 	b := must(os.ReadFile(file))
 	b[len(b)/2] ^= 1
-	if err := os.WriteFile(file, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, b)
 	if err := validate.Index(must(layout.ImageIndexFromPath(dir))); err == nil {
 		t.Error("go-containerregistry validates a layout with an altered layer")
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestWriter(t *testing.T) {
@@ -265,9 +266,7 @@ func TestCreateRefuses(t *testing.T) {
 		t.Errorf("Create of a relative path = %v; want a BUG", err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, "")
 	if _, err := Create(file); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("Create of a file = %v; want an error that names it", err)
 	}

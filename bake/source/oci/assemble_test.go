@@ -27,6 +27,7 @@ import (
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -68,9 +69,7 @@ func asLayout(t *testing.T, image *oci.Image) (v1.Image, string) {
 	t.Helper()
 	dir := t.TempDir()
 	blobs := filepath.Join(dir, "blobs/sha256")
-	if err := os.MkdirAll(blobs, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, blobs)
 	for _, b := range image.Blobs {
 		content, err := io.ReadAll(b.Content.Content())
 		if err != nil {
@@ -161,10 +160,7 @@ func TestAssemble(t *testing.T) {
 	ocitest.New(t).Push("thing", "v1", read)
 
 	// The checkers look.
-	layer, err := os.ReadFile(layerFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layer := filetest.Read(t, layerFile)
 	layer[len(layer)/2] ^= 1
 	writeFile(t, layerFile, string(layer))
 	ref, err := name.ParseReference(ocitest.New(t).Host + "/thing:v1")
@@ -274,10 +270,7 @@ func TestAssembledRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.Read(t, self)
 	read, _ := asLayout(t, assemble(t, oci.Recipe{Name: "thing", Version: "v1", Arch: "amd64", Programs: []oci.Program{program("/bin/test", content)}}))
 	root := t.TempDir()
 	extract := exec.CommandContext(t.Context(), "tar", "-x", "-C", root)

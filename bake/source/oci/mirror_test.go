@@ -19,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // blobMirror is a directory of blobs by their SHA-256, at a URL.
@@ -47,9 +48,7 @@ func TestMirror(t *testing.T) {
 
 	dir := t.TempDir()
 	blobs := filepath.Join(dir, "blobs/sha256")
-	if err := os.MkdirAll(blobs, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, blobs)
 	for _, b := range first.Blobs {
 		content, err := io.ReadAll(b.Content.Content())
 		if err != nil {
@@ -60,10 +59,7 @@ func TestMirror(t *testing.T) {
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
 	layerFile := filepath.Join(blobs, first.Layers[0].Digest.Hex())
-	good, err := os.ReadFile(layerFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	good := filetest.Read(t, layerFile)
 
 	for _, url := range []string{server.URL + "/", "file://" + filepath.ToSlash(dir) + "/"} {
 		puller := func(offline bool) bench {
@@ -88,7 +84,7 @@ func TestMirror(t *testing.T) {
 
 		altered := append([]byte{good[0] ^ 1}, good[1:]...)
 		writeFile(t, layerFile, string(altered))
-		_, err = puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")
+		_, err := puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")
 		wantError(t, err, "image thing: layer 1 of 1", "want "+string(first.Layers[0].Digest))
 		writeFile(t, layerFile, string(good[:100]))
 		_, err = puller(true).pull(t, r.Host+"/thing:v1", digest, "amd64")

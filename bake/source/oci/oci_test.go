@@ -26,6 +26,7 @@ import (
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // bench is a puller and its store.
@@ -295,15 +296,10 @@ func TestDamage(t *testing.T) {
 		t.Fatalf("packs are %q, %v; want 3", packs, err)
 	}
 	for _, file := range packs {
-		good, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		good := filetest.Read(t, file)
 		bad := slices.Clone(good)
 		bad[1] ^= 1
-		if err := os.WriteFile(file, bad, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, file, bad)
 		image, err := b.pull(t, r.Host+"/thing:v1", digest, "amd64")
 		if err == nil {
 			_, err = io.Copy(io.Discard, image.Blobs[2].Content.Content())
@@ -311,9 +307,7 @@ func TestDamage(t *testing.T) {
 		if corrupt, ok := errors.AsType[*tree.CorruptError](err); !ok || !strings.HasPrefix(corrupt.Name, "image blob sha256:") {
 			t.Errorf("reading a damaged pack = %v; want a CorruptError", err)
 		}
-		if err := os.RemoveAll(filepath.Dir(file)); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Remove(t, filepath.Dir(file))
 		summary(t, b.wantPull(t, r.Host+"/thing:v1", digest, "amd64"))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // flip changes one bit of a file.
@@ -71,17 +72,13 @@ func TestDamagedRecord(t *testing.T) {
 	}
 	record := s.filePath(sum512(a))
 	for _, text := range []string{"", "sha256:", "sha256:" + sum256(b).Hex() + "junk", string(sum512(a)), "../../lock"} {
-		if err := os.WriteFile(record, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, record, text)
 		if path, ok := s.Path(sum512(a)); ok {
 			t.Errorf("Path by the record %q = %s; want nothing", text, path)
 		}
 	}
 	// A record that names another file that is there, intact.
-	if err := os.WriteFile(record, []byte(sum256(b)+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, record, sum256(b)+"\n")
 	damaged := (*DamagedError)(nil)
 	if _, err := s.OpenFile(t.Context(), sum512(a)); !errors.As(err, &damaged) || damaged.Path != record {
 		t.Errorf("OpenFile by a wrong record = %v; want a DamagedError for %s", err, record)
@@ -184,13 +181,8 @@ func TestDamagedPack(t *testing.T) {
 	dir := s.packPath("key")
 	index, data := filepath.Join(dir, "index"), filepath.Join(dir, "data")
 	rewrite := func(change func([]byte) []byte) {
-		b, err := os.ReadFile(index)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(index, change(b), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		b := filetest.Read(t, index)
+		filetest.Write(t, index, change(b))
 	}
 	made := 0
 	get := func() *tree.Pack {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // smallDisk returns a directory in which about 1 MB can be written: a tmpfs,
@@ -166,9 +167,7 @@ func TestUnwritable(t *testing.T) {
 
 func TestOpenNotADirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, "")
 	if _, err := Open(file); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("Open of a file = %v; want an error that names it", err)
 	}

@@ -5,19 +5,18 @@ package store
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestOpenError says what is wrong with a directory, and the remedy, in one line.
 func TestOpenError(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, file, "")
 	_, below := Open(filepath.Join(file, "cache"))
 	s := &Store{dir: "/nfs/bake"}
 	const remedy = "; give another directory with --cache, or set XDG_CACHE_HOME: "

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestMain lets the test binary stand for another process that uses a store.
@@ -135,9 +136,7 @@ func TestOpenLeavesOthersAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	left := filepath.Join(dir, tmpDir, "pack-of-somebody")
-	if err := os.Mkdir(left, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, left)
 	second := open(t, dir)
 	if _, err := os.Stat(left); err != nil {
 		t.Errorf("Open of a store in use swept it: %v", err)

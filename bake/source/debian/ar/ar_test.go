@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -128,9 +128,7 @@ func TestBinutils(t *testing.T) {
 	want := []file{{"debian-binary", "2.0\n"}, {"odd", "123"}, {"empty", ""}, {"large", strings.Repeat("0123456789", 20000)}}
 	args := []string{"rcD", "x.ar"}
 	for _, f := range want {
-		if err := os.WriteFile(filepath.Join(dir, f.Name), []byte(f.Content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, filepath.Join(dir, f.Name), f.Content)
 		args = append(args, f.Name)
 	}
 	cmd := exec.CommandContext(t.Context(), "ar", args...)
@@ -139,10 +137,7 @@ func TestBinutils(t *testing.T) {
 		t.Fatalf("ar: %v\n%s", err, out)
 	}
 	name := filepath.Join(dir, "x.ar")
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := filetest.Read(t, name)
 	got, err := readAll(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
@@ -152,9 +147,7 @@ func TestBinutils(t *testing.T) {
 	}
 	// ar refuses what we refuse.
 	broken := bytes.Replace(b, []byte("`\n123"), []byte("'\n123"), 1)
-	if err := os.WriteFile(name, broken, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, name, broken)
 	if err := exec.CommandContext(t.Context(), "ar", "t", name).Run(); err == nil {
 		t.Error("ar lists an archive with a broken header")
 	}

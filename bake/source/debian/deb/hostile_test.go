@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -196,9 +196,7 @@ func TestDpkgRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		name := filepath.Join(t.TempDir(), "x.deb")
-		if err := os.WriteFile(name, test.deb, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, name, test.deb)
 		dpkg := exec.CommandContext(t.Context(), "dpkg-deb", "--fsys-tarfile", name).Run()
 		_, _, ours := pack(test.deb, defaults())
 		if (dpkg == nil) != test.good || (ours == nil) != test.good {
