@@ -177,7 +177,7 @@ func (b *Baker) Store() *store.Store { return b.access.Store }
 
 // build plans, fetches, composes and calls use.
 func (b *Baker) build(ctx context.Context, lock *manifest.Lock, locked *manifest.LockedArch, name string, given bool, use func(c *Composed) error) error {
-	sources, err := b.access.Source(ctx, b.config.Versions, b.inputs.LockCommand(), b.config.Arch, b.config.Choice, locked)
+	sources, err := b.access.Source(ctx, b.config.Versions, b.inputs.LockCommand(), b.config.Arch, b.config.Choice)
 	if err != nil {
 		return err
 	}

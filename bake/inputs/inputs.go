@@ -169,9 +169,13 @@ func (in *Inputs) Packages(arch arch.Arch) (debian.Config, error) {
 	if err != nil {
 		return debian.Config{}, err
 	}
-	extra, err := extraPackages(in.Set, arch)
-	if err != nil {
-		return debian.Config{}, err
+	var extra []manifest.PackageRef
+	for _, c := range in.Set.Components {
+		refs, err := c.ExtraPackages(arch)
+		if err != nil {
+			return debian.Config{}, err
+		}
+		extra = append(extra, refs...)
 	}
 	return debian.Config{
 		Suite: in.Set.OS.Suite, Arch: arch, Packages: asked, Extra: extra,
@@ -188,26 +192,6 @@ func (in *Inputs) RequestedPackages(arch arch.Arch) ([]manifest.PackageRef, erro
 	}
 	versions, err := in.Set.OS.PackagesFor(arch)
 	return slices.Concat(definition, versions), err
-}
-
-// extraPackages are those that components need and the image does not.
-func extraPackages(v *manifest.Versions, arch arch.Arch) ([]manifest.PackageRef, error) {
-	var refs []manifest.PackageRef
-	var errs []error
-	add := func(ref manifest.PackageRef, err error) {
-		refs, errs = append(refs, ref), append(errs, err)
-	}
-	for _, c := range v.Components {
-		if c.Package != nil {
-			add(c.Package.Ref(arch))
-		}
-		if c.Module != nil && c.Module.CGO != nil {
-			for _, listed := range c.Module.CGO.Packages {
-				add(listed.Ref(arch))
-			}
-		}
-	}
-	return refs, errors.Join(errs...)
 }
 
 // SumFiles returns the digest of all files of fsys, by path and content.

@@ -93,9 +93,16 @@ func packageRefs(list []Listed, arch arch.Arch) ([]PackageRef, error) {
 	return refs, nil
 }
 
-// Ref returns the package for arch.
-func (p *Package) Ref(arch arch.Arch) (PackageRef, error) {
-	return Listed{p.Name + "/" + p.Suite, p.Pos, p.Key}.Ref(arch)
+// ExtraPackages returns the packages that c takes without the image having them: what
+// it is taken out of, or else what it is compiled and linked against.
+func (c *Component) ExtraPackages(arch arch.Arch) ([]PackageRef, error) {
+	switch {
+	case c.Package != nil:
+		return packageRefs([]Listed{{c.Package.Name + "/" + c.Package.Suite, c.Package.Pos, c.Package.Key}}, arch)
+	case c.Module != nil && c.Module.CGO != nil:
+		return packageRefs(c.Module.CGO.Packages, arch)
+	}
+	return nil, nil
 }
 
 // packages reads a list of packages and checks that each is one for every

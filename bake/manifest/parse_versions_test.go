@@ -213,9 +213,9 @@ func TestPackageRef(t *testing.T) {
 			t.Errorf("String() = %q; want %q", got, want)
 		}
 	}
-	p := &Package{Name: "linux-image-{arch}", Suite: "trixie"}
-	if ref, err := p.Ref(arch.ARM64); err != nil || ref != (PackageRef{Name: "linux-image-arm64", Suite: "trixie"}) {
-		t.Errorf("Ref(arm64) = %v, %v; want linux-image-arm64/trixie", ref, err)
+	c := &Component{Package: &Package{Name: "linux-image-{arch}", Suite: "trixie"}}
+	if refs, err := c.ExtraPackages(arch.ARM64); err != nil || !slices.Equal(refs, []PackageRef{{Name: "linux-image-arm64", Suite: "trixie"}}) {
+		t.Errorf("ExtraPackages(arm64) = %v, %v; want linux-image-arm64/trixie", refs, err)
 	}
 }
 

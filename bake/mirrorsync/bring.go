@@ -91,11 +91,11 @@ type request struct {
 // plan finds out what w takes and whether it is available.
 func (m *mirroring) plan(ctx context.Context, w *request) error {
 	var err error
-	if w.source, err = m.access.Source(ctx, w.arch.inputs.Versions, w.arch.inputs.LockCommand(), w.arch.inputs.Arch, source.Choice{}, w.arch.locked); err != nil {
+	if w.source, err = m.access.Source(ctx, w.arch.inputs.Versions, w.arch.inputs.LockCommand(), w.arch.inputs.Arch, source.Choice{}); err != nil {
 		return err
 	}
 	w.source.Indices = append(w.source.Indices, m.old)
-	releases, packages, err := w.source.Needs(w.arch.inputs.Set, w.arch.locked, m.config.Sources)
+	releases, packages, err := w.source.Needs(w.arch.required, m.config.Sources)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (m *mirroring) plan(ctx context.Context, w *request) error {
 		}
 		errs = append(errs, m.without(w, "component "+n.Request.Name, n.Entry.Name, n.Else, reason))
 	}
-	for _, image := range w.arch.inputs.Set.Images {
+	for _, image := range w.arch.required.Images {
 		needed, err := w.source.NeedImage(ctx, image)
 		if ctx.Err() != nil {
 			return err

@@ -241,9 +241,10 @@ type mirrorInput struct {
 
 // mirrorArch is a set for one architecture.
 type mirrorArch struct {
-	inputs *inputs.Inputs
-	lock   *manifest.Lock
-	locked *manifest.LockedArch
+	inputs   *inputs.Inputs
+	lock     *manifest.Lock
+	locked   *manifest.LockedArch
+	required *source.Requirements
 }
 
 func (m *mirroring) close() {
@@ -266,6 +267,9 @@ func (m *mirroring) read(given Set) (_ *mirrorSet, err error) {
 		}
 		a := &mirrorArch{inputs: in}
 		if a.lock, a.locked, err = in.ReadLock(); err != nil {
+			return nil, err
+		}
+		if a.required, err = source.Require(in.Set, a.locked, arch, in.LockCommand()); err != nil {
 			return nil, err
 		}
 		s.archs = append(s.archs, a)

@@ -23,7 +23,8 @@ import (
 func (s *mirrorSet) moduleFiles(a *mirrorArch) error {
 	modules := os.DirFS(filepath.Dir(a.inputs.Versions))
 	seen := map[string]bool{}
-	for _, m := range modulesOf(a.inputs.Set) {
+	for _, t := range a.required.Targets {
+		m := t.Module
 		if seen[m.Dir] {
 			continue
 		}
@@ -40,18 +41,6 @@ func (s *mirrorSet) moduleFiles(a *mirrorArch) error {
 	return nil
 }
 
-// modulesOf returns the modules that components and images can be built from.
-func modulesOf(v *manifest.Versions) []*manifest.Module {
-	var out []*manifest.Module
-	for _, c := range v.Components {
-		out = append(out, c.Module)
-	}
-	for _, i := range v.Images {
-		out = append(out, i.Module)
-	}
-	return slices.DeleteFunc(out, func(m *manifest.Module) bool { return m == nil })
-}
-
 // goHosts returns the hosts that the mirror has Go toolchains for.
 func (c *Config) goHosts() []string {
 	if len(c.GoHosts) == 0 {
@@ -62,7 +51,7 @@ func (c *Config) goHosts() []string {
 
 // hasToolchains reports whether the mirror has s's toolchains for all hosts.
 func (m *mirroring) hasToolchains(s *mirrorSet) bool {
-	if !m.config.Sources || len(modulesOf(s.archs[0].inputs.Set)) == 0 {
+	if !m.config.Sources || len(s.archs[0].required.Targets) == 0 {
 		return true
 	}
 	return !slices.ContainsFunc(m.config.goHosts(), func(host string) bool {
@@ -83,7 +72,7 @@ func (m *mirroring) bringSources(ctx context.Context, changed []*request) error 
 			continue // it is for all of them
 		}
 		var copies []mirrorCopy
-		err := w.source.Sources(ctx, w.arch.inputs.Set, w.set.Set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
+		err := w.source.Sources(ctx, w.arch.required.Targets, w.set.Set.Archs, m.config.goHosts(), func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
 			copies = append(copies, mirrorCopy{w.set.Set.Name, e, func(context.Context) (io.ReadCloser, error) { return open() }})
 			return nil
 		})

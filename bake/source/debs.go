@@ -8,12 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
 	"github.com/nodebake/bake/bake/source/fetch"
-	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -71,9 +69,9 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // fromDebKey identifies the files that a component takes out of a package.
-func fromDebKey(c plannedComponent) string {
+func fromDebKey(c RequiredComponent) string {
 	var key strings.Builder
-	fmt.Fprintf(&key, "from 2 %s", debian.PackKey(c.deb.SHA256))
+	fmt.Fprintf(&key, "from 2 %s", debian.PackKey(c.extra[0].SHA256))
 	for _, f := range c.Package.Files {
 		fmt.Fprintf(&key, "\n%q %q %o", f.Member, f.Path, f.Mode)
 	}
@@ -81,14 +79,14 @@ func fromDebKey(c plannedComponent) string {
 }
 
 // fromDeb takes a component's files out of a package, to their install paths.
-func (s *Source) fromDeb(ctx context.Context, c plannedComponent) (*tree.Pack, error) {
+func (s *Source) fromDeb(ctx context.Context, c RequiredComponent) (*tree.Pack, error) {
 	return s.packs.Pack(ctx, fromDebKey(c), "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
-		pack, err := s.Unpack(ctx, c.deb)
+		pack, err := s.Unpack(ctx, c.extra[0])
 		if err != nil {
 			return err
 		}
 		if err := copyMembers(pack, c.Package.Files, w); err != nil {
-			return fmt.Errorf("package %s %s: %w", c.deb.Name, c.deb.Version, err)
+			return fmt.Errorf("package %s %s: %w", c.extra[0].Name, c.extra[0].Version, err)
 		}
 		return nil
 	})
@@ -189,30 +187,4 @@ func linked(pack *tree.Pack, e tree.Entry, taken map[string]string) (string, boo
 	}
 	to, ok := taken[at]
 	return to, ok
-}
-
-// Debs gives a builder of modules the packages of locked, to compile and link
-// against.
-func (s *Source) Debs(locked *manifest.LockedArch) gobuild.Debs { return debs{s, locked} }
-
-// debs is the view that package gobuild has of the locked packages.
-type debs struct {
-	source *Source
-	locked *manifest.LockedArch
-}
-
-func (d debs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
-	if arch != d.source.Arch {
-		return manifest.LockedPackage{}, false
-	}
-	for _, p := range slices.Concat(d.locked.Extra, d.locked.Packages) {
-		if p.Name == ref.Name && (ref.Suite == "" || debian.SameSuite(p.Suite, ref.Suite)) {
-			return p, true
-		}
-	}
-	return manifest.LockedPackage{}, false
-}
-
-func (d debs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
-	return d.source.Unpack(ctx, p)
 }

@@ -38,9 +38,8 @@ const ownUser = "65535:65535"
 type plannedImage struct {
 	manifest.ContainerImage
 	origin   Origin
-	resolved *oci.Resolved    // FromRelease
-	module   plannedComponent // FromSource: the module as a component, if it has one
-	missing  *Missing         // why it is assembled, where the registry was asked first
+	resolved *oci.Resolved // FromRelease
+	missing  *Missing      // why it is assembled, where the registry was asked first
 }
 
 // puller brings images from registries, or the mirror that the fetcher has.
@@ -50,13 +49,13 @@ func (s *Source) puller() *oci.Puller {
 
 // planImages decides where each image comes from. Like components, images that
 // are unavailable are named at once.
-func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage, locked *manifest.LockedArch) ([]plannedImage, []error) {
+func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage) ([]plannedImage, []error) {
 	planned := make([]plannedImage, len(images))
 	errs := make([]error, len(images))
 	var group errgroup.Group
 	for i, image := range images {
 		group.Go(func() error {
-			planned[i], errs[i] = s.planImage(ctx, image, locked)
+			planned[i], errs[i] = s.planImage(ctx, image)
 			return nil
 		})
 	}
@@ -65,14 +64,14 @@ func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImag
 }
 
 // planImage decides between the registry's image and one assembled here.
-func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, locked *manifest.LockedArch) (plannedImage, error) {
+func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage) (plannedImage, error) {
 	planned := plannedImage{ContainerImage: image, origin: FromRelease}
 	forced := s.Origins.image(image.Name, s.Origin)
 	if forced == FromSource {
 		if image.Module == nil && image.Program == "" {
 			return planned, fmt.Errorf("%s: image %s has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)", image.Pos, image.Name)
 		}
-		return planned, s.planAssembly(ctx, &planned, locked)
+		return planned, s.planAssembly(ctx, &planned)
 	}
 	err := s.checkTag(ctx, image)
 	if err == nil {
@@ -101,7 +100,7 @@ func (s *Source) planImage(ctx context.Context, image manifest.ContainerImage, l
 	who := "image " + image.Name + " " + image.Reference
 	planned.missing = &Missing{Name: who, Reason: strings.TrimPrefix(whyMissing(err), who+": "), Else: assembledFrom(image), Causes: Causes(err)}
 	progress.Explain(s.Progress, "%s", planned.missing)
-	if buildErr := s.planAssembly(ctx, &planned, locked); buildErr != nil {
+	if buildErr := s.planAssembly(ctx, &planned); buildErr != nil {
 		buildErr = shortBuildError(buildErr)
 		return planned, unavailable(fmt.Sprintf("nor can they be assembled (%v)", buildErr), fmt.Errorf("%w; nor can it be assembled: %w", err, buildErr))
 	}
@@ -117,14 +116,14 @@ func assembledFrom(image manifest.ContainerImage) string {
 }
 
 // planAssembly proves that an image can be assembled.
-func (s *Source) planAssembly(ctx context.Context, p *plannedImage, locked *manifest.LockedArch) error {
+func (s *Source) planAssembly(ctx context.Context, p *plannedImage) (err error) {
 	p.origin, p.resolved = FromSource, nil
 	if p.Module == nil {
-		_, err := s.Program(p.Program, s.Arch)
-		return err
+		_, err = s.Program(p.Program, s.Arch)
+	} else {
+		_, err = s.mustBuild(ctx, gobuild.ForImage(p.ContainerImage))
 	}
-	p.module = plannedComponent{Component: manifest.Component{Name: p.Name, Version: p.Tag(), Module: p.Module, Pos: p.Pos}}
-	return s.planSource(ctx, &p.module, locked)
+	return err
 }
 
 // images brings images, in their order.
@@ -188,9 +187,7 @@ func ownProgram(name string, content []byte) oci.Program {
 // imagePrograms builds the programs of an image's module, in the order in which
 // the versions file names them, and their licenses: the first is the entry point.
 func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Program, gobuild.Built, error) {
-	builder := *s.Builder // takes its turn with the other
-	builder.Packs = imagePacks{s.packs}
-	pack, built, err := builder.Build(ctx, p.module.Component, s.Arch, s.Modules)
+	pack, built, err := s.Builder.Build(ctx, gobuild.ForImage(p.ContainerImage), s.Arch, s.Modules)
 	if err != nil {
 		return nil, built, err
 	}
@@ -203,17 +200,9 @@ func (s *Source) imagePrograms(ctx context.Context, p plannedImage) ([]oci.Progr
 		}
 	}
 	for _, e := range pack.Entries {
-		if e.Path == gobuild.LicensesPath(p.module.Name) {
+		if e.Path == gobuild.LicensesPath(p.Name) {
 			programs = append(programs, oci.Program{Path: "/" + e.Path, Content: e})
 		}
 	}
 	return programs, built, nil
-}
-
-// imagePacks names what is built for images: there may be a component of the same
-// name.
-type imagePacks struct{ *packs }
-
-func (p imagePacks) Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error) {
-	return p.packs.Pack(ctx, key, "programs of image "+strings.TrimPrefix(name, "component "), make)
 }

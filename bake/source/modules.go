@@ -23,8 +23,8 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// Sources calls add once for every file that building v's modules for archs
-// takes from a Go module proxy, and for what a go command of another version on
+// Sources calls add once for every file that building targets for archs takes
+// from a Go module proxy, and for what a go command of another version on
 // hosts ("linux-amd64") needs to become the toolchains that are pinned. Without
 // hosts it is the host that this runs on. open gives a file out of the store,
 // verified.
@@ -32,7 +32,7 @@ import (
 // What was found once is kept in the store, so that the next call asks nobody
 // and runs no go command. Toolchains that can't be verified are left out, with a
 // note.
-func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []arch.Arch, hosts []string, add func(e mirror.Entry, open func() (io.ReadCloser, error)) error) error {
+func (s *Source) Sources(ctx context.Context, targets []gobuild.Target, archs []arch.Arch, hosts []string, add func(e mirror.Entry, open func() (io.ReadCloser, error)) error) error {
 	if len(hosts) == 0 {
 		hosts = []string{runtime.GOOS + "-" + runtime.GOARCH}
 	}
@@ -52,14 +52,14 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []arch
 		return nil
 	}
 	var toolchains []string
-	for _, cs := range byModule(withModules(v)) {
-		toolchains = append(toolchains, cs[0].Module.Toolchain)
-		key, err := gobuild.SourcesKey(cs, archs, s.Modules)
+	for _, same := range byModule(targets) {
+		toolchains = append(toolchains, same[0].Module.Toolchain)
+		key, err := gobuild.SourcesKey(same, archs, s.Modules)
 		if err != nil {
 			return err
 		}
 		files, err := s.kept(ctx, key, func(add fileAdder) error {
-			return s.Builder.Sources(ctx, cs, archs, s.Modules, add)
+			return s.Builder.Sources(ctx, same, archs, s.Modules, add)
 		})
 		if err != nil {
 			return err
@@ -87,37 +87,21 @@ func (s *Source) Sources(ctx context.Context, v *manifest.Versions, archs []arch
 	return nil
 }
 
-// withModules returns what of v can be built, images as components.
-func withModules(v *manifest.Versions) []manifest.Component {
-	var out []manifest.Component
-	for _, c := range v.Components {
-		if c.Module != nil {
-			out = append(out, c)
-		}
-	}
-	for _, i := range v.Images {
-		if i.Module != nil {
-			out = append(out, manifest.Component{Name: i.Name, Version: i.Tag(), Module: i.Module, Pos: i.Pos})
-		}
-	}
-	return out
-}
-
-// byModule puts components together that are built from the same module with the
-// same toolchain, in the order of the first of each.
-func byModule(cs []manifest.Component) [][]manifest.Component {
+// byModule puts targets together that are built from the same module with the same
+// toolchain, in the order of the first of each.
+func byModule(targets []gobuild.Target) [][]gobuild.Target {
 	type same struct{ dir, path, version, toolchain string }
 	at := map[same]int{}
-	var out [][]manifest.Component
-	for _, c := range cs {
-		key := same{c.Module.Dir, c.Module.Path, c.Module.Version, c.Module.Toolchain}
+	var out [][]gobuild.Target
+	for _, t := range targets {
+		key := same{t.Module.Dir, t.Module.Path, t.Module.Version, t.Module.Toolchain}
 		i, ok := at[key]
 		if !ok {
 			i = len(out)
 			at[key] = i
 			out = append(out, nil)
 		}
-		out[i] = append(out[i], c)
+		out[i] = append(out[i], t)
 	}
 	return out
 }

@@ -33,47 +33,30 @@ type Need struct {
 // all that is known.
 func (n *Need) Sum() manifest.Digest { return n.Entry.SHA256 }
 
-// Needs lists the releases and OS packages that a bake of v and locked takes,
-// whether the store has them or not. It asks nobody. With sources it lists what
-// modules are compiled against as well.
-func (s *Source) Needs(v *manifest.Versions, locked *manifest.LockedArch, sources bool) (releases, packages []Need, err error) {
+// Needs lists the releases and packages of required, whether the store has them or
+// not. It asks nobody. With sources it lists what modules are compiled against as well.
+func (s *Source) Needs(required *Requirements, sources bool) (releases, packages []Need, err error) {
 	var errs []error
-	wanted := slices.Clone(locked.Packages)
-	for _, c := range v.Components {
-		switch {
-		case c.Package != nil:
-			planned, err := s.planPackage(c, locked)
-			errs = append(errs, err)
-			wanted = append(wanted, planned.deb)
-		case c.Release != nil:
-			n, err := s.releaseNeed(c)
+	wanted := slices.Clone(required.Packages)
+	for _, c := range required.Components {
+		if c.Release != nil {
+			n, err := s.releaseNeed(c.Component)
 			errs = append(errs, err)
 			releases = append(releases, n)
 		}
-		if c.Module == nil || c.Module.CGO == nil || !sources {
-			continue
-		}
-		for _, listed := range c.Module.CGO.Packages {
-			ref, err := listed.Ref(s.Arch)
-			errs = append(errs, err)
-			if p, ok := s.Debs(locked).Locked(s.Arch, ref); ok { // a lock has all that were asked for
-				wanted = append(wanted, p)
-			}
+		if c.Package != nil || sources {
+			wanted = append(wanted, c.extra...)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
+	wanted = unique(wanted)
 	requests, err := debian.Requests(s.DebianMirrors, wanted, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := map[manifest.Digest]bool{}
 	for i, p := range wanted {
-		if seen[p.SHA256] {
-			continue
-		}
-		seen[p.SHA256] = true
 		packages = append(packages, Need{
 			Entry: mirror.Entry{
 				Kind: mirror.Package, Name: p.Name + " " + p.Version + " " + p.Arch, Path: p.Archive + "/" + p.Path,

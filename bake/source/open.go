@@ -129,10 +129,9 @@ func (a *Access) OpenMirror(ctx context.Context) error {
 	return err
 }
 
-// Source returns what brings the parts of a versions file that locked names, for
-// arch. versionsFile has the files beside it that pin Go modules; lockCommand is for
+// Source returns what brings the parts of a versions file for arch. versionsFile has the files beside it that pin Go modules; lockCommand is for
 // errors: see Config.
-func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, arch arch.Arch, choice Choice, locked *manifest.LockedArch) (*Source, error) {
+func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, arch arch.Arch, choice Choice) (*Source, error) {
 	if err := a.OpenMirror(ctx); err != nil {
 		return nil, err
 	}
@@ -142,7 +141,7 @@ func (a *Access) Source(ctx context.Context, versionsFile, lockCommand string, a
 		Program: a.Programs.Program, LockCommand: lockCommand, Jobs: a.Jobs, Progress: a.Progress,
 	})
 	config := gobuild.Config{
-		Packs: s.Packs(), Debs: s.Debs(locked), Env: a.Env, Dir: filepath.Join(a.Store.Dir(), "build"),
+		Packs: s.Packs(), Unpack: s.Unpack, Env: a.Env, Dir: filepath.Join(a.Store.Dir(), "build"),
 		Offline: a.Offline, Confined: a.Confined, Progress: a.Progress,
 	}
 	if a.Mirror != nil {

@@ -131,13 +131,12 @@ type Plan struct {
 }
 
 type plannedComponent struct {
-	manifest.Component
+	RequiredComponent
 	origin  Origin
-	request fetch.Request            // FromRelease
-	claim   *claim                   // FromRelease: what request is said to be
-	deb     manifest.LockedPackage   // FromPackage
-	cgo     []manifest.LockedPackage // FromSource: what it is compiled against, where it must be built
-	missing *Missing                 // why it is built, where its release was asked for first
+	request fetch.Request // FromRelease
+	claim   *claim        // FromRelease: what request is said to be
+	build   bool          // FromSource: the store does not have it
+	missing *Missing      // why it is built, where its release was asked for first
 }
 
 // SupersededError says that no mirror has some packages of a lock any more.
@@ -161,16 +160,16 @@ func (e *SupersededError) Unwrap() error { return e.Err }
 // must be downloaded has answered when it returns; the error names every part
 // and URL that has not.
 func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifest.LockedArch) (*Plan, error) {
-	p := &Plan{packages: locked.Packages, components: make([]plannedComponent, len(v.Components))}
-	errs := make([]error, len(v.Components))
-	needed := slices.Clone(locked.Packages)
-	for i, c := range v.Components {
-		if c.Package == nil {
-			continue
-		}
-		p.components[i], errs[i] = s.planPackage(c, locked)
-		if errs[i] == nil && !s.Store.HasPack(fromDebKey(p.components[i])) {
-			needed = append(needed, p.components[i].deb)
+	required, err := Require(v, locked, s.Arch, s.LockCommand)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{packages: required.Packages, components: make([]plannedComponent, len(required.Components))}
+	errs := make([]error, len(required.Components))
+	needed := slices.Clone(required.Packages)
+	for _, c := range required.Components {
+		if c.Package != nil && !s.Store.HasPack(fromDebKey(c)) {
+			needed = append(needed, c.extra...)
 		}
 	}
 	debs, err := s.missingDebs(needed)
@@ -187,15 +186,12 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		return nil
 	})
 	group.Go(func() error {
-		p.images, imageErrs = s.planImages(ctx, v.Images, locked)
+		p.images, imageErrs = s.planImages(ctx, required.Images)
 		return nil
 	})
-	for i, c := range v.Components {
-		if c.Package != nil {
-			continue
-		}
+	for i, c := range required.Components {
 		group.Go(func() error {
-			p.components[i], errs[i] = s.planComponent(ctx, c, locked)
+			p.components[i], errs[i] = s.planComponent(ctx, c)
 			return nil
 		})
 	}
@@ -214,13 +210,14 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 	// What must be built was not known before, and with it what that needs.
 	var cgo []manifest.LockedPackage
 	for _, c := range p.components {
-		cgo = append(cgo, c.cgo...)
+		if c.build {
+			cgo = append(cgo, c.extra...)
+		}
 		if c.missing != nil {
 			p.missing = append(p.missing, *c.missing)
 		}
 	}
 	for _, i := range p.images {
-		cgo = append(cgo, i.module.cgo...)
 		if i.missing != nil {
 			p.missing = append(p.missing, *i.missing)
 		}
@@ -255,14 +252,9 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 
 // missingDebs returns the downloads of packages that are not unpacked yet.
 func (s *Source) missingDebs(packages []manifest.LockedPackage) ([]fetch.Request, error) {
-	var missing []manifest.LockedPackage
-	seen := map[manifest.Digest]bool{}
-	for _, p := range packages {
-		if !seen[p.SHA256] && !s.Store.HasPack(debian.PackKey(p.SHA256)) {
-			missing = append(missing, p)
-		}
-		seen[p.SHA256] = true
-	}
+	missing := slices.DeleteFunc(unique(packages), func(p manifest.LockedPackage) bool {
+		return s.Store.HasPack(debian.PackKey(p.SHA256))
+	})
 	requests, err := debian.Requests(s.DebianMirrors, missing, s.HasOfflineMirror)
 	if err != nil {
 		return nil, err
@@ -316,32 +308,19 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// planPackage finds the package that a component is taken out of.
-func (s *Source) planPackage(c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
-	planned := plannedComponent{Component: c, origin: FromPackage}
-	ref, err := c.Package.Ref(s.Arch)
-	if err != nil {
-		return planned, err
+// planComponent decides between a component's release and its module, where it has
+// one of them.
+func (s *Source) planComponent(ctx context.Context, c RequiredComponent) (plannedComponent, error) {
+	planned := plannedComponent{RequiredComponent: c, origin: FromPackage}
+	if c.Package != nil {
+		return planned, nil
 	}
-	for _, p := range locked.Extra {
-		if p.Name == ref.Name && debian.SameSuite(p.Suite, ref.Suite) {
-			planned.deb = p
-			return planned, nil
-		}
-	}
-	return planned, fmt.Errorf("%s: component %s: package %s is not in the lock, which was edited (run: %s)", c.Pos, c.Name, ref, s.LockCommand)
-}
-
-// planComponent decides between a component's release and its module.
-func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked *manifest.LockedArch) (plannedComponent, error) {
-	planned := plannedComponent{Component: c}
 	forced := s.Origins.component(c.Name, s.Origin)
 	if forced == FromSource {
 		if c.Module == nil {
 			return planned, fmt.Errorf("%s: component %s has no module that it could be built from (add one, or leave --origin source out)", c.Pos, c.Name)
 		}
-		err := s.planSource(ctx, &planned, locked)
-		return planned, err
+		return planned, s.planSource(ctx, &planned)
 	}
 	err := s.planRelease(ctx, &planned)
 	var noArch *manifest.MissingArchError
@@ -366,7 +345,7 @@ func (s *Source) planComponent(ctx context.Context, c manifest.Component, locked
 	}
 	planned.missing = &Missing{Name: who, Reason: whyMissing(err), Else: c.Module.Path + " " + c.Module.Version, Causes: Causes(err)}
 	progress.Explain(s.Progress, "%s", planned.missing)
-	if buildErr := s.planSource(ctx, &planned, locked); buildErr != nil {
+	if buildErr := s.planSource(ctx, &planned); buildErr != nil {
 		buildErr = shortBuildError(buildErr)
 		return planned, unavailable(fmt.Sprintf("nor can they be built (%v)", buildErr), fmt.Errorf("%s: %w; nor can it be built: %w", who, err, buildErr))
 	}
@@ -394,30 +373,20 @@ func (s *Source) doubt(name string, could bool) string {
 	return "this does not say that it is gone, so nothing is built in its place"
 }
 
-// planSource proves that a component was built from its module, or can be, and
-// fills in the packages that it takes.
-func (s *Source) planSource(ctx context.Context, c *plannedComponent, locked *manifest.LockedArch) error {
+// planSource proves that a component was built from its module, or can be.
+func (s *Source) planSource(ctx context.Context, c *plannedComponent) (err error) {
 	c.origin = FromSource
-	have, err := s.Builder.Have(ctx, c.Component, s.Arch, s.Modules)
+	c.build, err = s.mustBuild(ctx, c.target())
+	return err
+}
+
+// mustBuild proves that t was built, or can be. It returns whether it is still to be.
+func (s *Source) mustBuild(ctx context.Context, t gobuild.Target) (bool, error) {
+	have, err := s.Builder.Have(ctx, t, s.Arch, s.Modules)
 	if have || err != nil {
-		return err
+		return false, err
 	}
-	if err := s.Builder.Preflight(ctx, c.Component, s.Arch, s.Modules); err != nil {
-		return err
-	}
-	if c.Module.CGO == nil {
-		return nil
-	}
-	for _, listed := range c.Module.CGO.Packages {
-		ref, err := listed.Ref(s.Arch)
-		if err != nil {
-			return err
-		}
-		if p, ok := s.Debs(locked).Locked(s.Arch, ref); ok { // if not, Preflight has said so
-			c.cgo = append(c.cgo, p)
-		}
-	}
-	return nil
+	return true, s.Builder.Preflight(ctx, t, s.Arch, s.Modules)
 }
 
 // planRelease fills in the request of a component and proves that its release
@@ -543,15 +512,16 @@ func (s *Source) component(ctx context.Context, c plannedComponent) (Component, 
 		}
 	case FromSource:
 		var built gobuild.Built
-		out.Pack, built, err = s.Builder.Build(ctx, c.Component, s.Arch, s.Modules)
+		out.Pack, built, err = s.Builder.Build(ctx, c.target(), s.Arch, s.Modules)
 		out.From, out.Built = built.Module+"@"+built.Version, &built
 		out.Toolchain = built.Toolchain
 		if built.Compiler != "" {
 			out.Toolchain += ", " + built.Compiler
 		}
 	case FromPackage:
-		out.From, out.Deb = c.deb.Name+" "+c.deb.Version, &c.deb
-		out.Pack, err = s.fromDeb(ctx, c)
+		out.Deb = &c.extra[0]
+		out.From = out.Deb.Name + " " + out.Deb.Version
+		out.Pack, err = s.fromDeb(ctx, c.RequiredComponent)
 	}
 	return out, err
 }

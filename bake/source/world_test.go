@@ -268,7 +268,7 @@ func (w *world) mirrored(t *testing.T, s *Source) (dir string, paths []string) {
 		index.Entries = append(index.Entries, e)
 		return m.Add(t.Context(), e.SHA256, e.Size, r)
 	}
-	if err := s.Sources(t.Context(), &w.versions, []arch.Arch{arch.AMD64, arch.ARM64}, nil, func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
+	if err := s.Sources(t.Context(), gobuild.Targets(&w.versions), []arch.Arch{arch.AMD64, arch.ARM64}, nil, func(e mirror.Entry, open func() (io.ReadCloser, error)) error {
 		paths = append(paths, e.Path+": "+e.Name)
 		return add(e, open)
 	}); err != nil {
@@ -311,11 +311,11 @@ func openMirror(t *testing.T, location string) *mirror.Mirror {
 func (w *world) build(t *testing.T, s *Source) (string, error) {
 	t.Helper()
 	var out strings.Builder
-	for _, c := range withModules(&w.versions) {
-		if err := s.Builder.Preflight(t.Context(), c, s.Arch, s.Modules); err != nil {
+	for _, target := range gobuild.Targets(&w.versions) {
+		if err := s.Builder.Preflight(t.Context(), target, s.Arch, s.Modules); err != nil {
 			return "", err
 		}
-		pack, built, err := s.Builder.Build(t.Context(), c, s.Arch, s.Modules)
+		pack, built, err := s.Builder.Build(t.Context(), target, s.Arch, s.Modules)
 		if err != nil {
 			return "", err
 		}

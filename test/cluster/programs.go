@@ -129,7 +129,7 @@ func component(file, name string) (*manifest.Component, error) {
 // build returns the path of the one program of c.
 func (f Find) build(ctx context.Context, packs *store.Store, b *gobuild.Builder, c manifest.Component, modfiles string) (string, error) {
 	for {
-		pack, built, err := b.Build(ctx, c, arch.Arch(runtime.GOARCH), os.DirFS(modfiles))
+		pack, built, err := b.Build(ctx, gobuild.ForComponent(c), arch.Arch(runtime.GOARCH), os.DirFS(modfiles))
 		if err != nil {
 			return "", err
 		}

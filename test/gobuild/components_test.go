@@ -12,7 +12,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -54,17 +53,17 @@ func TestComponents(t *testing.T) {
 	if *coldFlag {
 		env = append(env, "GOCACHE="+t.TempDir())
 	}
-	builder, err := gobuild.New(gobuild.Config{Packs: packs, Debs: aptDebs{t.TempDir()}, Env: env, Dir: t.TempDir(), Progress: sink(t)})
+	builder, err := gobuild.New(gobuild.Config{Packs: packs, Unpack: unpackDeb, Env: env, Dir: t.TempDir(), Progress: sink(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
+	forComponents(t, func(t *testing.T, target gobuild.Target, modfiles fs.FS) {
 		began := time.Now()
-		pack, built, err := builder.Build(t.Context(), c, arch.Arch(*archFlag), modfiles)
+		pack, built, err := builder.Build(t.Context(), target, arch.Arch(*archFlag), modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s after %v\n%s", c.Name, time.Since(began).Round(time.Second/10), built.Key)
+		t.Logf("%s after %v\n%s", target.Name, time.Since(began).Round(time.Second/10), built.Key)
 		for _, e := range pack.Entries {
 			t.Logf("%s %9d %s", e.SHA256, e.Size, e.Path)
 			if *archFlag == "amd64" && e.Perm&0o111 != 0 {
@@ -75,7 +74,7 @@ func TestComponents(t *testing.T) {
 }
 
 // forComponents runs test for each of -components.
-func forComponents(t *testing.T, test func(t *testing.T, c manifest.Component, modfiles fs.FS)) {
+func forComponents(t *testing.T, test func(t *testing.T, target gobuild.Target, modfiles fs.FS)) {
 	data, err := os.ReadFile(*versionsFlag)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +89,17 @@ func forComponents(t *testing.T, test func(t *testing.T, c manifest.Component, m
 			continue
 		}
 		tested++
-		t.Run(c.Name, func(t *testing.T) { test(t, c, os.DirFS(filepath.Dir(*versionsFlag))) })
+		t.Run(c.Name, func(t *testing.T) {
+			target := gobuild.ForComponent(c)
+			refs, err := c.ExtraPackages(arch.Arch(*archFlag))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ref := range refs {
+				target.Packages = append(target.Packages, aptDeb(t, ref))
+			}
+			test(t, target, os.DirFS(filepath.Dir(*versionsFlag)))
+		})
 	}
 	if *componentsFlag != "all" && tested != len(names) {
 		t.Errorf("%s builds %d of the components %q", *versionsFlag, tested, names)
@@ -127,34 +136,30 @@ func showVersion(t *testing.T, e tree.Entry) {
 	t.Logf("%s", strings.TrimSpace(string(out)))
 }
 
-// aptDebs stands in for the lock: it downloads packages with the host's apt
-// into dir and unpacks them with dpkg-deb.
-type aptDebs struct{ dir string }
-
-func (d aptDebs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
-	spec := fmt.Sprintf("%s:%s", ref.Name, arch)
-	cmd := exec.Command("apt-get", "download", spec)
-	cmd.Dir = d.dir
+// aptDeb stands in for the lock: it downloads a package with the host's apt.
+func aptDeb(t *testing.T, ref manifest.PackageRef) manifest.LockedPackage {
+	cmd := exec.Command("apt-get", "download", ref.Name+":"+*archFlag)
+	cmd.Dir = t.TempDir()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "apt-get download %s: %v\n%s", spec, err, out)
-		return manifest.LockedPackage{}, false
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-	found, _ := filepath.Glob(filepath.Join(d.dir, ref.Name+"_*.deb"))
+	found, _ := filepath.Glob(filepath.Join(cmd.Dir, ref.Name+"_*.deb"))
 	if len(found) != 1 {
-		return manifest.LockedPackage{}, false
+		t.Fatalf("%s left %q", cmd, found)
 	}
 	data, err := os.ReadFile(found[0])
 	if err != nil {
-		return manifest.LockedPackage{}, false
+		t.Fatal(err)
 	}
 	part := strings.Split(strings.TrimSuffix(filepath.Base(found[0]), ".deb"), "_")
 	return manifest.LockedPackage{
 		Name: part[0], Version: part[1], Arch: part[2], Path: found[0],
 		Size: int64(len(data)), SHA256: manifest.SHA256(sha256.Sum256(data)),
-	}, true
+	}
 }
 
-func (d aptDebs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
+// unpackDeb unpacks a package of aptDeb with dpkg-deb.
+func unpackDeb(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", p.Path)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -163,7 +168,7 @@ func (d aptDebs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pa
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	pack, err := tarPack(filepath.Join(d.dir, p.Name+".blob"), stdout)
+	pack, err := tarPack(p.Path+".blob", stdout)
 	return pack, errors.Join(err, cmd.Wait())
 }
 

@@ -32,11 +32,11 @@ func TestComponentSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
+	forComponents(t, func(t *testing.T, target gobuild.Target, modfiles fs.FS) {
 		began := time.Now()
 		count := map[string]int{}
 		var size int64
-		err := builder.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{arch.AMD64, arch.ARM64}, modfiles,
+		err := builder.Sources(t.Context(), []gobuild.Target{target}, []arch.Arch{arch.AMD64, arch.ARM64}, modfiles,
 			func(f gobuild.File, open func() (io.ReadCloser, error)) error {
 				count[filepath.Ext(f.Path)]++
 				size += f.Size
@@ -45,7 +45,7 @@ func TestComponentSources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: %v, %d bytes, after %v", c.Name, count, size, time.Since(began).Round(time.Second/10))
+		t.Logf("%s: %v, %d bytes, after %v", target.Name, count, size, time.Since(began).Round(time.Second/10))
 	})
 }
 
@@ -54,33 +54,33 @@ func TestComponentSources(t *testing.T) {
 // same programs must come out. A toolchain that is not the host's own must be
 // verified by what was found of the checksum database.
 func TestComponentsOffline(t *testing.T) {
-	forComponents(t, func(t *testing.T, c manifest.Component, modfiles fs.FS) {
+	forComponents(t, func(t *testing.T, target gobuild.Target, modfiles fs.FS) {
 		a := arch.Arch(*archFlag)
 		env := os.Environ()
-		usual, built, err := newBuilder(t, gobuild.Config{Env: env, Debs: aptDebs{t.TempDir()}}).Build(t.Context(), c, a, modfiles)
+		usual, built, err := newBuilder(t, gobuild.Config{Env: env, Unpack: unpackDeb}).Build(t.Context(), target, a, modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
 		files := proxyFiles{}
 		b := newBuilder(t, gobuild.Config{Env: env})
-		if err := b.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{a}, modfiles, files.add(t)); err != nil {
+		if err := b.Sources(t.Context(), []gobuild.Target{target}, []arch.Arch{a}, modfiles, files.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := b.Toolchain(t.Context(), c.Module.Toolchain, runtime.GOOS+"-"+runtime.GOARCH, files.add(t)); err != nil {
+		if err := b.Toolchain(t.Context(), target.Module.Toolchain, runtime.GOOS+"-"+runtime.GOARCH, files.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("toolchain after %v", time.Since(began).Round(time.Second/10))
 		offline := func(files proxyFiles) (*tree.Pack, gobuild.Built, error) {
 			offlineEnv := append(slices.Clone(env), "GOMODCACHE="+filepath.Join(t.TempDir(), "mod"), "GOPROXY=https://proxy.invalid")
-			b := newBuilder(t, gobuild.Config{Env: offlineEnv, Debs: aptDebs{t.TempDir()}, Proxy: files.proxy, Offline: true, Go: unshared(t), Progress: sink(t)})
+			b := newBuilder(t, gobuild.Config{Env: offlineEnv, Unpack: unpackDeb, Proxy: files.proxy, Offline: true, Go: unshared(t), Progress: sink(t)})
 			began := time.Now()
-			if err := b.Preflight(t.Context(), c, a, modfiles); err != nil {
+			if err := b.Preflight(t.Context(), target, a, modfiles); err != nil {
 				return nil, gobuild.Built{}, err
 			}
 			t.Logf("Preflight after %v", time.Since(began).Round(time.Second/10))
 			defer func() { t.Logf("Build after %v", time.Since(began).Round(time.Second/10)) }()
-			return b.Build(t.Context(), c, a, modfiles)
+			return b.Build(t.Context(), target, a, modfiles)
 		}
 		pack, again, err := offline(files)
 		if err != nil {
@@ -96,7 +96,7 @@ func TestComponentsOffline(t *testing.T) {
 		}
 		t.Logf("%v", pack.Chunks[0])
 
-		if c.Module.Toolchain == runtime.Version() {
+		if target.Module.Toolchain == runtime.Version() {
 			return
 		}
 		// Every file of the checksum database is needed, and believed only with
@@ -107,7 +107,7 @@ func TestComponentsOffline(t *testing.T) {
 			}
 			less := maps.Clone(files)
 			delete(less, name)
-			if _, _, err := offline(less); err == nil || !strings.Contains(err.Error(), "golang.org/toolchain@v0.0.1-"+c.Module.Toolchain) {
+			if _, _, err := offline(less); err == nil || !strings.Contains(err.Error(), "golang.org/toolchain@v0.0.1-"+target.Module.Toolchain) {
 				t.Errorf("without %s: %v; want that the toolchain can't be verified", name, err)
 			}
 			altered := []byte(files[name])

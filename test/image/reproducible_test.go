@@ -111,13 +111,9 @@ func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	defer into.Close()
 	builder, err := gobuild.New(gobuild.Config{Packs: copier{from, into}, Dir: t.TempDir(), Env: os.Environ()})
 	must(t, err)
-	components := versions.Components
-	for _, image := range versions.Images {
-		components = append(components, manifest.Component{Name: image.Name, Version: image.Tag(), Module: image.Module})
-	}
-	for _, c := range components {
-		if large[c.Name] {
-			if _, _, err := builder.Build(ctx, c, arch.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
+	for _, target := range gobuild.Targets(versions) {
+		if large[target.Name] {
+			if _, _, err := builder.Build(ctx, target, arch.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -51,7 +51,7 @@ Comment:
 
 func TestBuild(t *testing.T) {
 	toy := newToy(t)
-	toy.component.Module.Programs = append(toy.component.Module.Programs,
+	toy.target.Module.Programs = append(toy.target.Module.Programs,
 		manifest.Program{Package: "example.com/toy/cmd/bye/v2", Path: "/opt/bye", Tags: []string{"polite"}})
 	packs, err := store.Open(t.TempDir())
 	if err != nil {
@@ -62,10 +62,10 @@ func TestBuild(t *testing.T) {
 	b := newBuilder(t, Config{Packs: packs, Env: toyEnv(t, toy.proxy), Progress: sink})
 	arch := arch.Arch(runtime.GOARCH)
 
-	if err := b.Preflight(t.Context(), toy.component, arch, toy.modfiles); err != nil {
+	if err := b.Preflight(t.Context(), toy.target, arch, toy.modfiles); err != nil {
 		t.Fatal(err)
 	}
-	pack, built, err := b.Build(t.Context(), toy.component, arch, toy.modfiles)
+	pack, built, err := b.Build(t.Context(), toy.target, arch, toy.modfiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,10 +111,10 @@ func TestBuild(t *testing.T) {
 
 	// From the store it comes without go.
 	b = newBuilder(t, Config{Packs: packs, Env: []string{"PATH=/nonexistent"}})
-	if err := b.Preflight(t.Context(), toy.component, arch, toy.modfiles); err != nil {
+	if err := b.Preflight(t.Context(), toy.target, arch, toy.modfiles); err != nil {
 		t.Errorf("Preflight of what the store has = %v", err)
 	}
-	again, _, err := b.Build(t.Context(), toy.component, arch, toy.modfiles)
+	again, _, err := b.Build(t.Context(), toy.target, arch, toy.modfiles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestReproducible(t *testing.T) {
 		t.Errorf("two builds describe themselves (-first +second):\n%s", diff)
 	}
 	// The comparison can fail.
-	toy.component.Module.Stamp["example.com/toy/version.Version"] = "v1.2.4"
+	toy.target.Module.Stamp["example.com/toy/version.Version"] = "v1.2.4"
 	third, builtOther, err := toy.build(t.Context(), t, Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -182,11 +182,11 @@ func TestCross(t *testing.T) {
 	toy := newToy(t)
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
 	for _, arch := range []arch.Arch{arch.AMD64, arch.ARM64} {
-		if _, _, err := b.Build(t.Context(), toy.component, arch, toy.modfiles); err != nil {
+		if _, _, err := b.Build(t.Context(), toy.target, arch, toy.modfiles); err != nil {
 			t.Errorf("%s: %v", arch, err)
 		}
 	}
-	if _, _, err := b.Build(t.Context(), toy.component, "vax", toy.modfiles); err == nil || !strings.Contains(err.Error(), `unknown architecture "vax"`) {
+	if _, _, err := b.Build(t.Context(), toy.target, "vax", toy.modfiles); err == nil || !strings.Contains(err.Error(), `unknown architecture "vax"`) {
 		t.Errorf("vax: Build = %v; want an unknown architecture", err)
 	}
 }
@@ -205,7 +205,7 @@ func TestBuildErrors(t *testing.T) {
 		},
 		{
 			"no such toolchain",
-			func(t *testing.T, toy *toy, c *Config) { toy.component.Module.Toolchain = "go1.99.0" },
+			func(t *testing.T, toy *toy, c *Config) { toy.target.Module.Toolchain = "go1.99.0" },
 			[]string{"getting the toolchain go1.99.0", "toolchain not available"},
 		},
 		{
@@ -217,13 +217,13 @@ func TestBuildErrors(t *testing.T) {
 		},
 		{
 			"toolchain without a patch version",
-			func(t *testing.T, toy *toy, c *Config) { toy.component.Module.Toolchain = "go1.26" },
+			func(t *testing.T, toy *toy, c *Config) { toy.target.Module.Toolchain = "go1.26" },
 			[]string{`toolchain "go1.26" is a version of the language`, "write go1.26.0"},
 		},
 		{
 			"module that the proxy has not",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Version = "v1.2.9"
+				toy.target.Module.Version = "v1.2.9"
 				toy.replace("go.mod", "toy v1.2.3", "toy v1.2.9")
 				toy.replace("go.sum", "toy v1.2.3", "toy v1.2.9")
 			},
@@ -259,7 +259,7 @@ func TestBuildErrors(t *testing.T) {
 		},
 		{
 			"go.mod of another version",
-			func(t *testing.T, toy *toy, c *Config) { toy.component.Module.Version = "v1.2.4" },
+			func(t *testing.T, toy *toy, c *Config) { toy.target.Module.Version = "v1.2.4" },
 			[]string{`modules/toy/go.mod requires example.com/toy "v1.2.3", the versions file says v1.2.4`, "manifests/modules/README.md"},
 		},
 		{
@@ -287,28 +287,28 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"stamp without a variable",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Stamp = map[string]string{"example.com/toy/version.Verison": "v1"}
+				toy.target.Module.Stamp = map[string]string{"example.com/toy/version.Verison": "v1"}
 			},
 			[]string{"stamp example.com/toy/version.Verison: package example.com/toy/version has no variable Verison"},
 		},
 		{
 			"stamp without a package",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Stamp = map[string]string{"example.com/toy/v2/version.Version": "v1"}
+				toy.target.Module.Stamp = map[string]string{"example.com/toy/v2/version.Version": "v1"}
 			},
 			[]string{"stamp example.com/toy/v2/version.Version: no program imports the package example.com/toy/v2/version"},
 		},
 		{
 			"stamp that would be a flag",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Stamp = map[string]string{"main.version": "v1 -linkmode=external"}
+				toy.target.Module.Stamp = map[string]string{"main.version": "v1 -linkmode=external"}
 			},
 			[]string{`stamp main.version: value "v1 -linkmode=external"`},
 		},
 		{
 			"linker flag that would run a program",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.CGO = &manifest.CGO{LDFlags: []string{"-wrapper,touch,/tmp/ran"}}
+				toy.target.Module.CGO = &manifest.CGO{LDFlags: []string{"-wrapper,touch,/tmp/ran"}}
 				c.CC = script(t, "exit 1")
 			},
 			[]string{`linker flag "-wrapper,touch,/tmp/ran" is not allowed`},
@@ -316,8 +316,8 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"program that does not compile",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Programs[0].Package = "example.com/toy/cmd/broken"
-				toy.component.Module.Stamp = nil
+				toy.target.Module.Programs[0].Package = "example.com/toy/cmd/broken"
+				toy.target.Module.Stamp = nil
 			},
 			[]string{
 				"go build: exit status 1", "undefined: undefinedName",
@@ -328,35 +328,34 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"program that is a library",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Programs[0].Package = "example.com/toy/version"
-				toy.component.Module.Stamp = nil
+				toy.target.Module.Programs[0].Package = "example.com/toy/version"
+				toy.target.Module.Stamp = nil
 			},
 			[]string{"no main packages to build", "example.com/toy/version"},
 		},
 		{
 			"two programs of one name",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.Programs = append(toy.component.Module.Programs, manifest.Program{Package: "example.com/toy/x/hello", Path: "/hello"})
+				toy.target.Module.Programs = append(toy.target.Module.Programs, manifest.Program{Package: "example.com/toy/x/hello", Path: "/hello"})
 			},
 			[]string{"programs example.com/toy/cmd/hello and example.com/toy/x/hello are both called hello"},
 		},
 		{
 			"no module",
-			func(t *testing.T, toy *toy, c *Config) { toy.component.Module = nil },
+			func(t *testing.T, toy *toy, c *Config) { toy.target.Module = nil },
 			[]string{"hello names no Go module"},
 		},
 		{
-			"no lock for cgo",
+			"no packages for cgo",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libseccomp-dev"}}}
-				c.Debs = fakeDebs{}
+				toy.target.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libseccomp-dev"}}}
 			},
-			[]string{"the lock has no package libseccomp-dev for " + runtime.GOARCH, "it was edited"},
+			[]string{"BUG: cgo needs packages"},
 		},
 		{
 			"no compiler",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.CGO = &manifest.CGO{}
+				toy.target.Module.CGO = &manifest.CGO{}
 				c.Env = []string{"PATH=" + t.TempDir()}
 			},
 			[]string{"a C compiler for " + runtime.GOARCH + " is needed", "apt-get install gcc"},
@@ -364,7 +363,7 @@ func TestBuildErrors(t *testing.T) {
 		{
 			"compiler for another machine",
 			func(t *testing.T, toy *toy, c *Config) {
-				toy.component.Module.CGO = &manifest.CGO{}
+				toy.target.Module.CGO = &manifest.CGO{}
 				c.CC = script(t, "echo riscv64-linux-gnu")
 			},
 			[]string{"a C compiler for " + runtime.GOARCH + " is needed", "is for riscv64-linux-gnu"},
@@ -373,8 +372,9 @@ func TestBuildErrors(t *testing.T) {
 			"no C library",
 			func(t *testing.T, toy *toy, c *Config) {
 				needCC(t)
-				toy.component.Module.CGO = &manifest.CGO{Packages: []manifest.Listed{{Text: "libdemo-dev"}}}
-				c.Debs = fakeDebs{"libdemo-dev": new(tree.Pack)}
+				toy.target.Module.CGO = &manifest.CGO{}
+				toy.target.Packages = []manifest.LockedPackage{{Name: "libdemo-dev"}}
+				c.Unpack = fakeDebs{"libdemo-dev": new(tree.Pack)}.unpack
 			},
 			[]string{"add libc6-dev and linux-libc-dev"},
 		},
@@ -396,14 +396,14 @@ func TestBuildErrors(t *testing.T) {
 	}
 }
 
-// clone returns a copy whose component and files may be changed.
+// clone returns a copy whose target and files may be changed.
 func (toy *toy) clone() *toy {
 	out := *toy
-	module := *toy.component.Module
+	module := *toy.target.Module
 	module.Programs = append([]manifest.Program{}, module.Programs...)
 	module.Stamp = map[string]string{}
-	maps.Copy(module.Stamp, toy.component.Module.Stamp)
-	out.component.Module = &module
+	maps.Copy(module.Stamp, toy.target.Module.Stamp)
+	out.target.Module = &module
 	out.modfiles = fstest.MapFS{}
 	maps.Copy(out.modfiles, toy.modfiles)
 	return &out
@@ -436,7 +436,7 @@ func TestPreflightErrors(t *testing.T) {
 		{"no proxy", toyEnv(t, "file:///nonexistent"), "example.com/toy@v1.2.3"},
 	} {
 		b := newBuilder(t, Config{Env: test.env})
-		err := b.Preflight(t.Context(), good.component, arch.Arch(runtime.GOARCH), good.modfiles)
+		err := b.Preflight(t.Context(), good.target, arch.Arch(runtime.GOARCH), good.modfiles)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: Preflight = %v; want %q in it", test.name, err, test.want)
 		}
@@ -499,7 +499,7 @@ func TestTurn(t *testing.T) {
 	b.turn <- struct{}{}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := b.Build(ctx, toy.component, arch.Arch(runtime.GOARCH), toy.modfiles); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := b.Build(ctx, toy.target, arch.Arch(runtime.GOARCH), toy.modfiles); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Build while another runs = %v; want to wait until the deadline", err)
 	}
 }

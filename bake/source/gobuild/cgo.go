@@ -8,26 +8,14 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/arch"
-	"github.com/nodebake/bake/bake/manifest"
 )
 
 // identifyCGO adds to r what a cgo build rests on: the locked packages and the
 // host's compiler and linker.
-func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO) error {
-	r.cgo = &cgo{ldflags: want.LDFlags}
-	for _, listed := range want.Packages {
-		if b.Debs == nil {
-			return errors.New("BUG: gobuild.Config.Debs is nil and a component needs cgo")
-		}
-		ref, err := listed.Ref(r.arch)
-		if err != nil {
-			return err
-		}
-		p, found := b.Debs.Locked(r.arch, ref)
-		if !found {
-			return fmt.Errorf("the lock has no package %s for %s, which cgo needs: it was edited", ref, r.arch)
-		}
-		r.cgo.packages = append(r.cgo.packages, p)
+func (b *Builder) identifyCGO(ctx context.Context, r *recipe, t Target) error {
+	r.cgo = &cgo{ldflags: t.Module.CGO.LDFlags, packages: t.Packages}
+	if len(t.Packages) < len(t.Module.CGO.Packages) {
+		return errors.New("BUG: cgo needs packages, and gobuild.Target.Packages lacks some")
 	}
 	cc, machine, err := b.findCC(ctx, r.arch)
 	if err != nil {
@@ -42,7 +30,7 @@ func (b *Builder) identifyCGO(ctx context.Context, r *recipe, want manifest.CGO)
 		return err
 	}
 	if linker, err = lookPath(linker, b.Env); err != nil {
-		return &MissingToolError{Tool: "ld", Need: "to link " + r.component, Remedy: "on Debian: apt-get install binutils"}
+		return &MissingToolError{Tool: "ld", Need: "to link " + r.target, Remedy: "on Debian: apt-get install binutils"}
 	}
 	ld, err := b.firstLine(ctx, linker, "--version")
 	if err != nil {

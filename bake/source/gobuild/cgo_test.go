@@ -5,7 +5,6 @@ package gobuild
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,12 +21,7 @@ import (
 // fakeDebs has packs by the names of packages.
 type fakeDebs map[string]*tree.Pack
 
-func (d fakeDebs) Locked(arch arch.Arch, ref manifest.PackageRef) (manifest.LockedPackage, bool) {
-	_, ok := d[ref.Name]
-	return manifest.LockedPackage{Name: ref.Name, Version: "1", Arch: string(arch), SHA256: manifest.SHA256(sha256.Sum256([]byte(ref.Name)))}, ok
-}
-
-func (d fakeDebs) Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
+func (d fakeDebs) unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error) {
 	return d[p.Name], nil
 }
 
@@ -113,7 +107,7 @@ func TestSysroot(t *testing.T) {
 			tree.Entry{Path: "usr/lib/x86_64-linux-gnu/libround.so", Type: tree.Symlink, Link: "here/here/../../../../x"},
 		),
 	}
-	b := newBuilder(t, Config{Debs: debs})
+	b := newBuilder(t, Config{Unpack: debs.unpack})
 	r := &recipe{arch: arch.AMD64, cgo: &cgo{cc: "/usr/bin/cc", packages: []manifest.LockedPackage{{Name: "libc6-dev"}, {Name: "libdemo-dev"}}}}
 	dir := filepath.Join(t.TempDir(), "with a space", "sysroot")
 	s, err := b.unpackSysroot(t.Context(), r, dir)
@@ -170,7 +164,7 @@ func TestSysrootEscape(t *testing.T) {
 			tree.Entry{Path: "usr/lib/out", Type: tree.Symlink, Link: "../../.."},
 			tree.Entry{Path: "usr/lib/out/dir/file", Type: tree.File, Owner: "evil"}),
 	} {
-		b := newBuilder(t, Config{Debs: fakeDebs{"evil": pack}})
+		b := newBuilder(t, Config{Unpack: fakeDebs{"evil": pack}.unpack})
 		r := &recipe{arch: arch.AMD64, cgo: &cgo{packages: []manifest.LockedPackage{{Name: "evil"}}}}
 		_, err := b.unpackSysroot(t.Context(), r, filepath.Join(t.TempDir(), "sysroot"))
 		if err == nil || !strings.Contains(err.Error(), "escapes") {

@@ -128,7 +128,7 @@ func (b *Builder) explain(g *gocmd, r *recipe, err error, args []string) error {
 	if _, ok := errors.AsType[*commandError](err); !ok {
 		return err
 	}
-	log := filepath.Join(b.Dir, fmt.Sprintf("%s-%s.log", r.component, r.arch))
+	log := filepath.Join(b.Dir, fmt.Sprintf("%s-%s.log", r.target, r.arch))
 	if rerr := os.Rename(g.log, log); rerr != nil {
 		return errors.Join(err, fmt.Errorf("keeping the build's log: %w", rerr))
 	}

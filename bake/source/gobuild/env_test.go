@@ -120,7 +120,7 @@ case $1 in
 *) echo cc 1 ;;
 esac`)
 	toy = toy.clone()
-	toy.component.Module.CGO = &manifest.CGO{LDFlags: []string{"-static"}}
+	toy.target.Module.CGO = &manifest.CGO{LDFlags: []string{"-static"}}
 	// The linker says nothing and ends badly: all that is asked of cc came before.
 	toy.build(t.Context(), t, Config{Env: env, CC: cc})
 	if diff := cmp.Diff([]string{"HOME", "LC_ALL", "PATH"}, variables(t, filepath.Join(dir, "cc.env"))); diff != "" {
@@ -221,7 +221,7 @@ func TestConfinedProxies(t *testing.T) {
 		{"off", "module lookup disabled by GOPROXY=off"},
 	} {
 		b := newBuilder(t, Config{Env: toyEnv(t, test.goproxy), Confined: true})
-		err := b.Preflight(t.Context(), good.component, arch.Arch(runtime.GOARCH), good.modfiles)
+		err := b.Preflight(t.Context(), good.target, arch.Arch(runtime.GOARCH), good.modfiles)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("with GOPROXY=%s: Preflight = %v; want %q in it", test.goproxy, err, test.want)
 		}

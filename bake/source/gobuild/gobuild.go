@@ -1,5 +1,5 @@
-// Package gobuild builds the programs of a component from the component's Go
-// module, for hosts that cannot reach its release.
+// Package gobuild builds the programs of a component or container image from its Go
+// module, for hosts that cannot reach what was published.
 //
 // Everything that decides the bytes is pinned: the module and its version, the
 // toolchain, and, by the go.mod and go.sum that are committed for it, every
@@ -50,22 +50,16 @@ type Packs interface {
 	Pack(ctx context.Context, key, name string, make func(context.Context, *tree.PackWriter) error) (*tree.Pack, error)
 }
 
-// Debs gives the Debian packages that a cgo build compiles and links against.
-type Debs interface {
-	// Locked returns the package that the lock has for arch.
-	Locked(arch arch.Arch, p manifest.PackageRef) (manifest.LockedPackage, bool)
-	// Unpack returns the files of p.
-	Unpack(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error)
-}
-
 // Config is what a [Builder] needs.
 type Config struct {
 	Packs Packs    // nil: nothing can be built, only pinned
-	Debs  Debs     // nil: a component with CGO cannot be built
 	Env   []string // as os.Environ gives it; what env.go names is taken from it
 	Dir   string   // scratch, made if it is absent; the log of a failed build stays there as NAME-ARCH.log
 	Go    string   // the go command; empty: "go" in Env's PATH
 	CC    string   // the C compiler; empty: "cc" in Env's PATH, or TRIPLET-gcc for another architecture
+
+	// Unpack returns the files of a Debian package; nil: a target with CGO cannot be built.
+	Unpack func(ctx context.Context, p manifest.LockedPackage) (*tree.Pack, error)
 
 	// Proxy fills the empty directory dir with those files of a module proxy
 	// (go.dev/ref/mod#goproxy-protocol) that wants is true for, as far as they
@@ -83,7 +77,7 @@ type Config struct {
 	Progress progress.Sink // nil: nobody watches
 }
 
-// Builder builds components. One build runs at a time, since each uses all
+// Builder builds targets. One build runs at a time, since each uses all
 // cores; further calls of Build wait.
 type Builder struct {
 	Config
@@ -108,7 +102,7 @@ func New(c Config) (*Builder, error) {
 	return &Builder{Config: c, turn: make(chan struct{}, 1)}, nil
 }
 
-// Built says how a component's programs came to be, for the SBOM.
+// Built says how a target's programs came to be, for the SBOM.
 type Built struct {
 	Key       string // of the pack: the whole identity of the build
 	Module    string // "k8s.io/kubernetes"
@@ -122,19 +116,19 @@ type Built struct {
 	Tools []Tool // of this host, as far as they are known
 }
 
-// Build returns the programs of c as a pack of root-owned executables at their
+// Build returns the programs of t as a pack of root-owned executables at their
 // install paths, from the store if it has them. modfiles is the directory of
-// the versions file, in which c.Module.Dir has go.mod and go.sum.
-func (b *Builder) Build(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
-	pack, built, err := b.build(ctx, c, arch, modfiles)
+// the versions file, in which t.Module.Dir has go.mod and go.sum.
+func (b *Builder) Build(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+	pack, built, err := b.build(ctx, t, arch, modfiles)
 	if err != nil {
-		return nil, Built{}, fmt.Errorf("building %s %s from its Go module: %w", c.Name, c.Version, err)
+		return nil, Built{}, fmt.Errorf("building %s %s from its Go module: %w", t.Name, t.Version, err)
 	}
 	return pack, built, nil
 }
 
-func (b *Builder) build(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
-	r, err := b.recipe(ctx, c, arch, modfiles)
+func (b *Builder) build(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) (*tree.Pack, Built, error) {
+	r, err := b.recipe(ctx, t, arch, modfiles)
 	if err != nil {
 		return nil, Built{}, err
 	}
@@ -144,7 +138,7 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch arch.Arc
 		built.Tools = append(built.Tools, r.cgo.tools...)
 	}
 	var failed error // the build's own error, without the store's words around it
-	pack, err := b.Packs.Pack(ctx, built.Key, "component "+c.Name, func(ctx context.Context, w *tree.PackWriter) error {
+	pack, err := b.Packs.Pack(ctx, built.Key, t.pack(), func(ctx context.Context, w *tree.PackWriter) error {
 		progress.Expect(b.Progress, 2) // fetching modules and building
 		select {
 		case b.turn <- struct{}{}:
@@ -163,33 +157,33 @@ func (b *Builder) build(ctx context.Context, c manifest.Component, arch arch.Arc
 
 // Have reports whether what Build would return is there already, so that
 // nothing is needed to have it.
-func (b *Builder) Have(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (bool, error) {
-	r, err := b.recipe(ctx, c, arch, modfiles)
+func (b *Builder) Have(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) (bool, error) {
+	r, err := b.recipe(ctx, t, arch, modfiles)
 	if err != nil {
-		return false, fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
+		return false, fmt.Errorf("preparing to build %s %s from its Go module: %w", t.Name, t.Version, err)
 	}
 	return b.Packs.HasPack(r.built().Key), nil
 }
 
-// Preflight makes sure, in seconds, that c can be built: that go and, for cgo,
+// Preflight makes sure, in seconds, that t can be built: that go and, for cgo,
 // a C compiler are there, that the pinned toolchain runs, and that the module
 // is available. What the store has needs nothing of this.
-func (b *Builder) Preflight(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) error {
-	if err := b.preflight(ctx, c, arch, modfiles); err != nil {
-		return fmt.Errorf("preparing to build %s %s from its Go module: %w", c.Name, c.Version, err)
+func (b *Builder) Preflight(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) error {
+	if err := b.preflight(ctx, t, arch, modfiles); err != nil {
+		return fmt.Errorf("preparing to build %s %s from its Go module: %w", t.Name, t.Version, err)
 	}
 	return nil
 }
 
-func (b *Builder) preflight(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) error {
-	r, err := b.recipe(ctx, c, arch, modfiles)
+func (b *Builder) preflight(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) error {
+	r, err := b.recipe(ctx, t, arch, modfiles)
 	if err != nil {
 		return err
 	}
 	if b.Packs.HasPack(r.built().Key) {
 		return nil
 	}
-	return b.scratch(r.component, func(dir string) error {
+	return b.scratch(r.target, func(dir string) error {
 		g, err := b.newGoFor(ctx, r, dir)
 		if err != nil {
 			return err
@@ -207,21 +201,21 @@ func (g *gocmd) lookFor(ctx context.Context, r *recipe) error {
 	return err
 }
 
-// recipe reads and checks all that decides what building c gives.
-func (b *Builder) recipe(ctx context.Context, c manifest.Component, arch arch.Arch, modfiles fs.FS) (*recipe, error) {
-	r, err := newRecipe(c, arch, modfiles)
+// recipe reads and checks all that decides what building t gives.
+func (b *Builder) recipe(ctx context.Context, t Target, arch arch.Arch, modfiles fs.FS) (*recipe, error) {
+	r, err := newRecipe(t, arch, modfiles)
 	if err != nil {
 		return nil, err
 	}
-	if c.Module.CGO != nil {
-		return r, b.identifyCGO(ctx, r, *c.Module.CGO)
+	if t.Module.CGO != nil {
+		return r, b.identifyCGO(ctx, r, t)
 	}
 	return r, nil
 }
 
 // make builds the programs of r and adds them to w.
 func (b *Builder) make(ctx context.Context, r *recipe, w *tree.PackWriter) error {
-	return b.scratch(r.component, func(dir string) error {
+	return b.scratch(r.target, func(dir string) error {
 		g, err := b.newGoFor(ctx, r, dir)
 		if err != nil {
 			return err

@@ -13,9 +13,9 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// LicensesPath returns where what is built of a component has the license files of
+// LicensesPath returns where what is built for a target has the license files of
 // its modules, as a copyright file of DEP-5: see [license.Copyright].
-func LicensesPath(component string) string { return path.Join(record.LicensesDir, component) }
+func LicensesPath(target string) string { return path.Join(record.LicensesDir, target) }
 
 // addLicenses packs the license files of the modules that packages are of: what
 // the directories of the packages have, and those above them. Go's own is not
@@ -38,8 +38,8 @@ func addLicenses(w *tree.PackWriter, r *recipe, packages []*goPackage) error {
 			}
 		}
 	}
-	text := license.Copyright(r.component, r.module.String(), directories)
-	e := tree.Entry{Path: LicensesPath(r.component), Type: tree.File, Perm: 0o644, Size: int64(len(text))}
+	text := license.Copyright(r.target, r.module.String(), directories)
+	e := tree.Entry{Path: LicensesPath(r.target), Type: tree.File, Perm: 0o644, Size: int64(len(text))}
 	return w.Add(e, bytes.NewReader(text))
 }
 

@@ -22,7 +22,7 @@ const recipeVersion = 2
 
 // recipe is all that decides what a build gives.
 type recipe struct {
-	component string
+	target    string // its name
 	arch      arch.Arch
 	module    module.Version
 	sum       string // of the module's content: "h1:..."
@@ -52,13 +52,13 @@ type cgo struct {
 	tools    []Tool // cc and its linker: no part of the identity either
 }
 
-func newRecipe(c manifest.Component, a arch.Arch, modfiles fs.FS) (*recipe, error) {
-	m := c.Module
+func newRecipe(t Target, a arch.Arch, modfiles fs.FS) (*recipe, error) {
+	m := t.Module
 	if m == nil {
-		return nil, fmt.Errorf("%s names no Go module (give the component a module, or make its release reachable)", c.Name)
+		return nil, fmt.Errorf("%s names no Go module (give the component a module, or make its release reachable)", t.Name)
 	}
 	r := &recipe{
-		component: c.Name,
+		target:    t.Name,
 		arch:      a,
 		module:    module.Version{Path: m.Path, Version: m.Version},
 		toolchain: m.Toolchain,
@@ -186,7 +186,7 @@ func (r *recipe) built() Built {
 		CGO       *cgoIdentity `json:"cgo,omitempty"`
 	}{
 		Recipe:    recipeVersion,
-		Component: r.component,
+		Component: r.target,
 		Module:    r.module.String(),
 		Sum:       r.sum,
 		Toolchain: r.toolchain,
@@ -213,7 +213,7 @@ func (r *recipe) built() Built {
 }
 
 // name is what people are shown.
-func (r *recipe) name() string { return r.component + " " + r.module.Version }
+func (r *recipe) name() string { return r.target + " " + r.module.Version }
 
 // env is the part of the go command's environment that decides the result.
 // See newGo for the rest.

@@ -29,12 +29,9 @@ func TestCommittedModules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range versions.Components {
-			if c.Module == nil {
-				continue
-			}
-			if _, err := newRecipe(c, arch.AMD64, os.DirFS(dir)); err != nil {
-				t.Errorf("%s: %s: %v", name, c.Name, err)
+		for _, target := range Targets(versions) {
+			if _, err := newRecipe(target, arch.AMD64, os.DirFS(dir)); err != nil {
+				t.Errorf("%s: %s: %v", name, target.Name, err)
 			}
 		}
 	}
@@ -78,7 +75,7 @@ func TestKey(t *testing.T) {
 		"ldflags":       func(r *recipe) { r.cgo.ldflags = []string{"-static"} },
 	} {
 		r := &recipe{
-			component: "c", arch: arch.AMD64, module: module.Version{Path: "m", Version: "v1.0.0"}, sum: "h1:a", toolchain: "go1.26.8",
+			target: "c", arch: arch.AMD64, module: module.Version{Path: "m", Version: "v1.0.0"}, sum: "h1:a", toolchain: "go1.26.8",
 			goMod: []byte("a"), goSum: []byte("a"), programs: []program{{"m/cmd/a", "a", nil}},
 			cgo: &cgo{compiler: "cc 1", packages: []manifest.LockedPackage{{Name: "p", SHA256: "sha256:a"}}},
 		}

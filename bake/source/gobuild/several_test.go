@@ -80,18 +80,18 @@ package alone
 const Name = "alone"
 `
 
-// several returns the two components, with the tags of the second at its module
+// several returns the two targets, with the tags of the second at its module
 // and not at its program.
-func several(t *testing.T) (*toy, []manifest.Component) {
+func several(t *testing.T) (*toy, []Target) {
 	t.Helper()
 	toy := newToyOf(t, severalModules, "example.com/toy/cmd/left", "example.com/toy/cmd/right", "example.com/toy/cmd/alone")
-	component := func(name string, tags ...string) manifest.Component {
-		module := *toy.component.Module
+	target := func(name string, tags ...string) Target {
+		module := *toy.target.Module
 		module.Programs = []manifest.Program{{Package: "example.com/toy/cmd/" + name, Path: "/bin/" + name}}
 		module.Stamp, module.Tags = nil, tags
-		return manifest.Component{Name: name, Version: "1.2.3", Module: &module}
+		return Target{Name: name, Version: "1.2.3", Module: &module}
 	}
-	return toy, []manifest.Component{component("left"), component("right", "tagged")}
+	return toy, []Target{target("left"), target("right", "tagged")}
 }
 
 // TestSourcesOfSeveral lists what two components of one module need, at once, and
@@ -129,7 +129,7 @@ func TestSourcesOfSeveral(t *testing.T) {
 	for _, c := range cs {
 		alone := proxyFiles{}
 		b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-		if err := b.Sources(t.Context(), []manifest.Component{c}, []arch.Arch{arch.AMD64, arch.ARM64}, toy.modfiles, alone.add(t)); err != nil {
+		if err := b.Sources(t.Context(), []Target{c}, []arch.Arch{arch.AMD64, arch.ARM64}, toy.modfiles, alone.add(t)); err != nil {
 			t.Fatal(err)
 		}
 		if len(alone) >= len(files) {
@@ -185,7 +185,7 @@ func TestSourcesOfSeveral(t *testing.T) {
 // need, and what does not.
 func TestSourcesKeyOfSeveral(t *testing.T) {
 	toy, cs := several(t)
-	key := func(cs ...manifest.Component) string {
+	key := func(cs ...Target) string {
 		t.Helper()
 		key, err := SourcesKey(cs, []arch.Arch{arch.AMD64, arch.ARM64}, toy.modfiles)
 		if err != nil {
@@ -193,7 +193,7 @@ func TestSourcesKeyOfSeveral(t *testing.T) {
 		}
 		return key
 	}
-	change := func(c manifest.Component, change func(c *manifest.Component)) manifest.Component {
+	change := func(c Target, change func(c *Target)) Target {
 		module := *c.Module
 		module.Programs = slices.Clone(module.Programs)
 		c.Module = &module
@@ -202,21 +202,21 @@ func TestSourcesKeyOfSeveral(t *testing.T) {
 	}
 	left, right := cs[0], cs[1]
 	first := key(left, right)
-	for name, cs := range map[string][]manifest.Component{
+	for name, cs := range map[string][]Target{
 		"in another order":         {right, left},
 		"with one of them twice":   {left, right, left},
-		"with another name":        {change(left, func(c *manifest.Component) { c.Name = "links" }), right},
-		"with tags at the program": {left, change(right, func(c *manifest.Component) { c.Module.Tags, c.Module.Programs[0].Tags = nil, c.Module.Tags })},
+		"with another name":        {change(left, func(c *Target) { c.Name = "links" }), right},
+		"with tags at the program": {left, change(right, func(c *Target) { c.Module.Tags, c.Module.Programs[0].Tags = nil, c.Module.Tags })},
 	} {
 		if got := key(cs...); got != first {
 			t.Errorf("SourcesKey %s = %s; want %s", name, got, first)
 		}
 	}
-	cgo := func(c *manifest.Component) { c.Module.CGO = &manifest.CGO{} }
-	for name, cs := range map[string][]manifest.Component{
+	cgo := func(c *Target) { c.Module.CGO = &manifest.CGO{} }
+	for name, cs := range map[string][]Target{
 		"of the first":           {left},
 		"of the second":          {right},
-		"without tags":           {left, change(right, func(c *manifest.Component) { c.Module.Tags = nil })},
+		"without tags":           {left, change(right, func(c *Target) { c.Module.Tags = nil })},
 		"with cgo for one":       {left, change(right, cgo)},
 		"with cgo for the other": {change(left, cgo), right},
 	} {
@@ -225,9 +225,9 @@ func TestSourcesKeyOfSeveral(t *testing.T) {
 		}
 	}
 
-	for name, cs := range map[string][]manifest.Component{
-		"BUG: left and right are built from different modules": {left, change(right, func(c *manifest.Component) { c.Module.Toolchain = "go1.21.0" })},
-		"BUG: no component or no architecture is given":        {},
+	for name, cs := range map[string][]Target{
+		"BUG: left and right are built from different modules": {left, change(right, func(c *Target) { c.Module.Toolchain = "go1.21.0" })},
+		"BUG: no target or no architecture is given":           {},
 	} {
 		_, err := SourcesKey(cs, []arch.Arch{arch.AMD64}, toy.modfiles)
 		if err == nil || !strings.Contains(err.Error(), name) {

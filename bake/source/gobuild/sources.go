@@ -32,8 +32,8 @@ type File struct {
 }
 
 // Sources calls add once for every file that [Builder.Build] takes from a module
-// proxy to build each of cs for archs, sorted by path. cs are components with the
-// same module directory, module and toolchain. open, which gives the file's
+// proxy to build each of ts for archs, sorted by path. ts have the same
+// module directory, module and toolchain. open, which gives the file's
 // content, works until add returns. The files were verified by go.sum. They are
 // found by doing what a build does before it compiles, with a module cache of its
 // own that is filled from the user's and, where that lacks something, from the
@@ -41,25 +41,25 @@ type File struct {
 //
 // What bounds it is that the go command unpacks each archive that it takes into a
 // module cache. For Kubernetes that is 135 archives with 35000 files, and 50 times
-// the work of a `go list` that finds them there: so it is done once for all of cs.
+// the work of a `go list` that finds them there: so it is done once for all of ts.
 // The user's module cache has them unpacked, but would not tell which are needed.
 //
-// The one information file (.info), of cs' module, is as the proxy gave it. It
+// The one information file (.info), of ts' module, is as the proxy gave it. It
 // says when the version was made and where it was found, decides nothing, and may
 // differ from proxy to proxy.
-func (b *Builder) Sources(ctx context.Context, cs []manifest.Component, archs []arch.Arch, modfiles fs.FS, add func(f File, open func() (io.ReadCloser, error)) error) error {
-	recipes, err := listRecipes(cs, archs, modfiles)
+func (b *Builder) Sources(ctx context.Context, ts []Target, archs []arch.Arch, modfiles fs.FS, add func(f File, open func() (io.ReadCloser, error)) error) error {
+	recipes, err := listRecipes(ts, archs, modfiles)
 	if err == nil {
 		err = b.inTurn(ctx, func() error { return b.sources(ctx, recipes, add) })
 	}
-	return findingError(cs, err)
+	return findingError(ts, err)
 }
 
 // SourcesKey identifies what Sources adds, but for the information file.
-func SourcesKey(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) (string, error) {
-	recipes, err := listRecipes(cs, archs, modfiles)
+func SourcesKey(ts []Target, archs []arch.Arch, modfiles fs.FS) (string, error) {
+	recipes, err := listRecipes(ts, archs, modfiles)
 	if err != nil {
-		return "", findingError(cs, err)
+		return "", findingError(ts, err)
 	}
 	type batchKey struct {
 		Tags     []string `json:"tags,omitempty"`
@@ -98,43 +98,43 @@ func SourcesKey(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) (str
 	return "gomod sources " + string(key), nil
 }
 
-func findingError(cs []manifest.Component, err error) error {
+func findingError(ts []Target, err error) error {
 	if err == nil {
 		return nil
 	}
 	var names []string
-	for _, c := range cs {
-		names = append(names, c.Name+" "+c.Version)
+	for _, t := range ts {
+		names = append(names, t.Name+" "+t.Version)
 	}
 	return fmt.Errorf("finding the Go modules of %s: %w", strings.Join(names, ", "), err)
 }
 
-// listRecipes returns a recipe for each environment that cs are built in for
-// archs, with the programs of all of cs. They are good for finding modules, not for
-// building. But for their names they do not depend on the order of cs and archs.
+// listRecipes returns a recipe for each environment that ts are built in for
+// archs, with the programs of all of ts. They are good for finding modules, not for
+// building. But for their names they do not depend on the order of ts and archs.
 //
 // Programs that are listed together need the modules that each of them needs, and
 // no others: go.mod alone decides about versions.
-func listRecipes(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) ([]*recipe, error) {
-	if len(cs) == 0 || len(archs) == 0 {
-		return nil, errors.New("BUG: no component or no architecture is given")
+func listRecipes(ts []Target, archs []arch.Arch, modfiles fs.FS) ([]*recipe, error) {
+	if len(ts) == 0 || len(archs) == 0 {
+		return nil, errors.New("BUG: no target or no architecture is given")
 	}
 	var out []*recipe
 	for _, arch := range archs {
-		for _, c := range cs {
-			r, err := newRecipe(c, arch, modfiles)
+		for _, t := range ts {
+			r, err := newRecipe(t, arch, modfiles)
 			if err != nil {
 				return nil, err
 			}
-			if c.Module.CGO != nil {
-				r.cgo = &cgo{ldflags: c.Module.CGO.LDFlags}
+			if t.Module.CGO != nil {
+				r.cgo = &cgo{ldflags: t.Module.CGO.LDFlags}
 			}
 			for i, p := range r.programs {
 				r.programs[i] = program{Package: p.Package, Tags: slices.Concat(r.tags, p.Tags)}
 			}
 			r.tags = nil
 			if len(out) > 0 && (r.dir != out[0].dir || r.module != out[0].module || r.toolchain != out[0].toolchain) {
-				return nil, fmt.Errorf("BUG: %s and %s are built from different modules", out[0].component, r.component)
+				return nil, fmt.Errorf("BUG: %s and %s are built from different modules", out[0].target, r.target)
 			}
 			i := slices.IndexFunc(out, func(o *recipe) bool { return slices.Equal(o.env(), r.env()) })
 			if i < 0 {
@@ -159,14 +159,14 @@ func listRecipes(cs []manifest.Component, archs []arch.Arch, modfiles fs.FS) ([]
 // join adds the programs of another recipe for the same environment.
 func (r *recipe) join(other *recipe) {
 	r.programs = append(r.programs, other.programs...)
-	if !slices.Contains(strings.Split(r.component, "+"), other.component) {
-		r.component += "+" + other.component
+	if !slices.Contains(strings.Split(r.target, "+"), other.target) {
+		r.target += "+" + other.target
 	}
 }
 
 func (b *Builder) sources(ctx context.Context, recipes []*recipe, add func(f File, open func() (io.ReadCloser, error)) error) error {
 	first := recipes[0]
-	return b.scratch(first.component, func(dir string) error {
+	return b.scratch(first.target, func(dir string) error {
 		g, err := b.newGo(ctx, first.toolchain, dir, nil)
 		if err != nil {
 			return err

@@ -79,7 +79,7 @@ func listToy(t *testing.T, toy *toy) proxyFiles {
 	t.Helper()
 	files := proxyFiles{}
 	b := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)})
-	if err := b.Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.ARM64, arch.AMD64}, toy.modfiles, files.add(t)); err != nil {
+	if err := b.Sources(t.Context(), []Target{toy.target}, []arch.Arch{arch.ARM64, arch.AMD64}, toy.modfiles, files.add(t)); err != nil {
 		t.Fatal(err)
 	}
 	return files
@@ -112,7 +112,7 @@ func unshared(t *testing.T) string {
 // preflightAndBuild does what a bake does.
 func (toy *toy) preflightAndBuild(t *testing.T, c Config) (string, Built, error) {
 	t.Helper()
-	if err := newBuilder(t, c).Preflight(t.Context(), toy.component, arch.Arch(runtime.GOARCH), toy.modfiles); err != nil {
+	if err := newBuilder(t, c).Preflight(t.Context(), toy.target, arch.Arch(runtime.GOARCH), toy.modfiles); err != nil {
 		return "", Built{}, err
 	}
 	return toy.build(t.Context(), t, c)
@@ -123,7 +123,7 @@ func (toy *toy) preflightAndBuild(t *testing.T, c Config) (string, Built, error)
 // say which module is missing.
 func TestSources(t *testing.T) {
 	toy := newToy(t)
-	toy.component.Module.Programs = append(toy.component.Module.Programs,
+	toy.target.Module.Programs = append(toy.target.Module.Programs,
 		manifest.Program{Package: "example.com/toy/cmd/bye/v2", Path: "/opt/bye", Tags: []string{"polite"}})
 	files := listToy(t, toy)
 	want := []string{
@@ -312,13 +312,13 @@ func TestSourcesOf(t *testing.T) {
 	toy := newToy(t)
 	toy.replace("go.sum", "example.com/fork v1.1.0 h1", "x.org/x v1.1.0 h1")
 	files := proxyFiles{}
-	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.AMD64}, toy.modfiles, files.add(t))
+	err := newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []Target{toy.target}, []arch.Arch{arch.AMD64}, toy.modfiles, files.add(t))
 	if err == nil || !strings.Contains(err.Error(), "finding the Go modules of hello 1.2.3: ") || !strings.Contains(err.Error(), "missing go.sum entry") || len(files) > 0 {
 		t.Errorf("Sources = %v, %d files; want a missing go.sum entry", err, len(files))
 	}
 	stop := errors.New("stopped by the test")
 	toy = newToy(t)
-	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []manifest.Component{toy.component}, []arch.Arch{arch.AMD64}, toy.modfiles,
+	err = newBuilder(t, Config{Env: toyEnv(t, toy.proxy)}).Sources(t.Context(), []Target{toy.target}, []arch.Arch{arch.AMD64}, toy.modfiles,
 		func(File, func() (io.ReadCloser, error)) error { return stop })
 	if !errors.Is(err, stop) {
 		t.Errorf("Sources = %v; want %v", err, stop)
@@ -332,7 +332,7 @@ func TestSourcesKey(t *testing.T) {
 	both := []arch.Arch{arch.AMD64, arch.ARM64}
 	key := func(archs ...arch.Arch) string {
 		t.Helper()
-		key, err := SourcesKey([]manifest.Component{toy.component}, archs, toy.modfiles)
+		key, err := SourcesKey([]Target{toy.target}, archs, toy.modfiles)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,19 +342,19 @@ func TestSourcesKey(t *testing.T) {
 	if got := key(arch.ARM64, arch.AMD64, arch.ARM64); got != first {
 		t.Errorf("SourcesKey with architectures in another order = %s; want %s", got, first)
 	}
-	toy.component.Module.Stamp = nil
+	toy.target.Module.Stamp = nil
 	if got := key(both...); got != first {
 		t.Errorf("SourcesKey without stamps = %s; want %s", got, first)
 	}
 	if key(arch.AMD64) == first {
 		t.Error("SourcesKey is the same for fewer architectures")
 	}
-	toy.component.Module.Tags = []string{"polite"}
+	toy.target.Module.Tags = []string{"polite"}
 	if key(both...) == first {
 		t.Error("SourcesKey is the same with another tag")
 	}
-	toy.component.Module.Tags = nil
-	toy.component.Module.CGO = &manifest.CGO{}
+	toy.target.Module.Tags = nil
+	toy.target.Module.CGO = &manifest.CGO{}
 	if key(both...) == first {
 		t.Error("SourcesKey is the same with cgo")
 	}

@@ -33,7 +33,7 @@ func (b *Builder) unpackSysroot(ctx context.Context, r *recipe, dir string) (*sy
 	defer root.Close()
 	var links []string
 	for _, p := range r.cgo.packages {
-		pack, err := b.Debs.Unpack(ctx, p)
+		pack, err := b.Unpack(ctx, p)
 		if err != nil {
 			return nil, err
 		}

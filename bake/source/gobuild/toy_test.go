@@ -167,11 +167,11 @@ func toolchain(t *testing.T) string {
 	return runtime.Version()
 }
 
-// toy is a component of the proxy's modules and what pins it.
+// toy is a target of the proxy's modules and what pins it.
 type toy struct {
-	component manifest.Component
-	modfiles  fstest.MapFS
-	proxy     string
+	target   Target
+	modfiles fstest.MapFS
+	proxy    string
 }
 
 // newToy pins example.com/toy.
@@ -184,7 +184,7 @@ func newToy(t *testing.T) *toy {
 func newToyOf(t *testing.T, modules string, programs ...string) *toy {
 	t.Helper()
 	toy := &toy{proxy: writeProxy(t, modules)}
-	toy.component = manifest.Component{
+	toy.target = Target{
 		Name:    "hello",
 		Version: "1.2.3",
 		Module: &manifest.Module{
@@ -244,7 +244,7 @@ func (toy *toy) build(ctx context.Context, t *testing.T, c Config) (string, Buil
 	if c.Env == nil {
 		c.Env = toyEnv(t, toy.proxy)
 	}
-	pack, built, err := newBuilder(t, c).Build(ctx, toy.component, arch.Arch(runtime.GOARCH), toy.modfiles)
+	pack, built, err := newBuilder(t, c).Build(ctx, toy.target, arch.Arch(runtime.GOARCH), toy.modfiles)
 	if err != nil {
 		return "", Built{}, err
 	}
