@@ -91,6 +91,7 @@ func rules() []rule {
 		{"bake/lint", []string{"bake/inspect", "bake/record", "bake/sbom", "bake/sbom/spdx", "bake/image/*", "bake/arch", "bake/gce", "bake/manifest", "bake/program", "bake/tree"}, "rules about what inspect reads"},
 		{"bake/embedded", []string{"bake/arch"}, "programs"},
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki", "bake/gce"}, "what a worker wants, checked as the worker checks it"},
+		{"bake/vm/vpc", nil, "it decides, whatever moves"},
 		{"bake/vm/**", []string{"bake/vm/**", "firstboot/metadata/emulator", "bake/arch", "bake/gce"}, "a machine, whatever it runs"},
 
 		// What everything stands on.

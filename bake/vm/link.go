@@ -14,7 +14,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"github.com/nodebake/bake/bake/gce"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 const (
@@ -29,9 +29,14 @@ const (
 
 // port is the gateway's end of one machine's link.
 type port struct {
-	addr netip.Addr
-	mac  tcpip.LinkAddress
-	out  chan []byte // frames for the machine
+	addr  netip.Addr
+	mac   tcpip.LinkAddress
+	out   chan []byte // frames for the machine
+	close context.CancelFunc
+}
+
+func newPort(addr netip.Addr, end context.CancelFunc) *port {
+	return &port{addr: addr, mac: linkAddress(addr), out: make(chan []byte, maxQueued), close: end}
 }
 
 // send queues a frame.
@@ -50,20 +55,14 @@ func (p *port) send(frame []byte) {
 // other's frames. So a machine is known by its link and needs no learning, and
 // what it says about who it is can only be dropped.
 func (n *Network) attach(ctx context.Context, conn net.Conn, addr netip.Addr) error {
-	p := &port{addr: addr, mac: linkAddress(addr), out: make(chan []byte, maxQueued)}
-	n.mu.Lock()
-	n.ports[addr] = p // a machine's that is started again
-	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() {
-		cancel()
-		conn.Close()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.ports[addr] == p {
-			delete(n.ports, addr)
-		}
-	}()
+	defer cancel()
+	defer conn.Close()
+	p := newPort(addr, cancel)
+	if err := n.connect(p); err != nil {
+		return err
+	}
+	defer n.disconnect(p)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	go func() {
@@ -93,6 +92,29 @@ func (n *Network) attach(ctx context.Context, conn net.Conn, addr netip.Addr) er
 	}
 }
 
+// connect makes p the link of its machine, in place of the one that it may have
+// had before: it was started again, or is another one at the same address.
+func (n *Network) connect(p *port) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.machines[p.addr]; !ok {
+		return fmt.Errorf("the network has no machine at %s", p.addr)
+	}
+	if before := n.ports[p.addr]; before != nil {
+		before.close()
+	}
+	n.ports[p.addr] = p
+	return nil
+}
+
+func (n *Network) disconnect(p *port) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ports[p.addr] == p {
+		delete(n.ports, p.addr)
+	}
+}
+
 // readFrame returns io.EOF where the link ends between frames.
 func readFrame(r io.Reader) ([]byte, error) {
 	var size [4]byte
@@ -110,94 +132,121 @@ func readFrame(r io.Reader) ([]byte, error) {
 	return frame, nil
 }
 
-// receive takes a frame from a machine: packets for another machine go to that
-// machine, since everybody has a /32; the rest is for the gateway's stack.
+// receive takes a frame from a machine.
 func (n *Network) receive(p *port, frame []byte) {
 	if len(frame) < header.EthernetMinimumSize {
 		return
 	}
 	ethernet := header.Ethernet(frame)
 	to := ethernet.DestinationAddress()
-	if ethernet.SourceAddress() != p.mac || to != n.endpoint.LinkAddress() && to != header.EthernetBroadcastAddress {
+	if ethernet.SourceAddress() != p.mac || to != n.mac && to != header.EthernetBroadcastAddress {
 		return
 	}
-	packet := header.IPv4(frame[header.EthernetMinimumSize:])
-	if ethernet.Type() == header.IPv4ProtocolNumber {
-		if len(packet) < header.IPv4MinimumSize || n.forged(p, netip.AddrFrom4(packet.SourceAddress().As4())) {
-			return
+	content := frame[header.EthernetMinimumSize:]
+	switch ethernet.Type() {
+	case header.ARPProtocolNumber:
+		if reply := n.answerARP(content); reply != nil {
+			p.send(n.frame(p.mac, header.ARPProtocolNumber, reply))
 		}
-		to := netip.AddrFrom4(packet.DestinationAddress().As4())
-		if _, ok := n.machines[to]; ok {
-			if to != p.addr { // a machine finds itself without us
-				n.forward(to, packet)
-			}
-			return
-		}
+	case header.IPv4ProtocolNumber:
+		n.route(p, content)
 	}
-	in := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
-	defer in.DecRef()
-	n.endpoint.InjectInbound(ethernet.Type(), in)
 }
 
-// forged reports whether a packet of p's machine claims to be from another
-// machine or from us. Addresses of its pods are its own.
-func (n *Network) forged(p *port, from netip.Addr) bool {
-	_, machine := n.machines[from]
-	return machine && from != p.addr || from == n.gateway || from.String() == gce.MetadataAddress
+// answerARP returns the answer to a question for the gateway's address or the
+// metadata server's: nil to others. A machine that looks whether its own address
+// is free must not find it taken.
+func (n *Network) answerARP(content []byte) []byte {
+	question := header.ARP(content)
+	if !question.IsValid() || question.Op() != header.ARPRequest {
+		return nil
+	}
+	target := netip.AddrFrom4([4]byte(question.ProtocolAddressTarget()))
+	if target != n.gateway && target != metadataAddress() {
+		return nil
+	}
+	reply := header.ARP(make([]byte, header.ARPSize))
+	reply.SetIPv4OverEthernet()
+	reply.SetOp(header.ARPReply)
+	copy(reply.HardwareAddressSender(), n.mac)
+	copy(reply.ProtocolAddressSender(), question.ProtocolAddressTarget())
+	copy(reply.HardwareAddressTarget(), question.HardwareAddressSender())
+	copy(reply.ProtocolAddressTarget(), question.ProtocolAddressSender())
+	return reply
 }
 
-// forward sends a packet to a machine, from the gateway.
-func (n *Network) forward(to netip.Addr, packet []byte) {
+// route takes a packet from a machine to where it goes: another machine, or the
+// stack.
+func (n *Network) route(p *port, data []byte) {
+	packet, ok := vpc.Parse(data)
+	if !ok {
+		return
+	}
+	data = data[:packet.Length]
+	switch target, to := n.decide(p, packet); {
+	case target.Host:
+		n.inject(data)
+	case to != nil:
+		to.send(n.frame(to.mac, header.IPv4ProtocolNumber, data))
+	}
+}
+
+// decide returns where a packet of p's machine goes, and the link of the machine
+// that it goes to: nil where it is off.
+func (n *Network) decide(p *port, packet vpc.Packet) (vpc.Target, *port) {
 	n.mu.Lock()
-	p := n.ports[to]
-	n.mu.Unlock()
-	if p == nil {
-		return // it is off
+	defer n.mu.Unlock()
+	if n.ports[p.addr] != p {
+		return vpc.Target{}, nil // another machine has its address by now
 	}
-	frame := make([]byte, header.EthernetMinimumSize+len(packet))
-	header.Ethernet(frame).Encode(&header.EthernetFields{Type: header.IPv4ProtocolNumber, SrcAddr: n.endpoint.LinkAddress(), DstAddr: p.mac})
-	copy(frame[header.EthernetMinimumSize:], packet)
-	p.send(frame)
+	target := n.vpc.Send(p.addr, packet)
+	return target, n.ports[target.Machine]
+}
+
+// frame makes a frame that comes from the gateway.
+func (n *Network) frame(to tcpip.LinkAddress, kind tcpip.NetworkProtocolNumber, content []byte) []byte {
+	frame := make([]byte, header.EthernetMinimumSize+len(content))
+	header.Ethernet(frame).Encode(&header.EthernetFields{Type: kind, SrcAddr: n.mac, DstAddr: to})
+	copy(frame[header.EthernetMinimumSize:], content)
+	return frame
+}
+
+// inject gives a packet to the stack.
+func (n *Network) inject(packet []byte) {
+	in := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(packet)})
+	defer in.DecRef()
+	n.endpoint.InjectInbound(header.IPv4ProtocolNumber, in)
 }
 
 // deliver takes what the stack sends to its machines, until ctx ends.
 func (n *Network) deliver(ctx context.Context) {
 	for {
-		packet := n.endpoint.ReadContext(ctx)
-		if packet == nil {
+		out := n.endpoint.ReadContext(ctx)
+		if out == nil {
 			return
 		}
-		view := packet.ToView()
-		frame := view.ToSlice()
+		view := out.ToView()
+		data := view.ToSlice()
 		view.Release()
-		packet.DecRef()
-		if len(frame) < header.EthernetMinimumSize || n.foreignARP(frame) {
-			continue
+		out.DecRef()
+		if packet, ok := vpc.Parse(data); ok {
+			n.fromStack(packet, data)
 		}
-		to := header.Ethernet(frame).DestinationAddress()
-		n.mu.Lock()
-		for _, p := range n.ports {
-			if p.mac == to || to == header.EthernetBroadcastAddress {
-				p.send(frame)
-			}
-		}
-		n.mu.Unlock()
 	}
 }
 
-// foreignARP reports whether a frame says that an address is the gateway's which
-// is not: the stack takes packets for any address, and so answers for all. A
-// machine that looks whether its own is free would find it taken.
-func (n *Network) foreignARP(frame []byte) bool {
-	if header.Ethernet(frame).Type() != header.ARPProtocolNumber {
-		return false
+func (n *Network) fromStack(packet vpc.Packet, data []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if packet.To.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) { // DHCP's, to who has no address yet
+		for _, p := range n.ports {
+			p.send(n.frame(header.EthernetBroadcastAddress, header.IPv4ProtocolNumber, data))
+		}
+		return
 	}
-	arp := header.ARP(frame[header.EthernetMinimumSize:])
-	if !arp.IsValid() || arp.Op() != header.ARPReply {
-		return false
+	if p := n.ports[n.vpc.FromHost(packet).Machine]; p != nil {
+		p.send(n.frame(p.mac, header.IPv4ProtocolNumber, data))
 	}
-	addr := netip.AddrFrom4([4]byte(arp.ProtocolAddressSender()))
-	return addr != n.gateway && addr.String() != gce.MetadataAddress
 }
 
 func linkAddress(addr netip.Addr) tcpip.LinkAddress {

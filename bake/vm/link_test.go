@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -152,13 +154,22 @@ func TestLinkRefusesLongFrames(t *testing.T) {
 	}
 }
 
+// connect makes a link of the machine at addr, for tests that read its frames.
+func connect(t testing.TB, n *Network, addr netip.Addr) *port {
+	t.Helper()
+	p := newPort(addr, func() {})
+	if err := n.connect(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // TestLinkTellsMachinesApart: a machine is who its link says, whatever its frames say.
 func TestLinkTellsMachinesApart(t *testing.T) {
 	t.Parallel()
 	worker, other, machines := twoMachines()
 	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
-	from, to := &port{addr: worker, mac: linkAddress(worker)}, &port{addr: other, mac: linkAddress(other), out: make(chan []byte, 1)}
-	n.ports[other] = to
+	from, to := connect(t, n, worker), connect(t, n, other)
 	for _, test := range []struct {
 		mac  tcpip.LinkAddress
 		ip   string
@@ -186,6 +197,90 @@ func TestLinkTellsMachinesApart(t *testing.T) {
 	}
 }
 
+// TestARP: the gateway has its own address and the metadata server's, and a
+// machine's own is free.
+func TestARP(t *testing.T) {
+	t.Parallel()
+	worker, _, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	p := connect(t, n, worker)
+	for _, test := range []struct {
+		target string
+		op     header.ARPOp
+		want   bool
+	}{
+		{Gateway, header.ARPRequest, true},
+		{gce.MetadataAddress, header.ARPRequest, true},
+		{"10.240.0.20", header.ARPRequest, false},
+		{"10.240.0.21", header.ARPRequest, false},
+		{"8.8.8.8", header.ARPRequest, false},
+		{Gateway, header.ARPReply, false},
+	} {
+		question := header.ARP(make([]byte, header.ARPSize))
+		question.SetIPv4OverEthernet()
+		question.SetOp(test.op)
+		copy(question.HardwareAddressSender(), p.mac)
+		copy(question.ProtocolAddressSender(), worker.AsSlice())
+		copy(question.ProtocolAddressTarget(), netip.MustParseAddr(test.target).AsSlice())
+		n.receive(p, frame(p.mac, header.EthernetBroadcastAddress, header.ARPProtocolNumber, question))
+		if len(p.out) == 0 {
+			if test.want {
+				t.Errorf("a question for %s is not answered", test.target)
+			}
+			continue
+		}
+		got := header.Ethernet(<-p.out)
+		reply := header.ARP(got[header.EthernetMinimumSize:])
+		if !test.want || got.DestinationAddress() != p.mac || !reply.IsValid() || reply.Op() != header.ARPReply ||
+			tcpip.LinkAddress(reply.HardwareAddressSender()) != gatewayMAC || !bytes.Equal(reply.ProtocolAddressSender(), question.ProtocolAddressTarget()) ||
+			tcpip.LinkAddress(reply.HardwareAddressTarget()) != p.mac || !bytes.Equal(reply.ProtocolAddressTarget(), worker.AsSlice()) {
+			t.Errorf("operation %d for %s is answered by %x; want the gateway's address: %v", test.op, test.target, []byte(got), test.want)
+		}
+	}
+}
+
+// TestLease asks for an address as a machine does that has none, and for a longer
+// lease as one that has.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	worker, _, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	p := connect(t, n, worker)
+	discovery, err := dhcpv4.NewDiscovery(net.HardwareAddr(p.mac))
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewal, err := dhcpv4.New(dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), dhcpv4.WithHwAddr(net.HardwareAddr(p.mac)), dhcpv4.WithClientIP(worker.AsSlice()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		message  *dhcpv4.DHCPv4
+		from, to string
+		want     string
+	}{
+		{discovery, "0.0.0.0", "255.255.255.255", "OFFER 10.240.0.20 to ff:ff:ff:ff:ff:ff"},
+		{renewal, "10.240.0.20", gce.MetadataAddress, "ACK 10.240.0.20 to 42:01:0a:f0:00:14"},
+	} {
+		question := datagram(67, test.message.ToBytes())
+		header.UDP(question).Encode(&header.UDPFields{SrcPort: 68, DstPort: 67, Length: uint16(len(question))})
+		n.receive(p, frame(p.mac, gatewayMAC, header.IPv4ProtocolNumber, packet(test.from, test.to, header.UDPProtocolNumber, question)))
+		select {
+		case got := <-p.out:
+			const headers = header.EthernetMinimumSize + header.IPv4MinimumSize + header.UDPMinimumSize
+			reply, err := dhcpv4.FromBytes(got[headers:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := fmt.Sprintf("%s %s to %s", reply.MessageType(), reply.YourIPAddr, header.Ethernet(got).DestinationAddress()); said != test.want {
+				t.Errorf("the answer is %s; want %s", said, test.want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s from %s is not answered", test.message.MessageType(), test.from)
+		}
+	}
+}
+
 // FuzzLink reads what a machine sends as QEMU passes it on.
 func FuzzLink(f *testing.F) {
 	var all bytes.Buffer
@@ -204,8 +299,7 @@ func FuzzLink(f *testing.F) {
 		f.Fatal(err)
 	}
 	defer n.Close()
-	p := &port{addr: worker, mac: linkAddress(worker), out: make(chan []byte, 1)}
-	n.ports[worker] = p
+	p := connect(f, n, worker)
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		r := bytes.NewReader(stream)
 		for {

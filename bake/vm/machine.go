@@ -117,6 +117,10 @@ func (m *Machine) start(ctx context.Context) error {
 	}
 	netCtx, stopNet := context.WithCancel(ctx)
 	for i, nic := range m.config.nics() {
+		if !nic.Network.hasMachine(nic.Address) {
+			stopNet()
+			return fmt.Errorf("its network has no machine at %s", nic.Address)
+		}
 		listener, err := net.Listen("unix", m.link(i))
 		if err != nil {
 			stopNet()

@@ -12,11 +12,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/nodebake/bake/bake/gce"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 // Gateway is the gateway of a network that is not told its subnet and, with
@@ -70,19 +72,23 @@ type NetworkConfig struct {
 
 // Network is a private network with a gateway, DHCP, DNS and metadata servers,
 // laid out as Compute Engine does it: a machine has its address as a /32 and
-// reaches the others by the gateway. The host reaches machines by [Network.Dial].
+// reaches the others by the gateway. Machines come and go while it runs, and
+// package vpc decides about their packets. The host is on it too, at the
+// gateway's address, and reaches machines by [Network.Dial].
 type Network struct {
 	config    NetworkConfig
 	gateway   netip.Addr
+	mac       tcpip.LinkAddress // the gateway's
 	stack     *stack.Stack
-	endpoint  *channel.Endpoint // the gateway's
+	endpoint  *channel.Endpoint // the stack's
 	closers   []func() error
-	machines  map[netip.Addr]string // full names
 	hostAddrs func() ([]net.Addr, error)
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
 	flows     chan struct{} // holds one for each connection that leaves the network
 
 	mu       sync.Mutex
+	vpc      *vpc.Network
+	machines map[netip.Addr]string   // full names
 	ports    map[netip.Addr]*port    // of machines that run
 	metadata map[string]http.Handler // by the machine's address
 	names    map[string]netip.Addr   // lower case, without the last dot
@@ -107,28 +113,22 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n := &Network{
 		config:    config,
 		gateway:   config.Subnet.Addr().Next(),
-		machines:  map[netip.Addr]string{},
 		hostAddrs: net.InterfaceAddrs,
 		dial:      new(net.Dialer).DialContext,
 		flows:     make(chan struct{}, maxFlows),
 
+		vpc:      vpc.New(vpc.Config{Subnet: config.Subnet, Served: served()}),
+		machines: map[netip.Addr]string{},
 		ports:    map[netip.Addr]*port{},
 		metadata: map[string]http.Handler{},
-		names:    map[string]netip.Addr{gce.MetadataHost: netip.MustParseAddr(gce.MetadataAddress), "metadata": netip.MustParseAddr(gce.MetadataAddress)},
+		names:    map[string]netip.Addr{gce.MetadataHost: metadataAddress(), "metadata": metadataAddress()},
 		virtual:  netip.MustParsePrefix(virtualSubnet).Addr(),
 	}
-	for name, addr := range config.Machines {
-		if !config.Subnet.Contains(addr) || addr == n.gateway {
-			return nil, fmt.Errorf("machine %s: its address %s is not one of %s, or the gateway's", name, addr, config.Subnet)
+	n.mac = linkAddress(n.gateway)
+	for _, name := range slices.Sorted(maps.Keys(config.Machines)) {
+		if err := n.AddMachine(name, config.Machines[name]); err != nil {
+			return nil, err
 		}
-		if other, taken := n.machines[addr]; taken {
-			return nil, fmt.Errorf("machines %s and %s have the same address %s", other, name, addr)
-		}
-		name = canonical(name)
-		n.machines[addr] = name
-		n.names[name] = addr
-		short, _, _ := strings.Cut(name, ".")
-		n.names[short] = addr
 	}
 	if err := n.start(); err != nil {
 		n.Close()
@@ -197,7 +197,8 @@ func (n *Network) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
-// Dial opens a TCP connection to a machine, "10.240.0.20:22".
+// Dial opens a TCP connection to a machine, "10.240.0.20:22", or to what a route
+// leads to, from the gateway's address.
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {

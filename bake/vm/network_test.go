@@ -47,7 +47,7 @@ func TestNetworkRefuses(t *testing.T) {
 		"machine a: its address 10.240.1.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.1.1")}},
 		"machine a: its address 10.240.0.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr(Gateway)}},
 		"machine a: its address fd20:ce::254 is not":                             {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("fd20:ce::254")}},
-		"have the same address 10.240.0.9":                                       {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.0.9"), "b": netip.MustParseAddr("10.240.0.9")}},
+		"machine b: its address 10.240.0.9 is another":                           {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.0.9"), "b": netip.MustParseAddr("10.240.0.9")}},
 	} {
 		if _, err := NewNetwork(config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("NewNetwork(%+v) = %v; want an error with %q", config, err, want)

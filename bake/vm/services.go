@@ -3,6 +3,7 @@ package vm
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -55,37 +56,47 @@ func (n *Network) answerDHCP(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	default:
 		return nil
 	}
-	for addr, name := range n.machines {
-		if MAC(addr) != m.ClientHWAddr.String() {
-			continue
-		}
-		gateway := net.IP(n.gateway.AsSlice())
-		metadata := net.ParseIP(gce.MetadataAddress)
-		options := []dhcpv4.Modifier{
-			dhcpv4.WithMessageType(kind),
-			dhcpv4.WithYourIP(addr.AsSlice()),
-			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(metadata)),
-			dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(24 * time.Hour)),
-			dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))),
-			dhcpv4.WithOption(dhcpv4.OptRouter(gateway)),
-			dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(
-				&dhcpv4.Route{Dest: &net.IPNet{IP: gateway, Mask: net.CIDRMask(32, 32)}, Router: net.IPv4zero},
-				&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Router: gateway},
-			)),
-			dhcpv4.WithOption(dhcpv4.OptDNS(metadata)),
-			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(n.config.MTU)}),
-			dhcpv4.WithOption(dhcpv4.OptHostName(name)),
-		}
-		if _, domain, ok := strings.Cut(name, "."); ok {
-			options = append(options,
-				dhcpv4.WithOption(dhcpv4.OptDomainName(domain)),
-				dhcpv4.WithOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{domain, "google.internal"}})))
-		}
-		reply, err := dhcpv4.NewReplyFromRequest(m, options...)
-		if err != nil {
-			return nil // no request
-		}
-		return reply
+	addr, name, ok := n.machineWith(m.ClientHWAddr.String())
+	if !ok {
+		return nil
 	}
-	return nil
+	gateway := net.IP(n.gateway.AsSlice())
+	metadata := net.ParseIP(gce.MetadataAddress)
+	options := []dhcpv4.Modifier{
+		dhcpv4.WithMessageType(kind),
+		dhcpv4.WithYourIP(addr.AsSlice()),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(metadata)),
+		dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(24 * time.Hour)),
+		dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))),
+		dhcpv4.WithOption(dhcpv4.OptRouter(gateway)),
+		dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(
+			&dhcpv4.Route{Dest: &net.IPNet{IP: gateway, Mask: net.CIDRMask(32, 32)}, Router: net.IPv4zero},
+			&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Router: gateway},
+		)),
+		dhcpv4.WithOption(dhcpv4.OptDNS(metadata)),
+		dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(n.config.MTU)}),
+		dhcpv4.WithOption(dhcpv4.OptHostName(name)),
+	}
+	if _, domain, ok := strings.Cut(name, "."); ok {
+		options = append(options,
+			dhcpv4.WithOption(dhcpv4.OptDomainName(domain)),
+			dhcpv4.WithOption(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{domain, "google.internal"}})))
+	}
+	reply, err := dhcpv4.NewReplyFromRequest(m, options...)
+	if err != nil {
+		return nil // no request
+	}
+	return reply
+}
+
+// machineWith returns the machine that has a hardware address.
+func (n *Network) machineWith(mac string) (addr netip.Addr, name string, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for addr, name := range n.machines {
+		if MAC(addr) == mac {
+			return addr, name, true
+		}
+	}
+	return netip.Addr{}, "", false
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,14 +14,14 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
-	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/nodebake/bake/bake/gce"
 )
 
 const (
@@ -38,9 +39,9 @@ const (
 	idleTime = 90 * time.Second
 )
 
-// makeStack makes the gateway's network stack. It accepts packets for whatever
-// address and, where nothing of ours listens, forwards connections by sockets
-// of the host.
+// makeStack makes the gateway's network stack, which knows packets and no frames.
+// It accepts those for whatever address and, where nothing of ours listens,
+// forwards connections by sockets of the host.
 //
 // The stack is gVisor's, which is made for machines that mean harm; what lies
 // between it and QEMU is ours. github.com/containers/gvisor-tap-vsock has a
@@ -48,16 +49,16 @@ const (
 // could end this process by a frame of less than 14 bytes, or by frames to
 // itself before its link ended, and use any number of sockets.
 func (n *Network) makeStack() error {
-	// Its own checksums cost time, and nothing changes a frame on the way.
-	n.endpoint = channel.New(maxQueued, uint32(n.config.MTU+header.EthernetMinimumSize), linkAddress(n.gateway))
+	// Its own checksums cost time, and nothing changes a packet on the way.
+	n.endpoint = channel.New(maxQueued, uint32(n.config.MTU), "")
 	n.endpoint.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
 
 	s := stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
 	n.stack = s
-	if err := s.CreateNIC(nic, ethernet.New(n.endpoint)); err != nil {
+	if err := s.CreateNIC(nic, n.endpoint); err != nil {
 		return errors.New(err.String())
 	}
 	address := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(n.gateway.As4()).WithPrefix()}
@@ -66,34 +67,43 @@ func (n *Network) makeStack() error {
 	}
 	s.SetSpoofing(nic, true)
 	s.SetPromiscuousMode(nic, true)
-	prefix := n.config.Subnet
-	destination, err := tcpip.NewSubnet(tcpip.AddrFrom4(prefix.Addr().As4()), tcpip.MaskFromBytes(net.CIDRMask(prefix.Bits(), 32)))
-	if err != nil {
-		return err
-	}
-	s.SetRouteTable([]tcpip.Route{{Destination: destination, NIC: nic}})
-	for addr := range n.machines { // nobody has to ask, nor may answer for another
-		if err := s.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(addr.As4()), linkAddress(addr)); err != nil {
-			return errors.New(err.String())
-		}
-	}
+	// Where a packet goes is n.vpc's to decide, the stack's own as well.
+	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
 
-	// What the handlers refuse is answered with a reset or by ICMP.
 	out := tcp.NewForwarder(s, 0, maxDials, n.forwardTCP)
-	s.SetTransportProtocolHandler(tcp.ProtocolNumber, func(id stack.TransportEndpointID, p *stack.PacketBuffer) bool {
-		_, ok := n.outside(id.LocalAddress)
-		return ok && out.HandlePacket(id, p)
-	})
+	s.SetTransportProtocolHandler(tcp.ProtocolNumber, n.handler(out.HandlePacket))
 	outUDP := udp.NewForwarder(s, n.forwardUDP)
-	s.SetTransportProtocolHandler(udp.ProtocolNumber, func(id stack.TransportEndpointID, p *stack.PacketBuffer) bool {
-		_, ok := n.outside(id.LocalAddress)
-		return ok && outUDP.HandlePacket(id, p)
-	})
+	s.SetTransportProtocolHandler(udp.ProtocolNumber, n.handler(outUDP.HandlePacket))
 	ctx, cancel := context.WithCancel(context.Background())
 	n.closers = append(n.closers, func() error { cancel(); return nil })
 	go n.deliver(ctx)
 	return nil
 }
+
+// handler returns what happens to packets where nothing of ours listens: forward,
+// where they may leave. Of the rest the stack answers, with a reset or by ICMP,
+// those for addresses that we serve, as a machine that is on does; others are
+// dropped, as on Compute Engine.
+func (n *Network) handler(forward func(stack.TransportEndpointID, *stack.PacketBuffer) bool) func(stack.TransportEndpointID, *stack.PacketBuffer) bool {
+	return func(id stack.TransportEndpointID, p *stack.PacketBuffer) bool {
+		if _, ok := n.outside(id.LocalAddress); ok {
+			return forward(id, p)
+		}
+		return !n.serves(netip.AddrFrom4(id.LocalAddress.As4()))
+	}
+}
+
+// serves reports whether an address is one of the host's side.
+func (n *Network) serves(addr netip.Addr) bool {
+	return addr == n.gateway || slices.ContainsFunc(served(), func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// served are the addresses that the host's side answers for, beside the gateway's.
+func served() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(metadataAddress(), 32), netip.MustParsePrefix(virtualSubnet)}
+}
+
+func metadataAddress() netip.Addr { return netip.MustParseAddr(gce.MetadataAddress) }
 
 // outside returns the host's name for the address that a machine wants to
 // reach, and whether it may. It is asked about each connection, so whatever

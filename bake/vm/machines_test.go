@@ -1,0 +1,158 @@
+package vm
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+)
+
+// hostDial connects as the control plane of this host.
+func hostDial(n *Network, address string) dialFunc {
+	return func(ctx context.Context) (net.Conn, error) { return n.Dial(ctx, address) }
+}
+
+// twoWorkers are machines with a pod each, and the routes to these.
+func twoWorkers(t *testing.T, config NetworkConfig) (n *Network, workers [2]*guest, pods [2]netip.Addr) {
+	t.Helper()
+	a, b, machines := twoMachines()
+	config.Machines = machines
+	n = newNetwork(t, config)
+	pods = [2]netip.Addr{netip.MustParseAddr("10.200.0.5"), netip.MustParseAddr("10.200.1.5")}
+	for i, addr := range []netip.Addr{a, b} {
+		workers[i] = newGuest(t, n, addr)
+		workers[i].add(t, pods[i])
+		workers[i].serve(t, addr, 80)
+		workers[i].serve(t, pods[i], 80)
+		if err := n.SetRoute(netip.PrefixFrom(pods[i], 24).Masked(), addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n, workers, pods
+}
+
+func TestPodsReachEachOther(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	workers[0].dialFrom(pods[0], "10.200.1.5:80").isSeen(t, "10.200.0.5")
+	workers[1].dialFrom(pods[1], "10.200.0.5:80").isSeen(t, "10.200.1.5")
+	workers[0].dialFrom(workers[0].addr, "10.200.1.5:80").isSeen(t, "10.240.0.20")
+	workers[0].dialFrom(pods[0], "10.240.0.21:80").isSeen(t, "10.200.0.5")
+	hostDial(n, "10.200.1.5:80").isSeen(t, Gateway)
+	hostDial(n, "10.240.0.21:80").isSeen(t, Gateway)
+
+	workers[0].dialFrom(pods[0], "10.200.7.5:80").isDropped(t)
+	hostDial(n, "10.200.7.5:80").isDropped(t)
+	workers[0].dialFrom(workers[0].addr, "10.240.0.99:80").isDropped(t)
+	hostDial(n, "10.240.0.99:80").isDropped(t)
+	if answered := pings(t, n, "10.200.7.5"); answered {
+		t.Error("a ping to where no route leads is answered")
+	}
+	if answered := pings(t, n, Gateway); !answered {
+		t.Error("a ping to the gateway is not answered")
+	}
+}
+
+// pings sends a ping from a machine of its own, and reports whether it is answered.
+func pings(t *testing.T, n *Network, to string) bool {
+	t.Helper()
+	addr := netip.MustParseAddr("10.240.0.30")
+	if err := n.AddMachine("pinger", addr); err != nil {
+		t.Fatal(err)
+	}
+	defer n.RemoveMachine(addr)
+	p := connect(t, n, addr)
+	n.receive(p, frame(p.mac, gatewayMAC, ipv4.ProtocolNumber, packet(addr.String(), to, header.ICMPv4ProtocolNumber, ping())))
+	select {
+	case <-p.out:
+		return true
+	case <-time.After(200 * time.Millisecond):
+		return false
+	}
+}
+
+func TestRouteIsRemoved(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	dial := workers[0].dialFrom(pods[0], "10.200.1.5:80")
+	dial.isSeen(t, "10.200.0.5")
+	n.RemoveRoute(netip.MustParsePrefix("10.200.1.0/24"))
+	dial.isDropped(t)
+	hostDial(n, "10.200.1.5:80").isDropped(t)
+	if err := n.SetRoute(netip.MustParsePrefix("10.200.1.0/24"), workers[1].addr); err != nil {
+		t.Fatal(err)
+	}
+	dial.isSeen(t, "10.200.0.5")
+	// A longer prefix leads to another machine, where that pod isn't.
+	if err := n.SetRoute(netip.MustParsePrefix("10.200.1.4/30"), workers[0].addr); err != nil {
+		t.Fatal(err)
+	}
+	hostDial(n, "10.200.1.5:80").isDropped(t)
+}
+
+// TestMachineIsReplaced: another machine takes the address of one that is gone, or
+// whose link has not ended yet. Routes lead to the new one.
+func TestMachineIsReplaced(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	addr := workers[1].addr
+	old := workers[1].dialFrom(pods[1], "10.200.0.5:80")
+	old.isSeen(t, "10.200.1.5")
+	another := func() *guest {
+		t.Helper()
+		g := newGuest(t, n, addr)
+		g.add(t, pods[1])
+		g.serve(t, pods[1], 81)
+		return g
+	}
+
+	replacement := another() // as with a machine that is started again
+	workers[0].dialFrom(pods[0], "10.200.1.5:81").isSeen(t, "10.200.0.5")
+	replacement.dialFrom(pods[1], "10.200.0.5:80").isSeen(t, "10.200.1.5")
+	old.isDropped(t)
+
+	n.RemoveMachine(addr)
+	workers[0].dialFrom(pods[0], "10.200.1.5:81").isDropped(t)
+	replacement.dialFrom(pods[1], "10.200.0.5:80").isDropped(t)
+	if got, err := workers[0].lookup(t, "udp", "worker-1"); err == nil {
+		t.Errorf("the name of a machine that is removed is %v; want none", got)
+	}
+	if err := n.AddMachine("worker-1", addr); err != nil {
+		t.Fatal(err)
+	}
+	another()
+	workers[0].dialFrom(pods[0], "10.200.1.5:81").isSeen(t, "10.200.0.5")
+	if got, err := workers[0].lookup(t, "udp", "worker-1"); err != nil || got[0] != addr {
+		t.Errorf("the name of the new machine is %v, %v; want %s", got, err, addr)
+	}
+}
+
+func TestAddMachineRefuses(t *testing.T) {
+	t.Parallel()
+	_, _, machines := twoMachines()
+	n := newNetwork(t, NetworkConfig{Machines: machines})
+	for _, test := range []struct{ name, addr, want string }{
+		{"worker-2", "10.240.0.20", "machine worker-2: its address 10.240.0.20 is another machine's"},
+		{"worker-0", "10.240.0.22", "machine worker-0: the network has the name worker-0 already"},
+		{"Worker-1.us-west1-c.c.example.internal", "10.240.0.22", "the network has the name worker-1 already"},
+		{"metadata", "10.240.0.22", "the network has the name metadata already"},
+		{"worker-2", "10.240.1.22", "is not one of 10.240.0.0/24"},
+	} {
+		if err := n.AddMachine(test.name, netip.MustParseAddr(test.addr)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("AddMachine(%s, %s) = %v; want an error with %q", test.name, test.addr, err, test.want)
+		}
+	}
+	if err := n.AddMachine("worker-2", netip.MustParseAddr("10.240.0.22")); err != nil {
+		t.Errorf("AddMachine after what was refused = %v; want success", err)
+	}
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	if err := n.attach(t.Context(), theirs, netip.MustParseAddr("10.240.0.99")); err == nil {
+		t.Error("a link of no machine is served")
+	}
+}

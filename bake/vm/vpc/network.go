@@ -1,0 +1,214 @@
+// Package vpc decides what becomes of a packet on a network like one of Compute
+// Engine's: to which machine it goes, and whether it may. Routes lead to
+// machines, the longest prefix wins, and only a machine that may forward sends
+// and receives for addresses that are not its own.
+//
+// It moves nothing, listens to nothing and knows no clock. What it does not have
+// of a VPC: priorities of routes, several subnets, tags, and IPv6.
+package vpc
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Config describes a network.
+type Config struct {
+	Subnet netip.Prefix // of machines; its first address is the host's
+
+	// Served are addresses outside of the subnet that the host answers for. No
+	// route leads elsewhere from them.
+	Served []netip.Prefix
+}
+
+// Network is the machines and routes of a network. It is for one caller at a
+// time.
+type Network struct {
+	subnet   netip.Prefix
+	gateway  netip.Addr
+	served   []netip.Prefix
+	special  []netip.Prefix
+	machines map[netip.Addr]*machine // the host's side is one, at the gateway's address
+	routes   routes
+}
+
+type machine struct{}
+
+// Target is where a packet goes. The zero value is nowhere: it is dropped.
+type Target struct {
+	Host    bool       // the host's side takes it
+	Machine netip.Addr // or this machine
+}
+
+// New returns a network without machines.
+func New(c Config) *Network {
+	gateway := c.Subnet.Addr().Next()
+	return &Network{
+		subnet: c.Subnet, gateway: gateway, served: c.Served, special: special(),
+		machines: map[netip.Addr]*machine{gateway: {}},
+	}
+}
+
+// AddMachine adds a machine with an address of the subnet.
+func (n *Network) AddMachine(addr netip.Addr) error {
+	if !n.subnet.Contains(addr) || addr == n.gateway {
+		return fmt.Errorf("its address %s is not one of %s, or the gateway's", addr, n.subnet)
+	}
+	if n.machines[addr] != nil {
+		return fmt.Errorf("its address %s is another machine's", addr)
+	}
+	n.machines[addr] = &machine{}
+	return nil
+}
+
+// RemoveMachine removes a machine. Routes to its address stay, and lead to nobody
+// until there is another.
+func (n *Network) RemoveMachine(addr netip.Addr) {
+	if addr != n.gateway {
+		delete(n.machines, addr)
+	}
+}
+
+// SetRoute leads packets for a prefix to the machine at an address of the subnet,
+// in place of the route that the prefix may have. The machine need not be there yet.
+func (n *Network) SetRoute(prefix netip.Prefix, to netip.Addr) error {
+	if err := n.checkRoute(prefix, to); err != nil {
+		return fmt.Errorf("route %s to %s: %w", prefix, to, err)
+	}
+	n.routes = n.routes.with(Route{prefix, to})
+	return nil
+}
+
+func (n *Network) checkRoute(prefix netip.Prefix, to netip.Addr) error {
+	if err := checkPrefix(prefix); err != nil {
+		return err
+	}
+	if prefix.Bits() == 0 {
+		return errors.New("the default route leads to the internet")
+	}
+	for _, taken := range slices.Concat(n.special, n.served, []netip.Prefix{n.subnet}) {
+		if taken.Bits() <= prefix.Bits() && taken.Overlaps(prefix) {
+			return fmt.Errorf("%s is not for routes", taken)
+		}
+	}
+	if !n.subnet.Contains(to) || to == n.gateway {
+		return fmt.Errorf("want a machine's address, one of %s that is not the gateway's", n.subnet)
+	}
+	return nil
+}
+
+// checkPrefix refuses what gcloud does.
+func checkPrefix(prefix netip.Prefix) error {
+	if !prefix.IsValid() || !prefix.Addr().Is4() {
+		return errors.New("want a range of IPv4 addresses, such as 10.200.0.0/24")
+	}
+	if prefix != prefix.Masked() {
+		return fmt.Errorf("the range begins elsewhere: want %s", prefix.Masked())
+	}
+	return nil
+}
+
+// special are ranges that no machine may be behind: RFC 6890's of this host, of
+// one link and for groups.
+func special() []netip.Prefix {
+	var list []netip.Prefix
+	for _, text := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"} {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+// RemoveRoute removes the route that a prefix has, if there is one.
+func (n *Network) RemoveRoute(prefix netip.Prefix) { n.routes = n.routes.without(prefix) }
+
+// Routes returns the routes, longer prefixes first.
+func (n *Network) Routes() []Route { return slices.Clone(n.routes) }
+
+// Send decides about a packet that the machine at sender sends.
+func (n *Network) Send(sender netip.Addr, p Packet) Target {
+	m := n.machines[sender]
+	switch {
+	case m == nil:
+		return Target{}
+	case p.isDHCP(sender):
+		return Target{Host: true}
+	case !n.maySend(sender, p.From.Addr()):
+		return Target{}
+	}
+	to, inside := n.place(p.To.Addr())
+	if inside {
+		return n.enter(sender, to, p)
+	}
+	return n.leave(p)
+}
+
+// FromHost decides about a packet that the host's side sends: from the gateway's
+// address as a machine there would, and for others elsewhere to whom machines
+// send from their own addresses.
+func (n *Network) FromHost(p Packet) Target {
+	to := p.To.Addr()
+	if p.From.Addr() == n.gateway {
+		var inside bool
+		if to, inside = n.place(to); !inside {
+			return Target{}
+		}
+	}
+	return n.enter(n.gateway, to, p)
+}
+
+// isDHCP reports whether a packet asks whoever gives addresses.
+func (p Packet) isDHCP(sender netip.Addr) bool {
+	const client, server = 68, 67
+	from := p.From.Addr()
+	return p.Protocol == UDP && (from.IsUnspecified() || from == sender) && p.From.Port() == client &&
+		p.To == netip.AddrPortFrom(broadcast(), server)
+}
+
+func broadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
+
+// maySend reports whether a machine may send with an address: it is told apart by
+// its link, and nobody else may say to be it.
+func (n *Network) maySend(sender, from netip.Addr) bool {
+	return from == sender || n.machines[from] == nil && !contains(n.special, from) && !contains(n.served, from)
+}
+
+// place returns the address of the machine, there or not, to which packets for an
+// address go within the network.
+func (n *Network) place(to netip.Addr) (machine netip.Addr, inside bool) {
+	switch {
+	case n.subnet.Contains(to):
+		return to, true
+	case contains(n.served, to), contains(n.special, to):
+		return netip.Addr{}, false
+	}
+	return n.routes.lookup(to)
+}
+
+// enter decides about a packet for the machine at hop, or that a route leads there.
+func (n *Network) enter(sender, hop netip.Addr, p Packet) Target {
+	m := n.machines[hop]
+	switch {
+	case m == nil, hop == sender: // a machine finds itself without us
+		return Target{}
+	case hop == n.gateway:
+		return Target{Host: true}
+	}
+	return Target{Machine: hop}
+}
+
+// leave decides about a packet for elsewhere. The host answers pings to what it
+// serves, and can't pass on others.
+func (n *Network) leave(p Packet) Target {
+	to := p.To.Addr()
+	if contains(n.served, to) {
+		return Target{Host: true}
+	}
+	isPing := p.Protocol == ICMP && p.Cause == nil
+	return Target{Host: !isPing && !contains(n.special, to)}
+}
+
+func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
