@@ -176,7 +176,7 @@ func TestLinkTellsMachinesApart(t *testing.T) {
 		want bool
 	}{
 		{from.mac, "10.240.0.20", true},
-		{from.mac, "10.200.0.5", true}, // a pod's
+		{from.mac, "10.200.0.5", false}, // a pod's
 		{from.mac, "10.240.0.21", false},
 		{from.mac, Gateway, false},
 		{from.mac, gce.MetadataAddress, false},

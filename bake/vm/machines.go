@@ -64,6 +64,15 @@ func (n *Network) hasMachine(addr netip.Addr) bool {
 	return ok
 }
 
+// SetCanIPForward says whether the machine at addr may send and receive for
+// addresses that are not its own, such as its pods'. It may not at first, and one
+// that has its address later may not again.
+func (n *Network) SetCanIPForward(addr netip.Addr, on bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.vpc.SetCanIPForward(addr, on)
+}
+
 // SetRoute leads packets for a prefix, such as a worker's pod range, to the machine
 // at addr, in place of the route that the prefix may have. Of several prefixes
 // that hold an address the longest wins.

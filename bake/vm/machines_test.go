@@ -32,8 +32,16 @@ func twoWorkers(t *testing.T, config NetworkConfig) (n *Network, workers [2]*gue
 		if err := n.SetRoute(netip.PrefixFrom(pods[i], 24).Masked(), addr); err != nil {
 			t.Fatal(err)
 		}
+		canIPForward(t, n, addr, true)
 	}
 	return n, workers, pods
+}
+
+func canIPForward(t *testing.T, n *Network, addr netip.Addr, on bool) {
+	t.Helper()
+	if err := n.SetCanIPForward(addr, on); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPodsReachEachOther(t *testing.T) {
@@ -74,6 +82,30 @@ func pings(t *testing.T, n *Network, to string) bool {
 	case <-time.After(200 * time.Millisecond):
 		return false
 	}
+}
+
+// TestCanIPForward takes it from the second worker, and then gives it back.
+func TestCanIPForward(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	addr := workers[1].addr
+	sends := workers[1].dialFrom(pods[1], "10.240.0.20:80")
+	receives := workers[0].dialFrom(workers[0].addr, "10.200.1.5:80")
+	sends.isSeen(t, "10.200.1.5")
+	receives.isSeen(t, "10.240.0.20")
+	hostDial(n, "10.200.1.5:80").isSeen(t, Gateway)
+
+	canIPForward(t, n, addr, false)
+	sends.isDropped(t)
+	receives.isDropped(t)
+	hostDial(n, "10.200.1.5:80").isDropped(t)
+	workers[1].dialFrom(addr, "10.240.0.20:80").isSeen(t, addr.String())
+	workers[0].dialFrom(pods[0], addr.String()+":80").isSeen(t, "10.200.0.5")
+	workers[1].dialFrom(addr, "10.200.0.5:80").isSeen(t, addr.String())
+
+	canIPForward(t, n, addr, true)
+	sends.isSeen(t, "10.200.1.5")
+	receives.isSeen(t, "10.240.0.20")
 }
 
 func TestRouteIsRemoved(t *testing.T) {
@@ -126,6 +158,8 @@ func TestMachineIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	another()
+	workers[0].dialFrom(pods[0], "10.200.1.5:81").isDropped(t) // may it forward?
+	canIPForward(t, n, addr, true)
 	workers[0].dialFrom(pods[0], "10.200.1.5:81").isSeen(t, "10.200.0.5")
 	if got, err := workers[0].lookup(t, "udp", "worker-1"); err != nil || got[0] != addr {
 		t.Errorf("the name of the new machine is %v, %v; want %s", got, err, addr)

@@ -34,7 +34,7 @@ type Network struct {
 	routes   routes
 }
 
-type machine struct{}
+type machine struct{ canIPForward bool }
 
 // Target is where a packet goes. The zero value is nowhere: it is dropped.
 type Target struct {
@@ -69,6 +69,17 @@ func (n *Network) RemoveMachine(addr netip.Addr) {
 	if addr != n.gateway {
 		delete(n.machines, addr)
 	}
+}
+
+// SetCanIPForward says whether a machine may send and receive for addresses that
+// are not its own. It may not at first.
+func (n *Network) SetCanIPForward(addr netip.Addr, on bool) error {
+	m := n.machines[addr]
+	if m == nil || addr == n.gateway {
+		return fmt.Errorf("there is no machine at %s", addr)
+	}
+	m.canIPForward = on
+	return nil
 }
 
 // SetRoute leads packets for a prefix to the machine at an address of the subnet,
@@ -134,14 +145,14 @@ func (n *Network) Send(sender netip.Addr, p Packet) Target {
 		return Target{}
 	case p.isDHCP(sender):
 		return Target{Host: true}
-	case !n.maySend(sender, p.From.Addr()):
+	case p.From.Addr() != sender && !n.maySendAs(m, p.From.Addr()):
 		return Target{}
 	}
 	to, inside := n.place(p.To.Addr())
 	if inside {
 		return n.enter(sender, to, p)
 	}
-	return n.leave(p)
+	return n.leave(sender, p)
 }
 
 // FromHost decides about a packet that the host's side sends: from the gateway's
@@ -168,10 +179,11 @@ func (p Packet) isDHCP(sender netip.Addr) bool {
 
 func broadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
 
-// maySend reports whether a machine may send with an address: it is told apart by
-// its link, and nobody else may say to be it.
-func (n *Network) maySend(sender, from netip.Addr) bool {
-	return from == sender || n.machines[from] == nil && !contains(n.special, from) && !contains(n.served, from)
+// maySendAs reports whether a machine may send with an address that is not its
+// own. A machine is told apart by its link, so also one that forwards is never
+// another one, or the host.
+func (n *Network) maySendAs(m *machine, from netip.Addr) bool {
+	return m.canIPForward && n.machines[from] == nil && !contains(n.special, from) && !contains(n.served, from)
 }
 
 // place returns the address of the machine, there or not, to which packets for an
@@ -192,16 +204,22 @@ func (n *Network) enter(sender, hop netip.Addr, p Packet) Target {
 	switch {
 	case m == nil, hop == sender: // a machine finds itself without us
 		return Target{}
+	case p.To.Addr() != hop && !m.canIPForward:
+		return Target{}
 	case hop == n.gateway:
 		return Target{Host: true}
 	}
 	return Target{Machine: hop}
 }
 
-// leave decides about a packet for elsewhere. The host answers pings to what it
-// serves, and can't pass on others.
-func (n *Network) leave(p Packet) Target {
+// leave decides about a packet for elsewhere, where only a machine's own address
+// is known: the internet has no route to what is behind it. The host answers
+// pings to what it serves, and can't pass on others.
+func (n *Network) leave(sender netip.Addr, p Packet) Target {
 	to := p.To.Addr()
+	if p.From.Addr() != sender {
+		return Target{}
+	}
 	if contains(n.served, to) {
 		return Target{Host: true}
 	}

@@ -18,7 +18,7 @@ func addr(text string) netip.Addr     { return netip.MustParseAddr(text) }
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 // newNetwork returns the guide's with two workers, of which the second one's pods
-// are in 10.200.1.0/24.
+// are in 10.200.1.0/24, and may be reached.
 func newNetwork(t testing.TB) *Network {
 	t.Helper()
 	n := New(Config{Subnet: prefix("10.240.0.0/24"), Served: []netip.Prefix{prefix(metadata + "/32"), prefix("192.0.2.0/24")}})
@@ -28,6 +28,9 @@ func newNetwork(t testing.TB) *Network {
 		}
 	}
 	if err := n.SetRoute(prefix("10.200.1.0/24"), addr(worker1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SetCanIPForward(addr(worker1), true); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -137,6 +140,10 @@ func TestMachines(t *testing.T) {
 	if err := n.AddMachine(addr(worker1)); err != nil {
 		t.Fatal(err)
 	}
+	ask("nowhere") // the new one was not asked to forward
+	if err := n.SetCanIPForward(addr(worker1), true); err != nil {
+		t.Fatal(err)
+	}
 	ask(worker1)
 	n.RemoveMachine(addr(worker0))
 	ask("nowhere")
@@ -174,7 +181,9 @@ func TestSend(t *testing.T) {
 		{udp("0.0.0.0:9", "255.255.255.255:67"), "nowhere"},
 		{Packet{Protocol: TCP, From: ap("0.0.0.0:68"), To: ap("255.255.255.255:67")}, "nowhere"},
 
-		// What would be somebody else.
+		// What is not its own.
+		{udp("10.200.0.5:9", worker1+":9"), "nowhere"},
+		{udp("10.200.0.5:9", gateway+":9"), "nowhere"},
 		{udp(worker1+":9", worker1+":9"), "nowhere"},
 		{udp(worker1+":9", "8.8.8.8:53"), "nowhere"},
 		{udp(gateway+":9", worker1+":9"), "nowhere"},
@@ -188,6 +197,55 @@ func TestSend(t *testing.T) {
 	}
 	if got := newNetwork(t).Send(addr("10.240.0.99"), udp("10.240.0.99:9", worker1+":9")); got.String() != "nowhere" {
 		t.Errorf("what nobody sends goes to %v; want nowhere", got)
+	}
+}
+
+// TestCanIPForward sends from the second worker, which may forward.
+func TestCanIPForward(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		packet Packet
+		want   string
+	}{
+		{udp("10.200.1.5:9", worker0+":9"), worker0},
+		{udp("10.200.1.5:9", gateway+":9"), "host"},
+		{udp("8.8.8.8:9", worker0+":9"), worker0},        // any address, as there
+		{udp("10.200.1.5:9", "10.200.0.5:9"), "nowhere"}, // the first worker may not forward
+		{udp("10.200.1.5:9", "10.200.1.6:9"), "nowhere"}, // it finds its own pods itself
+		{udp("10.200.1.5:9", "8.8.8.8:53"), "nowhere"},   // the answer would not find back
+		{udp("10.200.1.5:9", metadata+":53"), "nowhere"}, // the same
+		{udp("10.200.1.5:9", "192.0.2.1:80"), "nowhere"}, // the same
+		{udp(worker0+":9", gateway+":9"), "nowhere"},     // another machine
+		{udp(gateway+":9", worker0+":9"), "nowhere"},     // the host
+		{udp(metadata+":53", worker0+":9"), "nowhere"},   // the host
+		{udp("192.0.2.1:443", worker0+":9"), "nowhere"},  // the host
+		{udp("127.0.0.1:9", worker0+":9"), "nowhere"},    // no address of a network
+		{udp("0.0.0.0:9", worker0+":9"), "nowhere"},      // the same
+		{udp("169.254.1.1:9", worker0+":9"), "nowhere"},  // the same
+		{udp("10.240.0.99:9", worker0+":9"), worker0},    // nobody's
+		{udp(worker1+":9", "10.200.1.5:9"), "nowhere"},   // it finds its own pods itself
+		{udp(worker1+":68", "10.200.0.5:9"), "nowhere"},  // the first worker may not forward
+		{udp(worker1+":9", worker0+":9"), worker0},       // its own
+	} {
+		n := newNetwork(t)
+		if err := n.SetRoute(prefix("10.200.0.0/24"), addr(worker0)); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Send(addr(worker1), test.packet); got.String() != test.want {
+			t.Errorf("from %s to %s goes to %v; want %s", test.packet.From, test.packet.To, got, test.want)
+		}
+	}
+	n := newNetwork(t)
+	for _, machine := range []string{gateway, "10.240.0.99"} {
+		if err := n.SetCanIPForward(addr(machine), true); err == nil {
+			t.Errorf("SetCanIPForward(%s) = nil; want an error, since there is no machine", machine)
+		}
+	}
+	if err := n.SetCanIPForward(addr(worker1), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Send(addr(worker0), udp(worker0+":9", "10.200.1.5:9")); got != (Target{}) {
+		t.Errorf("a packet for a pod of a machine that may no longer forward goes to %v; want nowhere", got)
 	}
 }
 
