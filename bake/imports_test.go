@@ -28,7 +28,7 @@ type rule struct {
 // what they like.
 func rules() []rule {
 	return []rule{
-		{"cmd/bake", []string{"bake", "bake/*", "bake/source/store", "bake/image/archive", "firstboot/metadata/emulator", "images/worker", "units"},
+		{"cmd/bake", []string{"bake", "bake/*", "bake/source/store", "bake/image/archive", "bake/vm/vpc", "firstboot/metadata/emulator", "images/worker", "units"},
 			"commands call the operations, and print what they return"},
 		{"cmd/firstboot", []string{"firstboot/**"}, "it is tiny, and knows nothing of images"},
 		{"cmd/init", []string{"initramfs"}, "the same"},

@@ -104,6 +104,7 @@ func (n *Network) connect(p *port) error {
 		before.close()
 	}
 	n.ports[p.addr] = p
+	n.vpc.Restart(p.addr)
 	return nil
 }
 
@@ -199,7 +200,7 @@ func (n *Network) decide(p *port, packet vpc.Packet) (vpc.Target, *port) {
 	if n.ports[p.addr] != p {
 		return vpc.Target{}, nil // another machine has its address by now
 	}
-	target := n.vpc.Send(p.addr, packet)
+	target := n.vpc.Send(n.now(), p.addr, packet)
 	return target, n.ports[target.Machine]
 }
 
@@ -244,7 +245,7 @@ func (n *Network) fromStack(packet vpc.Packet, data []byte) {
 		}
 		return
 	}
-	if p := n.ports[n.vpc.FromHost(packet).Machine]; p != nil {
+	if p := n.ports[n.vpc.FromHost(n.now(), packet).Machine]; p != nil {
 		p.send(n.frame(p.mac, header.IPv4ProtocolNumber, data))
 	}
 }

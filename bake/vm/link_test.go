@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"github.com/nodebake/bake/bake/gce"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 // gatewayMAC is the hardware address of a network's gateway at Gateway.
@@ -96,7 +97,7 @@ func writeFrame(w io.Writer, frame []byte) error {
 func TestHostileMachine(t *testing.T) {
 	t.Parallel()
 	worker, other, machines := twoMachines()
-	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true, Rules: []vpc.Rule{vpc.AllowAll()}})
 	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "net"))
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func connect(t testing.TB, n *Network, addr netip.Addr) *port {
 func TestLinkTellsMachinesApart(t *testing.T) {
 	t.Parallel()
 	worker, other, machines := twoMachines()
-	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
+	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true, Rules: []vpc.Rule{vpc.AllowAll()}})
 	from, to := connect(t, n, worker), connect(t, n, other)
 	for _, test := range []struct {
 		mac  tcpip.LinkAddress
@@ -294,7 +295,7 @@ func FuzzLink(f *testing.F) {
 	}
 	f.Add(all.Bytes())
 	worker, _, machines := twoMachines()
-	n, err := NewNetwork(NetworkConfig{Machines: machines, Isolated: true})
+	n, err := NewNetwork(NetworkConfig{Machines: machines, Isolated: true, Rules: []vpc.Rule{vpc.AllowAll()}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -95,3 +95,25 @@ func (n *Network) Routes() []vpc.Route {
 	defer n.mu.Unlock()
 	return n.vpc.Routes()
 }
+
+// SetRule adds a firewall rule, in place of the one that has its name.
+func (n *Network) SetRule(rule vpc.Rule) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.vpc.SetRule(rule)
+}
+
+// RemoveRule removes the firewall rule of a name, if there is one. Connections that
+// it allowed go on.
+func (n *Network) RemoveRule(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.vpc.RemoveRule(name)
+}
+
+// Rules returns the firewall rules, sorted by their names.
+func (n *Network) Rules() []vpc.Rule {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.vpc.Rules()
+}

@@ -2,7 +2,10 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,6 +13,9 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+
+	"github.com/nodebake/bake/bake/gce"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 // hostDial connects as the control plane of this host.
@@ -46,7 +52,7 @@ func canIPForward(t *testing.T, n *Network, addr netip.Addr, on bool) {
 
 func TestPodsReachEachOther(t *testing.T) {
 	t.Parallel()
-	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	n, workers, pods := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal()}})
 	workers[0].dialFrom(pods[0], "10.200.1.5:80").isSeen(t, "10.200.0.5")
 	workers[1].dialFrom(pods[1], "10.200.0.5:80").isSeen(t, "10.200.1.5")
 	workers[0].dialFrom(workers[0].addr, "10.200.1.5:80").isSeen(t, "10.240.0.20")
@@ -87,7 +93,7 @@ func pings(t *testing.T, n *Network, to string) bool {
 // TestCanIPForward takes it from the second worker, and then gives it back.
 func TestCanIPForward(t *testing.T) {
 	t.Parallel()
-	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	n, workers, pods := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal()}})
 	addr := workers[1].addr
 	sends := workers[1].dialFrom(pods[1], "10.240.0.20:80")
 	receives := workers[0].dialFrom(workers[0].addr, "10.200.1.5:80")
@@ -110,7 +116,7 @@ func TestCanIPForward(t *testing.T) {
 
 func TestRouteIsRemoved(t *testing.T) {
 	t.Parallel()
-	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	n, workers, pods := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal()}})
 	dial := workers[0].dialFrom(pods[0], "10.200.1.5:80")
 	dial.isSeen(t, "10.200.0.5")
 	n.RemoveRoute(netip.MustParsePrefix("10.200.1.0/24"))
@@ -127,11 +133,100 @@ func TestRouteIsRemoved(t *testing.T) {
 	hostDial(n, "10.200.1.5:80").isDropped(t)
 }
 
+func setRule(t *testing.T, n *Network, rule vpc.Rule) {
+	t.Helper()
+	if err := n.SetRule(rule); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFirewall gives a network without rules the guide's, and takes them away
+// again while something is said.
+func TestFirewall(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	worker := workers[0].dialFrom(workers[0].addr, "10.240.0.21:80")
+	pod := workers[0].dialFrom(pods[0], "10.200.1.5:80")
+	host := hostDial(n, "10.240.0.21:80")
+	for _, dial := range []dialFunc{worker, pod, host} {
+		dial.isDropped(t)
+	}
+	if got, err := workers[0].lookup(t, "udp", "worker-1"); err != nil || got[0] != workers[1].addr {
+		t.Errorf("without rules, a machine's name is %v, %v; want %s", got, err, workers[1].addr)
+	}
+
+	setRule(t, n, vpc.AllowInternal())
+	for _, dial := range []struct {
+		dialFunc
+		from string
+	}{{worker, "10.240.0.20"}, {pod, "10.200.0.5"}, {host, Gateway}} {
+		conn := dial.isSeen(t, dial.from)
+		n.RemoveRule(vpc.AllowInternal().Name)
+		for range 2 { // what is under way goes on
+			if _, err := io.WriteString(conn, "again\n"); err != nil {
+				t.Fatal(err)
+			}
+			line := make([]byte, 6)
+			if _, err := io.ReadFull(conn, line); err != nil || string(line) != "again\n" {
+				t.Errorf("after the rule is gone, %q came back to %s, %v; want what was sent", line, dial.from, err)
+			}
+		}
+		dial.isDropped(t)
+		setRule(t, n, vpc.AllowInternal())
+	}
+	if got := n.Rules(); len(got) != 1 {
+		t.Errorf("the rules are %v; want one", got)
+	}
+}
+
+// TestAnswersNeedNoRule connects to the internet, of which a server of this host
+// is a part, and to what the network serves.
+func TestAnswersNeedNoRule(t *testing.T) {
+	t.Parallel()
+	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	n.dial = func(context.Context, string, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() {
+			io.WriteString(far, "internet\n")
+			far.Close()
+		}()
+		return near, nil
+	}
+	listener, err := n.Listen("storage.googleapis.com", 80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "storage\n")
+			conn.Close()
+		}
+	}()
+	n.ServeMetadata(workers[0].addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "metadata") }))
+	workers[0].dialFrom(workers[0].addr, "8.8.8.8:80").isSeen(t, "internet")
+	workers[0].dialFrom(workers[0].addr, "192.0.2.1:80").isSeen(t, "storage")
+	client := &http.Client{Transport: &http.Transport{DialContext: workers[0].dial}}
+	if r, err := client.Get("http://" + gce.MetadataAddress + "/"); err != nil {
+		t.Errorf("asking for metadata: %v", err)
+	} else {
+		r.Body.Close()
+	}
+	// What a pod sends is masqueraded, or lost.
+	workers[0].dialFrom(pods[0], "8.8.8.8:80").isDropped(t)
+	workers[0].dialFrom(pods[0], "192.0.2.1:80").isDropped(t)
+	workers[0].dialFrom(pods[0], gce.MetadataAddress+":80").isDropped(t)
+}
+
 // TestMachineIsReplaced: another machine takes the address of one that is gone, or
 // whose link has not ended yet. Routes lead to the new one.
 func TestMachineIsReplaced(t *testing.T) {
 	t.Parallel()
-	n, workers, pods := twoWorkers(t, NetworkConfig{})
+	n, workers, pods := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal()}})
 	addr := workers[1].addr
 	old := workers[1].dialFrom(pods[1], "10.200.0.5:80")
 	old.isSeen(t, "10.200.1.5")
@@ -163,6 +258,24 @@ func TestMachineIsReplaced(t *testing.T) {
 	workers[0].dialFrom(pods[0], "10.200.1.5:81").isSeen(t, "10.200.0.5")
 	if got, err := workers[0].lookup(t, "udp", "worker-1"); err != nil || got[0] != addr {
 		t.Errorf("the name of the new machine is %v, %v; want %s", got, err, addr)
+	}
+}
+
+// TestConnectionsAreTheMachines: what the firewall let through to a machine before
+// does not reach the one that is at its address now.
+func TestConnectionsAreTheMachines(t *testing.T) {
+	t.Parallel()
+	n, workers, _ := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal()}})
+	conn := workers[0].dialFrom(workers[0].addr, "10.240.0.21:80").isSeen(t, "10.240.0.20")
+	n.RemoveRule(vpc.AllowInternal().Name)
+	newGuest(t, n, workers[1].addr)
+	if _, err := io.WriteString(conn, "still there?\n"); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Second))
+	_, err := conn.Read(make([]byte, 1))
+	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+		t.Errorf("the new machine answers: %v; want that it is not asked", err)
 	}
 }
 

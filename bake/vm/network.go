@@ -55,6 +55,10 @@ type NetworkConfig struct {
 	// its domain, and DNS know its first label as well.
 	Machines map[string]netip.Addr
 
+	// Rules say what machines receive unasked, of each other and of the host: with
+	// none of them it is nothing.
+	Rules []vpc.Rule
+
 	// HostLoopback maps the gateway's address to the host's 127.0.0.1, so that
 	// machines reach whatever listens there.
 	HostLoopback bool
@@ -84,6 +88,7 @@ type Network struct {
 	closers   []func() error
 	hostAddrs func() ([]net.Addr, error)
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	now       func() time.Time
 	flows     chan struct{} // holds one for each connection that leaves the network
 
 	mu       sync.Mutex
@@ -115,9 +120,10 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 		gateway:   config.Subnet.Addr().Next(),
 		hostAddrs: net.InterfaceAddrs,
 		dial:      new(net.Dialer).DialContext,
+		now:       time.Now,
 		flows:     make(chan struct{}, maxFlows),
 
-		vpc:      vpc.New(vpc.Config{Subnet: config.Subnet, Served: served()}),
+		vpc:      vpc.New(vpc.Config{Subnet: config.Subnet, Metadata: metadataAddress(), Served: served()}),
 		machines: map[netip.Addr]string{},
 		ports:    map[netip.Addr]*port{},
 		metadata: map[string]http.Handler{},
@@ -127,6 +133,11 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n.mac = linkAddress(n.gateway)
 	for _, name := range slices.Sorted(maps.Keys(config.Machines)) {
 		if err := n.AddMachine(name, config.Machines[name]); err != nil {
+			return nil, err
+		}
+	}
+	for _, rule := range config.Rules {
+		if err := n.SetRule(rule); err != nil {
 			return nil, err
 		}
 	}
@@ -198,7 +209,8 @@ func (n *Network) serveMetadata(w http.ResponseWriter, r *http.Request) {
 }
 
 // Dial opens a TCP connection to a machine, "10.240.0.20:22", or to what a route
-// leads to, from the gateway's address.
+// leads to, from the gateway's address: a control plane of this host is a machine
+// of the network, under its firewall rules. What they don't allow is not answered.
 func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/nodebake/bake/bake/gce"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 const worker0 = "worker-0.us-west1-c.c.example.internal"
@@ -47,6 +48,7 @@ func TestNetworkRefuses(t *testing.T) {
 		"machine a: its address 10.240.1.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.1.1")}},
 		"machine a: its address 10.240.0.1 is not":                               {Machines: map[string]netip.Addr{"a": netip.MustParseAddr(Gateway)}},
 		"machine a: its address fd20:ce::254 is not":                             {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("fd20:ce::254")}},
+		"a firewall rule needs a name":                                           {Rules: []vpc.Rule{{}}},
 		"machine b: its address 10.240.0.9 is another":                           {Machines: map[string]netip.Addr{"a": netip.MustParseAddr("10.240.0.9"), "b": netip.MustParseAddr("10.240.0.9")}},
 	} {
 		if _, err := NewNetwork(config); err == nil || !strings.Contains(err.Error(), want) {
@@ -191,7 +193,7 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s with loopback %v", test.host, test.loopback), func(t *testing.T) {
 			t.Parallel()
-			n := newNetwork(t, NetworkConfig{Machines: machines, HostLoopback: test.loopback})
+			n := newNetwork(t, NetworkConfig{Machines: machines, HostLoopback: test.loopback, Rules: []vpc.Rule{vpc.AllowInternal()}})
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			if !test.reached { // some are dropped without an answer
 				ctx, cancel = context.WithTimeout(t.Context(), time.Second)
@@ -388,7 +390,7 @@ func TestFlowsAreBounded(t *testing.T) {
 func TestMachinesReachEachOther(t *testing.T) {
 	t.Parallel()
 	a, b, machines := twoMachines()
-	n := newNetwork(t, NetworkConfig{Machines: machines})
+	n := newNetwork(t, NetworkConfig{Machines: machines, Rules: []vpc.Rule{vpc.AllowInternal()}})
 	from, to := newGuest(t, n, a), newGuest(t, n, b)
 	listener, err := (&Network{stack: to.stack}).listen(b, 10250)
 	if err != nil {

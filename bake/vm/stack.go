@@ -95,13 +95,12 @@ func (n *Network) handler(forward func(stack.TransportEndpointID, *stack.PacketB
 
 // serves reports whether an address is one of the host's side.
 func (n *Network) serves(addr netip.Addr) bool {
-	return addr == n.gateway || slices.ContainsFunc(served(), func(p netip.Prefix) bool { return p.Contains(addr) })
+	return addr == n.gateway || addr == metadataAddress() || slices.ContainsFunc(served(), func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// served are the addresses that the host's side answers for, beside the gateway's.
-func served() []netip.Prefix {
-	return []netip.Prefix{netip.PrefixFrom(metadataAddress(), 32), netip.MustParsePrefix(virtualSubnet)}
-}
+// served are the addresses that the host's side answers for, beside the gateway's
+// and the metadata server's.
+func served() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(virtualSubnet)} }
 
 func metadataAddress() netip.Addr { return netip.MustParseAddr(gce.MetadataAddress) }
 

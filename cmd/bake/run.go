@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/vm"
+	"github.com/nodebake/bake/bake/vm/vpc"
 )
 
 // runner is what the flags of `bake run` ask for.
@@ -191,6 +192,7 @@ func (r *runner) checkUsage() error {
 func (r *runner) newNetwork() (*vm.Network, error) {
 	return vm.NewNetwork(vm.NetworkConfig{
 		Machines:     map[string]netip.Addr{fmt.Sprintf("%s.%s.c.%s.internal", r.name, r.zone, r.project): r.address},
+		Rules:        []vpc.Rule{vpc.AllowAll()}, // it is alone, and --forward says what reaches it
 		HostLoopback: r.hostLoopback,
 		Isolated:     r.isolated,
 		LAN:          r.lan,

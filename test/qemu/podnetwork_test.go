@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/vm"
+	"github.com/nodebake/bake/bake/vm/vpc"
 	"github.com/nodebake/bake/test/cluster"
 )
 
@@ -132,6 +133,7 @@ func TestTwoCards(t *testing.T) {
 	second := netip.MustParseAddr("10.241.0.20")
 	network, err := vm.NewNetwork(vm.NetworkConfig{
 		Subnet: netip.MustParsePrefix("10.241.0.0/24"), Machines: map[string]netip.Addr{workerName: second}, Isolated: true,
+		Rules: []vpc.Rule{vpc.AllowAll()},
 	})
 	if err != nil {
 		t.Fatal(err)

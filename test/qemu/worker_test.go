@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/nodebake/bake/bake/vm"
+	"github.com/nodebake/bake/bake/vm/vpc"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 )
 
@@ -70,6 +71,7 @@ func newNetwork(t *testing.T) *vm.Network {
 	t.Helper()
 	network, err := vm.NewNetwork(vm.NetworkConfig{
 		Machines:     map[string]netip.Addr{workerName: workerAddress},
+		Rules:        []vpc.Rule{vpc.AllowAll()},
 		HostLoopback: true, // the cluster's API server listens there
 		Isolated:     true,
 	})

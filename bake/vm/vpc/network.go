@@ -1,10 +1,13 @@
 // Package vpc decides what becomes of a packet on a network like one of Compute
 // Engine's: to which machine it goes, and whether it may. Routes lead to
 // machines, the longest prefix wins, and only a machine that may forward sends
-// and receives for addresses that are not its own.
+// and receives for addresses that are not its own. Machines may send what they
+// like, and receive what a firewall rule allows, and answers. What may not is
+// dropped, and nobody is told.
 //
 // It moves nothing, listens to nothing and knows no clock. What it does not have
-// of a VPC: priorities of routes, several subnets, tags, and IPv6.
+// of a VPC: priorities, several subnets, rules that deny or are about egress,
+// tags, and IPv6.
 package vpc
 
 import (
@@ -12,29 +15,39 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Config describes a network.
 type Config struct {
 	Subnet netip.Prefix // of machines; its first address is the host's
 
-	// Served are addresses outside of the subnet that the host answers for. No
-	// route leads elsewhere from them.
+	// Metadata is where the host serves metadata, DNS and DHCP. What comes from
+	// there no rule has to allow.
+	Metadata netip.Addr
+
+	// Served are further addresses outside of the subnet that the host answers
+	// for. No route leads elsewhere from them.
 	Served []netip.Prefix
 }
 
-// Network is the machines and routes of a network. It is for one caller at a
+// Network is the machines, routes and rules of a network. It is for one caller at a
 // time.
 type Network struct {
 	subnet   netip.Prefix
 	gateway  netip.Addr
+	metadata netip.Addr
 	served   []netip.Prefix
 	special  []netip.Prefix
 	machines map[netip.Addr]*machine // the host's side is one, at the gateway's address
 	routes   routes
+	rules    rules
 }
 
-type machine struct{ canIPForward bool }
+type machine struct {
+	canIPForward bool
+	flows        *tracker
+}
 
 // Target is where a packet goes. The zero value is nowhere: it is dropped.
 type Target struct {
@@ -42,14 +55,17 @@ type Target struct {
 	Machine netip.Addr // or this machine
 }
 
-// New returns a network without machines.
+// New returns a network without machines and rules.
 func New(c Config) *Network {
 	gateway := c.Subnet.Addr().Next()
 	return &Network{
-		subnet: c.Subnet, gateway: gateway, served: c.Served, special: special(),
-		machines: map[netip.Addr]*machine{gateway: {}},
+		subnet: c.Subnet, gateway: gateway, metadata: c.Metadata, special: special(),
+		served:   append([]netip.Prefix{netip.PrefixFrom(c.Metadata, c.Metadata.BitLen())}, c.Served...),
+		machines: map[netip.Addr]*machine{gateway: newMachine()},
 	}
 }
+
+func newMachine() *machine { return &machine{flows: newTracker(maxFlows)} }
 
 // AddMachine adds a machine with an address of the subnet.
 func (n *Network) AddMachine(addr netip.Addr) error {
@@ -59,8 +75,15 @@ func (n *Network) AddMachine(addr netip.Addr) error {
 	if n.machines[addr] != nil {
 		return fmt.Errorf("its address %s is another machine's", addr)
 	}
-	n.machines[addr] = &machine{}
+	n.machines[addr] = newMachine()
 	return nil
+}
+
+// Restart forgets the connections of a machine, which begins anew.
+func (n *Network) Restart(addr netip.Addr) {
+	if m := n.machines[addr]; m != nil {
+		m.flows = newTracker(maxFlows)
+	}
 }
 
 // RemoveMachine removes a machine. Routes to its address stay, and lead to nobody
@@ -137,20 +160,37 @@ func (n *Network) RemoveRoute(prefix netip.Prefix) { n.routes = n.routes.without
 // Routes returns the routes, longer prefixes first.
 func (n *Network) Routes() []Route { return slices.Clone(n.routes) }
 
+// SetRule adds a firewall rule, in place of the one that has its name.
+func (n *Network) SetRule(r Rule) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	n.rules = n.rules.with(r)
+	return nil
+}
+
+// RemoveRule removes the firewall rule of a name, if there is one. What it allowed
+// and is under way goes on.
+func (n *Network) RemoveRule(name string) { n.rules = n.rules.without(name) }
+
+// Rules returns the firewall rules, sorted by their names.
+func (n *Network) Rules() []Rule { return slices.Clone(n.rules) }
+
 // Send decides about a packet that the machine at sender sends.
-func (n *Network) Send(sender netip.Addr, p Packet) Target {
+func (n *Network) Send(now time.Time, sender netip.Addr, p Packet) Target {
 	m := n.machines[sender]
 	switch {
-	case m == nil:
+	case m == nil, p.Protocol == GRE: // which Compute Engine never lets through
 		return Target{}
 	case p.isDHCP(sender):
 		return Target{Host: true}
 	case p.From.Addr() != sender && !n.maySendAs(m, p.From.Addr()):
 		return Target{}
 	}
+	m.flows.sent(now, p)
 	to, inside := n.place(p.To.Addr())
 	if inside {
-		return n.enter(sender, to, p)
+		return n.enter(now, sender, to, p)
 	}
 	return n.leave(sender, p)
 }
@@ -158,23 +198,33 @@ func (n *Network) Send(sender netip.Addr, p Packet) Target {
 // FromHost decides about a packet that the host's side sends: from the gateway's
 // address as a machine there would, and for others elsewhere to whom machines
 // send from their own addresses.
-func (n *Network) FromHost(p Packet) Target {
+func (n *Network) FromHost(now time.Time, p Packet) Target {
 	to := p.To.Addr()
 	if p.From.Addr() == n.gateway {
+		n.machines[n.gateway].flows.sent(now, p)
 		var inside bool
 		if to, inside = n.place(to); !inside {
 			return Target{}
 		}
 	}
-	return n.enter(n.gateway, to, p)
+	return n.enter(now, n.gateway, to, p)
 }
 
 // isDHCP reports whether a packet asks whoever gives addresses.
 func (p Packet) isDHCP(sender netip.Addr) bool {
-	const client, server = 68, 67
 	from := p.From.Addr()
-	return p.Protocol == UDP && (from.IsUnspecified() || from == sender) && p.From.Port() == client &&
-		p.To == netip.AddrPortFrom(broadcast(), server)
+	return p.Protocol == UDP && (from.IsUnspecified() || from == sender) && p.From.Port() == dhcpClient &&
+		p.To == netip.AddrPortFrom(broadcast(), dhcpServer)
+}
+
+// The ports of DHCP (RFC 2131, section 4.1).
+const dhcpServer, dhcpClient = 67, 68
+
+// isService reports whether a packet needs no rule: DHCP, DNS and metadata reach
+// every machine.
+func (n *Network) isService(p Packet) bool {
+	isLease := p.Protocol == UDP && p.From == netip.AddrPortFrom(n.gateway, dhcpServer) && p.To.Port() == dhcpClient
+	return isLease || p.From.Addr() == n.metadata
 }
 
 func broadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
@@ -199,12 +249,14 @@ func (n *Network) place(to netip.Addr) (machine netip.Addr, inside bool) {
 }
 
 // enter decides about a packet for the machine at hop, or that a route leads there.
-func (n *Network) enter(sender, hop netip.Addr, p Packet) Target {
+func (n *Network) enter(now time.Time, sender, hop netip.Addr, p Packet) Target {
 	m := n.machines[hop]
 	switch {
 	case m == nil, hop == sender: // a machine finds itself without us
 		return Target{}
 	case p.To.Addr() != hop && !m.canIPForward:
+		return Target{}
+	case !n.isService(p) && !m.flows.admits(now, p, n.rules):
 		return Target{}
 	case hop == n.gateway:
 		return Target{Host: true}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -18,10 +19,13 @@ func addr(text string) netip.Addr     { return netip.MustParseAddr(text) }
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 // newNetwork returns the guide's with two workers, of which the second one's pods
-// are in 10.200.1.0/24, and may be reached.
+// are in 10.200.1.0/24, and may be reached. No rule forbids a thing.
 func newNetwork(t testing.TB) *Network {
 	t.Helper()
-	n := New(Config{Subnet: prefix("10.240.0.0/24"), Served: []netip.Prefix{prefix(metadata + "/32"), prefix("192.0.2.0/24")}})
+	n := New(Config{Subnet: prefix("10.240.0.0/24"), Metadata: addr(metadata), Served: []netip.Prefix{prefix("192.0.2.0/24")}})
+	if err := n.SetRule(AllowAll()); err != nil {
+		t.Fatal(err)
+	}
 	for _, machine := range []string{worker0, worker1} {
 		if err := n.AddMachine(addr(machine)); err != nil {
 			t.Fatal(err)
@@ -35,6 +39,9 @@ func newNetwork(t testing.TB) *Network {
 	}
 	return n
 }
+
+// start is a time.
+func start() time.Time { return time.Unix(1e9, 0) }
 
 // udp is a datagram's.
 func udp(from, to string) Packet { return Packet{Protocol: UDP, From: ap(from), To: ap(to)} }
@@ -130,7 +137,7 @@ func TestMachines(t *testing.T) {
 	packet := udp(worker0+":9", "10.200.1.5:9")
 	ask := func(want string) {
 		t.Helper()
-		if got := n.Send(addr(worker0), packet); got.String() != want {
+		if got := n.Send(start(), addr(worker0), packet); got.String() != want {
 			t.Errorf("a packet for a pod of the second worker goes to %v; want %v", got, want)
 		}
 	}
@@ -169,6 +176,8 @@ func TestSend(t *testing.T) {
 		{udp(worker0+":9", "224.0.0.251:5353"), "nowhere"},
 		{udp(worker0+":9", "255.255.255.255:9"), "nowhere"},
 		{ping(worker0, worker1), worker1},
+		{Packet{Protocol: 50, From: ap(worker0 + ":0"), To: ap(worker1 + ":0")}, worker1},
+		{Packet{Protocol: GRE, From: ap(worker0 + ":0"), To: ap(worker1 + ":0")}, "nowhere"},
 		{ping(worker0, gateway), "host"},
 		{ping(worker0, metadata), "host"},
 		{ping(worker0, "8.8.8.8"), "nowhere"},
@@ -191,11 +200,11 @@ func TestSend(t *testing.T) {
 		{udp("192.0.2.1:443", worker1+":9"), "nowhere"},
 		{udp("127.0.0.1:9", worker1+":9"), "nowhere"},
 	} {
-		if got := newNetwork(t).Send(addr(worker0), test.packet); got.String() != test.want {
+		if got := newNetwork(t).Send(start(), addr(worker0), test.packet); got.String() != test.want {
 			t.Errorf("protocol %d from %s to %s goes to %v; want %s", test.packet.Protocol, test.packet.From, test.packet.To, got, test.want)
 		}
 	}
-	if got := newNetwork(t).Send(addr("10.240.0.99"), udp("10.240.0.99:9", worker1+":9")); got.String() != "nowhere" {
+	if got := newNetwork(t).Send(start(), addr("10.240.0.99"), udp("10.240.0.99:9", worker1+":9")); got.String() != "nowhere" {
 		t.Errorf("what nobody sends goes to %v; want nowhere", got)
 	}
 }
@@ -231,7 +240,7 @@ func TestCanIPForward(t *testing.T) {
 		if err := n.SetRoute(prefix("10.200.0.0/24"), addr(worker0)); err != nil {
 			t.Fatal(err)
 		}
-		if got := n.Send(addr(worker1), test.packet); got.String() != test.want {
+		if got := n.Send(start(), addr(worker1), test.packet); got.String() != test.want {
 			t.Errorf("from %s to %s goes to %v; want %s", test.packet.From, test.packet.To, got, test.want)
 		}
 	}
@@ -244,7 +253,7 @@ func TestCanIPForward(t *testing.T) {
 	if err := n.SetCanIPForward(addr(worker1), false); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.Send(addr(worker0), udp(worker0+":9", "10.200.1.5:9")); got != (Target{}) {
+	if got := n.Send(start(), addr(worker0), udp(worker0+":9", "10.200.1.5:9")); got != (Target{}) {
 		t.Errorf("a packet for a pod of a machine that may no longer forward goes to %v; want nowhere", got)
 	}
 }
@@ -265,7 +274,7 @@ func TestFromHost(t *testing.T) {
 		{udp("8.8.8.8:53", worker1+":9"), worker1},
 		{udp("8.8.8.8:53", "10.200.1.5:9"), "nowhere"}, // the internet has no such route
 	} {
-		if got := newNetwork(t).FromHost(test.packet); got.String() != test.want {
+		if got := newNetwork(t).FromHost(start(), test.packet); got.String() != test.want {
 			t.Errorf("from %s to %s goes to %v; want %s", test.packet.From, test.packet.To, got, test.want)
 		}
 	}

@@ -28,6 +28,7 @@ type Packet struct {
 	From, To netip.AddrPort
 
 	Opens bool // it is TCP's first of a connection
+	Echo  bool // it asks for an ICMP echo, or is one
 
 	// Fragment says that it is one of several, which have the same ID; Later that
 	// it is not the first.
@@ -140,9 +141,9 @@ func (p *Packet) setPorts(content []byte) {
 	case ICMP:
 		switch id := binary.BigEndian.Uint16(content[4:]); content[0] {
 		case echoRequest:
-			from = id
+			from, p.Echo = id, true
 		case echoReply:
-			to = id
+			to, p.Echo = id, true
 		}
 	}
 	p.From, p.To = netip.AddrPortFrom(p.From.Addr(), from), netip.AddrPortFrom(p.To.Addr(), to)
