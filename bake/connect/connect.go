@@ -61,7 +61,10 @@ func tunnel(client net.Conn, fromClient io.Reader, server net.Conn) {
 }
 
 // Server is a proxy that knows CONNECT only.
-type Server struct{ server *http.Server }
+type Server struct {
+	server  *http.Server
+	address net.Addr
+}
 
 // Listen serves until Close. The network is "unix" or "tcp".
 func Listen(network, address string, dial Dial) (*Server, error) {
@@ -69,10 +72,13 @@ func Listen(network, address string, dial Dial) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving a proxy: %w", err)
 	}
-	s := &Server{server: &http.Server{Handler: dial, ReadHeaderTimeout: 10 * time.Second}}
+	s := &Server{server: &http.Server{Handler: dial, ReadHeaderTimeout: 10 * time.Second}, address: listener.Addr()}
 	go s.server.Serve(listener)
 	return s, nil
 }
+
+// Addr is where the proxy listens.
+func (s *Server) Addr() net.Addr { return s.address }
 
 // Close ends the proxy. Connections that were handed over end with their ends.
 func (s *Server) Close() { s.server.Close() }

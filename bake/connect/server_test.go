@@ -33,6 +33,9 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if got := s.Addr().String(); got != socket {
+		t.Errorf("Addr() = %s; want %s", got, socket)
+	}
 	for _, test := range []struct{ request, status, rest string }{
 		// The first words arrive with the request itself.
 		{"CONNECT 10.240.0.20:10250 HTTP/1.1\r\nHost: 10.240.0.20:10250\r\n\r\nhello\n", "200 Connection established", "heard hello\n"},

@@ -155,8 +155,8 @@ func TestLinkRefusesLongFrames(t *testing.T) {
 	}
 }
 
-// connect makes a link of the machine at addr, for tests that read its frames.
-func connect(t testing.TB, n *Network, addr netip.Addr) *port {
+// linked makes a link of the machine at addr, for tests that read its frames.
+func linked(t testing.TB, n *Network, addr netip.Addr) *port {
 	t.Helper()
 	p := newPort(addr, func() {})
 	if err := n.connect(p); err != nil {
@@ -170,7 +170,7 @@ func TestLinkTellsMachinesApart(t *testing.T) {
 	t.Parallel()
 	worker, other, machines := twoMachines()
 	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true, Rules: []vpc.Rule{vpc.AllowAll()}})
-	from, to := connect(t, n, worker), connect(t, n, other)
+	from, to := linked(t, n, worker), linked(t, n, other)
 	for _, test := range []struct {
 		mac  tcpip.LinkAddress
 		ip   string
@@ -204,7 +204,7 @@ func TestARP(t *testing.T) {
 	t.Parallel()
 	worker, _, machines := twoMachines()
 	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
-	p := connect(t, n, worker)
+	p := linked(t, n, worker)
 	for _, test := range []struct {
 		target string
 		op     header.ARPOp
@@ -246,7 +246,7 @@ func TestLease(t *testing.T) {
 	t.Parallel()
 	worker, _, machines := twoMachines()
 	n := newNetwork(t, NetworkConfig{Machines: machines, Isolated: true})
-	p := connect(t, n, worker)
+	p := linked(t, n, worker)
 	discovery, err := dhcpv4.NewDiscovery(net.HardwareAddr(p.mac))
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +300,7 @@ func FuzzLink(f *testing.F) {
 		f.Fatal(err)
 	}
 	defer n.Close()
-	p := connect(f, n, worker)
+	p := linked(f, n, worker)
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		r := bytes.NewReader(stream)
 		for {

@@ -1,8 +1,10 @@
 package vm
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -80,7 +82,7 @@ func pings(t *testing.T, n *Network, to string) bool {
 		t.Fatal(err)
 	}
 	defer n.RemoveMachine(addr)
-	p := connect(t, n, addr)
+	p := linked(t, n, addr)
 	n.receive(p, frame(p.mac, gatewayMAC, ipv4.ProtocolNumber, packet(addr.String(), to, header.ICMPv4ProtocolNumber, ping())))
 	select {
 	case <-p.out:
@@ -176,6 +178,61 @@ func TestFirewall(t *testing.T) {
 	}
 	if got := n.Rules(); len(got) != 1 {
 		t.Errorf("the rules are %v; want one", got)
+	}
+}
+
+// TestProxy reaches a NodePort of the workers as curl -x does.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	n, workers, _ := twoWorkers(t, NetworkConfig{Rules: []vpc.Rule{vpc.AllowInternal(), vpc.AllowExternal()}})
+	workers[0].serve(t, workers[0].addr, 30080)
+	workers[0].serve(t, workers[0].addr, 22)
+	address, err := n.ListenProxy(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host, _, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" {
+		t.Errorf("the proxy listens at %s; want the loopback", address)
+	}
+	outside := func(to string) dialFunc {
+		return func(ctx context.Context) (net.Conn, error) { return n.DialOutside(ctx, to) }
+	}
+	proxied := func(to string) (string, error) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conn, "CONNECT "+to+" HTTP/1.1\r\nHost: "+to+"\r\n\r\n")
+		in := bufio.NewReader(conn)
+		if r, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect}); err != nil || r.StatusCode != http.StatusOK {
+			return "", fmt.Errorf("%v, %w", r, err)
+		}
+		return in.ReadString('\n')
+	}
+
+	outside("10.240.0.20:22").isSeen(t, Outside)
+	outside("10.240.0.20:30080").isDropped(t)
+	outside("10.200.0.5:80").isDropped(t)
+	setRule(t, n, vpc.Rule{Name: "allow-nginx", Sources: vpc.AllowExternal().Sources, Allow: []vpc.Traffic{{Protocol: vpc.TCP, Port: 30080}}})
+	outside("10.240.0.20:30080").isSeen(t, Outside)
+	if got, err := proxied("10.240.0.20:30080"); got != Outside+"\n" {
+		t.Errorf("by the proxy, the machine sees %q, %v; want %s", got, err, Outside)
+	}
+	setRule(t, n, vpc.AllowAll())
+	outside("10.200.0.5:80").isDropped(t) // the internet has no route to it
+	n.RemoveRule(vpc.AllowAll().Name)
+	n.RemoveRule("allow-nginx")
+	outside("10.240.0.20:30080").isDropped(t)
+
+	if _, err := proxied("worker-0:22"); err == nil {
+		t.Error("a name is connected to; want an error")
+	}
+	n.Close()
+	if conn, err := net.Dial("tcp", address); err == nil {
+		conn.Close()
+		t.Error("the proxy listens after the network's end")
 	}
 }
 

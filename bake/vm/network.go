@@ -27,6 +27,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
+	"github.com/nodebake/bake/bake/connect"
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/vm/vpc"
 )
@@ -41,6 +42,10 @@ const (
 	// names are given addresses from here (TEST-NET-1, RFC 5737).
 	virtualSubnet = "192.0.2.0/24"
 )
+
+// Outside is the address from which programs of this host come to machines as
+// others do on the internet (of TEST-NET-3, RFC 5737).
+const Outside = "203.0.113.254"
 
 // NetworkConfig describes a network. The zero value is one without machines.
 type NetworkConfig struct {
@@ -217,6 +222,32 @@ func (n *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, fmt.Errorf("connecting to a machine: %w", err)
 	}
 	return gonet.DialContextTCP(ctx, n.stack, fullAddress(ap.Addr(), int(ap.Port())), ipv4.ProtocolNumber)
+}
+
+// DialOutside opens a TCP connection to a machine as somebody on the internet does:
+// from the address [Outside], for which the guide's allow-internal does nothing,
+// and without routes to pods.
+func (n *Network) DialOutside(ctx context.Context, address string) (net.Conn, error) {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to a machine: %w", err)
+	}
+	from := fullAddress(netip.MustParseAddr(Outside), 0)
+	return gonet.DialTCPWithBind(ctx, n.stack, from, fullAddress(ap.Addr(), int(ap.Port())), ipv4.ProtocolNumber)
+}
+
+// ListenProxy serves HTTP's CONNECT at a port of this host's loopback, 0 for one
+// that is free, until Close. It connects by DialOutside. It returns its address,
+// "127.0.0.1:3128".
+func (n *Network) ListenProxy(port int) (address string, err error) {
+	proxy, err := connect.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), n.DialOutside)
+	if err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closers = append(n.closers, func() error { proxy.Close(); return nil })
+	return proxy.Addr().String(), nil
 }
 
 // Forward connects whoever comes to l, a listener of the host's, with a TCP port

@@ -190,6 +190,7 @@ func TestWhatLeavesTheNetwork(t *testing.T) {
 		{gce.MetadataAddress, true, false},
 		{"192.0.2.77", true, false},
 		{"10.240.0.99", true, false},
+		{Outside, true, false},
 	} {
 		t.Run(fmt.Sprintf("%s with loopback %v", test.host, test.loopback), func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +255,7 @@ func TestOutside(t *testing.T) {
 		{"255.255.255.255", false, false, false},
 		{"10.240.0.77", false, false, false},
 		{"192.0.2.9", false, false, false},
+		{Outside, false, false, false},
 		{Gateway, false, false, false},
 	} {
 		ask := func(c NetworkConfig) bool {

@@ -100,7 +100,9 @@ func (n *Network) serves(addr netip.Addr) bool {
 
 // served are the addresses that the host's side answers for, beside the gateway's
 // and the metadata server's.
-func served() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(virtualSubnet)} }
+func served() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix(virtualSubnet), netip.PrefixFrom(netip.MustParseAddr(Outside), 32)}
+}
 
 func metadataAddress() netip.Addr { return netip.MustParseAddr(gce.MetadataAddress) }
 
@@ -118,8 +120,7 @@ func (n *Network) outside(to tcpip.Address) (netip.Addr, bool) {
 	case n.config.Isolated,
 		netip.MustParsePrefix("0.0.0.0/8").Contains(addr), addr.IsLoopback(), // both would be the host's
 		addr.IsLinkLocalUnicast(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
-		n.config.Subnet.Contains(addr),
-		netip.MustParsePrefix(virtualSubnet).Contains(addr):
+		n.config.Subnet.Contains(addr), n.serves(addr):
 		return addr, false
 	}
 	return addr, n.config.LAN || !n.isLocal(addr)
