@@ -145,10 +145,10 @@ func checkPrefix(prefix netip.Prefix) error {
 }
 
 // special are ranges that no machine may be behind: RFC 6890's of this host, of
-// one link and for groups.
+// one link, for groups and for all.
 func special() []netip.Prefix {
 	var list []netip.Prefix
-	for _, text := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"} {
+	for _, text := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"} {
 		list = append(list, netip.MustParsePrefix(text))
 	}
 	return list

@@ -171,6 +171,7 @@ func TestSend(t *testing.T) {
 		{udp(worker0+":9", "192.0.2.1:443"), "host"},
 		{udp(worker0+":9", "8.8.8.8:53"), "host"},
 		{udp(worker0+":9", "10.200.7.1:9"), "host"}, // no route; the host knows whether it has such a network
+		{udp(worker0+":9", "240.0.0.1:9"), "host"}, // a network may have these
 		{udp(worker0+":9", "127.0.0.1:9"), "nowhere"},
 		{udp(worker0+":9", "169.254.1.1:9"), "nowhere"},
 		{udp(worker0+":9", "224.0.0.251:5353"), "nowhere"},

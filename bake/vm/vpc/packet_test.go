@@ -97,6 +97,7 @@ func TestParse(t *testing.T) {
 		{"a header beyond the end", header(a, b, UDP, nil, func(h []byte) { h[0] = 0x4f }), Packet{}},
 		{"a header longer than the packet", header(a, b, UDP, ports(1, 2, 8), func(h []byte) { h[0] = 0x46; h[3] = 20 }), Packet{}},
 		{"cut off", padded[:27], Packet{}},
+		{"UDP of 7 bytes, padded", append(header(a, b, UDP, make([]byte, 7), nil), 0, 0, 0), Packet{}},
 		{"UDP of 7 bytes", header(a, b, UDP, make([]byte, 7), nil), Packet{}},
 		{"TCP of 19 bytes", header(a, b, TCP, make([]byte, 19), nil), Packet{}},
 		{"TCP's first fragment of 16 bytes", header(a, b, TCP, make([]byte, 16), fragment(5, 0, true)), Packet{}},
