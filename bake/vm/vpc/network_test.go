@@ -134,6 +134,9 @@ func TestMachines(t *testing.T) {
 		}
 	}
 	n.RemoveMachine(addr(gateway)) // is none
+	if got := n.Send(start(), addr(worker0), udp(worker0+":9", gateway+":9")); !got.Host {
+		t.Errorf("after the gateway was to be removed, a packet for it goes to %v; want the host", got)
+	}
 	packet := udp(worker0+":9", "10.200.1.5:9")
 	ask := func(want string) {
 		t.Helper()
@@ -171,7 +174,7 @@ func TestSend(t *testing.T) {
 		{udp(worker0+":9", "192.0.2.1:443"), "host"},
 		{udp(worker0+":9", "8.8.8.8:53"), "host"},
 		{udp(worker0+":9", "10.200.7.1:9"), "host"}, // no route; the host knows whether it has such a network
-		{udp(worker0+":9", "240.0.0.1:9"), "host"}, // a network may have these
+		{udp(worker0+":9", "240.0.0.1:9"), "host"},  // a network may have these
 		{udp(worker0+":9", "127.0.0.1:9"), "nowhere"},
 		{udp(worker0+":9", "169.254.1.1:9"), "nowhere"},
 		{udp(worker0+":9", "224.0.0.251:5353"), "nowhere"},
