@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 )
 
 // TestCancel cancels a bake at many places from its beginning to its end. It
@@ -16,7 +17,7 @@ import (
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w, want := baketest.NewBaked(t)
-	var all baketest.Recorder
+	var all progresstest.Recorder
 	c := w.Config()
 	c.Progress = &all
 	w.Image(c)
@@ -31,7 +32,7 @@ func TestCancel(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var cancelled time.Time
-				c.Progress = &baketest.Recorder{On: func(event int) {
+				c.Progress = &progresstest.Recorder{On: func(event int) {
 					if event == at {
 						cancelled = time.Now()
 						cancel()
@@ -39,7 +40,7 @@ func TestCancel(t *testing.T) {
 				}}
 				result, err := baketest.Image(ctx, c)
 				// How many events there are differs a little.
-				if took := time.Since(cancelled); !cancelled.IsZero() && took > baketest.Prompt {
+				if took := time.Since(cancelled); !cancelled.IsZero() && took > progresstest.Prompt {
 					t.Errorf("the bake returned %v after it was cancelled", took)
 				}
 				if err == nil { // at its very end

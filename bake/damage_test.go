@@ -10,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/test/filetest"
 )
 
@@ -104,7 +105,7 @@ func TestDamage(t *testing.T) {
 			c := w.Config()
 			filetest.Copy(t, whole.Cache, c.Cache)
 			test.damage(t, c)
-			var sink baketest.Recorder
+			var sink progresstest.Recorder
 			c.Progress = &sink
 			result, err := baketest.Image(t.Context(), c)
 			if err != nil {

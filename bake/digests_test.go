@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/mirrorsync"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/test/filetest"
@@ -105,8 +106,8 @@ func TestUnknownDigest(t *testing.T) {
 	w.Image(warm)
 	filetest.Remove(t, filepath.Join(warm.Cache, "values"))
 	restore := w.Snapshot()
-	old := func(t *testing.T) (bake.Config, *baketest.Recorder) {
-		c, sink := w.Config(), &baketest.Recorder{}
+	old := func(t *testing.T) (bake.Config, *progresstest.Recorder) {
+		c, sink := w.Config(), &progresstest.Recorder{}
 		filetest.Copy(t, warm.Cache, c.Cache)
 		c.Progress = sink
 		w.Gets()

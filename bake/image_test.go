@@ -24,6 +24,7 @@ import (
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
@@ -249,7 +250,7 @@ func TestImageAgain(t *testing.T) {
 		filetest.FlipAt(t, path, -1)
 	}
 	w.Gets()
-	var sink baketest.Recorder
+	var sink progresstest.Recorder
 	c.Progress = &sink
 	baketest.WantImage(t, c, w.Image(c), want)
 	after, err := os.Stat(filepath.Join(c.Out, baketest.ImageName))
@@ -341,7 +342,7 @@ func TestProgressLines(t *testing.T) {
 	t.Parallel()
 	w := baketest.NewLocked(t)
 	c := w.Config()
-	var sink baketest.Recorder
+	var sink progresstest.Recorder
 	c.Progress = &sink
 	w.Image(c)
 	fetched, unpacked := 0, 0

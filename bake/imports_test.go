@@ -48,7 +48,7 @@ func rules() []rule {
 		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/gce", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
 		{"bake/mirrorsync", []string{"bake/inputs", "bake/lock", "bake/arch", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian", "bake/source/fetch", "bake/source/mirror"}, "it brings what a bake would take"},
 		{"bake/inputs", []string{"bake/arch", "bake/manifest", "bake/source/debian"}, "what a person gives"},
-		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/oci/ocitest", "images/worker", "test/filetest", "test/need", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/debian/debiantest", "bake/source/oci/ocitest", "images/worker", "test/*test", "test/need", "units"}, "a world for tests"},
 
 		{"bake/connect", nil, "a protocol"},
 
@@ -57,6 +57,7 @@ func rules() []rule {
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
+		{"bake/source/debian/debiantest", []string{"test/archivetest"}, "archives for tests"},
 		{"bake/source/debian/resolver", []string{"bake/relation", "bake/tree"}, "it computes"},
 		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/resolver", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
@@ -74,6 +75,8 @@ func rules() []rule {
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/gce", "bake/tree"}, "it writes lists of extents"},
 		// Formats know trees and extents, never plans, hosts or each other.
 		{"bake/image/extent", []string{"bake/tree"}, "lists of ranges of blobs"},
+		{"bake/image/extent/extenttest", []string{"bake/image/extent", "bake/tree"}, "disks for tests"},
+		{"bake/image/ext4/ext4test", []string{"bake/image/extent", "bake/tree", "bake/tree/treetest", "test/need"}, "trees and tools for tests"},
 		{"bake/image/ext4/**", []string{"bake/image/ext4/internal/*", "bake/image/extent", "bake/tree"}, "a format"},
 		{"bake/image/fat", []string{"bake/image/extent", "bake/tree"}, "a format"},
 		{"bake/image/gpt", []string{"bake/image/extent", "bake/tree"}, "a format"},
@@ -100,15 +103,18 @@ func rules() []rule {
 		{"bake/arch", nil, "names"},
 		{"bake/gce", []string{"bake/arch"}, "facts"},
 		{"bake/tree", nil, "files and their content"},
+		{"bake/tree/treetest", []string{"bake/tree"}, "trees for tests"},
 		{"bake/decompress", nil, "streams"},
 		{"bake/program", []string{"bake/arch"}, "files that can be started"},
 		{"bake/license", nil, "texts"},
 		{"bake/atomicfile", nil, "files"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
+		{"bake/progress/progresstest", []string{"bake/progress"}, "a sink for tests"},
 		{"bake/printable", nil, "it knows text alone"},
 
-		{"test/filetest", nil, "files for tests"},
+		{"test/*test", nil, "files and archives for tests"},
+		{"test/goprogram", nil, "programs for tests"},
 		{"test/need", nil, "it looks for programs"},
 		{"test/**", []string{"**"}, "tests may use everything"},
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
 )
 
@@ -196,7 +197,7 @@ func TestHostileInput(t *testing.T) {
 			p.Control = "Package: tool\nVersion: 1.1\nArchitecture: amd64\n"
 		}), []string{"package tool", "the package says that it is tool 1.1 for amd64, want tool 1.0 for amd64"}},
 		{"package with a member too many", lie(w, func(p *baketest.Package) {
-			p.Change = func(deb []byte) []byte { return baketest.AppendMember(deb, "extra", []byte("x")) }
+			p.Change = func(deb []byte) []byte { return archivetest.AppendAr(deb, "extra", []byte("x")) }
 		}), []string{"package tool", "member extra after data.tar"}},
 		{"package that is cut off", lie(w, func(p *baketest.Package) {
 			p.Change = func(deb []byte) []byte { return deb[:len(deb)-1000] }

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -89,7 +88,7 @@ func TestAnotherImageStays(t *testing.T) {
 			}
 			test.there()
 			before := sums(t, c.Out)
-			var sink baketest.Recorder
+			var sink progresstest.Recorder
 			c.Progress = &sink
 			_, err := baketest.Image(t.Context(), c)
 			want := strings.NewReplacer("DIR", c.Out, "OLD", string(old), "NEW", string(made)).Replace(test.want)
@@ -144,12 +143,11 @@ func TestAnotherImageComesMeanwhile(t *testing.T) {
 	_, c, old := otherImage(t)
 	there := c.Out
 	c.Out, c.Origins = filepath.Join(t.TempDir(), "out"), kubeletFromSource()
-	c.Progress = &atStart{verb: "compress", do: sync.OnceFunc(func() {
-		data := filetest.Read(t, filepath.Join(there, baketest.ImageName))
-		if err := os.WriteFile(filepath.Join(c.Out, baketest.ImageName), data, 0o644); err != nil {
-			t.Error(err)
+	c.Progress = &progresstest.Recorder{OnStart: func(verb string) {
+		if verb == "compress" {
+			filetest.Write(t, filepath.Join(c.Out, baketest.ImageName), filetest.Read(t, filepath.Join(there, baketest.ImageName)))
 		}
-	})}
+	}}
 	_, err := baketest.Image(t.Context(), c)
 	if want := ": another image is there, " + string(old) + "; the new one is "; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Image() = %v; want an error with %q", err, want)
@@ -157,20 +155,6 @@ func TestAnotherImageComesMeanwhile(t *testing.T) {
 	if diff := cmp.Diff(map[string]manifest.Digest{baketest.ImageName: old}, sums(t, c.Out)); diff != "" {
 		t.Errorf("output directory (-want +got):\n%s", diff)
 	}
-}
-
-// atStart calls do when a task begins.
-type atStart struct {
-	progress.Discard
-	verb string
-	do   func()
-}
-
-func (s *atStart) Start(verb, name string, total int64) progress.Task {
-	if verb == s.verb {
-		s.do()
-	}
-	return s.Discard.Start(verb, name, total)
 }
 
 // TestNamedImage gives names, and makes the images again from what they hold.

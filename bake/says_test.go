@@ -2,8 +2,6 @@ package bake_test
 
 import (
 	"bytes"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 )
 
 // released builds the program of a package of example.com/kubelet as its project
@@ -22,20 +21,12 @@ import (
 func released(t *testing.T, pkg, version string) []byte {
 	t.Helper()
 	dir := t.TempDir()
-	filetest.Mkdir(t, filepath.Join(dir, pkg))
 	for name, text := range map[string]string{
 		"go.mod": "module example.com/kubelet\n\ngo 1.21\n", pkg + "/main.go": "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
 	} {
 		filetest.Write(t, filepath.Join(dir, filepath.FromSlash(name)), text)
 	}
-	out := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X main.version="+version, "-o", out, "./"+pkg)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, text)
-	}
-	return filetest.Read(t, out)
+	return filetest.Read(t, goprogram.Build(t, "program", dir, "amd64", "-ldflags=-s -w -X main.version="+version, "./"+pkg))
 }
 
 // TestProgramsThatSayAnother bakes programs that say that they are something else

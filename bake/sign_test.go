@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -65,7 +66,7 @@ func TestSigned(t *testing.T) {
 
 	// Without the key the same image leaves the signature as it is.
 	c.Sign = ""
-	var sink baketest.Recorder
+	var sink progresstest.Recorder
 	c.Progress = &sink
 	w.Image(c)
 	if got := filetest.Read(t, result.Bundle); !bytes.Equal(got, bundle) || slices.ContainsFunc(sink.Lines(), func(l string) bool { return strings.Contains(l, "signature") }) {
@@ -73,7 +74,7 @@ func TestSigned(t *testing.T) {
 	}
 	// Of another image it is noted.
 	filetest.Write(t, result.Bundle, "{}")
-	sink = baketest.Recorder{}
+	sink = progresstest.Recorder{}
 	w.Image(c)
 	if !slices.ContainsFunc(sink.Lines(), func(l string) bool {
 		return strings.Contains(l, baketest.BundleName+" is the signature of another image")

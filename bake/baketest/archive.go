@@ -3,20 +3,14 @@ package baketest
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/md5"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"path"
 	"strings"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
-	"github.com/ulikunitz/xz"
+	"github.com/nodebake/bake/bake/source/debian/debiantest"
+	"github.com/nodebake/bake/test/archivetest"
 )
 
 // Package is a binary package of amd64.
@@ -96,13 +90,13 @@ func (p *Package) deb() []byte {
 		}
 		data = append(data, f)
 	}
-	deb := AppendMember([]byte("!<arch>\n"), "debian-binary", []byte("2.0\n"))
-	deb = AppendMember(deb, "control.tar.gz", Gzip(makeTar(members)))
-	// Our xz writer is slow.
+	deb := archivetest.AppendAr([]byte(archivetest.ArMagic), "debian-binary", []byte("2.0\n"))
+	deb = archivetest.AppendAr(deb, "control.tar.gz", archivetest.Gzip(makeTar(members)))
+	// Writing xz is slow.
 	if content := makeTar(data); len(content) < 100_000 {
-		deb = AppendMember(deb, "data.tar.xz", makeXZ(content))
+		deb = archivetest.AppendAr(deb, "data.tar.xz", archivetest.XZ(content))
 	} else {
-		deb = AppendMember(deb, "data.tar.gz", Gzip(content))
+		deb = archivetest.AppendAr(deb, "data.tar.gz", archivetest.Gzip(content))
 	}
 	if p.Change != nil {
 		deb = p.Change(deb)
@@ -110,27 +104,16 @@ func (p *Package) deb() []byte {
 	return deb
 }
 
-// AppendMember appends a member to an ar archive, ar(5).
-func AppendMember(archive []byte, name string, content []byte) []byte {
-	archive = fmt.Appendf(archive, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", name, epoch().Unix(), 0, 0, 0o100644, len(content))
-	archive = append(archive, content...)
-	if len(content)%2 == 1 {
-		archive = append(archive, '\n')
-	}
-	return archive
-}
-
 // Tarball is a tar.gz of files.
-func Tarball(files ...File) []byte { return Gzip(makeTar(files)) }
+func Tarball(files ...File) []byte { return archivetest.Gzip(makeTar(files)) }
 
 // epoch is the time of all files.
 func epoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 func makeTar(files []File) []byte {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
+	var members []archivetest.Member
 	for _, f := range files {
-		h := tar.Header{Name: f.Path, Mode: f.Mode, Uname: "root", Gname: "root", ModTime: epoch(), Typeflag: tar.TypeReg, Size: int64(len(f.Content)), Linkname: f.Link}
+		h := tar.Header{Name: f.Path, Mode: f.Mode, Uname: "root", Gname: "root", ModTime: epoch(), Typeflag: tar.TypeReg, Linkname: f.Link}
 		if h.Mode == 0 {
 			h.Mode = 0o644
 		}
@@ -146,33 +129,9 @@ func makeTar(files []File) []byte {
 				h.Mode = 0o755
 			}
 		}
-		must(w.WriteHeader(&h))
-		_, err := io.WriteString(w, f.Content)
-		must(err)
+		members = append(members, archivetest.Member{Header: h, Content: f.Content})
 	}
-	must(w.Close())
-	return b.Bytes()
-}
-
-// Gzip compresses content.
-func Gzip(content []byte) []byte {
-	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
-	must(err)
-	_, err = w.Write(content)
-	must(err)
-	must(w.Close())
-	return b.Bytes()
-}
-
-func makeXZ(content []byte) []byte {
-	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 1 << 16}.NewWriter(&b)
-	must(err)
-	_, err = w.Write(content)
-	must(err)
-	must(w.Close())
-	return b.Bytes()
+	return archivetest.Tar(members...)
 }
 
 // must is for what can't fail in memory.
@@ -214,48 +173,9 @@ func (w *World) Publish() {
 }
 
 func (w *World) publishSuite(suite string, index []byte) {
-	w.t.Helper()
-	archive := archiveOf(suite)
-	dist := "/" + archive + "/dists/" + suite
-	arches, sums := "amd64", ""
-	add := func(arch string, index []byte) {
-		name := "main/binary-" + arch + "/Packages"
-		packed := Gzip(index)
-		w.Serve(path.Join(dist, name+".gz"), packed)
-		sums += fmt.Sprintf(" %x %d %s\n %x %d %s.gz\n", sha256.Sum256(index), len(index), name, sha256.Sum256(packed), len(packed), name)
-	}
-	add("amd64", index)
+	packages := map[string][]byte{"amd64": index}
 	if w.ARM64 {
-		arches += " arm64"
-		add("arm64", bytes.ReplaceAll(index, []byte("amd64"), []byte("arm64")))
+		packages["arm64"] = bytes.ReplaceAll(index, []byte("amd64"), []byte("arm64"))
 	}
-	label := map[string]string{"debian": "Debian", "debian-security": "Debian-Security"}[archive]
-	const layout = "Mon, 02 Jan 2006 15:04:05 UTC"
-	date := w.Now.Add(-12 * time.Hour)
-	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: stable\nCodename: %s\nDate: %s\nValid-Until: %s\n"+
-		"Architectures: all %s\nComponents: main\nSHA256:\n%s",
-		label, suite, date.Format(layout), date.AddDate(0, 0, 7).Format(layout), arches, sums)
-	var signed bytes.Buffer
-	c, err := clearsign.Encode(&signed, w.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
-	must(err)
-	_, err = io.WriteString(c, text)
-	must(err)
-	must(c.Close())
-	w.Serve(dist+"/InRelease", signed.Bytes())
-}
-
-func (w *World) makeKey() {
-	w.t.Helper()
-	key, err := openpgp.NewEntity("archive", "", "archive@debian.example", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return w.Now.AddDate(-1, 0, 0) },
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var b bytes.Buffer
-	armored, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
-	must(err)
-	must(key.Serialize(armored))
-	must(armored.Close())
-	w.key, w.Keyring = key, b.Bytes()
+	w.publisher.Publish(debiantest.Suite{Archive: archiveOf(suite), Name: suite, Date: w.Now.Add(-12 * time.Hour), Packages: packages}, w.Serve)
 }

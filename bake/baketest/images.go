@@ -59,10 +59,10 @@ func (w *World) ImageDigest(name string) manifest.Digest {
 func (w *World) AddImages() {
 	w.t.Helper()
 	w.Registry = ocitest.New(w.t)
-	base := ocitest.Layer(types.OCILayer, "base", string(noise("base", 200_000)))
-	pause := ocitest.Image("amd64", base, ocitest.Layer(types.OCILayer, "pause", string(noise("pause", 20_000))))
-	other := ocitest.Image("arm64", ocitest.Layer(types.OCILayer, "pause", string(noise("pause for arm64", 20_000))))
-	dns := ocitest.Image("amd64", base, ocitest.Layer(types.OCIUncompressedLayer, "dns", string(noise("dns", 300_000))))
+	base := ocitest.Layer(types.OCILayer, "base", string(filetest.Noise("base", 200_000)))
+	pause := ocitest.Image("amd64", base, ocitest.Layer(types.OCILayer, "pause", string(filetest.Noise("pause", 20_000))))
+	other := ocitest.Image("arm64", ocitest.Layer(types.OCILayer, "pause", string(filetest.Noise("pause for arm64", 20_000))))
+	dns := ocitest.Image("amd64", base, ocitest.Layer(types.OCIUncompressedLayer, "dns", string(filetest.Noise("dns", 300_000))))
 	w.images = fmt.Sprintf(`images:
   pause:
     reference: %s/pause:3.10

@@ -20,14 +20,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/debian/debiantest"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/units"
@@ -50,9 +49,9 @@ type World struct {
 
 	Registry *ocitest.Registry // nil until AddImages
 
-	t     testing.TB
-	key   *openpgp.Entity
-	proxy string // of Go modules, a URL
+	t         testing.TB
+	publisher *debiantest.Publisher
+	proxy     string // of Go modules, a URL
 
 	images     string // of the versions file; "" for none
 	definition string // directory of the image definition
@@ -70,7 +69,8 @@ func New(t testing.TB) *World {
 		Packages:   packages(),
 	}
 	w.Versions, w.definition = filepath.Join(w.Dir, "versions.yaml"), filepath.Join(w.Dir, "definition")
-	w.makeKey()
+	w.publisher = debiantest.NewPublisher(t, w.Now.AddDate(-1, 0, 0))
+	w.Keyring = w.publisher.Keyring
 	w.Publish()
 	w.makeModule()
 	w.WriteVersions()

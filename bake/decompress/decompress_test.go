@@ -13,10 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -42,40 +41,9 @@ func text(n int) []byte {
 	return b
 }
 
-func compressed(t testing.TB, f Format, content []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch f {
-	case Gzip:
-		w = gzip.NewWriter(&b)
-	case XZ:
-		w, err = xz.NewWriter(&b)
-	case Zstd:
-		w, err = zstd.NewWriter(&b)
-	}
-	if err == nil {
-		_, err = w.Write(content)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// small is content in an xz stream that asks for a dictionary of 64 KiB.
-func small(t testing.TB, content []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 64 << 10}.NewWriter(&b)
-	if err == nil {
-		_, err = w.Write(content)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+// compressed is content in format f: an xz stream asks for a dictionary of 64 KiB.
+func compressed(f Format, content []byte) []byte {
+	return archivetest.Compress(map[Format]string{Gzip: ".gz", XZ: ".xz", Zstd: ".zst"}[f], content)
 }
 
 // tool compresses with a program that is not ours.
@@ -138,7 +106,7 @@ func TestTools(t *testing.T) {
 
 func TestXZPadding(t *testing.T) {
 	t.Parallel()
-	b := compressed(t, XZ, []byte("content"))
+	b := compressed(XZ, []byte("content"))
 	for zeroes, want := range map[int]error{0: nil, 4: nil, 400_000: nil, 1: ErrFollowed, 2: ErrFollowed, 7: ErrFollowed} {
 		padded := append(bytes.Clone(b), make([]byte, zeroes)...)
 		for streams, stream := range [][]byte{1: padded, 2: append(bytes.Clone(padded), b...)} {
@@ -156,10 +124,9 @@ func TestDamage(t *testing.T) {
 	t.Parallel()
 	content := []byte("some content that has a length, and not a short one, and a length again")
 	for _, f := range []Format{XZ, Zstd} {
-		b, want := compressed(t, f, content), content
+		b, want := compressed(f, content), content
 		if f == XZ {
-			b, want = small(t, content), append(bytes.Clone(content), content...)
-			b = append(b, b...)
+			b, want = bytes.Repeat(b, 2), bytes.Repeat(content, 2)
 		}
 		for i := range b {
 			for _, bit := range []byte{1, 0x80} {
@@ -207,7 +174,7 @@ func allocated(do func()) uint64 {
 // TestMemory shows streams that ask for much memory, in the first block and in
 // later ones, in the first stream and in the next, whatever sizes they announce.
 func TestMemory(t *testing.T) {
-	good := small(t, []byte("content"))
+	good := compressed(XZ, []byte("content"))
 	second := func(block []byte) []byte { // a block after the first one of good
 		index := bytes.LastIndexByte(good[:len(good)-xzHeaderSize], 0) // of its CRC, or before: found below
 		for ; index > 0; index-- {
@@ -268,7 +235,7 @@ func TestMemory(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for _, f := range []Format{Gzip, XZ, Zstd} {
-		b := compressed(t, f, make([]byte, 4<<20))
+		b := compressed(f, make([]byte, 4<<20))
 		for _, test := range []struct {
 			limits Limits
 			want   string
@@ -298,7 +265,7 @@ func TestLimits(t *testing.T) {
 // FuzzXZ compares with the library's own reader of the container, which believes
 // headers: both must read the same, or we must refuse.
 func FuzzXZ(f *testing.F) {
-	b := compressed(f, XZ, []byte("content"))
+	b := compressed(XZ, []byte("content"))
 	f.Add(b)
 	f.Add(append(append(bytes.Clone(b), 0, 0, 0, 0), b...))
 	f.Add(xzHeaders(37, true))
@@ -320,7 +287,7 @@ func FuzzXZ(f *testing.F) {
 
 func FuzzReader(f *testing.F) {
 	for _, format := range []Format{Gzip, Zstd} {
-		f.Add(compressed(f, format, []byte("content")))
+		f.Add(compressed(format, []byte("content")))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if got, _ := all(b, Detect(b), Limits{Bytes: 1 << 20}); len(got) > 1<<20 {
@@ -333,7 +300,7 @@ func FuzzReader(f *testing.F) {
 // does, which has no limits.
 func BenchmarkXZ(b *testing.B) {
 	content := text(16 << 20)
-	stream := compressed(b, XZ, content)
+	stream := compressed(XZ, content)
 	for name, open := range map[string]func() (io.Reader, error){
 		"here":    func() (io.Reader, error) { return NewReader(bytes.NewReader(stream), XZ, free) },
 		"library": func() (io.Reader, error) { return xz.NewReader(bytes.NewReader(stream)) },

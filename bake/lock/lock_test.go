@@ -19,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -212,7 +213,7 @@ func TestLockCancelled(t *testing.T) {
 	w := baketest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := w.LockConfig(w.Config())
-	c.Progress = &baketest.Recorder{On: func(event int) {
+	c.Progress = &progresstest.Recorder{On: func(event int) {
 		if event == 3 {
 			cancel()
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/mirrorsync"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/test/filetest"
@@ -296,7 +297,7 @@ func TestMirrorNewerIndex(t *testing.T) {
 	w.Now = w.Now.AddDate(0, 1, 0)
 	w.Publish()
 	c := w.MirrorConfig()
-	var sink baketest.Recorder
+	var sink progresstest.Recorder
 	c.Progress = &sink
 	baketest.Mirror(t, c)
 	entry(t, readIndex(t, c.To), "trixie InRelease, newer than the lock: of 2026-12-22")

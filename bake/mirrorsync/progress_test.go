@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 )
 
 // TestMirrorProgress mirrors two sets that have most in common, at once: as many
@@ -17,7 +18,7 @@ func TestMirrorProgress(t *testing.T) {
 	c := w.MirrorConfig()
 	c.Sets = append(c.Sets, otherSet(t, w))
 	c.Cache = filepath.Join(t.TempDir(), "empty")
-	var sink baketest.Recorder
+	var sink progresstest.Recorder
 	c.Progress = &sink
 	baketest.Mirror(t, c)
 	notes := sink.Notes()

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 )
 
 // section is one of a program that a test makes; where it has an address, it is
@@ -226,8 +226,7 @@ func TestReadSays(t *testing.T) {
 		"cmd/embed/VERSION":   "1.4.3\n",
 		"cmd/nothing/main.go": "package main\n\nfunc main() {}\n",
 	} {
-		path := filepath.Join(dir, name)
-		filetest.Write(t, path, text)
+		filetest.Write(t, filepath.Join(dir, name), text)
 	}
 	const stamp = "-X example.com/tool/version.Version=v1.36.9"
 	for _, test := range []struct {
@@ -243,14 +242,7 @@ func TestReadSays(t *testing.T) {
 		{"embedded", []string{"-ldflags=-s -w", "./cmd/embed"}, Says{"example.com/tool/cmd/embed", []string{"1.4.3"}, nil}},
 		{"files by name", []string{"-ldflags=-s -w", "./cmd/nothing/main.go"}, Says{}},
 	} {
-		out := filepath.Join(t.TempDir(), "program")
-		cmd := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-trimpath", "-buildvcs=false", "-o", out}, test.flags)...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: go build: %v\n%s", test.name, err, text)
-		}
-		f, err := os.Open(out)
+		f, err := os.Open(goprogram.Build(t, "program", dir, "amd64", test.flags...))
 		if err != nil {
 			t.Fatal(err)
 		}

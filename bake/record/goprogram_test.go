@@ -2,7 +2,6 @@ package record_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -16,7 +15,9 @@ import (
 
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 )
 
 // pack puts files into a pack, one after the other, as the store has them, and
@@ -76,12 +77,7 @@ func versionM(t *testing.T, path string) (toolchain string, modules []string) {
 // TestReadGo reads a program that Go built, between others.
 func TestReadGo(t *testing.T) {
 	t.Parallel()
-	self := filepath.Join(t.TempDir(), "firstboot")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", self, "github.com/nodebake/bake/cmd/firstboot")
-	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
+	self := goprogram.Build(t, "firstboot", "../../cmd/firstboot", "amd64")
 	program := filetest.Read(t, self)
 	p, data := pack(t, []byte("#!/bin/sh\n"), program, nil, program[:len(program)/2])
 	reads := &counting{ReaderAt: bytes.NewReader(data)}
@@ -139,17 +135,9 @@ func TestReadGoReplaced(t *testing.T) {
 		"local/go.mod": "module example.com/local\n",
 		"local/l.go":   "package local\n\nfunc F() { println(1) }\n",
 	} {
-		path := filepath.Join(dir, name)
-		filetest.Write(t, path, content)
+		filetest.Write(t, filepath.Join(dir, name), content)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", "main", ".")
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
-	program := filetest.Read(t, filepath.Join(dir, "main"))
-	e := tree.Entry{Path: "bin/main", Type: tree.File, Size: int64(len(program)), SHA256: sha256.Sum256(program), Blob: tree.Bytes("main", program)}
+	e := treetest.File("bin/main", 0o755, string(filetest.Read(t, goprogram.Build(t, "main", dir, "arm64"))))
 	got, err := record.ReadGo(&e)
 	if err != nil || got == nil {
 		t.Fatalf("ReadGo = %+v, %v", got, err)

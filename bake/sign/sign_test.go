@@ -2,7 +2,6 @@ package sign_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
@@ -22,17 +22,15 @@ import (
 
 const image = "worker.tar.gz"
 
-func sum(s string) manifest.Digest { return manifest.SHA256(sha256.Sum256([]byte(s))) }
-
 // statement is about an image with the given content and its record.
 func statement(content string) []byte {
 	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1",`+
 		`"predicate":{"x":1},"subject":[{"name":%q,"digest":{"sha256":%q}},{"name":"worker.json","digest":{"sha256":%q}}]}`,
-		image, sum(content).Hex(), sum("record").Hex())
+		image, manifesttest.Digest(content).Hex(), manifesttest.Digest("record").Hex())
 }
 
 func subjects(content string) map[string]manifest.Digest {
-	return map[string]manifest.Digest{image: sum(content), "worker.json": sum("record")}
+	return map[string]manifest.Digest{image: manifesttest.Digest(content), "worker.json": manifesttest.Digest("record")}
 }
 
 // openssl makes and uses keys: none of them is ours.
@@ -59,17 +57,11 @@ func generate(t *testing.T, dir string, args ...string) (private string, public 
 
 func parse(t *testing.T, path string, password func() ([]byte, error)) *sign.Key {
 	t.Helper()
-	key, err := sign.ParseKey(path, read(t, path), password)
+	key, err := sign.ParseKey(path, filetest.Read(t, path), password)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
-}
-
-func read(t *testing.T, path string) []byte {
-	t.Helper()
-	b := filetest.Read(t, path)
-	return b
 }
 
 func write(t *testing.T, path string, content []byte) string {
@@ -174,7 +166,7 @@ func TestVerifyRefuses(t *testing.T) {
 	sig := base64.StdEncoding.EncodeToString(e.DSSE.Signatures[0].Sig)
 	with := func(old, new string) []byte { return []byte(strings.Replace(string(good), old, new, 1)) }
 	more := subjects("image")
-	more["worker.spdx.json"] = sum("sbom")
+	more["worker.spdx.json"] = manifesttest.Digest("sbom")
 	for _, test := range []struct {
 		name     string
 		bundle   []byte
@@ -182,7 +174,7 @@ func TestVerifyRefuses(t *testing.T) {
 		subjects map[string]manifest.Digest
 		want     string
 	}{
-		{"altered image", good, public, subjects("other"), "worker.tar.gz is not the one that was signed: digest is " + string(sum("other"))},
+		{"altered image", good, public, subjects("other"), "worker.tar.gz is not the one that was signed: digest is " + string(manifesttest.Digest("other"))},
 		{"altered statement", []byte(swapped), public, subjects("other"), "checking the signature"},
 		{"other key", good, other, subjects("image"), "checking the signature"},
 		{"key of another kind", good, otherKind, subjects("image"), "checking the signature"},
@@ -199,7 +191,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"signed, but no statement", signed(t, []byte(`"hello"`), key), public, nil, "statement"},
 		{"statement without subjects", signed(t, []byte(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"x","predicate":{}}`), key), public, nil, "subject"},
 		{"key that is none", good, []byte("ssh-ed25519 AAAA"), subjects("image"), "reading the public key"},
-		{"private key as the public one", good, read(t, private), subjects("image"), "reading the public key"},
+		{"private key as the public one", good, filetest.Read(t, private), subjects("image"), "reading the public key"},
 	} {
 		got, err := sign.Verify(test.bundle, test.key, test.subjects)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -234,7 +226,7 @@ func TestParseKey(t *testing.T) {
 		text     []byte
 		password func() ([]byte, error)
 	}{
-		"PKCS 8":             {read(t, private), never},
+		"PKCS 8":             {filetest.Read(t, private), never},
 		"SEC 1":              {openssl(t, "ec", "-in", private), never},
 		"cosign's":           {[]byte(cosign), secret},
 		"cosign's older":     {[]byte(strings.ReplaceAll(cosign, "SIGSTORE", "COSIGN")), secret},
@@ -265,11 +257,11 @@ func TestParseKey(t *testing.T) {
 		"wrong password":           {[]byte(cosign), wrong, "is the password right?"},
 		"wrong password, PKCS 8":   {openssl(t, "pkcs8", "-topk8", "-in", private, "-passout", "pass:secret"), wrong, "is the password right?"},
 		"no password":              {[]byte(cosign), nil, "it is encrypted, and no password was given"},
-		"cut short":                {read(t, private)[:60], nil, "no PEM"},
+		"cut short":                {filetest.Read(t, private)[:60], nil, "no PEM"},
 		"public key":               {public, nil, "it is a public key"},
-		"short RSA key":            {read(t, small), nil, "1024 bits"},
-		"key for agreement":        {read(t, odd), nil, "can't sign"},
-		"short curve":              {read(t, p224), nil, "P-224"},
+		"short RSA key":            {filetest.Read(t, small), nil, "1024 bits"},
+		"key for agreement":        {filetest.Read(t, odd), nil, "can't sign"},
+		"short curve":              {filetest.Read(t, p224), nil, "P-224"},
 		"certificate":              {[]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"), nil, "CERTIFICATE"},
 		"empty":                    {nil, nil, "no PEM"},
 		"PEM that holds something": {[]byte("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"), nil, "reading key k"},

@@ -1,11 +1,9 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,42 +14,24 @@ import (
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 // Whole bakes, in package bake's tests, go through the rest of this package.
 
-// pack makes a pack of files whose content is their path.
-func pack(t *testing.T, paths ...string) *tree.Pack {
-	t.Helper()
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	for _, p := range paths {
-		e := tree.Entry{Path: p, Type: tree.File, Perm: 0o644, UID: 7, Size: int64(len(p)), Xattrs: map[string][]byte{"user.x": nil}}
-		if strings.HasSuffix(p, "-link") {
-			e = tree.Entry{Path: p, Type: tree.Symlink, Link: "x"}
-		}
-		if p, link, ok := strings.Cut(p, " -> "); ok {
-			e = tree.Entry{Path: p, Type: tree.Symlink, Link: link}
-		}
-		if p, link, ok := strings.Cut(p, " => "); ok {
-			e = tree.Entry{Path: p, Type: tree.Hardlink, Link: link}
-		}
-		if err := w.Add(e, strings.NewReader(p)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	made, err := w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	made.Bind("test", "", bytes.NewReader(blob.Bytes()))
-	return made
-}
-
 func TestCopyMembers(t *testing.T) {
-	from := pack(t, "DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/bin/ctr-link", "usr/sbin/runc",
-		"usr/libexec/nft", "usr/libexec/ipt", "usr/sbin/ipt => usr/libexec/ipt", "usr/sbin/ipt6 => usr/libexec/ipt", "usr/sbin/nft -> ../libexec/nft",
-		"usr/games/a -> b", "usr/games/b => usr/sbin/runc", "usr/games/c -> /usr/games/a")
+	// The content of a file is its path.
+	files := []string{
+		"usr/bin/ctr-link", "-> x", "usr/sbin/ipt", "=> usr/libexec/ipt", "usr/sbin/ipt6", "=> usr/libexec/ipt", "usr/sbin/nft", "-> ../libexec/nft",
+		"usr/games/a", "-> b", "usr/games/b", "=> usr/sbin/runc", "usr/games/c", "-> /usr/games/a",
+	}
+	for _, p := range []string{"DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/sbin/runc", "usr/libexec/nft", "usr/libexec/ipt"} {
+		files = append(files, p, p)
+	}
+	from := treetest.PackOf(t, "test", files...)
+	for i := range from.Entries {
+		from.Entries[i].UID, from.Entries[i].Xattrs = 7, map[string][]byte{"user.x": nil}
+	}
 	pos := manifest.Pos{File: "versions.yaml", Line: 12, Column: 9}
 	for _, test := range []struct {
 		member, path string
@@ -73,9 +53,9 @@ func TestCopyMembers(t *testing.T) {
 		{"usr/[", "/bin/", nil, `versions.yaml:12:9: pattern "usr/[": syntax error`},
 	} {
 		t.Run(test.member+" "+test.path, func(t *testing.T) {
-			var blob bytes.Buffer
-			w := tree.NewPackWriter(&blob)
-			err := copyMembers(from, []manifest.File{{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}}, w)
+			made, err := treetest.Pack("made", func(w *tree.PackWriter) error {
+				return copyMembers(from, []manifest.File{{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}}, w)
+			})
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("copyMembers = %v; want %q", err, test.err)
@@ -85,11 +65,6 @@ func TestCopyMembers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			made, err := w.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			made.Bind("made", "", bytes.NewReader(blob.Bytes()))
 			got := map[string]string{}
 			for _, e := range made.Entries {
 				switch e.Type {
@@ -100,11 +75,7 @@ func TestCopyMembers(t *testing.T) {
 					got[e.Path] = "=> " + e.Link
 					continue
 				}
-				content, err := io.ReadAll(e.Content())
-				if err != nil {
-					t.Fatal(err)
-				}
-				got[e.Path] = string(content)
+				got[e.Path] = string(treetest.Content(t, &e))
 				if e.Perm != 0o750 || e.UID != 0 || e.Xattrs != nil {
 					t.Errorf("%+v: want mode 0750, root's, and nothing else of the package", e)
 				}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/sbom/slsa"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/bake/verify"
@@ -94,24 +94,6 @@ func TestVerifyStatements(t *testing.T) {
 	}
 }
 
-// replacing is a Sink that puts another file in the place of one when the first
-// task begins.
-type replacing struct {
-	progress.Discard
-	t        *testing.T
-	with, at string
-}
-
-func (r *replacing) Start(string, string, int64) progress.Task {
-	if r.with != "" {
-		if err := os.Rename(r.with, r.at); err != nil {
-			r.t.Error(err)
-		}
-		r.with = ""
-	}
-	return progress.Discard{}.Start("", "", 0)
-}
-
 // TestVerifyReplaced replaces the image between the check of its signature and
 // all that follows: what was hashed is what is compared.
 func TestVerifyReplaced(t *testing.T) {
@@ -136,7 +118,7 @@ func TestVerifyReplaced(t *testing.T) {
 		if before.same {
 			c.Key = public
 		}
-		c.Progress = &replacing{t: t, with: with, at: image.Path}
+		c.Progress = &progresstest.Recorder{OnStart: func(string) { os.Rename(with, image.Path) }} // the first time, then there is none
 		result, err := verify.Run(t.Context(), c)
 		if err != nil {
 			t.Fatalf("%s: Verify = %v", before.name, err)

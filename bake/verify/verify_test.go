@@ -19,7 +19,9 @@ import (
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/verify"
+	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
 )
 
@@ -253,7 +255,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 	})
 	t.Run("no tar", func(t *testing.T) {
 		out := filepath.Join(t.TempDir(), baketest.ImageName)
-		filetest.Write(t, out, baketest.Gzip([]byte("no image\n")))
+		filetest.Write(t, out, archivetest.Gzip([]byte("no image\n")))
 		_, err := baketest.Verify(t, c, out)
 		baketest.WantError(t, err, "input", "reading the tar header: ")
 	})
@@ -299,7 +301,7 @@ func TestVerifyCancel(t *testing.T) {
 	t.Parallel()
 	w := baketest.NewLocked(t)
 	image := w.Image(w.Config())
-	var all baketest.Recorder
+	var all progresstest.Recorder
 	c := w.Config()
 	c.Progress = &all
 	baketest.WantSame(t, c, image)
@@ -310,7 +312,7 @@ func TestVerifyCancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var cancelled time.Time
-		c.Progress = &baketest.Recorder{On: func(event int) {
+		c.Progress = &progresstest.Recorder{On: func(event int) {
 			if event == at {
 				cancelled = time.Now()
 				cancel()
@@ -321,7 +323,7 @@ func TestVerifyCancel(t *testing.T) {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at event %d: Verify() = %v; want that it was cancelled", at, err)
 		}
-		if took := time.Since(cancelled); !cancelled.IsZero() && took > baketest.Prompt {
+		if took := time.Since(cancelled); !cancelled.IsZero() && took > progresstest.Prompt {
 			t.Errorf("cancelled at event %d: it returned after %v", at, took)
 		}
 		filetest.WantEmpty(t, v.TmpDir)

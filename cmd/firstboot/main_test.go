@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
+	"github.com/nodebake/bake/test/goprogram"
 )
 
 // maxSize is what firstboot may add to an image.
@@ -22,13 +22,7 @@ const maxSize = 8 << 20
 // build builds firstboot as `make` does.
 func build(t *testing.T, arch string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "firstboot")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", path, ".")
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building for %s: %v\n%s", arch, err, out)
-	}
-	return path
+	return goprogram.Build(t, "firstboot", ".", arch, "-ldflags=-s -w -buildid=")
 }
 
 func TestSize(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,19 +17,14 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 	"github.com/nodebake/bake/test/need"
 )
 
 // build makes the program as the Makefile does.
 func build(t *testing.T) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "pause")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", name, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return name
+	return goprogram.Build(t, "pause", ".", runtime.GOARCH, "-ldflags=-s -w -buildid=")
 }
 
 // start runs program as PID 1 of a PID namespace of its own, where it gets an

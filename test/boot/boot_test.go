@@ -39,6 +39,7 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/initramfs"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -304,19 +305,6 @@ func initramfsFile(t *testing.T, esp *boot.ESP, name string) string {
 	}
 }
 
-func buildGo(t *testing.T, dir, pkg string) []byte {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "program")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, text)
-	}
-	data := filetest.Read(t, out)
-	return data
-}
-
 // makeDisk writes a bootable disk.
 func makeDisk(t *testing.T, root *tree.Tree, to string) *boot.ESP {
 	t.Helper()
@@ -326,7 +314,7 @@ func makeDisk(t *testing.T, root *tree.Tree, to string) *boot.ESP {
 	}
 	guids := disk.NewGUIDs([]byte("boot test"))
 	esp, err := boot.Plan(boot.Config{
-		Arch: arch.AMD64, Root: root, Init: buildGo(t, "../..", "./cmd/init"), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
+		Arch: arch.AMD64, Root: root, Init: filetest.Read(t, goprogram.Build(t, "init", "../../cmd/init", "amd64", "-ldflags=-s -w -buildid=")), Modules: []string{"virtio_scsi", "sd_mod", "nvme", "virtio_pci"},
 		// no_timer_check: under TCG on a busy host the kernel may miss its timer in its own test and panic.
 		Arguments: []string{"console=ttyS0,38400n8d", "panic=3", "no_timer_check"}, RootGUID: guids.Root.String(), Name: "test", Title: "A test", Epoch: testEpoch,
 	})
@@ -369,7 +357,7 @@ func smallRoot(t *testing.T) []extent.Extent {
 	for _, d := range []string{"dev", "proc", "sys", "usr/lib/systemd", "usr/sbin"} {
 		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
-	filetest.Script(t, filepath.Join(dir, "usr/lib/systemd/systemd"), string(buildGo(t, "testdata/guest", ".")))
+	filetest.Script(t, filepath.Join(dir, "usr/lib/systemd/systemd"), string(filetest.Read(t, goprogram.Build(t, "guest", "testdata/guest", "amd64"))))
 	for link, to := range map[string]string{"sbin": "usr/sbin", "lib": "usr/lib", "usr/sbin/init": "/lib/systemd/systemd"} {
 		filetest.Link(t, to, filepath.Join(dir, link))
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/need"
 )
@@ -58,7 +59,7 @@ func mountImage(t *testing.T, image, options string) (dir string, unmount func()
 func TestMount(t *testing.T) {
 	tr := ext4test.FullTree(t)
 	l := plan(t, tr)
-	dir, _ := mountImage(t, ext4test.WriteImage(t, &l.List), "ro")
+	dir, _ := mountImage(t, extenttest.WriteFile(t, &l.List), "ro")
 	got := hostEntries(t, dir)
 	if diff := ext4test.DiffEntries(ext4test.WantEntries(tr), got); diff != "" {
 		t.Errorf("what the kernel shows is not what was planned (-want +got):\n%s", diff)
@@ -77,7 +78,7 @@ func TestMount(t *testing.T) {
 func TestMountWrite(t *testing.T) {
 	tr := ext4test.FullTree(t)
 	l := plan(t, tr)
-	image := ext4test.WriteImage(t, &l.List)
+	image := extenttest.WriteFile(t, &l.List)
 	dir, unmount := mountImage(t, image, "rw")
 	do := func(err error) {
 		t.Helper()

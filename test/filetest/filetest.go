@@ -4,6 +4,7 @@ package filetest
 import (
 	"crypto/sha256"
 	"errors"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -100,19 +101,35 @@ func WantEmpty(t testing.TB, dir string) {
 // Flip changes a bit in the middle of a file.
 func Flip(t testing.TB, path string) {
 	t.Helper()
-	FlipAt(t, path, len(Read(t, path))/2)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	FlipAt(t, path, info.Size()/2)
 }
 
 // FlipAt changes a bit of the byte at offset at; from the end where that is
 // negative.
-func FlipAt(t testing.TB, path string, at int) {
+func FlipAt(t testing.TB, path string, at int64) {
 	t.Helper()
-	content := Read(t, path)
-	if at < 0 {
-		at += len(content)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	content[at] ^= 0x10
-	if err := os.WriteFile(path, content, 0o644); err != nil {
+	defer f.Close()
+	if at < 0 {
+		end, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += end
+	}
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x10
+	if _, err := f.WriteAt(b[:], at); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +24,9 @@ import (
 
 	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/bake/image/containerd/containerdtest"
+	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/goprogram"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -76,30 +77,14 @@ func makeUp(t *testing.T) madeUp {
 func programLayer(t *testing.T) v1.Layer {
 	t.Helper()
 	dir := t.TempDir()
-	source, built := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
 	text := fmt.Sprintf(`package main
 import ("fmt"; "os"; "time")
 func main() { fmt.Println(%q); if len(os.Args) > 1 { time.Sleep(time.Hour) } }
 `, greeting)
-	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", built, source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building a program: %v: %s", err, out)
-	}
-	data := filetest.Read(t, built)
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	if err := w.WriteHeader(&tar.Header{Name: "program", Mode: 0o755, Size: int64(len(data))}); err != nil {
-		t.Fatal(err)
-	}
-	w.Write(data)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+	filetest.Write(t, filepath.Join(dir, "main.go"), text)
+	program := filetest.Read(t, goprogram.Build(t, "program", dir, runtime.GOARCH, "-ldflags=-s -w", "main.go"))
+	archive := archivetest.Tar(archivetest.Member{Header: tar.Header{Name: "program", Mode: 0o755, Typeflag: tar.TypeReg}, Content: string(program)})
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil })
 	if err != nil {
 		t.Fatal(err)
 	}

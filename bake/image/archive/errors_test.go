@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/extent"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -144,50 +143,24 @@ func (c *cancelAt) ReadAt(p []byte, off int64) (int, error) {
 	return c.r.ReadAt(p, off)
 }
 
-// notes is a progress.Sink that keeps what it is told.
-type notes struct {
-	progress.Discard
-	lines []string
-	tasks []*countedTask
-}
-
-func (n *notes) Note(format string, args ...any) {
-	n.lines = append(n.lines, fmt.Sprintf(format, args...))
-}
-
-func (n *notes) Start(_, _ string, total int64) progress.Task {
-	task := &countedTask{total: total}
-	n.tasks = append(n.tasks, task)
-	return task
-}
-
-type countedTask struct {
-	total  int64
-	done   atomic.Int64
-	result string
-}
-
-func (c *countedTask) Add(n int64)       { c.done.Add(n) }
-func (c *countedTask) End(result string) { c.result = result }
-
 func TestCacheThatCannotKeepIsNotedOnce(t *testing.T) {
 	l := mixedList()
 	want, _ := write(t, l, Options{})
 	cache := newMapCache()
 	cache.putErr = errFull
-	var sink notes
+	var sink progresstest.Recorder
 	got, _ := write(t, l, Options{Cache: cache, Progress: &sink})
 	if !bytes.Equal(got, want) {
 		t.Error("other bytes where the cache keeps nothing")
 	}
-	if cache.puts < 2 || len(sink.lines) != 1 || !strings.Contains(sink.lines[0], errFull.Error()) {
-		t.Errorf("notes = %q after %d failures; want one with %q", sink.lines, cache.puts, errFull)
+	if notes := sink.Notes(); cache.puts < 2 || len(notes) != 1 || !strings.Contains(notes[0], errFull.Error()) {
+		t.Errorf("notes = %q after %d failures; want one with %q", notes, cache.puts, errFull)
 	}
 }
 
 func TestProgress(t *testing.T) {
 	l := mixedList()
-	var sink notes
+	var sink progresstest.Recorder
 	cache := newMapCache()
 	write(t, l, Options{Progress: &sink, Cache: cache})
 	write(t, l, Options{Progress: &sink, Cache: cache})
@@ -199,12 +172,12 @@ func TestProgress(t *testing.T) {
 		t.Fatal("no error")
 	}
 	want := []string{"done", "cached", "done", "failed"}
-	for i, task := range sink.tasks {
-		if task.result != want[i] {
-			t.Errorf("task %d ended as %q; want %q", i, task.result, want[i])
+	for i, task := range sink.Tasks {
+		if task.Result != want[i] {
+			t.Errorf("task %d ended as %q; want %q", i, task.Result, want[i])
 		}
-		if done := task.done.Load(); task.total != contentSize(l) || task.result != "failed" && done != task.total {
-			t.Errorf("task %d: %d of %d bytes; want all of %d", i, done, task.total, contentSize(l))
+		if task.Total != contentSize(l) || task.Result != "failed" && task.Done != task.Total {
+			t.Errorf("task %d: %d of %d bytes; want all of %d", i, task.Done, task.Total, contentSize(l))
 		}
 	}
 }

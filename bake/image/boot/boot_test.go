@@ -1,9 +1,6 @@
 package boot
 
 import (
-	"bytes"
-	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,55 +8,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/cpio"
+	"github.com/nodebake/bake/bake/inspect/inspecttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/archivetest"
 )
 
 const version = "6.12.1-cloud-amd64"
-
-// ko makes a kernel module that has nothing but its .modinfo.
-func ko(fields ...string) []byte {
-	info := strings.Join(append(fields, ""), "\x00")
-	names := "\x00.modinfo\x00.shstrtab\x00"
-	const headerSize, sectionSize = 64, 64
-	at := uint64(headerSize)
-	sections := []elf.Section64{
-		{},
-		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: at, Size: uint64(len(info))},
-		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: at + uint64(len(info)), Size: uint64(len(names))},
-	}
-	var b bytes.Buffer
-	header := elf.Header64{
-		Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: headerSize,
-		Shoff: at + uint64(len(info)+len(names)), Shentsize: sectionSize, Shnum: uint16(len(sections)), Shstrndx: 2,
-	}
-	copy(header.Ident[:], "\x7fELF\x02\x01\x01")
-	for _, v := range []any{header, []byte(info), []byte(names), sections} {
-		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
-			panic(err)
-		}
-	}
-	return b.Bytes()
-}
-
-func compress(t testing.TB, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := xz.NewWriter(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 const magic = "vermagic=" + version + " SMP preempt mod_unload modversions "
 
@@ -72,13 +30,13 @@ func rootFiles(t testing.TB) map[string][]byte {
 		"usr/lib/systemd/boot/efi/systemd-bootx64.efi.signed": []byte("systemd-boot"),
 		"boot/vmlinuz-" + version:                             []byte("kernel"),
 		"usr/lib/modules/" + version + "/modules.builtin":     []byte("kernel/fs/ext4/ext4.ko\nkernel/drivers/nvme/host/nvme.ko\nkernel/drivers/virtio/virtio-pci.ko\n"),
-		k + "drivers/scsi/virtio_scsi.ko.xz":                  compress(t, ko(magic, "depends=scsi_mod,virtio-pci")),
-		k + "drivers/scsi/sd_mod.ko.xz":                       compress(t, ko(magic, "depends=scsi_mod,scsi-common", "softdep=pre: crc64 missing post: later")),
-		k + "drivers/scsi/scsi_mod.ko.xz":                     compress(t, ko(magic, "depends=scsi-common")),
-		k + "drivers/scsi/scsi_common.ko.xz":                  compress(t, ko(magic, "depends=")),
-		k + "lib/crc64.ko":                                    ko(magic, "depends="),
-		k + "lib/later.ko":                                    ko(magic, "depends="),
-		k + "fs/efivarfs/efivarfs.ko":                         ko(magic, "depends="),
+		k + "drivers/scsi/virtio_scsi.ko.xz":                  archivetest.XZ(inspecttest.Module(magic, "depends=scsi_mod,virtio-pci")),
+		k + "drivers/scsi/sd_mod.ko.xz":                       archivetest.XZ(inspecttest.Module(magic, "depends=scsi_mod,scsi-common", "softdep=pre: crc64 missing post: later")),
+		k + "drivers/scsi/scsi_mod.ko.xz":                     archivetest.XZ(inspecttest.Module(magic, "depends=scsi-common")),
+		k + "drivers/scsi/scsi_common.ko.xz":                  archivetest.XZ(inspecttest.Module(magic, "depends=")),
+		k + "lib/crc64.ko":                                    inspecttest.Module(magic, "depends="),
+		k + "lib/later.ko":                                    inspecttest.Module(magic, "depends="),
+		k + "fs/efivarfs/efivarfs.ko":                         inspecttest.Module(magic, "depends="),
 	}
 }
 
@@ -101,19 +59,6 @@ func config(t testing.TB, files map[string][]byte) Config {
 		Modules: []string{"virtio_scsi", "sd_mod", "nvme"}, Arguments: []string{"console=ttyS0,38400n8d", "audit=0"},
 		RootGUID: "0a0b0c0d-0000-8000-8000-000000000001", Name: "k8s-worker", Title: "Kubernetes worker v1.36.3", Epoch: 1761998400,
 	}
-}
-
-func text(t testing.TB, tr *tree.Tree, path string) string {
-	t.Helper()
-	e := tr.Lookup(path)
-	if e == nil {
-		t.Fatalf("there is no %s", path)
-	}
-	data, err := io.ReadAll(e.Content())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
 }
 
 func TestPlan(t *testing.T) {
@@ -146,7 +91,7 @@ initrd     /k8s-worker/6.12.1-cloud-amd64/initrd.img
 options    root=PARTUUID=0a0b0c0d-0000-8000-8000-000000000001 console=ttyS0,38400n8d audit=0
 `,
 	} {
-		if got := text(t, esp.Tree, path); got != want {
+		if got := treetest.Text(t, esp.Tree, path); got != want {
 			t.Errorf("%s = %q; want %q", path, got, want)
 		}
 	}
@@ -157,7 +102,7 @@ options    root=PARTUUID=0a0b0c0d-0000-8000-8000-000000000001 console=ttyS0,3840
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text(t, esp.Tree, "k8s-worker/"+version+"/initrd.img") != text(t, again.Tree, "k8s-worker/"+version+"/initrd.img") {
+	if treetest.Text(t, esp.Tree, "k8s-worker/"+version+"/initrd.img") != treetest.Text(t, again.Tree, "k8s-worker/"+version+"/initrd.img") {
 		t.Error("two initramfs of the same files differ")
 	}
 }
@@ -167,7 +112,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := cpio.NewReader(strings.NewReader(text(t, esp.Tree, "k8s-worker/"+version+"/initrd.img")))
+	r := cpio.NewReader(strings.NewReader(treetest.Text(t, esp.Tree, "k8s-worker/"+version+"/initrd.img")))
 	got := map[string]string{}
 	for {
 		h, err := r.Next()
@@ -262,7 +207,7 @@ func TestLinks(t *testing.T) {
 			continue
 		}
 		for _, e := range plain.Tree.Entries {
-			if e.Type == tree.File && text(t, linked.Tree, e.Path) != text(t, plain.Tree, e.Path) {
+			if e.Type == tree.File && treetest.Text(t, linked.Tree, e.Path) != treetest.Text(t, plain.Tree, e.Path) {
 				t.Errorf("%s: %s differs", typ, e.Path)
 			}
 		}
@@ -286,12 +231,12 @@ func TestPlanRefuses(t *testing.T) {
 		{"unknown module", func(_ map[string][]byte, c *Config) { c.Modules = []string{"floppy"} }, "no module floppy, neither as a file nor built in (the image definition names it)"},
 		{"missing dependency", func(f map[string][]byte, _ *Config) { delete(f, scsi+"scsi_common.ko.xz") }, "scsi_common, neither as a file nor built in (scsi_mod depends on it)"},
 		{"loop", func(f map[string][]byte, _ *Config) {
-			f[scsi+"scsi_common.ko.xz"] = compress(t, ko(magic, "depends=sd_mod,virtio_scsi"))
+			f[scsi+"scsi_common.ko.xz"] = archivetest.XZ(inspecttest.Module(magic, "depends=sd_mod,virtio_scsi"))
 		}, "depends on itself"},
 		{"other kernel's module", func(f map[string][]byte, _ *Config) {
-			f[scsi+"scsi_common.ko.xz"] = compress(t, ko("vermagic=6.1 SMP"))
+			f[scsi+"scsi_common.ko.xz"] = archivetest.XZ(inspecttest.Module("vermagic=6.1 SMP"))
 		}, `for kernel "6.1"`},
-		{"not ELF", func(f map[string][]byte, _ *Config) { f[scsi+"scsi_common.ko.xz"] = compress(t, []byte("junk")) }, "scsi_common.ko.xz: "},
+		{"not ELF", func(f map[string][]byte, _ *Config) { f[scsi+"scsi_common.ko.xz"] = archivetest.XZ([]byte("junk")) }, "scsi_common.ko.xz: "},
 		{"not xz", func(f map[string][]byte, _ *Config) { f[scsi+"scsi_common.ko.xz"] = []byte("junk") }, "scsi_common.ko.xz: "},
 		{"zstd", func(f map[string][]byte, _ *Config) {
 			f[scsi+"scsi_common.ko.zst"] = []byte("junk")
@@ -346,13 +291,15 @@ func TestKey(t *testing.T) {
 		equal  bool
 		change func(map[string][]byte, *Config)
 	}{
-		"nothing":        {true, nil},
-		"shim":           {true, func(f map[string][]byte, _ *Config) { f["usr/lib/shim/shimx64.efi.signed"] = []byte("new") }},
-		"arguments":      {true, func(_ map[string][]byte, c *Config) { c.Arguments = nil }},
-		"init":           {false, func(_ map[string][]byte, c *Config) { c.Init = []byte("another") }},
-		"modules":        {false, func(_ map[string][]byte, c *Config) { c.Modules = c.Modules[1:] }},
-		"epoch":          {false, func(_ map[string][]byte, c *Config) { c.Epoch++ }},
-		"a module":       {false, func(f map[string][]byte, _ *Config) { f["usr/lib/modules/"+version+"/kernel/lib/crc64.ko"] = ko(magic) }},
+		"nothing":   {true, nil},
+		"shim":      {true, func(f map[string][]byte, _ *Config) { f["usr/lib/shim/shimx64.efi.signed"] = []byte("new") }},
+		"arguments": {true, func(_ map[string][]byte, c *Config) { c.Arguments = nil }},
+		"init":      {false, func(_ map[string][]byte, c *Config) { c.Init = []byte("another") }},
+		"modules":   {false, func(_ map[string][]byte, c *Config) { c.Modules = c.Modules[1:] }},
+		"epoch":     {false, func(_ map[string][]byte, c *Config) { c.Epoch++ }},
+		"a module": {false, func(f map[string][]byte, _ *Config) {
+			f["usr/lib/modules/"+version+"/kernel/lib/crc64.ko"] = inspecttest.Module(magic)
+		}},
 		"built-in ones":  {false, func(f map[string][]byte, _ *Config) { f["usr/lib/modules/"+version+"/modules.builtin"] = nil }},
 		"order of names": {false, func(_ map[string][]byte, c *Config) { c.Modules = []string{"sd_mod", "virtio_scsi", "nvme"} }},
 	} {
@@ -363,7 +310,7 @@ func TestKey(t *testing.T) {
 }
 
 func FuzzParseModinfo(f *testing.F) {
-	f.Add(ko(magic, "depends=a,b", "softdep=pre: c post: d", "alias=x"))
+	f.Add(inspecttest.Module(magic, "depends=a,b", "softdep=pre: c post: d", "alias=x"))
 	f.Add([]byte("\x7fELF\x02\x01\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) { _, _ = parseModinfo(data) })
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math/rand"
 	"os"
 	"path"
@@ -28,6 +27,7 @@ import (
 	"github.com/nodebake/bake/bake/image/containerd/containerdtest"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 const epoch = 1_700_000_000
@@ -103,21 +103,11 @@ const (
 	database = "var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"
 )
 
-// read returns an entry's content.
-func read(t *testing.T, e tree.Entry) []byte {
-	t.Helper()
-	data, err := io.ReadAll(e.Content())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 func metaDB(t *testing.T, entries []tree.Entry) []byte {
 	t.Helper()
 	for _, e := range entries {
 		if e.Path == database {
-			return read(t, e)
+			return treetest.Content(t, &e)
 		}
 	}
 	t.Fatalf("no %s", database)
@@ -225,7 +215,7 @@ func TestEntries(t *testing.T) {
 		if e.Perm != 0o444 || e.UID != 0 || e.GID != 0 {
 			t.Errorf("%s has mode %04o and owner %d:%d; want 0444, 0:0", e.Path, e.Perm, e.UID, e.GID)
 		}
-		if sum := sha256.Sum256(read(t, e)); hex.EncodeToString(sum[:]) != path.Base(e.Path) {
+		if sum := sha256.Sum256(treetest.Content(t, &e)); hex.EncodeToString(sum[:]) != path.Base(e.Path) {
 			t.Errorf("%s has content of digest %x", e.Path, sum)
 		}
 	}
@@ -239,7 +229,7 @@ func TestContentStaysWhereItIs(t *testing.T) {
 	t.Parallel()
 	image := fromImage(t, "registry.example.com/one:1", testImage(t, 1, 1))
 	layer := &image.Blobs[len(image.Blobs)-1]
-	pack := tree.Bytes("a pack", append(make([]byte, tree.Align), read(t, layer.Content)...))
+	pack := tree.Bytes("a pack", append(make([]byte, tree.Align), treetest.Content(t, &layer.Content)...))
 	layer.Content.Blob, layer.Content.Offset = pack, tree.Align
 	layer.Content.UID, layer.Content.MTime, layer.Content.Perm = 7, 7, 0o777
 	for _, e := range plan(t, image) {

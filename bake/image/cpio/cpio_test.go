@@ -13,30 +13,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/need"
 )
 
 const epoch = 1761998400
 
 func file(path string, size int) tree.Entry {
-	b := bytes.Repeat([]byte(path+"\n"), size/len(path)+1)[:size]
-	return tree.Entry{Path: path, Type: tree.File, Perm: 0o755, Size: int64(size), Blob: tree.Bytes(path, b)}
+	return treetest.File(path, 0o755, strings.Repeat(path+"\n", size/len(path)+1)[:size])
 }
 
 func sample(t testing.TB) *tree.Tree {
 	t.Helper()
-	tr, err := tree.New([]tree.Entry{
-		{Path: ".", Type: tree.Dir, Perm: 0o755},
-		{Path: "dev", Type: tree.Dir, Perm: 0o755},
-		{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3},
-		{Path: "lib", Type: tree.Symlink, Perm: 0o777, Link: "usr/lib"},
-		{Path: "usr", Type: tree.Dir, Perm: 0o700, MTime: 1000000000},
-		file("init", 5001), file("usr/empty", 0), file("usr/1", 1), file("usr/22", 2), file("usr/333", 3), file("usr/4444", 4),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
+	return treetest.New(t, treetest.Dir("."), treetest.Dir("dev"),
+		tree.Entry{Path: "dev/null", Type: tree.Char, Perm: 0o666, Major: 1, Minor: 3},
+		tree.Entry{Path: "lib", Type: tree.Symlink, Perm: 0o777, Link: "usr/lib"},
+		tree.Entry{Path: "usr", Type: tree.Dir, Perm: 0o700, MTime: 1000000000},
+		file("init", 5001), file("usr/empty", 0), file("usr/1", 1), file("usr/22", 2), file("usr/333", 3), file("usr/4444", 4))
 }
 
 func archive(t testing.TB, tr *tree.Tree) []byte {
@@ -76,10 +69,7 @@ func TestGNUcpio(t *testing.T) {
 		path := filepath.Join(dir, e.Path)
 		switch e.Type {
 		case tree.File:
-			want, err := io.ReadAll(e.Content())
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := treetest.Content(t, e)
 			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 				t.Errorf("%s: cpio -i gives other content (%v)", e.Path, err)
 			}

@@ -2,17 +2,16 @@ package disk
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/tree"
@@ -127,15 +126,7 @@ func TestDeterminism(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := sha256.New()
-		for p := range l.Pieces() {
-			if p.Blob != nil {
-				if _, err := io.Copy(h, p.Blob.Section(int64(p.Chunk)*tree.ChunkSize+p.From, p.Length)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		return [32]byte(h.Sum(nil))
+		return extenttest.Digest(t, &l)
 	}
 	if a, b := digest(), digest(); a != b {
 		t.Errorf("two plans of one disk give %x and %x", a, b)
@@ -149,25 +140,12 @@ func TestSgdisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "disk.raw")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(l.Size); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range l.Extents {
-		if _, err := io.Copy(io.NewOffsetWriter(f, e.Offset), e.Blob.Section(e.BlobOffset, e.Length)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	path := extenttest.WriteFile(t, &l)
 	out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput()
 	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
 		t.Errorf("sgdisk --verify: %v\n%s", err, out)
 	}
-	if err := f.Truncate(10 * gce.GiB); err != nil {
+	if err := os.Truncate(path, 10*gce.GiB); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput(); err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 // nodeTree is of the size of a worker's root: 12,500 files in 172 packages,
 // 680 MB, a directory with 1500 names.
 func nodeTree(t testing.TB) (*tree.Tree, []*tree.Blob) {
-	entries := []tree.Entry{ext4test.RootDir()}
+	entries := []tree.Entry{treetest.Dir(".")}
 	dirs := map[string]bool{}
 	mkdir := func(path string) {
 		if !dirs[path] {
@@ -43,7 +43,7 @@ func nodeTree(t testing.TB) (*tree.Tree, []*tree.Blob) {
 			entries = append(entries, tree.Entry{Path: dir + "/link", Type: tree.Symlink, Link: "file-1"})
 		}
 	}
-	return ext4test.NewTree(t, entries...), blobs
+	return treetest.New(t, entries...), blobs
 }
 
 func BenchmarkPlan(b *testing.B) {

@@ -8,15 +8,17 @@ import (
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestBroken flips one bit in each kind of metadata; e2fsck and our reader
 // must both refuse.
 func TestBroken(t *testing.T) {
-	ext4test.Need(t, "e2fsck")
+	need.Program(t, "e2fsck", "e2fsprogs")
 	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := ext4test.WriteImage(t, &l.List)
+	image := extenttest.WriteFile(t, &l.List)
 	fsys := openImage(t, image)
 	inodeAt := func(path string) (int64, *inode) {
 		n, err := fsys.Lookup(path)

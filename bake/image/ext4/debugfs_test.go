@@ -2,22 +2,24 @@ package ext4
 
 import (
 	"bytes"
-	"io"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestDebugfs has debugfs show inodes, attributes and content.
 func TestDebugfs(t *testing.T) {
-	ext4test.Need(t, "debugfs")
+	need.Program(t, "debugfs", "e2fsprogs")
 	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := ext4test.WriteImage(t, &l.List)
+	image := extenttest.WriteFile(t, &l.List)
 	for _, test := range []struct {
 		command string
 		want    []string
@@ -64,10 +66,7 @@ func TestDebugfs(t *testing.T) {
 	ext4test.MustRun(t, "debugfs", "-f", commands, image)
 	for _, e := range files {
 		got := filetest.Read(t, filepath.Join(dir, strings.ReplaceAll(e.Path, "/", "_")))
-		want, err := io.ReadAll(e.Content())
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := treetest.Content(t, e)
 		if !bytes.Equal(got, want) {
 			t.Errorf("debugfs dumps %d bytes of %s that differ from its %d", len(got), e.Path, len(want))
 		}

@@ -9,13 +9,16 @@ import (
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestNameHash compares with debugfs, which knows the signed variant only: names of ASCII.
 // The full tree has a name with larger bytes, for e2fsck.
 func TestNameHash(t *testing.T) {
-	ext4test.Need(t, "debugfs")
+	need.Program(t, "debugfs", "e2fsprogs")
 	seed := testOptions(0).HashSeed
 	id := hex.EncodeToString(seed[:])
 	id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
@@ -59,11 +62,11 @@ func TestDirectories(t *testing.T) {
 		{"equal hashes", collidingNames(t), true, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			entries := []tree.Entry{ext4test.RootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
+			entries := []tree.Entry{treetest.Dir("."), {Path: "d", Type: tree.Dir, Perm: 0o755}}
 			for _, name := range test.names {
 				entries = append(entries, tree.Entry{Path: "d/" + name, Type: tree.File, Perm: 0o644})
 			}
-			tr := ext4test.NewTree(t, entries...)
+			tr := treetest.New(t, entries...)
 			o := testOptions(256 << 20)
 			m, err := newModel(tr, &Options{HashSeed: o.HashSeed, BytesPerInode: 1, Epoch: 1})
 			if err != nil {
@@ -77,7 +80,7 @@ func TestDirectories(t *testing.T) {
 				t.Error("the second leaf does not continue the first")
 			}
 			l := mustPlan(t, tr, o)
-			image := ext4test.WriteImage(t, &l.List)
+			image := extenttest.WriteFile(t, &l.List)
 			ext4test.Fsck(t, image)
 			got, err := openImage(t, image).Entries()
 			if err != nil {
@@ -132,7 +135,7 @@ func TestManySubdirectories(t *testing.T) {
 		{format.MaxLinks - 2, format.MaxLinks},
 		{format.MaxLinks - 1, 1},
 	} {
-		entries := []tree.Entry{ext4test.RootDir(), {Path: "d", Type: tree.Dir, Perm: 0o755}}
+		entries := []tree.Entry{treetest.Dir("."), {Path: "d", Type: tree.Dir, Perm: 0o755}}
 		for i := range test.subdirs {
 			entries = append(entries, tree.Entry{Path: fmt.Sprintf("d/%d", i), Type: tree.Dir, Perm: 0o755})
 		}
@@ -140,7 +143,7 @@ func TestManySubdirectories(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := newModel(ext4test.NewTree(t, entries...), &o)
+		m, err := newModel(treetest.New(t, entries...), &o)
 		if err != nil {
 			t.Fatal(err)
 		}

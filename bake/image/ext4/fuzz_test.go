@@ -8,6 +8,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 // FuzzRead reads a filesystem that was changed in some places, with checksums
@@ -16,8 +17,8 @@ import (
 // The input is a list of changes: where in the metadata (three bytes), how many
 // bytes (one), the bytes.
 func FuzzRead(f *testing.F) {
-	tr := ext4test.NewTree(f,
-		ext4test.RootDir(),
+	tr := treetest.New(f,
+		treetest.Dir("."),
 		tree.Entry{Path: "d", Type: tree.Dir, Perm: 0o755},
 		tree.Entry{Path: "d/link", Type: tree.Symlink, Link: "target/that/is/longer/than/sixty/bytes/so/that/it/needs/a/block"},
 		tree.Entry{Path: "d/fast", Type: tree.Symlink, Link: "fast"},
@@ -30,7 +31,7 @@ func FuzzRead(f *testing.F) {
 		path := fmt.Sprintf("d/some-name-that-is-not-short-%d", i)
 		tr.Entries = append(tr.Entries, tree.Entry{Path: path, Type: tree.File, Perm: 0o644})
 	}
-	tr = ext4test.NewTree(f, tr.Entries...)
+	tr = treetest.New(f, tr.Entries...)
 	o := testOptions(32 << 20)
 	o.BytesPerInode = 4096
 	l := mustPlan(f, tr, o)

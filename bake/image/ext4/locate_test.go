@@ -12,15 +12,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestLocate asks debugfs where things are, and Locate what is there.
 func TestLocate(t *testing.T) {
-	ext4test.Need(t, "debugfs")
+	need.Program(t, "debugfs", "e2fsprogs")
 	tr := ext4test.FullTree(t)
 	l := mustPlan(t, tr, testOptions(1<<30))
-	image := ext4test.WriteImage(t, &l.List)
+	image := extenttest.WriteFile(t, &l.List)
 	f, err := Open(l.List.Reader())
 	if err != nil {
 		t.Fatal(err)

@@ -14,11 +14,13 @@ import (
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/need"
 )
 
 // TestReadMke2fs reads filesystems that mke2fs made of a directory.
 func TestReadMke2fs(t *testing.T) {
-	ext4test.Need(t, "mke2fs", "e2fsck")
+	need.Program(t, "mke2fs", "e2fsprogs")
+	need.Program(t, "e2fsck", "e2fsprogs")
 	dir := t.TempDir()
 	want := hostTree(t, dir)
 	for _, test := range []struct {

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 // TestPlanErrors wants what ext4 cannot hold to be refused by name.
@@ -16,10 +16,10 @@ func TestPlanErrors(t *testing.T) {
 	file := func(path string, change func(e *tree.Entry)) []tree.Entry {
 		e := tree.Entry{Path: path, Type: tree.File, Perm: 0o644}
 		change(&e)
-		return []tree.Entry{ext4test.RootDir(), e}
+		return []tree.Entry{treetest.Dir("."), e}
 	}
 	long := strings.Repeat("x", 256)
-	manyLinks := []tree.Entry{ext4test.RootDir(), {Path: "f", Type: tree.File}}
+	manyLinks := []tree.Entry{treetest.Dir("."), {Path: "f", Type: tree.File}}
 	for i := range format.MaxLinks {
 		manyLinks = append(manyLinks, tree.Entry{Path: fmt.Sprintf("l%d", i), Type: tree.Hardlink, Link: "f"})
 	}
@@ -47,7 +47,7 @@ func TestPlanErrors(t *testing.T) {
 		{"no root", nil, "does not begin with its root directory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tr := ext4test.NewTree(t, test.entries...)
+			tr := treetest.New(t, test.entries...)
 			_, err := Plan(tr, testOptions(1<<30))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Plan = %.200v; want %q", err, test.want)
@@ -61,7 +61,7 @@ func TestPlanErrors(t *testing.T) {
 
 // TestPlanUnsorted has a tree that tree.New did not make.
 func TestPlanUnsorted(t *testing.T) {
-	tr := &tree.Tree{Entries: []tree.Entry{ext4test.RootDir(), {Path: "a/b", Type: tree.File}, {Path: "a", Type: tree.Dir}}}
+	tr := &tree.Tree{Entries: []tree.Entry{treetest.Dir("."), {Path: "a/b", Type: tree.File}, {Path: "a", Type: tree.Dir}}}
 	if _, err := Plan(tr, testOptions(1<<30)); err == nil || !strings.Contains(err.Error(), "a/b: it does not follow its directory") {
 		t.Errorf("Plan = %v; want it to name a/b", err)
 	}
@@ -70,7 +70,7 @@ func TestPlanUnsorted(t *testing.T) {
 // TestPlanFull wants a filesystem that is too small to be refused by what did not fit.
 func TestPlanFull(t *testing.T) {
 	blob := sparseBlob("big", 100<<20)
-	tr := ext4test.NewTree(t, ext4test.RootDir(), tree.Entry{Path: "big", Type: tree.File, Blob: blob, Size: 100 << 20})
+	tr := treetest.New(t, treetest.Dir("."), tree.Entry{Path: "big", Type: tree.File, Blob: blob, Size: 100 << 20})
 	for _, test := range []struct {
 		size int64
 		want string
@@ -86,11 +86,11 @@ func TestPlanFull(t *testing.T) {
 	if _, err := Plan(tr, testOptions(1<<20)); err == nil || !strings.Contains(err.Error(), "too few") {
 		t.Errorf("Plan with a MiB = %v; want an error", err)
 	}
-	many := []tree.Entry{ext4test.RootDir()}
+	many := []tree.Entry{treetest.Dir(".")}
 	for i := range 5000 {
 		many = append(many, tree.Entry{Path: fmt.Sprint(i), Type: tree.File})
 	}
-	if _, err := Plan(ext4test.NewTree(t, many...), testOptions(64<<20)); err == nil || !strings.Contains(err.Error(), "5002 files, the filesystem of 67108864 bytes has 4096 inodes") {
+	if _, err := Plan(treetest.New(t, many...), testOptions(64<<20)); err == nil || !strings.Contains(err.Error(), "5002 files, the filesystem of 67108864 bytes has 4096 inodes") {
 		t.Errorf("Plan with 5000 files = %v; want an error", err)
 	}
 }
@@ -111,7 +111,7 @@ func TestOptions(t *testing.T) {
 	} {
 		o := testOptions(1 << 30)
 		test.change(&o)
-		if _, err := Plan(ext4test.NewTree(t, ext4test.RootDir()), o); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := Plan(treetest.New(t, treetest.Dir(".")), o); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("Plan = %v; want %q", err, test.want)
 		}
 	}

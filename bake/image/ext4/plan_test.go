@@ -10,7 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/need"
 )
 
 // sizes are those of the tests: small, several groups, a last group that is short, one that is
@@ -40,7 +43,7 @@ func TestPlan(t *testing.T) {
 				o.BytesPerInode = 8 << 10 // its 4096 inodes would not do
 			}
 			l := mustPlan(t, tr, o)
-			image := ext4test.WriteImage(t, &l.List)
+			image := extenttest.WriteFile(t, &l.List)
 			ext4test.Fsck(t, image)
 			fsys := openImage(t, image)
 			if diff := ext4test.DiffEntries(want, readTree(t, fsys)); diff != "" {
@@ -65,8 +68,8 @@ func TestPlan(t *testing.T) {
 
 // TestPlanEmpty has the smallest tree: the root directory alone.
 func TestPlanEmpty(t *testing.T) {
-	l := mustPlan(t, ext4test.NewTree(t, ext4test.RootDir()), testOptions(32<<20))
-	image := ext4test.WriteImage(t, &l.List)
+	l := mustPlan(t, treetest.New(t, treetest.Dir(".")), testOptions(32<<20))
+	image := extenttest.WriteFile(t, &l.List)
 	ext4test.Fsck(t, image)
 	got := readTree(t, openImage(t, image))
 	want := []tree.Entry{
@@ -94,9 +97,9 @@ func TestPlanTwice(t *testing.T) {
 
 // TestSuperblock has dumpe2fs say what the features and settings are.
 func TestSuperblock(t *testing.T) {
-	ext4test.Need(t, "dumpe2fs")
+	need.Program(t, "dumpe2fs", "e2fsprogs")
 	l := mustPlan(t, ext4test.FullTree(t), testOptions(3<<30))
-	image := ext4test.WriteImage(t, &l.List)
+	image := extenttest.WriteFile(t, &l.List)
 	out := ext4test.MustRun(t, "dumpe2fs", image)
 	for _, want := range []string{
 		"Filesystem volume name:   root",
@@ -156,13 +159,13 @@ func TestBigFiles(t *testing.T) {
 	const group = 128 << 20
 	blob := sparseBlob("big", 800<<20)
 	entries := []tree.Entry{
-		ext4test.RootDir(),
+		treetest.Dir("."),
 		{Path: "a-group", Type: tree.File, Perm: 0o644, Blob: blob, Size: group},
 		{Path: "b-group+1", Type: tree.File, Perm: 0o644, Blob: blob, Offset: group, Size: group + 1},
 		{Path: "c-deep", Type: tree.File, Perm: 0o644, Blob: blob, Offset: 2*group + 4096, Size: 530<<20 - 5},
 	}
-	l := mustPlan(t, ext4test.NewTree(t, entries...), testOptions(2<<30))
-	image := ext4test.WriteImage(t, &l.List)
+	l := mustPlan(t, treetest.New(t, entries...), testOptions(2<<30))
+	image := extenttest.WriteFile(t, &l.List)
 	ext4test.Fsck(t, image)
 	fsys := openImage(t, image)
 	for _, e := range entries[1:] {
@@ -181,7 +184,7 @@ func TestBigFiles(t *testing.T) {
 			t.Errorf("%s: %v", e.Path, err)
 		}
 	}
-	ext4test.Need(t, "debugfs")
+	need.Program(t, "debugfs", "e2fsprogs")
 	out := ext4test.MustRun(t, "debugfs", "-R", "ex /c-deep", image)
 	if !strings.Contains(out, " 0/ 1 ") || !strings.Contains(out, " 1/ 1 ") {
 		t.Errorf("c-deep has no extent tree of depth 1:\n%s", out)
@@ -202,10 +205,10 @@ func TestPayloadIsContiguous(t *testing.T) {
 		}
 		packs[i] = p.Entries(fmt.Sprintf("pack %d", i))
 	}
-	entries := append(append([]tree.Entry{ext4test.RootDir()}, packs[0]...), packs[1]...)
+	entries := append(append([]tree.Entry{treetest.Dir(".")}, packs[0]...), packs[1]...)
 	duplicate := packs[0][20]
 	duplicate.Path = "duplicate"
-	withDuplicate := ext4test.NewTree(t, append(entries, duplicate)...)
+	withDuplicate := treetest.New(t, append(entries, duplicate)...)
 	a, b := packs[0][49].Blob, packs[1][49].Blob
 
 	// ranges lists the extents of payload.
@@ -213,7 +216,7 @@ func TestPayloadIsContiguous(t *testing.T) {
 		o := testOptions(1 << 30)
 		o.Blobs = blobs
 		l := mustPlan(t, tr, o)
-		ext4test.Fsck(t, ext4test.WriteImage(t, &l.List))
+		ext4test.Fsck(t, extenttest.WriteFile(t, &l.List))
 		for _, e := range l.List.Extents {
 			if e.Blob == a || e.Blob == b {
 				got = append(got, fmt.Sprintf("%s %d+%d", e.Blob.Name, e.BlobOffset, e.Length))
@@ -222,10 +225,10 @@ func TestPayloadIsContiguous(t *testing.T) {
 		return got
 	}
 	all := func(b *tree.Blob) string { return fmt.Sprintf("%s 0+%d", b.Name, b.Size) }
-	if diff := cmp.Diff([]string{all(b), all(a)}, ranges(ext4test.NewTree(t, entries...), b, a)); diff != "" {
+	if diff := cmp.Diff([]string{all(b), all(a)}, ranges(treetest.New(t, entries...), b, a)); diff != "" {
 		t.Errorf("with b before a (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{all(a), all(b)}, ranges(ext4test.NewTree(t, entries...))); diff != "" {
+	if diff := cmp.Diff([]string{all(a), all(b)}, ranges(treetest.New(t, entries...))); diff != "" {
 		t.Errorf("in the order of files (-want +got):\n%s", diff)
 	}
 	// The duplicate cuts the run once: its first copy ends it, its second goes on.
@@ -254,7 +257,7 @@ func TestMinSize(t *testing.T) {
 		if l.FreeBytes < free {
 			t.Errorf("MinSize(%d) = %d, which leaves %d", free, size, l.FreeBytes)
 		}
-		ext4test.Fsck(t, ext4test.WriteImage(t, &l.List))
+		ext4test.Fsck(t, extenttest.WriteFile(t, &l.List))
 		o.Size -= blockSize
 		if l, err := Plan(tr, o); err == nil && l.FreeBytes >= free {
 			t.Errorf("MinSize(%d) = %d, and a block less leaves %d as well", free, size, l.FreeBytes)
@@ -268,12 +271,12 @@ func TestMinSize(t *testing.T) {
 // TestGrow grows images offline as far as a GCE disk may need. That the mounted
 // filesystem grows is tested in a guest.
 func TestGrow(t *testing.T) {
-	ext4test.Need(t, "resize2fs")
+	need.Program(t, "resize2fs", "e2fsprogs")
 	tr := ext4test.FullTree(t)
 	want := ext4test.WantEntries(tr)
 	l := mustPlan(t, tr, testOptions(3<<30-9<<20))
 	for _, size := range []int64{10 << 30, 100 << 30} {
-		image := ext4test.WriteImage(t, &l.List)
+		image := extenttest.WriteFile(t, &l.List)
 		if err := os.Truncate(image, size); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,7 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -38,22 +39,11 @@ func file(path string, size int) tree.Entry {
 	return tree.Entry{Path: path, Type: tree.File, Perm: 0o644, Size: int64(size), Offset: tree.Align, Blob: tree.Bytes(path, blob), MTime: 1750000001}
 }
 
-func dir(path string) tree.Entry { return tree.Entry{Path: path, Type: tree.Dir, Perm: 0o755} }
-
-func mustTree(t testing.TB, entries ...tree.Entry) *tree.Tree {
-	t.Helper()
-	tr, err := tree.New(append(entries, dir(".")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
 // sample has the shapes that matter: names of all kinds, empty files, sizes
 // around a cluster, a directory of more than one cluster.
 func sample(t testing.TB) *tree.Tree {
 	entries := []tree.Entry{
-		dir("EFI"), dir("EFI/BOOT"), dir("loader"), dir("loader/entries"), dir("many"), dir("empty"),
+		treetest.Dir("EFI"), treetest.Dir("EFI/BOOT"), treetest.Dir("loader"), treetest.Dir("loader/entries"), treetest.Dir("many"), treetest.Dir("empty"),
 		file("EFI/BOOT/BOOTX64.EFI", 100_000), file("EFI/BOOT/grubx64.efi", 4096), file("EFI/BOOT/mmx64.efi", 511),
 		file("loader/loader.conf", 40), file("loader/entries/k8s-worker-v1-36-3.conf", 300),
 		file("vmlinuz-6.12.117+deb13-cloud-amd64", 3*mib+1), file("initrd.img", 0), file("a long name with spaces.tar.gz", 1),
@@ -66,31 +56,16 @@ func sample(t testing.TB) *tree.Tree {
 	for i, size := range []int{510, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049} {
 		entries = append(entries, file(fmt.Sprintf("empty/size-%d", i), size))
 	}
-	return mustTree(t, entries...)
+	return treetest.New(t, append(entries, treetest.Dir("."))...)
 }
 
-func plan(t testing.TB, tr *tree.Tree, o Options) extent.List {
+func plan(t testing.TB, tr *tree.Tree, o Options) *extent.List {
 	t.Helper()
 	l, err := Plan(tr, o)
 	if err != nil {
 		t.Fatalf("Plan() = %v", err)
 	}
-	return l
-}
-
-// write puts a list into a file, which the outside checkers want.
-func write(t testing.TB, l extent.List) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "fat.img")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, io.NewSectionReader(l.Reader(), 0, l.Size)); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return &l
 }
 
 func fsck(t testing.TB, image string) (string, error) {
@@ -103,7 +78,7 @@ func TestFsck(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			o := options()
 			o.Size = size
-			image := write(t, plan(t, sample(t), o))
+			image := extenttest.WriteFile(t, plan(t, sample(t), o))
 			if out, err := fsck(t, image); err != nil {
 				t.Errorf("fsck.vfat: %v\n%s", err, out)
 			}
@@ -128,7 +103,7 @@ func TestFsckRefusesBroken(t *testing.T) {
 		{"wrong free count", fsInfoSector*sectorSize + 488, 0x55},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			image := write(t, l)
+			image := extenttest.WriteFile(t, l)
 			f, err := os.OpenFile(image, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -149,7 +124,7 @@ func TestFsckRefusesBroken(t *testing.T) {
 }
 
 // recordOf returns where the directory record with a short name is.
-func recordOf(t testing.TB, l extent.List, short string) int64 {
+func recordOf(t testing.TB, l *extent.List, short string) int64 {
 	b := make([]byte, 2*mib)
 	if _, err := l.Reader().ReadAt(b, 0); err != nil {
 		t.Fatal(err)
@@ -164,7 +139,7 @@ func recordOf(t testing.TB, l extent.List, short string) int64 {
 func TestMtools(t *testing.T) {
 	mcopy, mdir := need.Program(t, "mcopy", "mtools"), need.Program(t, "mdir", "mtools")
 	tr := sample(t)
-	image := write(t, plan(t, tr, options()))
+	image := extenttest.WriteFile(t, plan(t, tr, options()))
 	run := func(name string, args ...string) string {
 		cmd := exec.Command(name, args...)
 		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC")
@@ -201,37 +176,14 @@ func TestMtools(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(contents(t, tr), got); diff != "" {
+	if diff := cmp.Diff(treetest.Digests(t, tr), got); diff != "" {
 		t.Errorf("mcopy gives other files than the tree (-want +got):\n%s", diff)
 	}
 }
 
-// contents maps the tree's paths to the digests of their content.
-func contents(t testing.TB, tr *tree.Tree) map[string]string {
-	m := map[string]string{}
-	for i := range tr.Entries {
-		e := &tr.Entries[i]
-		if e.Type == tree.Dir {
-			m[e.Path] = "dir"
-			continue
-		}
-		data, err := io.ReadAll(e.Content())
-		if err != nil {
-			t.Fatal(err)
-		}
-		m[e.Path] = fmt.Sprintf("%x", sha256.Sum256(data))
-	}
-	return m
-}
-
 func TestDeterminism(t *testing.T) {
 	digest := func() [32]byte {
-		l := plan(t, sample(t), options())
-		h := sha256.New()
-		if _, err := io.Copy(h, io.NewSectionReader(l.Reader(), 0, l.Size)); err != nil {
-			t.Fatal(err)
-		}
-		return [32]byte(h.Sum(nil))
+		return extenttest.Digest(t, plan(t, sample(t), options()))
 	}
 	if a, b := digest(), digest(); a != b {
 		t.Errorf("two plans of one tree give %x and %x", a, b)
@@ -295,7 +247,7 @@ func TestFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	room := int(g.clusters-1) * int(g.clusterBytes()) // without the root directory
-	l := plan(t, mustTree(t, file("BIG", room)), o)
+	l := plan(t, treetest.New(t, treetest.Dir("."), file("BIG", room)), o)
 	v, err := Open(l.Reader(), l.Size)
 	if err != nil {
 		t.Fatal(err)
@@ -303,10 +255,10 @@ func TestFull(t *testing.T) {
 	if v.Free != 0 {
 		t.Errorf("Free = %d; want 0", v.Free)
 	}
-	if out, err := fsck(t, write(t, l)); err != nil {
+	if out, err := fsck(t, extenttest.WriteFile(t, l)); err != nil {
 		t.Errorf("fsck.vfat: %v\n%s", err, out)
 	}
-	if _, err := Plan(mustTree(t, file("BIG", room+1)), o); err == nil || !strings.Contains(err.Error(), "full") {
+	if _, err := Plan(treetest.New(t, treetest.Dir("."), file("BIG", room+1)), o); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("Plan of a file too large = %v; want an error that says full", err)
 	}
 }
@@ -335,7 +287,7 @@ func TestPlanRefuses(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&o)
 			}
-			_, err := Plan(mustTree(t, tt.entries...), o)
+			_, err := Plan(treetest.New(t, append(tt.entries, treetest.Dir("."))...), o)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Plan() = %v; want an error with %q", err, tt.want)
 			}

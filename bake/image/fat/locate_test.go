@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 )
 
 // TestLocate finds content by its bytes, and asks what is there.
@@ -20,7 +21,7 @@ func TestLocate(t *testing.T) {
 		name := fmt.Sprintf("file-%d", i)
 		entries = append(entries, tree.Entry{Path: name, Type: tree.File, Perm: 0o644, Size: int64(size), Blob: tree.Bytes(name, content)})
 	}
-	tr := mustTree(t, append(sample(t).Entries[1:], entries...)...)
+	tr := treetest.New(t, append(sample(t).Entries, entries...)...)
 	l := plan(t, tr, options())
 	disk, err := io.ReadAll(io.NewSectionReader(l.Reader(), 0, l.Size))
 	if err != nil {
@@ -45,10 +46,7 @@ func TestLocate(t *testing.T) {
 		if e.Type != tree.File || !strings.HasPrefix(e.Path, "file-") {
 			continue
 		}
-		content, err := io.ReadAll(e.Content())
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := treetest.Content(t, e)
 		if n := bytes.Count(disk, content); n != 1 {
 			t.Fatalf("the content of %s stands %d times on the disk; want once", e.Path, n)
 		}

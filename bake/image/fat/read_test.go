@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
@@ -49,7 +50,7 @@ func TestReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(contents(t, tr), got); diff != "" {
+	if diff := cmp.Diff(treetest.Digests(t, tr), got); diff != "" {
 		t.Errorf("the volume holds other files than the tree (-want +got):\n%s", diff)
 	}
 	if err := fstest.TestFS(v.FS(), paths...); err != nil {
@@ -171,7 +172,7 @@ func (p patches) ReadAt(b []byte, off int64) (int, error) {
 func FuzzOpen(f *testing.F) {
 	o := options()
 	o.Size = minSize
-	l := plan(f, mustTree(f, dir("EFI"), file("EFI/name", 700), file("another long name", 5)), o)
+	l := plan(f, treetest.New(f, treetest.Dir("."), treetest.Dir("EFI"), file("EFI/name", 700), file("another long name", 5)), o)
 	g, _ := newGeometry(o.Size)
 	// The fuzzer changes the sectors that say something.
 	at := []int64{0, sectorSize, int64(g.reserved) * sectorSize, g.offset(rootCluster), g.offset(rootCluster + 1)}

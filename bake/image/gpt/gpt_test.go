@@ -9,13 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/image/extent"
+	"github.com/nodebake/bake/bake/image/extent/extenttest"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -53,33 +54,6 @@ func content(t testing.TB, l extent.List) []byte {
 	return b
 }
 
-// write makes a sparse file of a list, optionally with one byte changed.
-func write(t testing.TB, l extent.List, flip int64) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk.img")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(l.Size); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range l.Extents {
-		b := make([]byte, e.Length)
-		if _, err := l.Reader().ReadAt(b, e.Offset); err != nil && err != io.EOF {
-			t.Fatal(err)
-		}
-		if flip >= e.Offset && flip < e.Offset+e.Length {
-			b[flip-e.Offset] ^= 1
-		}
-		if _, err := f.WriteAt(b, e.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
-}
-
 // places are offsets that a checker must notice when they change.
 func places(size int64) map[string]int64 {
 	return map[string]int64{
@@ -101,12 +75,14 @@ func TestSgdisk(t *testing.T) {
 		return text, err == nil && strings.Contains(text, "No problems found") &&
 			!strings.Contains(text, "Warning") && !strings.Contains(text, "Caution") && !strings.Contains(text, "ERROR")
 	}
-	if out, ok := verify(write(t, l, -1)); !ok {
+	if out, ok := verify(extenttest.WriteFile(t, &l)); !ok {
 		t.Errorf("sgdisk --verify finds fault:\n%s", out)
 	}
 	for name, off := range places(l.Size) {
 		t.Run("refuses/"+name, func(t *testing.T) {
-			if out, ok := verify(write(t, l, off)); ok {
+			image := extenttest.WriteFile(t, &l)
+			filetest.FlipAt(t, image, off)
+			if out, ok := verify(image); ok {
 				t.Errorf("sgdisk --verify accepts a changed byte at %d:\n%s", off, out)
 			}
 		})
@@ -126,7 +102,8 @@ func TestSfdisk(t *testing.T) {
 			Partitions                  []part `json:"partitions"`
 		} `json:"partitiontable"`
 	}
-	cmd := exec.Command(sfdisk, "--json", write(t, plan(t), -1))
+	l := plan(t)
+	cmd := exec.Command(sfdisk, "--json", extenttest.WriteFile(t, &l))
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	out, err := cmd.Output()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
@@ -98,7 +99,7 @@ func TestLinksAsDpkg(t *testing.T) {
 				}
 				list := "var/lib/dpkg/info/" + p.name + ".list"
 				want := filetest.Read(t, filepath.Join(dir, list))
-				if diff := cmp.Diff(sortLines(string(want)), sortLines(content(t, root, list))); diff != "" {
+				if diff := cmp.Diff(sortLines(string(want)), sortLines(treetest.Text(t, root, list))); diff != "" {
 					t.Errorf("/%s (-dpkg +ours):\n%s", list, diff)
 				}
 			}
@@ -111,14 +112,14 @@ func dpkgInstall(t *testing.T, packages []debSpec, diversions string) string {
 	t.Helper()
 	dir := t.TempDir()
 	install := []string{"dpkg", "--root=" + dir, "--force-not-root,bad-path,unsafe-io", "--log=/dev/null", "--install"}
-	write(t, filepath.Join(dir, "var/lib/dpkg/status"), "")
-	write(t, filepath.Join(dir, "var/lib/dpkg/diversions"), diversions)
+	filetest.Write(t, filepath.Join(dir, "var/lib/dpkg/status"), "")
+	filetest.Write(t, filepath.Join(dir, "var/lib/dpkg/diversions"), diversions)
 	for _, sub := range []string{"info", "updates"} {
 		filetest.Mkdir(t, filepath.Join(dir, "var/lib/dpkg", sub))
 	}
 	for _, p := range packages {
 		built := filepath.Join(t.TempDir(), p.name)
-		write(t, filepath.Join(built, "DEBIAN/control"), "Package: "+p.name+"\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"+p.fields)
+		filetest.Write(t, filepath.Join(built, "DEBIAN/control"), "Package: "+p.name+"\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"+p.fields)
 		for i := 0; i+1 < len(p.files); i += 2 {
 			file, text := filepath.Join(built, p.files[i]), p.files[i+1]
 			var err error
@@ -129,7 +130,7 @@ func dpkgInstall(t *testing.T, packages []debSpec, diversions string) string {
 			} else if to, ok := strings.CutPrefix(text, "=> "); ok {
 				err = os.Link(filepath.Join(built, to), file)
 			} else {
-				write(t, file, text)
+				filetest.Write(t, file, text)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -147,11 +148,6 @@ func dpkg(t *testing.T, command ...string) {
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
-}
-
-func write(t *testing.T, file, text string) {
-	t.Helper()
-	filetest.Write(t, file, text)
 }
 
 // namesIn says for each file below /usr/bin and /opt what it is, with all its names.
@@ -173,7 +169,7 @@ func namesIn(t *testing.T, root *tree.Tree) []string {
 		names[file] = append(names[file], "/"+e.Path)
 	}
 	for file, all := range names {
-		out = append(out, describeNames(all, content(t, root, file), root.Lookup(file).Perm))
+		out = append(out, describeNames(all, treetest.Text(t, root, file), root.Lookup(file).Perm))
 	}
 	slices.Sort(out)
 	return out

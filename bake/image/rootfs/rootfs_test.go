@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
@@ -24,34 +25,11 @@ import (
 // hard one.
 func pkg(t testing.TB, name, fields string, files ...string) Package {
 	t.Helper()
-	var buf bytes.Buffer
-	w := tree.NewPackWriter(&buf)
 	control := "Package: " + name + "\nVersion: 1\nArchitecture: amd64\n" + fields
-	add := func(p, content string) {
-		e := tree.Entry{Path: strings.TrimSuffix(p, "/"), Type: tree.File, Perm: 0o644, MTime: 1, Size: int64(len(content))}
-		if link, ok := strings.CutPrefix(content, "-> "); ok {
-			e.Type, e.Link, e.Perm, e.Size = tree.Symlink, link, 0o777, 0
-		}
-		if link, ok := strings.CutPrefix(content, "=> "); ok {
-			e.Type, e.Link, e.Size = tree.Hardlink, link, 0
-		}
-		if strings.HasSuffix(p, "/") {
-			e.Type, e.Perm, e.Size = tree.Dir, 0o755, 0
-		}
-		if err := w.Add(e, strings.NewReader(content)); err != nil {
-			t.Fatal(err)
-		}
+	pack := treetest.PackOf(t, name, append([]string{"DEBIAN/control", control, "./", ""}, files...)...)
+	for i := range pack.Entries {
+		pack.Entries[i].MTime = 1
 	}
-	add("DEBIAN/control", control)
-	add("./", "")
-	for i := 0; i+1 < len(files); i += 2 {
-		add(files[i], files[i+1])
-	}
-	pack, err := w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pack.Bind(name, "", bytes.NewReader(buf.Bytes()))
 	return Package{manifest.LockedPackage{Name: name, Version: "1", Arch: "amd64"}, pack}
 }
 
@@ -90,22 +68,6 @@ func config(t testing.TB, files map[string]string, packages ...Package) Config {
 	}
 }
 
-func content(t *testing.T, root *tree.Tree, p string) string {
-	t.Helper()
-	e := root.Lookup(p)
-	if e == nil {
-		t.Fatalf("no /%s in the tree", p)
-	}
-	if e.Type == tree.Hardlink {
-		e = root.Lookup(e.Link)
-	}
-	var buf bytes.Buffer
-	if _, err := buf.ReadFrom(e.Content()); err != nil {
-		t.Fatal(err)
-	}
-	return buf.String()
-}
-
 func TestComposeMergesUsr(t *testing.T) {
 	root, err := Compose(config(t, nil, pkg(t, "old", "", "bin/", "", "bin/old", "x", "lib/x86_64-linux-gnu/libold.so", "y")))
 	if err != nil {
@@ -118,7 +80,7 @@ func TestComposeMergesUsr(t *testing.T) {
 			t.Errorf("/%s is %v; want a %s", p, e, want)
 		}
 	}
-	if got, want := content(t, root, "var/lib/dpkg/info/old.list"), "/.\n/bin\n/bin/old\n/lib/x86_64-linux-gnu/libold.so\n"; got != want {
+	if got, want := treetest.Text(t, root, "var/lib/dpkg/info/old.list"), "/.\n/bin\n/bin/old\n/lib/x86_64-linux-gnu/libold.so\n"; got != want {
 		t.Errorf("old.list = %q; want %q, as the package has it", got, want)
 	}
 }
@@ -133,7 +95,7 @@ func TestComposeRelease(t *testing.T) {
 		"etc/os-release":          "ID=debian\nIMAGE_ID=node\nIMAGE_VERSION=v1\n",
 		"var/lib/dpkg/diversions": "/etc/os-release\n/etc/os-release.distrib\n:\n",
 	} {
-		if got := content(t, root, p); got != want {
+		if got := treetest.Text(t, root, p); got != want {
 			t.Errorf("/%s = %q; want %q", p, got, want)
 		}
 	}
@@ -180,7 +142,7 @@ func TestComposeConflicts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := content(t, root, "usr/bin/tool"); got != test.tool {
+				if got := treetest.Text(t, root, "usr/bin/tool"); got != test.tool {
 					t.Errorf("tool is %q; want %q", got, test.tool)
 				}
 				return
@@ -205,16 +167,7 @@ func TestComposeLinks(t *testing.T) {
 		"usr/share/bee.conf", "u bee 300\n", at+"bee.conf", "-> ../../share/bee.conf", at+"ant.conf", "u ant 301\n", at+"wasp.conf", "=> "+at+"ant.conf",
 		at+"masked.conf", "u fly 302\n", "etc/sysusers.d/masked.conf", "-> /dev/null",
 		"usr/bin/tool", "tool", "usr/bin/tool-too", "=> usr/bin/tool", "usr/bin/tool-link", "-> tool", "opt/store/", "", "opt/link", "-> store")
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	if err := w.Add(tree.Entry{Path: "DEBIAN/conffiles", Type: tree.File, Size: 28}, strings.NewReader("/etc/one.conf\n/etc/two.conf\n")); err != nil {
-		t.Fatal(err)
-	}
-	conffiles, err := w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conffiles.Bind("conffiles", "", bytes.NewReader(blob.Bytes()))
+	conffiles := treetest.PackOf(t, "conffiles", "DEBIAN/conffiles", "/etc/one.conf\n/etc/two.conf\n")
 	users.Pack.Entries = append(users.Pack.Entries, conffiles.Entries...)
 	c := config(t, map[string]string{
 		"configure.yaml":     "users:\n  copies:\n  - {from: /usr/bin/tool-too, to: /opt/link/copy}\n",
@@ -228,18 +181,18 @@ func TestComposeLinks(t *testing.T) {
 	for p, want := range map[string]string{
 		"etc/one.conf": "changed\n", "etc/two.conf": "one\n", "opt/store/copy": "tool", "opt/store/bin/x": "",
 	} {
-		if got := content(t, root, p); got != want {
+		if got := treetest.Text(t, root, p); got != want {
 			t.Errorf("/%s is %q; want %q", p, got, want)
 		}
 	}
-	passwd := content(t, root, "etc/passwd")
+	passwd := treetest.Text(t, root, "etc/passwd")
 	for name, want := range map[string]bool{"bee:x:300:": true, "ant:x:301:": true, "fly:": false} {
 		if got := strings.Contains(passwd, "\n"+name); got != want {
 			t.Errorf("/etc/passwd has %s: %t; want %t\n%s", name, got, want, passwd)
 		}
 	}
 	const sum = "5bbf5a52328e7439ae6e719dfe712200" // of "one\n"
-	if status, want := content(t, root, "var/lib/dpkg/status"), "Conffiles:\n /etc/one.conf "+sum+"\n /etc/two.conf "+sum+"\n"; !strings.Contains(status, want) {
+	if status, want := treetest.Text(t, root, "var/lib/dpkg/status"), "Conffiles:\n /etc/one.conf "+sum+"\n /etc/two.conf "+sum+"\n"; !strings.Contains(status, want) {
 		t.Errorf("the status is\n%s; want in it\n%s", status, want)
 	}
 }
@@ -362,7 +315,7 @@ func TestSysusers(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for p, text := range map[string]string{
-		"etc/passwd": content(t, root, "usr/share/base-passwd/passwd.master"), "etc/group": content(t, root, "usr/share/base-passwd/group.master"),
+		"etc/passwd": treetest.Text(t, root, "usr/share/base-passwd/passwd.master"), "etc/group": treetest.Text(t, root, "usr/share/base-passwd/group.master"),
 	} {
 		paths = append(paths, p, strings.ReplaceAll(text, ":*:", ":x:"))
 	}
@@ -375,7 +328,7 @@ func TestSysusers(t *testing.T) {
 	}
 	for _, name := range []string{"passwd", "group"} {
 		want := filetest.Read(t, filepath.Join(dir, "etc", name))
-		if diff := cmp.Diff(sortLines(string(want)), sortLines(content(t, root, "etc/"+name))); diff != "" {
+		if diff := cmp.Diff(sortLines(string(want)), sortLines(treetest.Text(t, root, "etc/"+name))); diff != "" {
 			t.Errorf("/etc/%s (-systemd-sysusers +ours):\n%s", name, diff)
 		}
 	}

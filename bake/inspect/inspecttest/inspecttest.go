@@ -227,6 +227,28 @@ func ELF(machine elf.Machine) string {
 	return b.String()
 }
 
+// Module makes a kernel module that has nothing but its .modinfo.
+func Module(fields ...string) []byte {
+	info := strings.Join(append(fields, ""), "\x00")
+	const names = "\x00.modinfo\x00.shstrtab\x00"
+	const size = 64 // of the header, and of a section's
+	sections := []elf.Section64{
+		{},
+		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: size, Size: uint64(len(info))},
+		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: size + uint64(len(info)), Size: uint64(len(names))},
+	}
+	header := elf.Header64{
+		Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: size,
+		Shoff: size + uint64(len(info)+len(names)), Shentsize: size, Shnum: uint16(len(sections)), Shstrndx: 2,
+	}
+	copy(header.Ident[:], "\x7fELF\x02\x01\x01")
+	var b bytes.Buffer
+	for _, v := range []any{header, []byte(info), []byte(names), sections} {
+		write(&b, v)
+	}
+	return b.Bytes()
+}
+
 // GoProgram is the shortest program with what Go's linker writes about its build
 // (package debug/buildinfo): its main package is that of the module, at version.
 func GoProgram(machine elf.Machine, module, version string) string {

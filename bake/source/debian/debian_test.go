@@ -2,27 +2,21 @@ package debian
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/progress/progresstest"
+	"github.com/nodebake/bake/bake/source/debian/debiantest"
 	"github.com/nodebake/bake/bake/source/fetch"
 )
 
@@ -59,31 +53,11 @@ func (w *web) Get(ctx context.Context, urls []string, limit int64, accept func(s
 }
 
 // publisher signs archives as Debian does.
-type publisher struct {
-	key     *openpgp.Entity
-	keyring []byte
-}
+type publisher struct{ *debiantest.Publisher }
 
 func newPublisher(t *testing.T) *publisher {
 	t.Helper()
-	key, err := openpgp.NewEntity("archive", "", "archive@debian.example", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return testNow().AddDate(-1, 0, 0) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := key.Serialize(w); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return &publisher{key, b.Bytes()}
+	return &publisher{debiantest.NewPublisher(t, testNow().AddDate(-1, 0, 0))}
 }
 
 // suite is one suite to publish; zero fields have their defaults.
@@ -103,54 +77,19 @@ func pkg(name, version, fields string) string {
 	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nFilename: pool/main/%s/%s_%s_amd64.deb\nSize: 1000\nSHA256: %x\n%s\n", name, version, name, name, version, sum, fields)
 }
 
-func (p *publisher) publish(t *testing.T, w *web, base string, s suite) {
-	t.Helper()
-	if s.codename == "" {
-		s.codename = s.name
-	}
-	if s.label == "" {
-		s.label = map[string]string{"debian": "Debian", "debian-security": "Debian-Security"}[s.archive]
-	}
-	dist := base + "/" + s.archive + "/dists/" + s.name + "/"
-	var gz bytes.Buffer
-	z := gzip.NewWriter(&gz)
-	if _, err := z.Write([]byte(s.packages)); err != nil {
-		t.Fatal(err)
-	}
-	z.Close()
-	plain, packed := sha256.Sum256([]byte(s.packages)), sha256.Sum256(gz.Bytes())
-	const index = "main/binary-amd64/Packages"
-	date := testNow().Add(-s.age)
-	until := "Valid-Until: " + date.AddDate(0, 0, 7).Format("Mon, 02 Jan 2006 15:04:05 UTC") + "\n"
-	if s.forever {
-		until = ""
-	}
-	text := fmt.Sprintf("Origin: Debian\nLabel: %s\nSuite: some-alias\nCodename: %s\nDate: %s\n%sAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n %x %d %s\n %x %d %s.gz\n",
-		s.label, s.codename, date.Format("Mon, 02 Jan 2006 15:04:05 UTC"), until,
-		plain, len(s.packages), index, packed, gz.Len(), index)
-	var signed bytes.Buffer
-	c, err := clearsign.Encode(&signed, p.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	w.files[dist+"InRelease"] = signed.Bytes()
-	w.files[dist+index+".gz"] = gz.Bytes()
-	w.files[dist+path.Dir(index)+"/by-hash/SHA256/"+hex.EncodeToString(packed[:])] = gz.Bytes()
+func (p *publisher) publish(w *web, base string, s suite) {
+	p.Publish(debiantest.Suite{
+		Archive: s.archive, Name: s.name, Label: s.label, Codename: s.codename, Date: testNow().Add(-s.age), Forever: s.forever, ByHash: true,
+		Packages: map[string][]byte{"amd64": []byte(s.packages)},
+	}, func(path string, content []byte) { w.files[base+path] = content })
 }
 
 // trixie publishes a small release.
-func (p *publisher) trixie(t *testing.T, w *web, base string) {
-	t.Helper()
-	p.publish(t, w, base, suite{archive: "debian", name: "trixie", packages: pkg("base-files", "13", "Essential: yes\nPre-Depends: awk") +
+func (p *publisher) trixie(w *web, base string) {
+	p.publish(w, base, suite{archive: "debian", name: "trixie", packages: pkg("base-files", "13", "Essential: yes\nPre-Depends: awk") +
 		pkg("mawk", "1.3", "Provides: awk") + pkg("curl", "8.0", "Depends: libcurl4 (= 8.0)") + pkg("libcurl4", "8.0", "") + pkg("unused", "1", "")})
-	p.publish(t, w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
-	p.publish(t, w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("curl", "8.0+deb13u1", "Depends: libcurl4 (= 8.0+deb13u1)") + pkg("libcurl4", "8.0+deb13u1", "")})
+	p.publish(w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
+	p.publish(w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("curl", "8.0+deb13u1", "Depends: libcurl4 (= 8.0+deb13u1)") + pkg("libcurl4", "8.0+deb13u1", "")})
 }
 
 func newWeb() *web { return &web{files: make(map[string][]byte)} }
@@ -163,7 +102,7 @@ func testConfig(t *testing.T, p *publisher, w *web, mirrors ...string) Config {
 	}
 	return Config{
 		Suite: "trixie", Arch: arch.AMD64, Packages: refs("curl", "tzdata"), List: "worker list",
-		Mirrors: list, Getter: w, Now: testNow(), Keyring: p.keyring,
+		Mirrors: list, Getter: w, Now: testNow(), Keyring: p.Keyring,
 	}
 }
 
@@ -187,8 +126,8 @@ func locked(archive, suite, name, version string) manifest.LockedPackage {
 func TestResolve(t *testing.T) {
 	p, w := newPublisher(t), newWeb()
 	const base = "http://mirror.example"
-	p.trixie(t, w, base)
-	p.publish(t, w, base, suite{archive: "debian", name: "trixie-backports", label: "Debian Backports", packages: pkg("socat", "2~bpo13+1", "Depends: libcurl4")})
+	p.trixie(w, base)
+	p.publish(w, base, suite{archive: "debian", name: "trixie-backports", label: "Debian Backports", packages: pkg("socat", "2~bpo13+1", "Depends: libcurl4")})
 	cfg := testConfig(t, p, w, base)
 	cfg.Packages = append(cfg.Packages, refs("socat/trixie-backports")...)
 	cfg.Extra = refs("unused", "curl", "socat/trixie-backports", "curl/trixie")
@@ -268,10 +207,10 @@ func TestResolveMirrors(t *testing.T) {
 			w.files[release] = bytes.Replace(w.files[release], []byte("some-alias"), []byte("evil-alias"), 1)
 		}, ""},
 		{"first is stale", func(p *publisher, w *web) {
-			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: 8 * 24 * time.Hour, packages: pkg("curl", "1", "")})
+			p.publish(w, a, suite{archive: "debian", name: "trixie", age: 8 * 24 * time.Hour, packages: pkg("curl", "1", "")})
 		}, ""},
 		{"first serves another suite", func(p *publisher, w *web) {
-			p.publish(t, w, a, suite{archive: "debian", name: "trixie", codename: "bookworm", packages: pkg("curl", "1", "")})
+			p.publish(w, a, suite{archive: "debian", name: "trixie", codename: "bookworm", packages: pkg("curl", "1", "")})
 		}, ""},
 		{"first has no indices", func(_ *publisher, w *web) {
 			for u := range w.files {
@@ -309,8 +248,8 @@ func TestResolveMirrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p, w := newPublisher(t), newWeb()
-			p.trixie(t, w, a)
-			p.trixie(t, w, b)
+			p.trixie(w, a)
+			p.trixie(w, b)
 			test.change(p, w)
 			got, err := Resolve(t.Context(), testConfig(t, p, w, a, b))
 			if test.want != "" {
@@ -336,7 +275,7 @@ func TestResolveUpdating(t *testing.T) {
 	// half replaces trixie's InRelease at base by one that lists other packages.
 	half := func(p *publisher, w *web, base, more string) {
 		whole := maps.Clone(w.files)
-		p.publish(t, w, base, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + more})
+		p.publish(w, base, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + more})
 		signed := w.files[base+"/debian/dists/trixie/InRelease"]
 		w.files = whole
 		w.files[base+"/debian/dists/trixie/InRelease"] = signed
@@ -357,7 +296,7 @@ func TestResolveUpdating(t *testing.T) {
 		}, ""},
 		{"the new index is elsewhere", []string{a, b}, func(p *publisher, w *web) {
 			half(p, w, a, "")
-			p.publish(t, w, b, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + pkg("tzdata", "1", "") + pkg("base-files", "13", "Essential: yes")})
+			p.publish(w, b, suite{archive: "debian", name: "trixie", age: -30 * time.Minute, packages: pkg("curl", "9.0", "") + pkg("tzdata", "1", "") + pkg("base-files", "13", "Essential: yes")})
 		}, ""},
 		{"no other mirror", []string{a}, func(p *publisher, w *web) { half(p, w, a, "") }, "loading trixie of debian: " + updating(a)},
 		{"both", []string{a, b}, func(p *publisher, w *web) {
@@ -371,8 +310,8 @@ func TestResolveUpdating(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, w := newPublisher(t), newWeb()
-			p.trixie(t, w, a)
-			p.trixie(t, w, b)
+			p.trixie(w, a)
+			p.trixie(w, b)
 			test.change(p, w)
 			cfg := testConfig(t, p, w, test.mirrors...)
 			cfg.Packages, cfg.Now = refs("tzdata"), testNow().Add(time.Hour)
@@ -388,16 +327,6 @@ func TestResolveUpdating(t *testing.T) {
 	}
 }
 
-// noted keeps notes.
-type noted struct {
-	progress.Discard
-	notes []string
-}
-
-func (n *noted) Note(format string, args ...any) {
-	n.notes = append(n.notes, fmt.Sprintf(format, args...))
-}
-
 // TestResolveOlder has mirrors whose Release is older than one that was locked,
 // or just old.
 func TestResolveOlder(t *testing.T) {
@@ -408,7 +337,7 @@ func TestResolveOlder(t *testing.T) {
 	}
 	old := func(days int) func(p *publisher, w *web) {
 		return func(p *publisher, w *web) {
-			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: time.Duration(days) * 24 * time.Hour, forever: true, packages: pkg("tzdata", "1", "")})
+			p.publish(w, a, suite{archive: "debian", name: "trixie", age: time.Duration(days) * 24 * time.Hour, forever: true, packages: pkg("tzdata", "1", "")})
 		}
 	}
 	refusal := release + ": the Release file of trixie is of 2026-11-22 11:00:00 UTC, older than that of 2026-11-22 12:00:00 UTC in worker.lock: " +
@@ -425,20 +354,20 @@ func TestResolveOlder(t *testing.T) {
 		{"older", []string{a}, nil, known("debian", "trixie", 0), "loading trixie of debian: " + refusal, nil},
 		{"older, of another suite", []string{a}, nil, known("debian", "trixie-updates", 0), "", nil},
 		{"older, of another archive", []string{a}, nil, known("debian-security", "trixie", 0), "", nil},
-		{"older, and the second mirror is not", []string{a, b}, func(p *publisher, w *web) { p.trixie(t, w, b) }, known("debian", "trixie", 0), "", nil},
+		{"older, and the second mirror is not", []string{a, b}, func(p *publisher, w *web) { p.trixie(w, b) }, known("debian", "trixie", 0), "", nil},
 		{"100 days", []string{a}, old(100), nil, "", nil},
 		{"101 days", []string{a}, old(101), nil, "", []string{
 			release + " is of 2026-08-13, 101 days ago, and does not say how long it holds: Debian publishes trixie again every two months or so; compare with another mirror (--debian-mirror)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, w := newPublisher(t), newWeb()
-			p.trixie(t, w, a)
-			p.publish(t, w, a, suite{archive: "debian", name: "trixie", age: time.Hour, packages: pkg("tzdata", "1", "")})
+			p.trixie(w, a)
+			p.publish(w, a, suite{archive: "debian", name: "trixie", age: time.Hour, packages: pkg("tzdata", "1", "")})
 			if test.change != nil {
 				test.change(p, w)
 			}
 			cfg := testConfig(t, p, w, test.mirrors...)
-			sink := &noted{}
+			sink := &progresstest.Recorder{}
 			cfg.Packages, cfg.Known, cfg.Progress = refs("tzdata"), test.known, sink
 			_, err := Resolve(t.Context(), cfg)
 			got := ""
@@ -448,7 +377,7 @@ func TestResolveOlder(t *testing.T) {
 			if got != test.err {
 				t.Errorf("Resolve: error is %q; want %q", got, test.err)
 			}
-			if diff := cmp.Diff(test.notes, sink.notes); diff != "" {
+			if diff := cmp.Diff(test.notes, sink.Notes()); diff != "" {
 				t.Errorf("notes (-want +got):\n%s", diff)
 			}
 		})
@@ -458,8 +387,8 @@ func TestResolveOlder(t *testing.T) {
 func TestResolveErrors(t *testing.T) {
 	const base = "http://mirror.example"
 	p, w := newPublisher(t), newWeb()
-	p.trixie(t, w, base)
-	p.publish(t, w, base, suite{archive: "debian", name: "bad-syntax", packages: pkg("a", "1", "") + "Package: b\nVersion: 1\n"})
+	p.trixie(w, base)
+	p.publish(w, base, suite{archive: "debian", name: "bad-syntax", packages: pkg("a", "1", "") + "Package: b\nVersion: 1\n"})
 
 	t.Run("expired", func(t *testing.T) {
 		cfg := testConfig(t, p, w, base)
@@ -515,12 +444,12 @@ func TestResolveErrors(t *testing.T) {
 	t.Run("syntax", func(t *testing.T) {
 		cfg := testConfig(t, p, w, base)
 		cfg.Suite, cfg.Packages = "bad-syntax", refs("a")
-		sink := &noted{}
+		sink := &progresstest.Recorder{}
 		cfg.Progress = sink
 		if _, err := Resolve(t.Context(), cfg); err != nil {
 			t.Errorf("a malformed package that nobody wants: error is %v", err)
 		}
-		if diff := cmp.Diff([]string{`bad-syntax: package b 1 is malformed and left out: line 8: field Architecture: "" in an index of amd64`}, sink.notes); diff != "" {
+		if diff := cmp.Diff([]string{`bad-syntax: package b 1 is malformed and left out: line 8: field Architecture: "" in an index of amd64`}, sink.Notes()); diff != "" {
 			t.Errorf("notes (-want +got):\n%s", diff)
 		}
 		cfg.Packages = refs("a", "b")
@@ -542,9 +471,9 @@ func TestResolveErrors(t *testing.T) {
 func TestOutdated(t *testing.T) {
 	const base = "http://mirror.example"
 	p, w := newPublisher(t), newWeb()
-	p.publish(t, w, base, suite{archive: "debian", name: "trixie", packages: pkg("same", "1", "") + pkg("point", "2", "") + pkg("both", "2", "") + pkg("behind", "3", "") + pkg("newer", "1", "")})
-	p.publish(t, w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
-	p.publish(t, w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("both", "2", "") + pkg("curl", "2", "") + pkg("behind", "2", "")})
+	p.publish(w, base, suite{archive: "debian", name: "trixie", packages: pkg("same", "1", "") + pkg("point", "2", "") + pkg("both", "2", "") + pkg("behind", "3", "") + pkg("newer", "1", "")})
+	p.publish(w, base, suite{archive: "debian", name: "trixie-updates", packages: pkg("tzdata", "2026f", "")})
+	p.publish(w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("both", "2", "") + pkg("curl", "2", "") + pkg("behind", "2", "")})
 	lock := &manifest.LockedArch{
 		Packages: []manifest.LockedPackage{
 			locked("debian", "trixie", "behind", "1"),
@@ -572,8 +501,8 @@ func TestOutdated(t *testing.T) {
 		t.Errorf("Outdated (-want +got):\n%s", diff)
 	}
 	malformed := newWeb()
-	p.trixie(t, malformed, base)
-	p.publish(t, malformed, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("x", "1", "Provides: y (>= 1)") + pkg("curl", "3", "Provides: y (>= 1)")})
+	p.trixie(malformed, base)
+	p.publish(malformed, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("x", "1", "Provides: y (>= 1)") + pkg("curl", "3", "Provides: y (>= 1)")})
 	if _, err := Outdated(t.Context(), testConfig(t, p, malformed, base), lock); err == nil || !strings.Contains(err.Error(), "updates of package curl: version 3 is malformed in the index of trixie-security: line 9: field Provides") {
 		t.Errorf("Outdated with a malformed update: error is %v", err)
 	}

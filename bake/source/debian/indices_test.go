@@ -70,9 +70,9 @@ func TestIndices(t *testing.T) {
 	const base = "http://mirror.example"
 	p := newPublisher(t)
 	old, now := newWeb(), newWeb()
-	p.trixie(t, old, base)
+	p.trixie(old, base)
 	maps.Copy(now.files, old.files)
-	p.publish(t, now, base, suite{archive: "debian-security", name: "trixie-security", age: -time.Minute, packages: pkg("curl", "8.0+deb13u2", "") + pkg("libcurl4", "8.0+deb13u1", "")})
+	p.publish(now, base, suite{archive: "debian-security", name: "trixie-security", age: -time.Minute, packages: pkg("curl", "8.0+deb13u2", "") + pkg("libcurl4", "8.0+deb13u1", "")})
 
 	cfg := testConfig(t, p, old, base)
 	cfg.Packages = refs("curl")
@@ -98,7 +98,7 @@ func TestIndices(t *testing.T) {
 	half := newWeb()
 	maps.Copy(half.files, now.files)
 	const first = "http://first.example"
-	p.publish(t, half, first, suite{archive: "debian-security", name: "trixie-security", age: -time.Hour, packages: pkg("curl", "9", "")})
+	p.publish(half, first, suite{archive: "debian-security", name: "trixie-security", age: -time.Hour, packages: pkg("curl", "9", "")})
 	for u := range half.files {
 		if strings.HasPrefix(u, first) && strings.Contains(u, "Packages") || strings.Contains(u, first) && strings.Contains(u, "by-hash") {
 			delete(half.files, u)
@@ -127,7 +127,7 @@ func TestIndices(t *testing.T) {
 			"finding the index of trixie of debian, from which the lock was made: no mirror of archive debian is known"},
 		{"not kept, and nothing is there", newShelf(t, newWeb()), func(c *Config) { c.Getter = newWeb() }, nil, base + "/debian/dists/trixie/InRelease is unavailable: 404"},
 		{"a newer one that is broken", newShelf(t, broken), func(c *Config) { c.Getter = broken }, nil, "clearsigned message is damaged"},
-		{"a newer one of another key", newShelf(t, now), func(c *Config) { c.Getter, c.Keyring = now, newPublisher(t).keyring }, nil, "none of its signatures is good"},
+		{"a newer one of another key", newShelf(t, now), func(c *Config) { c.Getter, c.Keyring = now, newPublisher(t).Keyring }, nil, "none of its signatures is good"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := testConfig(t, p, old, base)

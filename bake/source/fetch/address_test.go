@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestNotPublic(t *testing.T) {
@@ -50,7 +52,7 @@ func TestNotPublicHost(t *testing.T) {
 // TestPublicOnly asks for files at addresses that an image must not name.
 func TestPublicOnly(t *testing.T) {
 	t.Parallel()
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	s := serve(t, content, nil)
 	port := s.URL[strings.LastIndexByte(s.URL, ':'):]
 	proxied := newProxy(t)
@@ -94,7 +96,7 @@ func TestPublicOnly(t *testing.T) {
 // not. What is public here is what a proxy has for public names.
 func TestPublicOnlyRedirect(t *testing.T) {
 	t.Parallel()
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	var asked atomic.Int64
 	world := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

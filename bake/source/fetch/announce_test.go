@@ -14,41 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 )
-
-// tallySink is a Sink that counts tasks.
-type tallySink struct {
-	notes
-	counts
-	highest int // announced, at any time
-}
-
-type counts struct{ Expected, Started, Ended int }
-
-func (c *tallySink) Expect(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.Expected += n
-	c.highest = max(c.highest, c.Expected)
-}
-
-func (c *tallySink) Start(string, string, int64) progress.Task {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.Started++
-	return (*tallied)(c)
-}
-
-type tallied tallySink
-
-func (*tallied) Add(int64) {}
-
-func (c *tallied) End(string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.Ended++
-}
 
 // TestAnnounced counts tasks where several calls want the same files: as many
 // are announced as are started and end.
@@ -75,7 +43,7 @@ func TestAnnounced(t *testing.T) {
 			reqs: func(reqs []Request) []Request {
 				for i := range 5 {
 					other := reqs[i]
-					other.Sums = []manifest.Digest{sum512(content(i))}
+					other.Sums = []manifest.Digest{manifesttest.Digest512(content(i))}
 					reqs[i].Sums = append(other.Sums, reqs[i].Sums...)
 					reqs = append(reqs, other)
 				}
@@ -110,7 +78,7 @@ func TestAnnounced(t *testing.T) {
 				w.Write(content(i))
 			}))
 			defer server.Close()
-			shown := &tallySink{}
+			shown := &progresstest.Recorder{}
 			f := newFetcher(t, func(c *Config) { c.Progress = shown })
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -155,12 +123,12 @@ func TestAnnounced(t *testing.T) {
 			if test.tasks < 0 {
 				test.tasks = shown.Started
 			}
-			want := counts{test.tasks, test.tasks, test.tasks}
-			if diff := cmp.Diff(want, shown.counts); diff != "" {
+			want := progresstest.Counts{Expected: test.tasks, Started: test.tasks, Ended: test.tasks}
+			if diff := cmp.Diff(want, shown.Counts); diff != "" {
 				t.Errorf("tasks (-want +got):\n%s", diff)
 			}
-			if shown.highest > test.announced {
-				t.Errorf("%d tasks were announced; want %d at most", shown.highest, test.announced)
+			if shown.Highest > test.announced {
+				t.Errorf("%d tasks were announced; want %d at most", shown.Highest, test.announced)
 			}
 			if left := len(f.announcer.files); left > 0 {
 				t.Errorf("%d files are still waited for", left)

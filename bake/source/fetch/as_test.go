@@ -8,20 +8,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestFetchAs has a file asked for at its own URL, though the store and a mirror
 // have its digest, until it was had from there.
 func TestFetchAs(t *testing.T) {
-	content := payload(300_000)
+	content := filetest.Noise("content", 300_000)
 	old, mirror := serve(t, content, nil), serve(t, content, nil)
 	s := serve(t, content, nil)
 	f := newFetcher(t, mirroring(mirror.URL+"/", false, content))
 	if err := f.Fetch(t.Context(), []Request{request(content, old.URL+"/kubelet")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.config.Store.HadAs(sum256(content)); got != nil {
+	if got := f.config.Store.HadAs(manifesttest.Digest(content)); got != nil {
 		t.Errorf("HadAs() of what was asked for by digest alone = %v; want nothing", got)
 	}
 	req := request(content, s.URL+"/kubelet")
@@ -50,7 +52,7 @@ func TestFetchAs(t *testing.T) {
 	if got := mirror.requests.Load(); got != before {
 		t.Errorf("the mirror saw %d more requests; want none", got-before)
 	}
-	if diff := cmp.Diff([]store.Had{{Name: req.As, URL: s.URL + "/kubelet"}}, f.config.Store.HadAs(sum256(content))); diff != "" {
+	if diff := cmp.Diff([]store.Had{{Name: req.As, URL: s.URL + "/kubelet"}}, f.config.Store.HadAs(manifesttest.Digest(content))); diff != "" {
 		t.Errorf("HadAs() (-want +got):\n%s", diff)
 	}
 
@@ -73,7 +75,7 @@ func TestFetchAs(t *testing.T) {
 		}
 		wantStored(t, f, content)
 	}
-	if got := f.config.Store.HadAs(sum256(content)); len(got) != 1 {
+	if got := f.config.Store.HadAs(manifesttest.Digest(content)); len(got) != 1 {
 		t.Errorf("HadAs() = %v; want what it was", got)
 	}
 
@@ -87,7 +89,7 @@ func TestFetchAs(t *testing.T) {
 // TestFetchAsBegun does not go on where bytes from elsewhere end: they would prove
 // nothing of the file that is asked for.
 func TestFetchAsBegun(t *testing.T) {
-	content := payload(300_000)
+	content := filetest.Noise("content", 300_000)
 	half := len(content) / 2
 	s := serve(t, content, nil)
 	for _, test := range []struct {
@@ -98,7 +100,7 @@ func TestFetchAsBegun(t *testing.T) {
 		{s.URL + "/kubelet", []string{"", "bytes=150000-"}},
 	} {
 		f := newFetcher(t)
-		d, err := f.config.Store.Download(t.Context(), "kubelet", []manifest.Digest{sum256(content)})
+		d, err := f.config.Store.Download(t.Context(), "kubelet", []manifest.Digest{manifesttest.Digest(content)})
 		if err != nil {
 			t.Fatal(err)
 		}

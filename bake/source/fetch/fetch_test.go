@@ -17,15 +17,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestFetch(t *testing.T) {
-	content := payload(3_000_000)
+	content := filetest.Noise("content", 3_000_000)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
 	req := request(content, s.URL+"/kubelet")
-	req.Sums = append(req.Sums, sum512(content))
+	req.Sums = append(req.Sums, manifesttest.Digest512(content))
 	for range 2 {
 		if err := f.Fetch(t.Context(), []Request{req}); err != nil {
 			t.Fatalf("Fetch = %v", err)
@@ -35,14 +36,14 @@ func TestFetch(t *testing.T) {
 	if got := s.requests.Load(); got != 1 {
 		t.Errorf("the server saw %d requests for two fetches; want 1", got)
 	}
-	if _, ok := f.config.Store.Path(sum512(content)); !ok {
+	if _, ok := f.config.Store.Path(manifesttest.Digest512(content)); !ok {
 		t.Error("the store does not know the file by its SHA-512")
 	}
 }
 
 // TestFetchFaults has every fault that a retry, a resume or another URL heals.
 func TestFetchFaults(t *testing.T) {
-	content := payload(1_000_000)
+	content := filetest.Noise("content", 1_000_000)
 	half := len(content) / 2
 	type handler = func(s *server, n int64, w http.ResponseWriter, r *http.Request) bool
 	first := func(f func(s *server, w http.ResponseWriter, r *http.Request)) handler {
@@ -115,7 +116,7 @@ func TestFetchFaults(t *testing.T) {
 		fault: func(s *server, n int64, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 1 {
 				w.Header().Set("ETag", s.etag)
-				cut(w, http.StatusOK, len(content), payload(len(content) + 1)[1:half+1])
+				cut(w, http.StatusOK, len(content), filetest.Noise("content", len(content)+1)[1:half+1])
 			}
 			s.etag = `"v2"`
 			return false
@@ -126,7 +127,7 @@ func TestFetchFaults(t *testing.T) {
 		fault: func(s *server, n int64, w http.ResponseWriter, r *http.Request) bool {
 			if n == 1 {
 				w.Header().Set("ETag", s.etag)
-				cut(w, http.StatusOK, len(content), payload(len(content) + 1)[1:half+1])
+				cut(w, http.StatusOK, len(content), filetest.Noise("content", len(content)+1)[1:half+1])
 			}
 			r.Header.Del("If-Range")
 			return false
@@ -196,7 +197,7 @@ func TestFetchFaults(t *testing.T) {
 
 // TestFetchRefuses has every answer that must not end in the store.
 func TestFetchRefuses(t *testing.T) {
-	content := payload(500_000)
+	content := filetest.Noise("content", 500_000)
 	wrong := append(content[:len(content)-1:len(content)-1], ^content[len(content)-1])
 	for _, test := range []struct {
 		name     string
@@ -216,7 +217,7 @@ func TestFetchRefuses(t *testing.T) {
 		}, false, "more than 10 redirects", maxRedirects + 1, false},
 		{"wrong digest", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(wrong)
-		}, false, "is " + string(sum256(wrong)) + ", want " + string(sum256(content)) + ": nothing was kept", 1, true},
+		}, false, "is " + string(manifesttest.Digest(wrong)) + ", want " + string(manifesttest.Digest(content)) + ": nothing was kept", 1, true},
 		{"announced short", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(content[:1000])
 		}, false, "is 1000 bytes, want 500000 bytes", 1, true},
@@ -230,13 +231,13 @@ func TestFetchRefuses(t *testing.T) {
 		}, false, "is longer, want 500000 bytes", 1, true},
 		{"trailing bytes, size not known", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(append(content[:len(content):len(content)], '!'))
-		}, true, "want " + string(sum256(content)), 1, true},
+		}, true, "want " + string(manifesttest.Digest(content)), 1, true},
 		{"announced long, size not known", func(w http.ResponseWriter, _ *http.Request) {
 			cut(w, 200, len(content)+1, content)
 		}, true, "the connection ended after 500000 of 500001 bytes", 3, false},
 		{"a page of a portal", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, "<html>please log in</html>")
-		}, true, "want " + string(sum256(content)), 1, true},
+		}, true, "want " + string(manifesttest.Digest(content)), 1, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +273,7 @@ func status(code int) func(http.ResponseWriter, *http.Request) {
 }
 
 func TestFetchStalls(t *testing.T) {
-	content := payload(100_000)
+	content := filetest.Noise("content", 100_000)
 	for _, test := range []struct {
 		name   string
 		before int // bytes sent before the silence; -1: not even a head
@@ -304,12 +305,12 @@ func TestFetchStalls(t *testing.T) {
 }
 
 func TestFetchMirrors(t *testing.T) {
-	content := payload(100_000)
+	content := filetest.Noise("content", 100_000)
 	good := serve(t, content, nil)
 	missing := httptest.NewServer(http.NotFoundHandler())
 	defer missing.Close()
 	stale := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write(payload(100_001)[1:])
+		_, _ = w.Write(filetest.Noise("content", 100_001)[1:])
 	}))
 	defer stale.Close()
 	f := newFetcher(t)
@@ -348,10 +349,10 @@ func TestFetchGoesOn(t *testing.T) {
 	var reqs []Request
 	for i := range 20 {
 		path := fmt.Sprint("/good", i)
-		reqs = append(reqs, Request{Name: path, URLs: []string{s.URL + path}, Sums: []manifest.Digest{sum256([]byte(path))}})
+		reqs = append(reqs, Request{Name: path, URLs: []string{s.URL + path}, Sums: []manifest.Digest{manifesttest.Digest([]byte(path))}})
 	}
 	for _, name := range []string{"/bad1", "/bad2"} {
-		reqs = append([]Request{{Name: name, URLs: []string{s.URL + name}, Sums: []manifest.Digest{sum256([]byte(name))}}}, reqs...)
+		reqs = append([]Request{{Name: name, URLs: []string{s.URL + name}, Sums: []manifest.Digest{manifesttest.Digest([]byte(name))}}}, reqs...)
 	}
 	err := f.Fetch(t.Context(), reqs)
 	for _, want := range []string{"/bad1 is unavailable:", "/bad2 is unavailable:"} {
@@ -366,7 +367,7 @@ func TestFetchGoesOn(t *testing.T) {
 }
 
 func TestFetchTogether(t *testing.T) {
-	content := payload(2_000_000)
+	content := filetest.Noise("content", 2_000_000)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
 	// The second fetcher stands for another process: it has its own locks.
@@ -388,7 +389,7 @@ func TestFetchTogether(t *testing.T) {
 }
 
 func TestFetchInterrupted(t *testing.T) {
-	content := payload(1_000_000)
+	content := filetest.Noise("content", 1_000_000)
 	half := len(content) / 2
 	ctx, interrupt := context.WithCancel(t.Context())
 	s := serve(t, content, func(s *server, n int64, w http.ResponseWriter, r *http.Request) bool {
@@ -404,7 +405,7 @@ func TestFetchInterrupted(t *testing.T) {
 	})
 	f := newFetcher(t)
 	go func() {
-		partial := filepath.Join(f.config.Store.Dir(), "partial", "sha256-"+sum256(content).Hex())
+		partial := filepath.Join(f.config.Store.Dir(), "partial", "sha256-"+manifesttest.Digest(content).Hex())
 		for {
 			if info, err := os.Stat(partial); err == nil && info.Size() == int64(half) {
 				interrupt()
@@ -417,7 +418,7 @@ func TestFetchInterrupted(t *testing.T) {
 		t.Fatalf("Fetch = %v; want context.Canceled", err)
 	}
 	wantNothing(t, f)
-	if got := names(t, f, "partial"); len(got) != 2 {
+	if got := filetest.Names(t, filepath.Join(f.config.Store.Dir(), "partial")); len(got) != 2 {
 		t.Errorf("partial holds %q; want the bytes and where they came from", got)
 	}
 
@@ -433,7 +434,7 @@ func TestFetchInterrupted(t *testing.T) {
 }
 
 func TestOpenRepairs(t *testing.T) {
-	content := payload(100_000)
+	content := filetest.Noise("content", 100_000)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
 	req := request(content, s.URL)

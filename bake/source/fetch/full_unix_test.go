@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestFetchFullDisk limits the size of this process's files; see package store
@@ -23,7 +24,7 @@ func TestFetchFullDisk(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
-	content := payload(1_000_000)
+	content := filetest.Noise("content", 1_000_000)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 400_000, Max: before.Max}); err != nil {

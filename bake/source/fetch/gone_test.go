@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestGone asks what Preflight finds whether a file is gone.
@@ -63,7 +65,7 @@ func TestGone(t *testing.T) {
 		{"a proxy is not there", newFetcher(t, through(t, dead)), []string{"https://no-such-host.invalid/x"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := test.f.Preflight(t.Context(), []Request{request(payload(100), test.urls...)})
+			err := test.f.Preflight(t.Context(), []Request{request(filetest.Noise("content", 100), test.urls...)})
 			if err == nil {
 				t.Fatal("Preflight() = nil; want an error")
 			}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // silent accepts connections, reads, and never answers.
@@ -50,7 +52,7 @@ func TestDeadServer(t *testing.T) {
 			dead := strings.TrimSuffix(test.dead(t), "/")
 			var all []Request
 			for i := range 40 {
-				content := payload(1000 + i)
+				content := filetest.Noise("content", 1000+i)
 				live := serve(t, content, nil).URL
 				all = append(all, request(content, dead+"/a", live+"/a"))
 			}
@@ -96,7 +98,7 @@ func TestDeadServer(t *testing.T) {
 // TestSlowServer has a server that answers slowly, and alone has the file.
 func TestSlowServer(t *testing.T) {
 	t.Parallel()
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(300 * time.Millisecond)
 		w.Header().Set("Content-Length", fmt.Sprint(len(content)))

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -40,7 +41,7 @@ func (x *index) String() string { return redact(x.base) }
 func mirroring(base string, offline bool, contents ...[]byte) func(*Config) {
 	x := &index{base: base, files: map[manifest.Digest]string{}}
 	for _, c := range contents {
-		x.files[sum256(c)] = "blob"
+		x.files[manifesttest.Digest(c)] = "blob"
 	}
 	return func(c *Config) { c.Mirror, c.Offline = x, offline }
 }
@@ -54,7 +55,7 @@ func directory(t *testing.T, content []byte) (dir, base string) {
 }
 
 func TestMirrorFirst(t *testing.T) {
-	content := payload(300_000)
+	content := filetest.Noise("content", 300_000)
 	origin, mirror := serve(t, content, nil), serve(t, content, nil)
 	_, local := directory(t, content)
 	for _, base := range []string{mirror.URL + "/", local} {
@@ -88,7 +89,7 @@ func TestMirrorFirst(t *testing.T) {
 // TestMirrorFails has the origin help out where the mirror may be wrong, and
 // nobody where nothing else may be asked.
 func TestMirrorFails(t *testing.T) {
-	content, other := payload(300_000), payload(300_001)[1:]
+	content, other := filetest.Noise("content", 300_000), filetest.Noise("content", 300_001)[1:]
 	origin := serve(t, content, nil)
 	missing := serve(t, nil, func(_ *server, _ int64, w http.ResponseWriter, r *http.Request) bool {
 		http.NotFound(w, r)
@@ -143,7 +144,7 @@ func TestMirrorFails(t *testing.T) {
 				t.Errorf("%s: Preflight offline = nil", test.name)
 			}
 			wantNothing(t, f)
-			if left := names(t, f, "partial"); len(left) > 0 {
+			if left := filetest.Names(t, filepath.Join(f.config.Store.Dir(), "partial")); len(left) > 0 {
 				t.Errorf("%s: partial holds %q", test.name, left)
 			}
 		}
@@ -154,7 +155,7 @@ func TestMirrorFails(t *testing.T) {
 }
 
 func TestMirrorLacks(t *testing.T) {
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	origin := serve(t, content, nil)
 	mirror := serve(t, nil, nil)
 	f := newFetcher(t, mirroring(mirror.URL+"/", false))
@@ -171,7 +172,7 @@ func TestMirrorLacks(t *testing.T) {
 	_, openErr := f.Open(t.Context(), request(content, origin.URL))
 	for what, err := range map[string]error{
 		"Preflight": f.Preflight(t.Context(), []Request{request(content, origin.URL)}),
-		"Fetch":     f.Fetch(t.Context(), []Request{request(content, origin.URL), {Name: "runc", Sums: []manifest.Digest{sum256(nil)}}}),
+		"Fetch":     f.Fetch(t.Context(), []Request{request(content, origin.URL), {Name: "runc", Sums: []manifest.Digest{manifesttest.Digest("")}}}),
 		"Open":      openErr,
 	} {
 		if unreachable, ok := errors.AsType[*UnreachableError](err); !ok || unreachable.Lacking != mirror.URL+"/" {
@@ -201,7 +202,7 @@ func TestMirrorDown(t *testing.T) {
 	var origins []Request
 	var contents [][]byte
 	for i := range 40 {
-		content := payload(1000 + i)
+		content := filetest.Noise("content", 1000+i)
 		contents = append(contents, content)
 		origins = append(origins, request(content, serve(t, content, nil).URL))
 	}
@@ -217,7 +218,7 @@ func TestMirrorDown(t *testing.T) {
 		t.Errorf("notes say %d times that the mirror is down; want once:\n%s", got, f.notes())
 	}
 	// Where nothing else has the file, it is asked after all.
-	_, err := f.Open(t.Context(), request(payload(5), refused(t)))
+	_, err := f.Open(t.Context(), request(filetest.Noise("content", 5), refused(t)))
 	if err == nil {
 		t.Error("Open of what nobody has = nil")
 	}
@@ -225,7 +226,7 @@ func TestMirrorDown(t *testing.T) {
 
 // TestFileURLs refuses what is not below the mirror's directory.
 func TestFileURLs(t *testing.T) {
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	dir, base := directory(t, content)
 	secret := filepath.Join(t.TempDir(), "secret")
 	for _, err := range []error{
@@ -312,7 +313,7 @@ func TestGetFromMirror(t *testing.T) {
 // TestMirrorContinues has half of a file from the origin, the rest from a
 // mirror, and the other way round.
 func TestMirrorContinues(t *testing.T) {
-	content := payload(1_000_000)
+	content := filetest.Noise("content", 1_000_000)
 	half := serve(t, content, func(_ *server, n int64, w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Range") == "" {
 			cut(w, http.StatusOK, len(content), content[:500_000])
@@ -346,8 +347,8 @@ func TestMirrorContinues(t *testing.T) {
 
 // TestPasswords keeps the passwords of URLs out of what people see.
 func TestPasswords(t *testing.T) {
-	content := payload(1000)
-	wrong := serve(t, payload(1001)[1:], nil)
+	content := filetest.Noise("content", 1000)
+	wrong := serve(t, filetest.Noise("content", 1001)[1:], nil)
 	missing := serve(t, nil, func(_ *server, n int64, w http.ResponseWriter, r *http.Request) bool {
 		if n%2 == 0 {
 			http.Redirect(w, r, "ftp://user:hunter2@example.com/", http.StatusFound)
@@ -362,7 +363,7 @@ func TestPasswords(t *testing.T) {
 			f := newFetcher(t, mirroring(secret, offline, content))
 			for what, err := range map[string]error{
 				"Fetch":     f.Fetch(t.Context(), []Request{request(content, secret+"origin")}),
-				"Preflight": f.Preflight(t.Context(), []Request{request(payload(7), secret+"origin")}),
+				"Preflight": f.Preflight(t.Context(), []Request{request(filetest.Noise("content", 7), secret+"origin")}),
 				"Get":       second(f.Get(t.Context(), []string{secret + "x", "http://user:hunter2@exa mple.com/"}, 1, nil)),
 			} {
 				if err == nil || strings.Contains(err.Error(), "hunter2") {
@@ -378,7 +379,7 @@ func TestPasswords(t *testing.T) {
 
 // TestPackWithoutURLs unpacks what only a mirror has.
 func TestPackWithoutURLs(t *testing.T) {
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	_, base := directory(t, content)
 	f := newFetcher(t, mirroring(base, true, content))
 	pack, err := f.Pack(t.Context(), request(content), "component kubelet", []manifest.File{{Path: "/usr/bin/kubelet"}})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/connect"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // proxy is a forward proxy: absolute URLs for http, CONNECT for https.
@@ -66,7 +67,7 @@ func through(t *testing.T, rawURL string) func(*Config) {
 }
 
 func TestProxy(t *testing.T) {
-	content := payload(100_000)
+	content := filetest.Noise("content", 100_000)
 	p := newProxy(t)
 
 	s := serve(t, content, nil)
@@ -115,7 +116,7 @@ func trusting(s *httptest.Server) func(*Config) {
 }
 
 func TestTLSFailure(t *testing.T) {
-	content := payload(1000)
+	content := filetest.Noise("content", 1000)
 	var seen atomic.Int64
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		seen.Add(1)
@@ -167,7 +168,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestPreflight(t *testing.T) {
-	content := payload(5000)
+	content := filetest.Noise("content", 5000)
 	s := serve(t, content, func(_ *server, _ int64, w http.ResponseWriter, r *http.Request) bool {
 		head := r.Method == http.MethodHead
 		switch {
@@ -312,7 +313,7 @@ func TestPreflightDeadHost(t *testing.T) {
 }
 
 func TestPreflightOffline(t *testing.T) {
-	content := payload(100)
+	content := filetest.Noise("content", 100)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
 	req := request(content, s.URL)

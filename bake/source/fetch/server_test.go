@@ -3,24 +3,22 @@ package fetch
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // server serves one file, with the fault of a test.
@@ -93,39 +91,6 @@ func cut(w http.ResponseWriter, status int, announced int, sent []byte) {
 	panic(http.ErrAbortHandler)
 }
 
-// payload is content that does not compress, the same in every run.
-func payload(size int) []byte {
-	b := make([]byte, size)
-	r := rand.NewChaCha8([32]byte{1})
-	_, _ = r.Read(b)
-	return b
-}
-
-func sum256(b []byte) manifest.Digest { return manifest.SHA256(sha256.Sum256(b)) }
-
-func sum512(b []byte) manifest.Digest {
-	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
-}
-
-// notes is a Sink that keeps the notes.
-type notes struct {
-	progress.Discard
-	mu    sync.Mutex
-	lines []string
-}
-
-func (n *notes) Note(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.lines = append(n.lines, fmt.Sprintf(format, args...))
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return strings.Join(n.lines, "\n")
-}
-
 // newFetcher returns a Fetcher with an empty store, which tries quickly.
 func newFetcher(t testing.TB, change ...func(*Config)) *Fetcher {
 	t.Helper()
@@ -136,7 +101,7 @@ func newFetcher(t testing.TB, change ...func(*Config)) *Fetcher {
 	t.Cleanup(func() { st.Close() })
 	c := Config{
 		Store: st, Retries: 2, Backoff: time.Millisecond, Jitter: func() float64 { return 0 },
-		Connect: 5 * time.Second, Stall: 5 * time.Second, Answer: 5 * time.Second, Progress: &notes{},
+		Connect: 5 * time.Second, Stall: 5 * time.Second, Answer: 5 * time.Second, Progress: &progresstest.Recorder{},
 	}
 	for _, f := range change {
 		f(&c)
@@ -148,18 +113,18 @@ func newFetcher(t testing.TB, change ...func(*Config)) *Fetcher {
 	return f
 }
 
-func (f *Fetcher) notes() string { return f.config.Progress.(*notes).String() }
+func (f *Fetcher) notes() string { return f.config.Progress.(*progresstest.Recorder).String() }
 
 // request asks a server for content.
 func request(content []byte, urls ...string) Request {
-	return Request{Name: "kubelet v1.36.3", URLs: urls, Sums: []manifest.Digest{sum256(content)}, Size: int64(len(content))}
+	return Request{Name: "kubelet v1.36.3", URLs: urls, Sums: []manifest.Digest{manifesttest.Digest(content)}, Size: int64(len(content))}
 }
 
 // wantStored fails unless the store has exactly content, and nothing that is
 // left of getting it.
 func wantStored(t *testing.T, f *Fetcher, content []byte) {
 	t.Helper()
-	file, err := f.config.Store.OpenFile(context.Background(), sum256(content))
+	file, err := f.config.Store.OpenFile(context.Background(), manifesttest.Digest(content))
 	if err != nil {
 		t.Fatalf("the store does not have the file: %v", err)
 	}
@@ -168,7 +133,7 @@ func wantStored(t *testing.T, f *Fetcher, content []byte) {
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("the store has %d bytes, %v; want the %d that were served", len(got), err, len(content))
 	}
-	if left := names(t, f, "partial"); len(left) > 0 {
+	if left := filetest.Names(t, filepath.Join(f.config.Store.Dir(), "partial")); len(left) > 0 {
 		t.Errorf("partial holds %q; want nothing", left)
 	}
 }
@@ -185,20 +150,6 @@ func wantNothing(t *testing.T, f *Fetcher) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// names lists a directory of the store.
-func names(t *testing.T, f *Fetcher, dir string) []string {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(f.config.Store.Dir(), dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
 }
 
 // reopen opens the store of f once more, as another process would.

@@ -12,84 +12,30 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/archivetest"
 )
 
-// member is one of a test archive; content is that of a regular file.
-type member struct {
-	tar.Header
-	content string
+// file is a member that others than root own and may not read.
+func file(name, content string) archivetest.Member {
+	return archivetest.Member{Header: tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Uid: 1000}, Content: content}
 }
 
-func file(name, content string) member {
-	return member{tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Uid: 1000, Size: int64(len(content))}, content}
+func other(name string, flag byte, link string) archivetest.Member {
+	return archivetest.Member{Header: tar.Header{Name: name, Typeflag: flag, Linkname: link, Mode: 0o777}}
 }
 
-func other(name string, flag byte, link string) member {
-	return member{tar.Header{Name: name, Typeflag: flag, Linkname: link, Mode: 0o777}, ""}
-}
-
-func tarOf(t testing.TB, members ...member) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, m := range members {
-		if err := w.WriteHeader(&m.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, m.content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// compressors returns the supported forms of an archive, by name.
-func compressors() map[string]func(io.Writer) (io.WriteCloser, error) {
-	return map[string]func(io.Writer) (io.WriteCloser, error){
-		"gzip": func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
-		"xz":   func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) },
-		"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
-	}
-}
-
-func compress(t testing.TB, format string, content []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := compressors()[format](&b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+// suffixes are those of the supported forms of an archive.
+func suffixes() []string { return []string{".gz", ".xz", ".zst"} }
 
 // unpack runs Unpack and returns the pack, bound to its content.
 func unpack(archive []byte, files ...manifest.File) (*tree.Pack, error) {
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	if err := Unpack(context.Background(), bytes.NewReader(archive), "node.tar.gz", files, w); err != nil {
-		return nil, err
-	}
-	p, err := w.Close()
-	if err != nil {
-		return nil, err
-	}
-	p.Bind("node", "component node", bytes.NewReader(blob.Bytes()))
-	return p, nil
+	return treetest.Pack("node", func(w *tree.PackWriter) error {
+		return Unpack(context.Background(), bytes.NewReader(archive), "node.tar.gz", files, w)
+	})
 }
 
 // show lists a pack for comparison.
@@ -100,11 +46,7 @@ func show(t *testing.T, p *tree.Pack) []string {
 		line := strings.Join([]string{string(e.Type), e.Path}, " ")
 		switch e.Type {
 		case tree.File:
-			content, err := io.ReadAll(e.Content())
-			if err != nil {
-				t.Fatal(err)
-			}
-			line += " " + string(content)
+			line += " " + string(treetest.Content(t, &e))
 		default:
 			line += " -> " + e.Link
 		}
@@ -120,8 +62,7 @@ func show(t *testing.T, p *tree.Pack) []string {
 }
 
 func TestUnpack(t *testing.T) {
-	archive := tarOf(t,
-		other("./", tar.TypeDir, ""),
+	archive := archivetest.Tar(other("./", tar.TypeDir, ""),
 		other("bin/current", tar.TypeSymlink, "containerd"),
 		file("./bin/containerd", "containerd"),
 		file("bin/ctr", "ctr"),
@@ -142,10 +83,10 @@ func TestUnpack(t *testing.T) {
 		"hardlink bin/hard -> bin/ctr",
 	}
 	forms := map[string][]byte{"plain": archive}
-	for format := range compressors() {
-		forms[format] = compress(t, format, archive)
+	for _, format := range suffixes() {
+		forms[format] = archivetest.Compress(format, archive)
 	}
-	forms["two gzip members"] = append(compress(t, "gzip", archive[:700]), compress(t, "gzip", archive[700:])...)
+	forms["two gzip members"] = append(archivetest.Gzip(archive[:700]), archivetest.Gzip(archive[700:])...)
 	for name, form := range forms {
 		p, err := unpack(form, files...)
 		if err != nil {
@@ -160,7 +101,7 @@ func TestUnpack(t *testing.T) {
 
 func TestUnpackArtifactItself(t *testing.T) {
 	// Also where it looks like an archive: nobody asked for a member.
-	for _, artifact := range [][]byte{[]byte("\x7fELF..."), compress(t, "gzip", []byte("x")), nil} {
+	for _, artifact := range [][]byte{[]byte("\x7fELF..."), archivetest.Gzip([]byte("x")), nil} {
 		p, err := unpack(artifact, manifest.File{Path: "/usr/local/bin/runc", Mode: 0o700}, manifest.File{Path: "/sbin/runc"})
 		if err != nil {
 			t.Fatalf("Unpack = %v", err)
@@ -177,8 +118,8 @@ func TestUnpackArtifactItself(t *testing.T) {
 
 // TestUnpackRefuses has every archive that must not become a pack.
 func TestUnpackRefuses(t *testing.T) {
-	good := tarOf(t, file("bin/runc", strings.Repeat("runc", 1000)), file("README", "read me"))
-	gz := compress(t, "gzip", good)
+	good := archivetest.Tar(file("bin/runc", strings.Repeat("runc", 1000)), file("README", "read me"))
+	gz := archivetest.Gzip(good)
 	pos := manifest.Pos{File: "versions.yaml", Line: 12}
 	all := []manifest.File{{Member: "*", Path: "/x/", Pos: pos}, {Member: "*/*", Path: "/y/", Pos: pos}}
 	one := []manifest.File{{Member: "bin/runc", Path: "/usr/bin/runc", Pos: pos}}
@@ -188,45 +129,45 @@ func TestUnpackRefuses(t *testing.T) {
 		files   []manifest.File
 		want    string
 	}{
-		{"dot-dot", tarOf(t, file("../etc/passwd", "root")), all, `"../etc/passwd" leaves the archive`},
-		{"dot-dot within", tarOf(t, file("bin/../../etc/passwd", "root")), one, `"bin/../../etc/passwd" leaves the archive`},
-		{"absolute", tarOf(t, file("/etc/passwd", "root")), one, `"/etc/passwd" has an absolute name`},
-		{"symlink escape", tarOf(t, file("a", ""), other("s", tar.TypeSymlink, "../../etc")), all[:1], `link "s" leads to "../../etc", out of the archive`},
-		{"absolute symlink", tarOf(t, file("a", ""), other("s", tar.TypeSymlink, "/etc/passwd")), all[:1], `link "s" leads to "/etc/passwd", out of the archive`},
-		{"symlink to what is not taken", tarOf(t, file("a", ""), other("s", tar.TypeSymlink, "b/c")), all[:1], `link "s" leads to "b/c", which is no regular file`},
-		{"symlink to itself", tarOf(t, file("a", ""), other("s", tar.TypeSymlink, "s")), all[:1], `link "s" leads to "s", which is no regular file`},
-		{"hard link escape", tarOf(t, file("a", ""), other("h", tar.TypeLink, "../../etc/shadow")), all[:1], `link "h" leads to "../../etc/shadow", out of the archive`},
-		{"hard link to nothing", tarOf(t, file("a", ""), other("h", tar.TypeLink, "nothing")), all[:1], `link "h" leads to "nothing", which is no regular file`},
-		{"character device", tarOf(t, file("a", ""), other("mem", tar.TypeChar, "")), all[:1], `"mem", which versions.yaml:12: "*" selects, is a character device`},
-		{"block device", tarOf(t, file("a", ""), other("sda", tar.TypeBlock, "")), all[:1], "is a block device"},
-		{"FIFO", tarOf(t, file("a", ""), other("f", tar.TypeFifo, "")), all[:1], "is a FIFO"},
-		{"member twice", tarOf(t, file("a", "1"), file("a", "2")), all[:1], `it has "a" twice`},
-		{"same destination", tarOf(t, file("a/f", "1"), file("b/f", "2")), all[1:], `"a/f" and "b/f" would both become /y/f`},
-		{"two patterns", tarOf(t, file("a", "1")), []manifest.File{all[0], {Member: "a", Path: "/b"}}, `"a" is selected by versions.yaml:12: "*" and by "a"`},
-		{"bad pattern", tarOf(t, file("a", "1")), []manifest.File{{Member: "[", Path: "/b"}}, "syntax error in pattern"},
-		{"bad destination", tarOf(t, file("a", "1")), []manifest.File{{Member: "a", Path: "/../b"}}, `/../b can't be the path of a file`},
+		{"dot-dot", archivetest.Tar(file("../etc/passwd", "root")), all, `"../etc/passwd" leaves the archive`},
+		{"dot-dot within", archivetest.Tar(file("bin/../../etc/passwd", "root")), one, `"bin/../../etc/passwd" leaves the archive`},
+		{"absolute", archivetest.Tar(file("/etc/passwd", "root")), one, `"/etc/passwd" has an absolute name`},
+		{"symlink escape", archivetest.Tar(file("a", ""), other("s", tar.TypeSymlink, "../../etc")), all[:1], `link "s" leads to "../../etc", out of the archive`},
+		{"absolute symlink", archivetest.Tar(file("a", ""), other("s", tar.TypeSymlink, "/etc/passwd")), all[:1], `link "s" leads to "/etc/passwd", out of the archive`},
+		{"symlink to what is not taken", archivetest.Tar(file("a", ""), other("s", tar.TypeSymlink, "b/c")), all[:1], `link "s" leads to "b/c", which is no regular file`},
+		{"symlink to itself", archivetest.Tar(file("a", ""), other("s", tar.TypeSymlink, "s")), all[:1], `link "s" leads to "s", which is no regular file`},
+		{"hard link escape", archivetest.Tar(file("a", ""), other("h", tar.TypeLink, "../../etc/shadow")), all[:1], `link "h" leads to "../../etc/shadow", out of the archive`},
+		{"hard link to nothing", archivetest.Tar(file("a", ""), other("h", tar.TypeLink, "nothing")), all[:1], `link "h" leads to "nothing", which is no regular file`},
+		{"character device", archivetest.Tar(file("a", ""), other("mem", tar.TypeChar, "")), all[:1], `"mem", which versions.yaml:12: "*" selects, is a character device`},
+		{"block device", archivetest.Tar(file("a", ""), other("sda", tar.TypeBlock, "")), all[:1], "is a block device"},
+		{"FIFO", archivetest.Tar(file("a", ""), other("f", tar.TypeFifo, "")), all[:1], "is a FIFO"},
+		{"member twice", archivetest.Tar(file("a", "1"), file("a", "2")), all[:1], `it has "a" twice`},
+		{"same destination", archivetest.Tar(file("a/f", "1"), file("b/f", "2")), all[1:], `"a/f" and "b/f" would both become /y/f`},
+		{"two patterns", archivetest.Tar(file("a", "1")), []manifest.File{all[0], {Member: "a", Path: "/b"}}, `"a" is selected by versions.yaml:12: "*" and by "a"`},
+		{"bad pattern", archivetest.Tar(file("a", "1")), []manifest.File{{Member: "[", Path: "/b"}}, "syntax error in pattern"},
+		{"bad destination", archivetest.Tar(file("a", "1")), []manifest.File{{Member: "a", Path: "/../b"}}, `/../b can't be the path of a file`},
 		{"no match", gz, []manifest.File{{Member: "usr/runc", Path: "/b", Pos: pos}}, `versions.yaml:12: no file matches "usr/runc": it has "bin/runc", "README"`},
-		{"directory only", tarOf(t, other("bin/runc", tar.TypeDir, "")), one, "it has no files"},
-		{"symlink only", tarOf(t, other("bin/runc", tar.TypeSymlink, "x")), one, `link "bin/runc" leads to "bin/x", which is no regular file`},
+		{"directory only", archivetest.Tar(other("bin/runc", tar.TypeDir, "")), one, "it has no files"},
+		{"symlink only", archivetest.Tar(other("bin/runc", tar.TypeSymlink, "x")), one, `link "bin/runc" leads to "bin/x", which is no regular file`},
 		{"not an archive", []byte(strings.Repeat("<html>", 1000)), one, "it is not a tar archive"},
 		{"empty", nil, one, "its end is not marked"},
-		{"gzip of something else", compress(t, "gzip", []byte(strings.Repeat("ELF?", 1000))), one, "it is not a tar archive"},
+		{"gzip of something else", archivetest.Gzip([]byte(strings.Repeat("ELF?", 1000))), one, "it is not a tar archive"},
 		{"truncated gzip", gz[:len(gz)-4], one, "it is cut off"},
 		{"truncated gzip, half", gz[:len(gz)/2], one, "it is cut off"},
 		{"truncated gzip head", gz[:5], one, "it is cut off"},
 		{"truncated tar", good[:2000], one, "it is cut off"},
 		{"tar without end", good[:len(good)-1024], one, "its end is not marked"},
-		{"truncated tar in whole gzip", compress(t, "gzip", good[:2000]), one, "it is cut off"},
-		{"truncated xz", compress(t, "xz", good)[:60], one, "it is cut off"},
-		{"truncated zstd", compress(t, "zstd", good)[:60], one, "it is cut off"},
+		{"truncated tar in whole gzip", archivetest.Gzip(good[:2000]), one, "it is cut off"},
+		{"truncated xz", archivetest.XZ(good)[:60], one, "it is cut off"},
+		{"truncated zstd", archivetest.Compress(".zst", good)[:60], one, "it is cut off"},
 		{"garbage after gzip", append(bytes.Clone(gz), "garbage, more than a header"...), one, "gzip: its stream is followed by something else"},
-		{"garbage after zstd", append(compress(t, "zstd", good), "garbage"...), one, "zstd: its stream is followed by something else"},
-		{"garbage after xz", append(compress(t, "xz", good), "garbage, longer than a header"...), one, "xz"},
+		{"garbage after zstd", append(archivetest.Compress(".zst", good), "garbage"...), one, "zstd: its stream is followed by something else"},
+		{"garbage after xz", append(archivetest.XZ(good), "garbage, longer than a header"...), one, "xz"},
 		{"garbage after tar", append(bytes.Clone(good), "garbage"...), one, "something follows its end"},
 		{"gzip checksum", changed(gz, len(gz)-7), one, "gzip: "},
-		{"gzip bomb", bomb(t, "gzip", good), one, "it decompresses to more than 200 times its size"},
-		{"xz bomb", bomb(t, "xz", good), one, "it decompresses to more than 200 times its size"},
-		{"zstd bomb", bomb(t, "zstd", good), one, "it decompresses to more than 200 times its size"},
+		{"gzip bomb", bomb(".gz", good), one, "it decompresses to more than 200 times its size"},
+		{"xz bomb", bomb(".xz", good), one, "it decompresses to more than 200 times its size"},
+		{"zstd bomb", bomb(".zst", good), one, "it decompresses to more than 200 times its size"},
 		{"sparse bomb", sparse(t, 1<<40), []manifest.File{{Member: "bomb", Path: "/b"}}, "far more than a release of "},
 		{"xz dictionary", hugeDictionary(t, good), one, "needs a dictionary of 4096 MiB, at most 64"},
 	} {
@@ -245,10 +186,9 @@ func TestUnpackRefuses(t *testing.T) {
 
 // bomb is an archive followed by more zeroes than are allowed. Each format may
 // consist of several streams, so a megabyte is compressed once and repeated.
-func bomb(t *testing.T, format string, archive []byte) []byte {
-	t.Helper()
-	zeroes := compress(t, format, make([]byte, 1<<20))
-	return append(compress(t, format, archive), bytes.Repeat(zeroes, freeOutput>>20+1)...)
+func bomb(format string, archive []byte) []byte {
+	zeroes := archivetest.Compress(format, make([]byte, 1<<20))
+	return append(archivetest.Compress(format, archive), bytes.Repeat(zeroes, freeOutput>>20+1)...)
 }
 
 func changed(b []byte, at int) []byte {
@@ -263,10 +203,10 @@ func sparse(t *testing.T, size int64) []byte {
 	t.Helper()
 	numbers := "1\n" + itoa(size-1) + "\n1\n"
 	body := numbers + strings.Repeat("\x00", 512-len(numbers)) + "x"
-	archive := tarOf(t, member{tar.Header{
-		Name: "GNUSparseFile.0/bomb", Typeflag: tar.TypeReg, Size: int64(len(body)), Format: tar.FormatPAX,
+	archive := archivetest.Tar(archivetest.Member{Header: tar.Header{
+		Name: "GNUSparseFile.0/bomb", Typeflag: tar.TypeReg, Format: tar.FormatPAX,
 		PAXRecords: map[string]string{"BAKE.sparse.major": "1", "BAKE.sparse.minor": "0", "BAKE.sparse.name": "bomb", "BAKE.sparse.realsize": itoa(size)},
-	}, body})
+	}, Content: body})
 	// archive/tar refuses to write the real names, which are 1 byte shorter.
 	for _, key := range []string{"major", "minor", "name", "realsize"} {
 		archive = shorten(t, archive, "BAKE.sparse."+key, "GNU.sparse."+key)
@@ -304,7 +244,7 @@ func itoa(n int64) string {
 // hugeDictionary changes the dictionary's size in the header of an xz stream.
 func hugeDictionary(t *testing.T, content []byte) []byte {
 	t.Helper()
-	b := compress(t, "xz", content)
+	b := archivetest.XZ(content)
 	if b[14] != 0x21 {
 		t.Fatalf("the filter of the first block is %#x; want LZMA2", b[14])
 	}
@@ -316,7 +256,7 @@ func hugeDictionary(t *testing.T, content []byte) []byte {
 func TestUnpackStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	archive := compress(t, "gzip", tarOf(t, file("a", "1")))
+	archive := archivetest.Gzip(archivetest.Tar(file("a", "1")))
 	err := Unpack(ctx, bytes.NewReader(archive), "x", []manifest.File{{Member: "a", Path: "/a"}}, tree.NewPackWriter(io.Discard))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Unpack with a cancelled context = %v; want context.Canceled", err)
@@ -324,7 +264,7 @@ func TestUnpackStops(t *testing.T) {
 }
 
 func TestPack(t *testing.T) {
-	archive := compress(t, "gzip", tarOf(t, file("bin/runc", "runc")))
+	archive := archivetest.Gzip(archivetest.Tar(file("bin/runc", "runc")))
 	s := serve(t, archive, nil)
 	f := newFetcher(t)
 	req := request(archive, s.URL+"/runc.tar.gz")
@@ -359,10 +299,10 @@ func TestPack(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	archive := tarOf(f, file("bin/a", "aaa"), other("bin/s", tar.TypeSymlink, "a"), other("bin/h", tar.TypeLink, "bin/a"), other("d", tar.TypeDir, ""))
+	archive := archivetest.Tar(file("bin/a", "aaa"), other("bin/s", tar.TypeSymlink, "a"), other("bin/h", tar.TypeLink, "bin/a"), other("d", tar.TypeDir, ""))
 	f.Add(archive)
-	for format := range compressors() {
-		f.Add(compress(f, format, archive))
+	for _, format := range suffixes() {
+		f.Add(archivetest.Compress(format, archive))
 	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		p, err := unpack(archive, manifest.File{Member: "*", Path: "/a/"}, manifest.File{Member: "bin/*", Path: "/b/"})

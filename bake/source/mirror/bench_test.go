@@ -20,7 +20,7 @@ func benchDir(b *testing.B, blobs, size int) (string, *world) {
 		b.Fatal(err)
 	}
 	defer m.Close()
-	content := payload(1, size)
+	content := filetest.Noise("1", size)
 	for i := range blobs {
 		copy(content, fmt.Sprintf("%08d", i))
 		name := fmt.Sprintf("package %d", i)

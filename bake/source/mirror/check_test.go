@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress"
 )
 
@@ -71,7 +72,7 @@ func TestCheckSHA512(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w := newWorld()
-	w.index.Entries[4].SHA512 = sum512([]byte("something else"))
+	w.index.Entries[4].SHA512 = manifesttest.Digest512([]byte("something else"))
 	w.write(t, dir)
 	r := must(Check(t.Context(), dir, 1, progress.Discard{}))
 	if len(r.Problems) != 1 || r.Problems[0].Name != victim || !strings.Contains(r.Err().Error(), "sha512:") {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestMain lets the test binary stand for another process that writes a mirror.
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 // states returns two worlds, the second with a package more.
 func states() [2]*world {
 	one, two := newWorld(), newWorld()
-	two.add(Package, "new 1 amd64", "debian/pool/new", payload(7, 200_000), "kthw-1.21")
+	two.add(Package, "new 1 amd64", "debian/pool/new", filetest.Noise("7", 200_000), "kthw-1.21")
 	return [2]*world{one, two}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/test/filetest"
 )
 
@@ -21,7 +22,7 @@ func (w *world) extracted(written bool) []Extracted {
 			{"/versions.lock.yaml", "lock: " + name + "\n"},
 			{"/versions.yaml", "versions: " + name + "\n"},
 		} {
-			out = append(out, Extracted{Set: name, Path: name + file.path, SHA256: sum256([]byte(file.content)), Size: int64(len(file.content)), Written: written})
+			out = append(out, Extracted{Set: name, Path: name + file.path, SHA256: manifesttest.Digest([]byte(file.content)), Size: int64(len(file.content)), Written: written})
 		}
 	}
 	return out

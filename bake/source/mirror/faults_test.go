@@ -19,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // The entry that every fault is about.
@@ -346,7 +347,7 @@ func TestServerFaults(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			_, _ = w.Write([]byte("more"))
 		}, "longer", false},
-		"sends other bytes": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(payload(9, 300_000)) }, "is damaged", false},
+		"sends other bytes": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(filetest.Noise("9", 300_000)) }, "is damaged", false},
 		"hangs":             {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "not a byte came for 200ms", true},
 		"hangs in the middle": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "300000")

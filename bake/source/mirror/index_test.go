@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 )
 
 func TestIndexIsWrittenOneWay(t *testing.T) {
@@ -167,7 +168,7 @@ func TestFind(t *testing.T) {
 	t.Parallel()
 	x := newWorld().index.clone()
 	again := x.Entries[0]
-	again.SHA256 = sum256([]byte("the same path at another time"))
+	again.SHA256 = manifesttest.Digest([]byte("the same path at another time"))
 	x.Entries = append(x.Entries, again)
 	x.sort()
 	for _, e := range x.Entries {

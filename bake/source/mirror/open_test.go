@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 )
 
 func TestOpenRefuses(t *testing.T) {
@@ -77,14 +78,14 @@ func TestMirrorURL(t *testing.T) {
 		{[]manifest.Digest{e.SHA512}, true},
 		{[]manifest.Digest{e.SHA256, e.SHA512}, true},
 		{[]manifest.Digest{e.SHA512, e.SHA256}, true},
-		{[]manifest.Digest{other.SHA256, sum512([]byte("the index does not know it"))}, true},
+		{[]manifest.Digest{other.SHA256, manifesttest.Digest512([]byte("the index does not know it"))}, true},
 		{nil, false},
-		{[]manifest.Digest{e.SHA256, sum512([]byte("x"))}, false},
+		{[]manifest.Digest{e.SHA256, manifesttest.Digest512([]byte("x"))}, false},
 		{[]manifest.Digest{other.SHA256, e.SHA512}, false},
 		{[]manifest.Digest{e.SHA256, other.SHA256}, false},
-		{[]manifest.Digest{sum256([]byte("x"))}, false},
-		{[]manifest.Digest{sum512([]byte("x"))}, false},
-		{[]manifest.Digest{sum512([]byte("x")), sum512([]byte("y"))}, false},
+		{[]manifest.Digest{manifesttest.Digest([]byte("x"))}, false},
+		{[]manifest.Digest{manifesttest.Digest512([]byte("x"))}, false},
+		{[]manifest.Digest{manifesttest.Digest512([]byte("x")), manifesttest.Digest512([]byte("y"))}, false},
 	} {
 		name := e.SHA256.Hex()
 		if len(test.sums) > 0 && test.sums[0] == other.SHA256 {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 )
 
 // TestPage reads the page with an HTML parser and follows its links on a real
@@ -52,8 +54,8 @@ func TestPage(t *testing.T) {
 		}
 		b, err := fromWeb(t.Context(), server.URL+"/"+href, 1<<20)
 		// Blobs of an image have one name, so the last of them is the link's.
-		if err != nil || e.Kind != Image && sum256(b) != e.SHA256 {
-			t.Errorf("the link %s of %s gives %s, %v; want %s", href, e.Name, sum256(b), err, e.SHA256)
+		if err != nil || e.Kind != Image && manifesttest.Digest(b) != e.SHA256 {
+			t.Errorf("the link %s of %s gives %s, %v; want %s", href, e.Name, manifesttest.Digest(b), err, e.SHA256)
 		}
 	}
 	for name, want := range map[string]string{"bash 5.2 amd64": "bash_5.2_amd64.deb", evil: "evil", "kubelet v1.36.3 amd64": "kubelet"} {

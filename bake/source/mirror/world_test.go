@@ -3,13 +3,10 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"fmt"
 	"io"
 	"io/fs"
 	mathrand "math/rand"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,6 +21,8 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // world is what a mirror of a test is made of.
@@ -34,7 +33,7 @@ type world struct {
 }
 
 func (w *world) add(kind Kind, name, path string, content []byte, sets ...string) manifest.Digest {
-	sum := sum256(content)
+	sum := manifesttest.Digest(content)
 	w.index.Entries = append(w.index.Entries, Entry{
 		Kind: kind, Name: name, Path: path, SHA256: sum, Size: int64(len(content)), Sets: sets,
 	})
@@ -56,12 +55,12 @@ func newWorld() *world {
 	w := &world{index: &Index{Schema: Schema}, blobs: map[manifest.Digest][]byte{}}
 	w.set("kubernetes-1.36", true)
 	w.set("kthw-1.21", false)
-	w.add(Release, "kubelet v1.36.3 amd64", "https://dl.example.com/v1.36.3/kubelet", payload(1, 300_000), "kubernetes-1.36")
-	w.add(Release, "runc v1.0.0 amd64", "https://dl.example.com/runc", payload(2, 300_000), "kthw-1.21")
-	w.add(Package, "bash 5.2 amd64", "debian/pool/main/b/bash/bash_5.2_amd64.deb", payload(3, 70_001), "kubernetes-1.36", "kthw-1.21")
+	w.add(Release, "kubelet v1.36.3 amd64", "https://dl.example.com/v1.36.3/kubelet", filetest.Noise("1", 300_000), "kubernetes-1.36")
+	w.add(Release, "runc v1.0.0 amd64", "https://dl.example.com/runc", filetest.Noise("2", 300_000), "kthw-1.21")
+	w.add(Package, "bash 5.2 amd64", "debian/pool/main/b/bash/bash_5.2_amd64.deb", filetest.Noise("3", 70_001), "kubernetes-1.36", "kthw-1.21")
 	w.add(Archive, "trixie InRelease", "debian/dists/trixie/InRelease", []byte("Origin: Debian\n"), "kubernetes-1.36")
 	w.add(Module, "golang.org/x/sys v0.1.0", "golang.org/x/sys/@v/v0.1.0.mod", nil, "kubernetes-1.36")
-	w.index.Entries[4].SHA512 = sum512(payload(1, 300_000))
+	w.index.Entries[4].SHA512 = manifesttest.Digest512(filetest.Noise("1", 300_000))
 	image := testImage("amd64", 2)
 	w.addImage("registry.example.com/pause:3.10", mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 		Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
@@ -142,20 +141,6 @@ func blobFile(dir string, e Entry) string {
 	return filepath.Join(dir, filepath.FromSlash(blobPath(e.SHA256)))
 }
 
-// payload is content that does not compress, the same in every run.
-func payload(seed byte, size int) []byte {
-	b := make([]byte, size)
-	r := rand.NewChaCha8([32]byte{seed})
-	_, _ = r.Read(b)
-	return b
-}
-
-func sum256(b []byte) manifest.Digest { return manifest.SHA256(sha256.Sum256(b)) }
-
-func sum512(b []byte) manifest.Digest {
-	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
-}
-
 // files lists all files of dir with their content's digest.
 func files(t testing.TB, dir string) map[string]manifest.Digest {
 	t.Helper()
@@ -165,7 +150,7 @@ func files(t testing.TB, dir string) map[string]manifest.Digest {
 			return err
 		}
 		b, err := os.ReadFile(filepath.Join(dir, path))
-		list[path] = sum256(b)
+		list[path] = manifesttest.Digest(b)
 		return err
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -59,7 +60,7 @@ func TestWriter(t *testing.T) {
 			t.Errorf("Has(%s) = false, or true for another size", e.Name)
 		}
 	}
-	if m.Has("sha256:../../index.html", 3) || m.Has(sum256([]byte("none")), 4) || m.Has(w.index.Entries[4].SHA512, 300_000) {
+	if m.Has("sha256:../../index.html", 3) || m.Has(manifesttest.Digest([]byte("none")), 4) || m.Has(w.index.Entries[4].SHA512, 300_000) {
 		t.Error("Has of what is no blob = true")
 	}
 
@@ -88,8 +89,8 @@ func TestAddRefuses(t *testing.T) {
 	m := must(Create(dir))
 	defer m.Close()
 	before := files(t, dir)
-	content := payload(1, 100_000)
-	sum, size := sum256(content), int64(len(content))
+	content := filetest.Noise("1", 100_000)
+	sum, size := manifesttest.Digest(content), int64(len(content))
 	cancelled, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	for _, test := range []struct {
@@ -100,13 +101,13 @@ func TestAddRefuses(t *testing.T) {
 		r    io.Reader
 		want string
 	}{
-		{"altered", t.Context(), sum, size, bytes.NewReader(payload(2, 100_000)), "digest is sha256:"},
+		{"altered", t.Context(), sum, size, bytes.NewReader(filetest.Noise("2", 100_000)), "digest is sha256:"},
 		{"shorter", t.Context(), sum, size, bytes.NewReader(content[:99_999]), "ends after 99999 of 100000 bytes"},
 		{"longer", t.Context(), sum, size, bytes.NewReader(append(bytes.Clone(content), 'x')), "more than 100000 bytes"},
 		{"endless", t.Context(), sum, size, endless{}, "more than 100000 bytes"},
 		{"failing", t.Context(), sum, size, io.MultiReader(bytes.NewReader(content[:5]), iotest.ErrReader(errors.New("the network is down"))), "the network is down"},
 		{"cancelled", cancelled, sum, size, bytes.NewReader(content), "enough"},
-		{"SHA-512", t.Context(), sum512(content), size, bytes.NewReader(content), "is no sha256"},
+		{"SHA-512", t.Context(), manifesttest.Digest512(content), size, bytes.NewReader(content), "is no sha256"},
 		{"no digest", t.Context(), "sha256:../x", size, bytes.NewReader(content), "hexadecimal"},
 	} {
 		err := m.Add(test.ctx, test.sum, test.size, test.r)
@@ -118,7 +119,7 @@ func TestAddRefuses(t *testing.T) {
 		}
 	}
 	wrong := (*manifest.DigestError)(nil)
-	if err := m.Add(t.Context(), sum, size, bytes.NewReader(payload(2, 100_000))); !errors.As(err, &wrong) || wrong.Want != sum {
+	if err := m.Add(t.Context(), sum, size, bytes.NewReader(filetest.Noise("2", 100_000))); !errors.As(err, &wrong) || wrong.Want != sum {
 		t.Errorf("Add of other bytes = %v; want a SumError", err)
 	}
 	if err := m.Add(t.Context(), sum, size, bytes.NewReader(content)); err != nil || !m.Has(sum, size) {
@@ -139,7 +140,7 @@ func TestAddReplaces(t *testing.T) {
 	e := w.entry(t, "bash 5.2 amd64")
 	outside := filepath.Join(t.TempDir(), "outside")
 	for name, damage := range map[string]func() error{
-		"altered": func() error { return os.WriteFile(blobFile(dir, e), payload(9, int(e.Size)), 0o644) },
+		"altered": func() error { return os.WriteFile(blobFile(dir, e), filetest.Noise("9", int(e.Size)), 0o644) },
 		"cut off": func() error { return os.Truncate(blobFile(dir, e), 100) },
 		"a link": func() error {
 			return errors.Join(os.Remove(blobFile(dir, e)), os.WriteFile(outside, []byte("mine"), 0o644), os.Symlink(outside, blobFile(dir, e)))
@@ -201,7 +202,7 @@ func TestCommitWantsBlobs(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "13 files are not there") || !strings.Contains(err.Error(), "kubelet v1.36.3 amd64") || !strings.Contains(err.Error(), "and 3 more") {
 		t.Errorf("Commit without blobs = %v; want an error that names them", err)
 	}
-	if diff := cmp.Diff(map[string]manifest.Digest{".lock": sum256(nil)}, files(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]manifest.Digest{".lock": manifesttest.Digest("")}, files(t, dir)); diff != "" {
 		t.Errorf("Commit left something (-want +got):\n%s", diff)
 	}
 	for _, e := range w.index.Entries {
@@ -210,11 +211,11 @@ func TestCommitWantsBlobs(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*Index, []OCIImage){
-		"an image that is no entry":   func(_ *Index, images []OCIImage) { images[0].Digest = sum256(nil) },
+		"an image that is no entry":   func(_ *Index, images []OCIImage) { images[0].Digest = manifesttest.Digest("") },
 		"an image of another size":    func(_ *Index, images []OCIImage) { images[0].Size++ },
 		"an image that is none":       func(_ *Index, images []OCIImage) { images[0].MediaType = "text/html" },
 		"an entry of an unknown set":  func(x *Index, _ []OCIImage) { x.Entries[0].Sets[0] = "x" },
-		"a set without its lock":      func(x *Index, _ []OCIImage) { x.Sets[0].Lock = sum256([]byte("other")) },
+		"a set without its lock":      func(x *Index, _ []OCIImage) { x.Sets[0].Lock = manifesttest.Digest([]byte("other")) },
 		"an entry without its digest": func(x *Index, _ []OCIImage) { x.Entries[0].SHA256 = "" },
 	} {
 		x, images := w.index.clone(), append([]OCIImage(nil), w.images...)
@@ -309,7 +310,7 @@ func TestPrune(t *testing.T) {
 	old := []byte("a release of last year")
 	m := must(Create(dir))
 	defer m.Close()
-	if err := m.Add(t.Context(), sum256(old), int64(len(old)), bytes.NewReader(old)); err != nil {
+	if err := m.Add(t.Context(), manifesttest.Digest(old), int64(len(old)), bytes.NewReader(old)); err != nil {
 		t.Fatal(err)
 	}
 	outside := filepath.Join(t.TempDir(), "outside")
@@ -328,7 +329,7 @@ func TestPrune(t *testing.T) {
 	if want := int64(len(old) + len("half")); err != nil || n != 3 || bytes < want {
 		t.Errorf("Prune = %d files, %d bytes, %v; want 3 files, %d bytes", n, bytes, err, want)
 	}
-	good["blobs/sha256/README"] = sum256([]byte("mine"))
+	good["blobs/sha256/README"] = manifesttest.Digest([]byte("mine"))
 	if diff := cmp.Diff(good, files(t, dir)); diff != "" {
 		t.Errorf("after Prune (-want +got):\n%s", diff)
 	}

@@ -11,38 +11,21 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
 )
 
-// flip changes one bit of a file.
-func flip(t *testing.T, path string, at int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var one [1]byte
-	if _, err := f.ReadAt(one[:], at); err != nil {
-		t.Fatal(err)
-	}
-	one[0] ^= 0x40
-	if _, err := f.WriteAt(one[:], at); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestDamagedDownload(t *testing.T) {
 	content := bytes.Repeat([]byte("containerd"), 300_000)
-	for _, sum := range []manifest.Digest{sum256(content), sum512(content)} {
+	for _, sum := range []manifest.Digest{manifesttest.Digest(content), manifesttest.Digest512(content)} {
 		t.Run(sum.Algorithm(), func(t *testing.T) {
 			s := open(t, t.TempDir())
 			path, err := s.Add(t.Context(), []manifest.Digest{sum}, bytes.NewReader(content))
 			if err != nil {
 				t.Fatal(err)
 			}
-			flip(t, path, 1_234_567)
+			filetest.FlipAt(t, path, 1_234_567)
 			damaged := (*DamagedError)(nil)
 			if _, err := s.OpenFile(t.Context(), sum); !errors.As(err, &damaged) || damaged.Path != path {
 				t.Fatalf("OpenFile of a damaged file = %v; want a DamagedError for %s", err, path)
@@ -66,32 +49,32 @@ func TestDamagedRecord(t *testing.T) {
 	s := open(t, t.TempDir())
 	a, b := []byte("this file"), []byte("another file")
 	for _, content := range [][]byte{a, b} {
-		if _, err := s.Add(t.Context(), []manifest.Digest{sum512(content)}, bytes.NewReader(content)); err != nil {
+		if _, err := s.Add(t.Context(), []manifest.Digest{manifesttest.Digest512(content)}, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	record := s.filePath(sum512(a))
-	for _, text := range []string{"", "sha256:", "sha256:" + sum256(b).Hex() + "junk", string(sum512(a)), "../../lock"} {
+	record := s.filePath(manifesttest.Digest512(a))
+	for _, text := range []string{"", "sha256:", "sha256:" + manifesttest.Digest(b).Hex() + "junk", string(manifesttest.Digest512(a)), "../../lock"} {
 		filetest.Write(t, record, text)
-		if path, ok := s.Path(sum512(a)); ok {
+		if path, ok := s.Path(manifesttest.Digest512(a)); ok {
 			t.Errorf("Path by the record %q = %s; want nothing", text, path)
 		}
 	}
 	// A record that names another file that is there, intact.
-	filetest.Write(t, record, sum256(b)+"\n")
+	filetest.Write(t, record, manifesttest.Digest(b)+"\n")
 	damaged := (*DamagedError)(nil)
-	if _, err := s.OpenFile(t.Context(), sum512(a)); !errors.As(err, &damaged) || damaged.Path != record {
+	if _, err := s.OpenFile(t.Context(), manifesttest.Digest512(a)); !errors.As(err, &damaged) || damaged.Path != record {
 		t.Errorf("OpenFile by a wrong record = %v; want a DamagedError for %s", err, record)
 	}
-	if _, ok := s.Path(sum256(b)); !ok {
+	if _, ok := s.Path(manifesttest.Digest(b)); !ok {
 		t.Error("the file that the wrong record named was removed")
 	}
 	// The file that the record should have named is still known by SHA-256.
-	path, ok, err := s.Find(t.Context(), []manifest.Digest{sum512(a), sum256(a)})
+	path, ok, err := s.Find(t.Context(), []manifest.Digest{manifesttest.Digest512(a), manifesttest.Digest(a)})
 	if !ok || err != nil {
 		t.Errorf("Find = %s, %v, %v; want the file", path, ok, err)
 	}
-	if got, ok := s.Path(sum512(a)); !ok || got != path {
+	if got, ok := s.Path(manifesttest.Digest512(a)); !ok || got != path {
 		t.Errorf("Path after Find = %s, %v; want the record rebuilt", got, ok)
 	}
 }
@@ -99,15 +82,15 @@ func TestDamagedRecord(t *testing.T) {
 func TestFindMismatch(t *testing.T) {
 	s := open(t, t.TempDir())
 	content := []byte("runc")
-	if _, err := s.Add(t.Context(), []manifest.Digest{sum256(content)}, bytes.NewReader(content)); err != nil {
+	if _, err := s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(content)}, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	wrong := (*manifest.DigestError)(nil)
-	other := sum512([]byte("not runc"))
-	if _, ok, err := s.Find(t.Context(), []manifest.Digest{sum256(content), other}); ok || !errors.As(err, &wrong) {
+	other := manifesttest.Digest512([]byte("not runc"))
+	if _, ok, err := s.Find(t.Context(), []manifest.Digest{manifesttest.Digest(content), other}); ok || !errors.As(err, &wrong) {
 		t.Errorf("Find by digests of two files = %v, %v; want a SumError", ok, err)
 	}
-	if _, err := s.Add(t.Context(), []manifest.Digest{sum256(content), other}, bytes.NewReader(content)); !errors.As(err, &wrong) {
+	if _, err := s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(content), other}, bytes.NewReader(content)); !errors.As(err, &wrong) {
 		t.Errorf("Add with digests of two files = %v; want a SumError", err)
 	}
 	if _, ok := s.Path(other); ok {
@@ -119,8 +102,8 @@ func TestAddRefuses(t *testing.T) {
 	s := open(t, t.TempDir())
 	content := []byte("kubelet")
 	for name, sums := range map[string][]manifest.Digest{
-		"wrong digest":   {sum256([]byte("something else"))},
-		"wrong SHA-512":  {sum256(content), sum512([]byte("something else"))},
+		"wrong digest":   {manifesttest.Digest([]byte("something else"))},
+		"wrong SHA-512":  {manifesttest.Digest(content), manifesttest.Digest512([]byte("something else"))},
 		"no digest":      nil,
 		"malformed":      {"sha256:abc"},
 		"path traversal": {"sha256:../../../../../../../../../../../../../../../../../../etc/passwd"},
@@ -148,8 +131,8 @@ func TestDamagedValue(t *testing.T) {
 	key, other := tree.Digest{1}, tree.Digest{2}
 	value := bytes.Repeat([]byte("gzip"), 100_000)
 	for name, damage := range map[string]func(path string){
-		"flipped in the sum":   func(path string) { flip(t, path, 3) },
-		"flipped in the value": func(path string) { flip(t, path, 200_000) },
+		"flipped in the sum":   func(path string) { filetest.FlipAt(t, path, 3) },
+		"flipped in the value": func(path string) { filetest.FlipAt(t, path, 200_000) },
 		"cut off":              func(path string) { _ = os.Truncate(path, 1000) },
 		"nearly empty":         func(path string) { _ = os.Truncate(path, 5) },
 		"empty":                func(path string) { _ = os.Truncate(path, 0) },
@@ -198,9 +181,9 @@ func TestDamagedPack(t *testing.T) {
 	}
 	size := int64(0)
 	for name, damage := range map[string]func(){
-		"first byte of the index": func() { flip(t, index, 0) },
-		"middle of the index":     func() { flip(t, index, size/2) },
-		"last byte of the index":  func() { flip(t, index, size-1) },
+		"first byte of the index": func() { filetest.FlipAt(t, index, 0) },
+		"middle of the index":     func() { filetest.FlipAt(t, index, size/2) },
+		"last byte of the index":  func() { filetest.FlipAt(t, index, size-1) },
 		"index cut off":           func() { _ = os.Truncate(index, size-40) },
 		"index empty":             func() { _ = os.Truncate(index, 0) },
 		"index gone":              func() { _ = os.Remove(index) },
@@ -238,7 +221,7 @@ func TestDamagedPack(t *testing.T) {
 
 	// Damaged data of the right length is noticed by who reads it.
 	p := get()
-	flip(t, data, 5000) // in the padding of a file
+	filetest.FlipAt(t, data, 5000) // in the padding of a file
 	corrupt := (*tree.CorruptError)(nil)
 	if _, err := io.ReadAll(p.Entries[0].Content()); !errors.As(err, &corrupt) {
 		t.Errorf("reading damaged data = %v; want a CorruptError", err)

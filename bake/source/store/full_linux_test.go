@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -91,9 +92,9 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("tmp holds %q; want nothing", left)
 	}
 
-	_, err = s.Add(t.Context(), []manifest.Digest{sum256(large)}, bytes.NewReader(large))
+	_, err = s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(large)}, bytes.NewReader(large))
 	wantFull(t, "Add", err, dir, 1)
-	if _, ok := s.Path(sum256(large)); ok {
+	if _, ok := s.Path(manifesttest.Digest(large)); ok {
 		t.Error("Path = found after Add failed")
 	}
 

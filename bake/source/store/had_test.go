@@ -10,13 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 )
 
 func TestHadAs(t *testing.T) {
 	dir := t.TempDir()
 	s, other := open(t, dir), open(t, dir) // of another process
 	content := []byte("kubelet")
-	sums := []manifest.Digest{sum256(content), sum512(content)}
+	sums := []manifest.Digest{manifesttest.Digest(content), manifesttest.Digest512(content)}
 	if got := s.HadAs(sums[0]); got != nil {
 		t.Errorf("HadAs() of what was never had = %v; want nothing", got)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -30,7 +31,7 @@ func filled(t *testing.T) string {
 	}
 	for i, name := range []string{"new", "old"} {
 		content := bytes.Repeat([]byte(name), 1000)
-		age(i, must(s.Add(t.Context(), []manifest.Digest{sum256(content)}, bytes.NewReader(content))))
+		age(i, must(s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(content)}, bytes.NewReader(content))))
 		if _, err := s.Pack(t.Context(), name, name, makeFiles("a", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +41,7 @@ func filled(t *testing.T) string {
 			t.Fatal(err)
 		}
 		age(i, s.valuePath(key))
-		d := must(s.Download(t.Context(), name, []manifest.Digest{sum256([]byte(name))}))
+		d := must(s.Download(t.Context(), name, []manifest.Digest{manifesttest.Digest([]byte(name))}))
 		if err := d.Reset("http://mirror.example/"+name, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +168,7 @@ func TestPruneInUse(t *testing.T) {
 func TestUseIsRecorded(t *testing.T) {
 	dir := filled(t)
 	s := open(t, dir)
-	path, _ := s.Path(sum256(bytes.Repeat([]byte("old"), 1000)))
+	path, _ := s.Path(manifesttest.Digest(bytes.Repeat([]byte("old"), 1000)))
 	if _, ok := s.Get(tree.Digest{1}); !ok {
 		t.Fatal("Get = nothing")
 	}
@@ -187,7 +188,7 @@ func TestUseIsRecorded(t *testing.T) {
 	if err := os.Chtimes(path, recent, recent); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.Path(sum256(bytes.Repeat([]byte("old"), 1000))); !ok {
+	if _, ok := s.Path(manifesttest.Digest(bytes.Repeat([]byte("old"), 1000))); !ok {
 		t.Fatal("Path = nothing")
 	}
 	if info := must(os.Stat(path)); !info.ModTime().Equal(recent) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
 )
@@ -215,7 +216,7 @@ func TestDownloadResume(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("0123456789"), 1000)
-	sums := []manifest.Digest{sum512(content)}
+	sums := []manifest.Digest{manifesttest.Digest512(content)}
 	d := must(s.Download(ctx, "a file", sums))
 	if err := d.Reset("http://a.example/f", `"v1"`); err != nil {
 		t.Fatal(err)

@@ -3,10 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -25,13 +23,6 @@ func open(t testing.TB, dir string) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
-}
-
-func sum256(b []byte) manifest.Digest {
-	return manifest.Digest(fmt.Sprintf("sha256:%x", sha256.Sum256(b)))
-}
-func sum512(b []byte) manifest.Digest {
-	return manifest.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(b)))
 }
 
 // makeFiles returns a make function that adds the given files.
@@ -65,7 +56,7 @@ func TestAddPathOpen(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("runc"), 700_000)
-	sums := []manifest.Digest{sum512(content), sum256(content)}
+	sums := []manifest.Digest{manifesttest.Digest512(content), manifesttest.Digest(content)}
 	for _, sum := range sums {
 		if _, ok := s.Path(sum); ok {
 			t.Errorf("Path(%s) of an empty store = found", sum)

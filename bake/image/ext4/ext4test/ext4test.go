@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,8 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/need"
 )
 
 // Epoch is the time of what has none, as seconds since 1970.
@@ -68,17 +68,6 @@ func (p *Packer) Entries(name string) []tree.Entry {
 	return pack.Entries
 }
 
-func RootDir() tree.Entry { return tree.Entry{Path: ".", Type: tree.Dir, Perm: 0o755} }
-
-func NewTree(t testing.TB, entries ...tree.Entry) *tree.Tree {
-	t.Helper()
-	tr, err := tree.New(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
 // capability is a security.capability that grants cap_net_raw, as ping has it.
 func capability() []byte {
 	return []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -100,7 +89,7 @@ func ACL() []byte {
 func FullTree(t testing.TB) *tree.Tree {
 	t.Helper()
 	entries := []tree.Entry{
-		RootDir(),
+		treetest.Dir("."),
 		{Path: "empty", Type: tree.Dir, Perm: 0o700, UID: 70000, GID: 80000, MTime: 1_600_000_000},
 		{Path: "one", Type: tree.Dir, Perm: 0o755},
 		{Path: "many", Type: tree.Dir, Perm: 0o1777},
@@ -142,55 +131,7 @@ func FullTree(t testing.TB) *tree.Tree {
 		p.Add(tree.Entry{Path: fmt.Sprintf("many/package-%d.list", i), Type: tree.File, Perm: 0o644}, nil)
 	}
 	p.Add(tree.Entry{Path: "many/\xff\xfe", Type: tree.File, Perm: 0o644}, []byte("not UTF-8"))
-	return NewTree(t, append(entries, p.Entries("full")...)...)
-}
-
-// WriteImage writes a list to a sparse file and returns its name.
-func WriteImage(t testing.TB, l *extent.List) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "root.img")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(l.Size); err != nil {
-		t.Fatal(err)
-	}
-	buf, zero := make([]byte, tree.ChunkSize), make([]byte, 4096)
-	for p := range l.Pieces() {
-		if p.Blob == nil {
-			continue
-		}
-		chunk, err := p.Blob.ReadChunk(p.Chunk, buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data := chunk[p.From : p.From+p.Length]
-		for at := 0; at < len(data); at += 4096 {
-			block := data[at:min(at+4096, len(data))]
-			if bytes.Equal(block, zero[:len(block)]) {
-				continue
-			}
-			if _, err := f.WriteAt(block, p.Offset+int64(at)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return name
-}
-
-// Need skips a test without a tool; in CI it fails.
-func Need(t testing.TB, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("%v: apt-get install e2fsprogs", err)
-			}
-			t.Skipf("%v: apt-get install e2fsprogs", err)
-		}
-	}
+	return treetest.New(t, append(entries, p.Entries("full")...)...)
 }
 
 // Run runs a tool and returns what it said.
@@ -215,7 +156,7 @@ func MustRun(t testing.TB, name string, args ...string) string {
 // Fsck wants e2fsck to find nothing.
 func Fsck(t testing.TB, image string) {
 	t.Helper()
-	Need(t, "e2fsck")
+	need.Program(t, "e2fsck", "e2fsprogs")
 	out := MustRun(t, "e2fsck", "-fn", image)
 	if strings.Contains(out, "?") { // it asks, or finds something that it optimises
 		t.Errorf("e2fsck -fn %s asks:\n%s", image, out)

@@ -9,7 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
+
+	"github.com/nodebake/bake/test/archivetest"
 )
 
 // What real kernels give is compared with kmod's own depmod by the tests of
@@ -74,28 +75,12 @@ func mod(path string, image []byte) Module {
 	return Module{Path: path, Size: int64(len(image)), Open: func() io.Reader { return bytes.NewReader(image) }}
 }
 
-func compress(t *testing.T, data []byte) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w, err := xz.NewWriter(&buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
 func TestFiles(t *testing.T) {
 	files, err := Files(Input{
 		Modules: []Module{
 			mod("kernel/low.ko", object(nil, []string{"low_do"}, nil)),
 			mod("kernel/mid-dle.ko", object([]string{"softdep=pre: low"}, []string{"mid_do"}, []string{"low_do", "printk"})),
-			mod("kernel/top.ko.xz", compress(t, object([]string{"alias=char-major-10-200", "alias=devname:net/top", "alias=pci:v-d[A-Z]"}, nil, []string{"mid_do", "low_do"}))),
+			mod("kernel/top.ko.xz", archivetest.XZ(object([]string{"alias=char-major-10-200", "alias=devname:net/top", "alias=pci:v-d[A-Z]"}, nil, []string{"mid_do", "low_do"}))),
 		},
 		Order:          []byte("kernel/top.ko\nkernel/low.ko\nkernel/mid-dle.ko\n"),
 		Builtin:        []byte("kernel/built-in.ko\n"),

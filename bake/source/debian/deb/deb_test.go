@@ -3,101 +3,29 @@ package deb
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/archivetest"
 )
 
 const controlText = "Package: hello\nVersion: 2.10-3\nArchitecture: amd64\nDescription: greets\n more\n"
 
 // m is a member of a tar.
-type m struct {
-	tar.Header
-	content string
-}
+type m = archivetest.Member
 
-func dir(name string) m { return m{Header: tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}} }
-
-func file(name, content string) m {
-	return m{Header: tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644}, content: content}
-}
-
-func symlink(name, to string) m {
-	return m{Header: tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to, Mode: 0o777}}
-}
-
-func hardlink(name, to string) m {
-	return m{Header: tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: to, Mode: 0o644}}
-}
-
-func makeTar(t testing.TB, members ...m) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, m := range members {
-		h := m.Header
-		h.Size = int64(len(m.content))
-		if h.ModTime.IsZero() {
-			h.ModTime = time.Unix(1700000000, 0)
-		}
-		if h.Uname == "" && h.Uid == 0 {
-			h.Uname = "root"
-		}
-		if h.Gname == "" && h.Gid == 0 {
-			h.Gname = "root"
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(m.content)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func compress(t testing.TB, suffix string, content []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch suffix {
-	case "":
-		return content
-	case ".gz":
-		w = gzip.NewWriter(&b)
-	case ".xz":
-		w, err = xz.NewWriter(&b)
-	case ".zst":
-		w, err = zstd.NewWriter(&b)
-	default:
-		t.Fatalf("BUG: suffix %s", suffix)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+func dir(name string) m           { return archivetest.Dir(name) }
+func file(name, content string) m { return archivetest.File(name, content) }
+func symlink(name, to string) m   { return archivetest.Symlink(name, to) }
+func hardlink(name, to string) m  { return archivetest.Hardlink(name, to) }
 
 // part is a member of an ar archive.
 type part struct {
@@ -106,40 +34,29 @@ type part struct {
 }
 
 func makeAr(parts ...part) []byte {
-	b := []byte("!<arch>\n")
+	b := []byte(archivetest.ArMagic)
 	for _, p := range parts {
-		b = fmt.Appendf(b, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", p.name, 0, 0, 0, "100644", len(p.content))
-		b = append(b, p.content...)
-		if len(p.content)%2 == 1 {
-			b = append(b, '\n')
-		}
+		b = archivetest.AppendAr(b, p.name, p.content)
 	}
 	return b
 }
 
-func controlTar(t testing.TB, more ...m) []byte {
-	return makeTar(t, append([]m{dir("./"), file("./control", controlText)}, more...)...)
+func controlTar(more ...m) []byte {
+	return archivetest.Tar(append([]m{dir("./"), file("./control", controlText)}, more...)...)
 }
 
 // makeDeb makes a .deb with the usual control files around data.
-func makeDeb(t testing.TB, data ...m) []byte {
-	return makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar", controlTar(t)}, part{"data.tar", makeTar(t, data...)})
+func makeDeb(data ...m) []byte {
+	return makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar", controlTar()}, part{"data.tar", archivetest.Tar(data...)})
 }
 
 // pack unpacks a .deb and binds the result to its bytes.
-func pack(data []byte, max limits) (*Control, *tree.Pack, error) {
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	c, err := unpack(bytes.NewReader(data), int64(len(data)), w, max)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := w.Close()
-	if err != nil {
-		return nil, nil, err
-	}
-	p.Bind("test.deb", "package test", bytes.NewReader(blob.Bytes()))
-	return c, p, nil
+func pack(data []byte, max limits) (c *Control, p *tree.Pack, err error) {
+	p, err = treetest.Pack("test.deb", func(w *tree.PackWriter) (err error) {
+		c, err = unpack(bytes.NewReader(data), int64(len(data)), w, max)
+		return err
+	})
+	return c, p, err
 }
 
 // list writes entries as lines: type, permissions, owner, path, what follows.
@@ -150,11 +67,7 @@ func list(t testing.TB, p *tree.Pack) []string {
 		line := fmt.Sprintf("%s %04o %d:%d %s", e.Type, e.Perm, e.UID, e.GID, e.Path)
 		switch e.Type {
 		case tree.File:
-			b, err := io.ReadAll(e.Content())
-			if err != nil {
-				t.Fatal(err)
-			}
-			line += fmt.Sprintf(" %q", b)
+			line += fmt.Sprintf(" %q", treetest.Content(t, &e))
 		case tree.Symlink, tree.Hardlink:
 			line += " -> " + e.Link
 		}
@@ -171,8 +84,8 @@ func TestUnpack(t *testing.T) {
 	sums := fmt.Sprintf("%x  usr/bin/hello\n%x  usr/bin/hi\n", md5.Sum([]byte("#!")), md5.Sum([]byte("#!")))
 	data := []m{
 		dir("./"), dir("./usr/"), dir("./usr/bin/"),
-		{Header: tar.Header{Name: "./usr/bin/hello", Typeflag: tar.TypeReg, Mode: 0o4755, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00"}}, content: "#!"},
-		{Header: tar.Header{Name: "./usr/bin/chage", Typeflag: tar.TypeReg, Mode: 0o2755, Gid: 42, Gname: "shadow"}, content: "x"},
+		{Header: tar.Header{Name: "./usr/bin/hello", Typeflag: tar.TypeReg, Mode: 0o4755, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00"}}, Content: "#!"},
+		{Header: tar.Header{Name: "./usr/bin/chage", Typeflag: tar.TypeReg, Mode: 0o2755, Gid: 42, Gname: "shadow"}, Content: "x"},
 		{Header: tar.Header{Name: "./usr/bin/other-number", Typeflag: tar.TypeReg, Mode: 0o100755, Gid: 1234, Gname: "mail"}},
 		{Header: tar.Header{Name: "./usr/bin/number", Typeflag: tar.TypeReg, Mode: 0o755, Uid: 6}},
 		hardlink("./usr/bin/hi", "./usr/bin/hello"),
@@ -198,11 +111,11 @@ func TestUnpack(t *testing.T) {
 		`dir 1777 0:0 tmp`,
 		`file 0644 0:0 ` + long + ` "deep"`,
 	}
-	postinst := m{Header: tar.Header{Name: "./postinst", Typeflag: tar.TypeReg, Mode: 0o755}, content: "#!/bin/sh\n"}
-	control := controlTar(t, postinst, file("./md5sums", sums))
+	postinst := m{Header: tar.Header{Name: "./postinst", Typeflag: tar.TypeReg, Mode: 0o755}, Content: "#!/bin/sh\n"}
+	control := controlTar(postinst, file("./md5sums", sums))
 	for _, suffix := range []string{"", ".gz", ".xz", ".zst"} {
-		deb := makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar" + suffix, compress(t, suffix, control)},
-			part{"data.tar" + suffix, compress(t, suffix, makeTar(t, data...))})
+		deb := makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar" + suffix, archivetest.Compress(suffix, control)},
+			part{"data.tar" + suffix, archivetest.Compress(suffix, archivetest.Tar(data...))})
 		c, p, err := pack(deb, defaults())
 		if err != nil {
 			t.Errorf("data.tar%s: %v", suffix, err)
@@ -234,7 +147,7 @@ func TestControlCheck(t *testing.T) {
 
 func TestUnpackReportsReadErrors(t *testing.T) {
 	broken := errors.New("the disk is broken")
-	deb := makeDeb(t, dir("./"), file("./a", strings.Repeat("x", 100000)))
+	deb := makeDeb(dir("./"), file("./a", strings.Repeat("x", 100000)))
 	for _, at := range []int{4, 60, 300, 3000, len(deb) - 5000} {
 		r := io.MultiReader(bytes.NewReader(deb[:at]), brokenReader{broken})
 		if _, err := Unpack(r, int64(len(deb)), tree.NewPackWriter(io.Discard)); !errors.Is(err, broken) {
@@ -250,10 +163,10 @@ func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 // FuzzUnpack mutates uncompressed packages. What is let through must be
 // acceptable entries.
 func FuzzUnpack(f *testing.F) {
-	f.Add(makeDeb(f, dir("./"), dir("./usr/"), file("./usr/a", "content"), hardlink("./usr/b", "./usr/a"), symlink("./c", "usr/a")))
-	f.Add(makeDeb(f, m{Header: tar.Header{Name: "./x", Typeflag: tar.TypeReg, Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}}}))
-	f.Add(makeDeb(f, symlink("./a", "/etc"), file("./a/b", "")))
-	f.Add(makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar.gz", compress(f, ".gz", controlTar(f))}, part{"data.tar.xz", compress(f, ".xz", makeTar(f, dir("./")))}))
+	f.Add(makeDeb(dir("./"), dir("./usr/"), file("./usr/a", "content"), hardlink("./usr/b", "./usr/a"), symlink("./c", "usr/a")))
+	f.Add(makeDeb(m{Header: tar.Header{Name: "./x", Typeflag: tar.TypeReg, Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}}}))
+	f.Add(makeDeb(symlink("./a", "/etc"), file("./a/b", "")))
+	f.Add(makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar.gz", archivetest.Compress(".gz", controlTar())}, part{"data.tar.xz", archivetest.Compress(".xz", archivetest.Tar(dir("./")))}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, p, err := pack(data, limits{control: 1 << 20, data: 1 << 20, entries: 1000})
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
@@ -65,7 +66,7 @@ func TestUnpackHostileData(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, err := pack(makeDeb(t, test.data...), limits{control: 1 << 20, data: 100000, entries: 5})
+			_, _, err := pack(makeDeb(test.data...), limits{control: 1 << 20, data: 100000, entries: 5})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v; want %q", err, test.want)
 			}
@@ -75,13 +76,13 @@ func TestUnpackHostileData(t *testing.T) {
 
 func TestUnpackHostileMembers(t *testing.T) {
 	format := part{"debian-binary", []byte("2.0\n")}
-	control := part{"control.tar", controlTar(t)}
-	data := part{"data.tar", makeTar(t, dir("./"), file("./a", "content"))}
-	gz := func(name string, b []byte) part { return part{name + ".gz", compress(t, ".gz", b)} }
-	xzData := compress(t, ".xz", data.content)
-	with := func(more ...m) part { return part{"control.tar", controlTar(t, more...)} }
+	control := part{"control.tar", controlTar()}
+	data := part{"data.tar", archivetest.Tar(dir("./"), file("./a", "content"))}
+	gz := func(name string, b []byte) part { return part{name + ".gz", archivetest.Compress(".gz", b)} }
+	xzData := archivetest.Compress(".xz", data.content)
+	with := func(more ...m) part { return part{"control.tar", controlTar(more...)} }
 	sum := fmt.Sprintf("%x", md5.Sum([]byte("content")))
-	bomb := func(tar []byte) []byte { return compress(t, ".gz", append(tar, make([]byte, 2<<20)...)) }
+	bomb := func(tar []byte) []byte { return archivetest.Compress(".gz", append(tar, make([]byte, 2<<20)...)) }
 	bigDictionary := bytes.Clone(xzData)
 	bigDictionary[16] = 40 // 4 GiB - 1
 	binary.LittleEndian.PutUint32(bigDictionary[20:], crc32.ChecksumIEEE(bigDictionary[12:20]))
@@ -113,25 +114,25 @@ func TestUnpackHostileMembers(t *testing.T) {
 		{"tar cut in a file", makeAr(format, control, part{"data.tar", data.content[:1027]}), "unexpected EOF"},
 		{"file larger than the tar", makeAr(format, control, part{"data.tar", hugeFile(t)}), "bytes"},
 		{"xz cut short", makeAr(format, control, part{"data.tar.xz", xzData[:len(xzData)-10]}), "data.tar.xz"},
-		{"gz cut short", makeAr(format, control, part{"data.tar.gz", compress(t, ".gz", data.content)[:60]}), "unexpected EOF"},
+		{"gz cut short", makeAr(format, control, part{"data.tar.gz", archivetest.Compress(".gz", data.content)[:60]}), "unexpected EOF"},
 		{"garbage after xz", makeAr(format, control, part{"data.tar.xz", append(bytes.Clone(xzData), "garbage garbage"...)}), "data.tar.xz"},
-		{"garbage after gz", makeAr(format, control, part{"data.tar.gz", append(compress(t, ".gz", data.content), "garbage"...)}), "data.tar.gz"},
-		{"garbage after zst", makeAr(format, control, part{"data.tar.zst", append(compress(t, ".zst", data.content), "garbage"...)}), "data.tar.zst"},
+		{"garbage after gz", makeAr(format, control, part{"data.tar.gz", append(archivetest.Compress(".gz", data.content), "garbage"...)}), "data.tar.gz"},
+		{"garbage after zst", makeAr(format, control, part{"data.tar.zst", append(archivetest.Compress(".zst", data.content), "garbage"...)}), "data.tar.zst"},
 		{"content after the tar", makeAr(format, control, part{"data.tar", append(bytes.Clone(data.content), data.content...)}), "content after the end of the tar"},
 		{"flipped byte in xz", makeAr(format, control, part{"data.tar.xz", flip(xzData, len(xzData)/2)}), "data.tar.xz"},
 		{"bomb in data", makeAr(format, control, part{"data.tar.gz", bomb(data.content)}), "more than 1000000 bytes"},
 		{"bomb in control", makeAr(format, part{"control.tar.gz", bomb(control.content)}, data), "more than 1000000 bytes"},
 		{"large dictionary", makeAr(format, control, part{"data.tar.xz", bigDictionary}), "dictionary of 4096 MiB"},
-		{"no control file", makeAr(format, part{"control.tar", makeTar(t, dir("./"), file("./md5sums", ""))}, data), "no file control"},
+		{"no control file", makeAr(format, part{"control.tar", archivetest.Tar(dir("./"), file("./md5sums", ""))}, data), "no file control"},
 		{"control twice in the tar", makeAr(format, with(file("./control", controlText)), data), "control is there twice"},
 		{"control file above", makeAr(format, with(file("../evil", "")), data), "leaves the root"},
 		{"control file below", makeAr(format, with(file("./a/b", "")), data), "not a plain file"},
 		{"control file is a link", makeAr(format, with(symlink("./postinst", "/bin/sh")), data), "not a plain file"},
 		{"control file is a device", makeAr(format, with(m{Header: tar.Header{Name: "./x", Typeflag: tar.TypeChar}}), data), "not a plain file"},
-		{"empty control", makeAr(format, gz("control.tar", makeTar(t, file("./control", ""))), data), "control: it is empty"},
-		{"two stanzas", makeAr(format, part{"control.tar", makeTar(t, file("./control", controlText+"\nPackage: x\n"))}, data), "more than one stanza"},
-		{"no version", makeAr(format, part{"control.tar", makeTar(t, file("./control", "Package: x\nArchitecture: all\n"))}, data), "field Version"},
-		{"control syntax", makeAr(format, part{"control.tar", makeTar(t, file("./control", "Package\n"))}, data), "control: line 1"},
+		{"empty control", makeAr(format, gz("control.tar", archivetest.Tar(file("./control", ""))), data), "control: it is empty"},
+		{"two stanzas", makeAr(format, part{"control.tar", archivetest.Tar(file("./control", controlText+"\nPackage: x\n"))}, data), "more than one stanza"},
+		{"no version", makeAr(format, part{"control.tar", archivetest.Tar(file("./control", "Package: x\nArchitecture: all\n"))}, data), "field Version"},
+		{"control syntax", makeAr(format, part{"control.tar", archivetest.Tar(file("./control", "Package\n"))}, data), "control: line 1"},
 		{"md5sums of other content", makeAr(format, with(file("./md5sums", sum[1:]+"0  a\n")), data), "a has MD5 " + sum},
 		{"md5sums of what is not there", makeAr(format, with(file("./md5sums", sum+"  a\n"+sum+"  b\n")), data), "b is not there"},
 		{"md5sums of a directory", makeAr(format, with(file("./md5sums", sum+"  .\n")), data), ". is not there"},
@@ -179,8 +180,8 @@ func flip(b []byte, at int) []byte {
 func TestDpkgRefuses(t *testing.T) {
 	need.Program(t, "dpkg-deb", "dpkg")
 	format := part{"debian-binary", []byte("2.0\n")}
-	control := part{"control.tar.gz", compress(t, ".gz", controlTar(t))}
-	data := compress(t, ".gz", makeTar(t, dir("./"), file("./a", strings.Repeat("content", 1000))))
+	control := part{"control.tar.gz", archivetest.Compress(".gz", controlTar())}
+	data := archivetest.Compress(".gz", archivetest.Tar(dir("./"), file("./a", strings.Repeat("content", 1000))))
 	good := makeAr(format, control, part{"data.tar.gz", data})
 	tests := []struct {
 		name string
@@ -212,7 +213,7 @@ func TestUnpackRatio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := z.Write(makeTar(t, file("./a", ""))); err != nil {
+	if _, err := z.Write(archivetest.Tar(file("./a", ""))); err != nil {
 		t.Fatal(err)
 	}
 	for range 80 {
@@ -223,7 +224,7 @@ func TestUnpackRatio(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	deb := makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar", controlTar(t)}, part{"data.tar.zst", b.Bytes()})
+	deb := makeAr(part{"debian-binary", []byte("2.0\n")}, part{"control.tar", controlTar()}, part{"data.tar.zst", b.Bytes()})
 	if _, _, err := pack(deb, defaults()); err == nil || !strings.Contains(err.Error(), "500 times its size") {
 		t.Errorf("error is %v; want that of a bomb", err)
 	}

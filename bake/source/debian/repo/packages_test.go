@@ -2,16 +2,15 @@ package repo
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
 
 	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/source/debian/resolver"
+	"github.com/nodebake/bake/test/archivetest"
 )
 
 const packagesText = `Package: libc6
@@ -116,34 +115,9 @@ func TestParsePackagesMalformed(t *testing.T) {
 	}
 }
 
-func compressed(t *testing.T, suffix, text string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	switch suffix {
-	case ".gz":
-		w := gzip.NewWriter(&b)
-		if _, err := w.Write([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
-	case ".xz":
-		w, err := xz.NewWriter(&b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
-	default:
-		b.WriteString(text)
-	}
-	return b.Bytes()
-}
-
 func TestIndex(t *testing.T) {
 	for _, suffix := range []string{"", ".gz", ".xz"} {
-		content := compressed(t, suffix, packagesText)
+		content := archivetest.Compress(suffix, []byte(packagesText))
 		x := Index{File{int64(len(content)), sha256.Sum256(content)}, "main/binary-amd64/Packages" + suffix, int64(len(packagesText))}
 		if err := x.Verify(content); err != nil {
 			t.Errorf("%s: Verify: %v", x.Path, err)
