@@ -66,6 +66,16 @@ type syntaxError struct {
 
 func (e *syntaxError) pos(file string) Pos { return Pos{file, e.line, 1} }
 
+// ParseNode parses the one YAML document of a file that is not ours, for who
+// changes it in places. What is wrong is an *InputError.
+func ParseNode(file string, data []byte) (*yaml.Node, error) {
+	node, err := parseNode(data)
+	if err != nil {
+		return nil, &InputError{Pos: err.pos(file), Problem: err.problem}
+	}
+	return node, nil
+}
+
 func parseNode(data []byte) (*yaml.Node, *syntaxError) {
 	if len(data) > maxFileSize {
 		return nil, &syntaxError{1, fmt.Sprintf("file has %d bytes, more than the %d that are read", len(data), maxFileSize)}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 
@@ -13,6 +14,7 @@ type Kubeconfig struct {
 	Server string
 	CA     []byte // PEM
 	User   string
+	Name   string // of the cluster and the context; default: kubernetes and default
 
 	// The user's certificate and key in PEM, or a token.
 	Certificate, Key []byte
@@ -56,7 +58,7 @@ type (
 
 // Encode writes the kubeconfig as YAML.
 func (k Kubeconfig) Encode() ([]byte, error) {
-	const clusterName, contextName = "kubernetes", "default"
+	clusterName, contextName := cmp.Or(k.Name, "kubernetes"), cmp.Or(k.Name, "default")
 	cluster := namedCluster{Name: clusterName}
 	cluster.Cluster.CA = base64.StdEncoding.EncodeToString(k.CA)
 	cluster.Cluster.Server = k.Server

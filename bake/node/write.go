@@ -42,6 +42,20 @@ func ReadCA(dir string) (*CA, error) {
 	return nil, fmt.Errorf("reading the CA: %w in %s: want ca.pem and ca-key.pem there, or ca.crt and ca.key", ErrNoCA, dir)
 }
 
+// ReadCACertificates reads what ReadCA has of a CA's certificates, in PEM; its key
+// need not be there.
+func ReadCACertificates(dir string) ([]byte, error) {
+	for _, names := range caNames() {
+		switch data, err := os.ReadFile(filepath.Join(dir, names[0])); {
+		case err == nil:
+			return data, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("reading the CA: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("reading the CA: %w in %s: want ca.pem there, or ca.crt", ErrNoCA, dir)
+}
+
 // File is a file to write.
 type File struct {
 	Path    string
