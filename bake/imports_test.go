@@ -96,6 +96,7 @@ func rules() []rule {
 		{"bake/node", []string{"firstboot/config", "firstboot/metadata", "firstboot/pki", "bake/gce"}, "what a worker wants, checked as the worker checks it"},
 		{"bake/vm/vpc", nil, "it decides, whatever moves"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/connect", "firstboot/metadata/emulator", "bake/arch", "bake/gce"}, "a machine, whatever it runs"},
+		{"bake/kubeconfig", []string{"firstboot/pki", "bake/atomicfile", "bake/manifest", "bake/node"}, "entries of files that kubectl reads"},
 
 		// What everything stands on.
 		{"bake/manifest", []string{"bake/arch", "bake/gce", "bake/tree"}, "what is wanted"},

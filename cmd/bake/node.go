@@ -17,7 +17,6 @@ import (
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
-	"github.com/nodebake/bake/bake/printable"
 )
 
 // nodeFlags are the flags of bake node as they are given.
@@ -385,28 +384,25 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 
 // notes says on stderr what else there is to know.
 func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time, doubts []string) {
-	note := func(format string, args ...any) {
-		fmt.Fprintf(h.stderr, "note: %s\n", printable.String(fmt.Sprintf(format, args...)))
-	}
 	for _, doubt := range doubts {
-		note("%s", doubt)
+		h.note("%s", doubt)
 	}
 	if made {
-		note("a new CA was made in %s: the API server must trust it (--client-ca-file) and be signed by it; for more workers give --ca-dir %s", caDir, caDir)
+		h.note("a new CA was made in %s: the API server must trust it (--client-ca-file) and be signed by it; for more workers give --ca-dir %s", caDir, caDir)
 	}
 	if config.Host() != config.Name {
-		note("the node will be named %s, the first label of --hostname, and the instance %s", config.Host(), config.Name)
+		h.note("the node will be named %s, the first label of --hostname, and the instance %s", config.Host(), config.Name)
 	}
 	if wanted := config.Now.Add(config.Validity); notAfter.Before(wanted.Add(-time.Minute)) {
-		note("certificates end with the CA, at %s", notAfter.Format(time.RFC3339))
+		h.note("certificates end with the CA, at %s", notAfter.Format(time.RFC3339))
 	}
 	if in.image == "" {
-		note("IMAGE in the command stands for your image's name (--image)")
+		h.note("IMAGE in the command stands for your image's name (--image)")
 	}
 	if in.secrets != "" && in.sender == "" {
-		note("SERVICE_ACCOUNT_EMAIL in the commands stands for the instance's service account (--service-account)")
+		h.note("SERVICE_ACCOUNT_EMAIL in the commands stands for the instance's service account (--service-account)")
 	}
 	if config.BootstrapToken != "" {
-		note("certificates that kubelet asks for to serve with must be approved: kubectl certificate approve")
+		h.note("certificates that kubelet asks for to serve with must be approved: kubectl certificate approve")
 	}
 }

@@ -23,6 +23,11 @@ func (l *lines) print(w io.Writer) error {
 	return err
 }
 
+// note says on stderr what else there is to know.
+func (h *host) note(format string, args ...any) {
+	fmt.Fprintf(h.stderr, "note: %s\n", printable.String(fmt.Sprintf(format, args...)))
+}
+
 // row writes a line of a table: cells for a tabwriter.
 func row(w io.Writer, cells ...string) {
 	for i, c := range cells {
