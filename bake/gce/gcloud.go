@@ -71,6 +71,48 @@ func (i Instance) SecretCommands(project, secret, file string) [][]string {
 
 func (i Instance) account() string { return cmp.Or(i.ServiceAccount, accountPlaceholder) }
 
+// Route says how a route of a network is to be made.
+type Route struct {
+	Name        string
+	Project     string
+	Network     string
+	Destination string // 10.200.0.0/24
+	NextHop     string // an instance's primary internal address
+	Description string // by which it is known for whose it is: routes have no labels
+}
+
+// CreateCommand returns the gcloud command that makes the route.
+func (r Route) CreateCommand() []string {
+	argv := []string{"gcloud", "compute", "routes", "create", r.Name}
+	if r.Project != "" {
+		argv = append(argv, "--project", r.Project)
+	}
+	argv = append(argv, "--network", r.Network, "--next-hop-address", r.NextHop, "--destination-range", r.Destination)
+	if r.Description != "" {
+		argv = append(argv, "--description", r.Description)
+	}
+	return argv
+}
+
+// DeleteRoutesCommand returns the gcloud command that deletes routes of a project,
+// without asking.
+func DeleteRoutesCommand(project string, names []string) []string {
+	argv := append([]string{"gcloud", "compute", "routes", "delete"}, names...)
+	if project != "" {
+		argv = append(argv, "--project", project)
+	}
+	return append(argv, "--quiet")
+}
+
+// ListRoutesCommand returns the gcloud command that lists a network's routes.
+func ListRoutesCommand(project, network string) []string {
+	argv := []string{"gcloud", "compute", "routes", "list"}
+	if project != "" {
+		argv = append(argv, "--project", project)
+	}
+	return append(argv, "--filter", "network: "+network)
+}
+
 // ImageCommand returns the lines of the gcloud command that makes the image name
 // of an archive in a bucket.
 func ImageCommand(name, archive string, a arch.Arch, features []string) []string {

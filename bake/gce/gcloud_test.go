@@ -46,6 +46,28 @@ func TestSecretCommands(t *testing.T) {
 	}
 }
 
+func TestRouteCommands(t *testing.T) {
+	t.Parallel()
+	r := Route{Name: "kubernetes-route-10-200-0-0-24", Network: "n", Destination: "10.200.0.0/24", NextHop: "10.240.0.20"}
+	all := r
+	all.Project, all.Description = "p", "of worker-0"
+	got := [][]string{
+		r.CreateCommand(), all.CreateCommand(),
+		DeleteRoutesCommand("", []string{"a", "b"}), DeleteRoutesCommand("p", []string{"a"}),
+		ListRoutesCommand("", "n"), ListRoutesCommand("p", "n"),
+	}
+	want := [][]string{
+		strings.Fields("gcloud compute routes create kubernetes-route-10-200-0-0-24 --network n --next-hop-address 10.240.0.20 --destination-range 10.200.0.0/24"),
+		append(strings.Fields("gcloud compute routes create kubernetes-route-10-200-0-0-24 --project p --network n --next-hop-address 10.240.0.20 --destination-range 10.200.0.0/24 --description"), "of worker-0"),
+		strings.Fields("gcloud compute routes delete a b --quiet"), strings.Fields("gcloud compute routes delete a --project p --quiet"),
+		append(strings.Fields("gcloud compute routes list --filter"), "network: n"),
+		append(strings.Fields("gcloud compute routes list --project p --filter"), "network: n"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
+
 // TestImageCommand has a shell take the lines apart.
 func TestImageCommand(t *testing.T) {
 	t.Parallel()
