@@ -74,7 +74,7 @@ func addCompletions(c *cobra.Command) {
 		case len(words) < 2:
 		case words[1] == "IMAGE":
 			c.ValidArgsFunction = completeImages
-		case words[1] == "DIR":
+		case words[1] == "DIR", words[1] == "WORKER_DIR...":
 			c.ValidArgsFunction = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		case words[1] == "OLD":
 			c.ValidArgsFunction = cobra.FixedCompletions([]cobra.Completion{"lock"}, cobra.ShellCompDirectiveFilterFileExt)

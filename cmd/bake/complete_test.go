@@ -42,8 +42,8 @@ func completes(t *testing.T, args ...string) (words []string, directive string) 
 // free are the flags that take a number, an address or a name that nobody can
 // know beforehand. A flag that is not here must be completed.
 var free = strings.Fields(`bootstrap-token cat cluster-cidr cluster-dns cluster-domain cpus days debian-mirror disk-size drop external-ip
-	forward hostname image insecure-registry ip jobs machine-type max-gib memory metadata-value mtu name pod-cidr project san secrets server
-	service-account ssh-port subnet timeout until user validity zone`)
+	forward hostname image insecure-registry ip jobs machine-type max-gib memory metadata-value mtu name network pod-cidr project san secrets server
+	service-account service-cidr ssh-port subnet timeout until user validity worker zone`)
 
 // TestEveryFlagIsCompleted walks all commands.
 func TestEveryFlagIsCompleted(t *testing.T) {
