@@ -72,9 +72,14 @@ func Listen(network, address string, dial Dial) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving a proxy: %w", err)
 	}
+	return Serve(listener, dial), nil
+}
+
+// Serve is Listen for a listener, which Close closes.
+func Serve(listener net.Listener, dial Dial) *Server {
 	s := &Server{server: &http.Server{Handler: dial, ReadHeaderTimeout: 10 * time.Second}, address: listener.Addr()}
 	go s.server.Serve(listener)
-	return s, nil
+	return s
 }
 
 // Addr is where the proxy listens.
