@@ -51,6 +51,9 @@ func rules() []rule {
 		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/debian/debiantest", "bake/source/oci/ocitest", "images/worker", "test/*test", "test/need", "units"}, "a world for tests"},
 
 		{"bake/connect", nil, "a protocol"},
+		{"bake/unixsocket", nil, "addresses"},
+		{"bake/controlplane", []string{"bake/connect", "bake/unixsocket", "bake/node", "bake/source", "bake/arch", "bake/manifest", "bake/tree"},
+			"it brings programs and runs them, and starts no machines"},
 
 		// source, image and record know what is below them and not each other.
 		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "it calls the packages below it"},

@@ -64,11 +64,11 @@ func (c *Cluster) knowsTokens(t *testing.T, ca *node.CA, token string) {
 	t.Helper()
 	for _, test := range []struct{ name, token, want string }{
 		{"of the cluster", token, ""},
-		{"of no cluster", "07401b.f395accd246ae52d", "the API server " + c.localURL() + " does not take the token (401)"},
-		{"of the right name", token[:7] + "0123456789abcdef", "the API server " + c.localURL() + " does not take the token (401)"},
+		{"of no cluster", "07401b.f395accd246ae52d", "the API server " + c.LocalURL() + " does not take the token (401)"},
+		{"of the right name", token[:7] + "0123456789abcdef", "the API server " + c.LocalURL() + " does not take the token (401)"},
 	} {
 		ask := func() string {
-			err := firstboot.MayBootstrap(t.Context(), pki.Access{Server: c.localURL(), CA: ca.CertificatePEM(), Token: test.token})
+			err := firstboot.MayBootstrap(t.Context(), pki.Access{Server: c.LocalURL(), CA: ca.CertificatePEM(), Token: test.token})
 			if err != nil {
 				return err.Error()
 			}
@@ -125,7 +125,7 @@ func (r *requester) ask(t *testing.T, name, signer, usage string) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 	post := func() (int, string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-			r.cluster.localURL()+"/apis/certificates.k8s.io/v1/certificatesigningrequests", bytes.NewReader(body))
+			r.cluster.LocalURL()+"/apis/certificates.k8s.io/v1/certificatesigningrequests", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

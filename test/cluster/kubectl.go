@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -51,4 +53,46 @@ func (c *Cluster) BootstrapToken(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("making a bootstrap token: %w", err)
 	}
 	return id + "." + secret, nil
+}
+
+// ApproveServing approves what a node's kubelet asks for to serve with, and
+// returns how many requests that were. Nothing in a cluster does so by itself:
+// an operator compares the names with what is known of the node.
+func (c *Cluster) ApproveServing(ctx context.Context, node string) (int, error) {
+	data, err := c.Get(ctx, "/apis/certificates.k8s.io/v1/certificatesigningrequests")
+	if err != nil {
+		return 0, err
+	}
+	names, err := pendingServing(data, node)
+	if err != nil || len(names) == 0 {
+		return 0, err
+	}
+	_, err = c.Kubectl(ctx, append([]string{"certificate", "approve"}, names...)...)
+	return len(names), err
+}
+
+// pendingServing returns the names of a node's requests for certificates to
+// serve with that nobody has decided on.
+func pendingServing(list []byte, node string) ([]string, error) {
+	var got struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Spec     struct {
+				SignerName, Username string
+				Groups               []string
+			}
+			Status struct{ Conditions []struct{ Type string } }
+		}
+	}
+	if err := json.Unmarshal(list, &got); err != nil {
+		return nil, fmt.Errorf("reading certificate signing requests: %w", err)
+	}
+	var names []string
+	for _, csr := range got.Items {
+		if csr.Spec.SignerName == "kubernetes.io/kubelet-serving" && csr.Spec.Username == "system:node:"+node &&
+			slices.Contains(csr.Spec.Groups, "system:nodes") && len(csr.Status.Conditions) == 0 {
+			names = append(names, csr.Metadata.Name)
+		}
+	}
+	return names, nil
 }

@@ -1,4 +1,4 @@
-package cluster
+package controlplane
 
 import (
 	"testing"
@@ -36,32 +36,13 @@ func TestParseNode(t *testing.T) {
 	}
 }
 
-func TestPendingServing(t *testing.T) {
-	t.Parallel()
-	const list = `{"items": [
-		{"metadata": {"name": "yes"}, "spec": {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:worker-0", "groups": ["system:nodes", "system:authenticated"]}},
-		{"metadata": {"name": "decided"}, "spec": {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:worker-0", "groups": ["system:nodes"]}, "status": {"conditions": [{"type": "Denied"}]}},
-		{"metadata": {"name": "another's"}, "spec": {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:worker-1", "groups": ["system:nodes"]}},
-		{"metadata": {"name": "client"}, "spec": {"signerName": "kubernetes.io/kube-apiserver-client-kubelet", "username": "system:node:worker-0", "groups": ["system:nodes"]}},
-		{"metadata": {"name": "no node"}, "spec": {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:worker-0", "groups": ["system:authenticated"]}}
-	]}`
-	got, err := pendingServing([]byte(list), "worker-0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"yes"}, got); diff != "" {
-		t.Errorf("pendingServing (-want +got):\n%s", diff)
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"metadata": {"name": "worker-0", "creationTimestamp": "2026-11-01T10:00:00Z"}, "items": [{}]}`))
-	f.Add([]byte(`{"status": {"conditions": [{"type": "Ready", "status": "True"}]}, "items": null}`))
+func FuzzParseNode(f *testing.F) {
+	f.Add([]byte(`{"metadata": {"name": "worker-0", "creationTimestamp": "2026-11-01T10:00:00Z"}}`))
+	f.Add([]byte(`{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		ParseNode(data)
-		if names, err := pendingServing(data, ""); err != nil && len(names) > 0 {
-			t.Errorf("pendingServing(%q) = %q and %v", data, names, err)
+		if n, err := ParseNode(data); err != nil && n != (Node{}) {
+			t.Errorf("ParseNode(%q) = %+v and %v", data, n, err)
 		}
 	})
 }

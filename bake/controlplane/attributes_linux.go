@@ -1,9 +1,9 @@
-package cluster
+package controlplane
 
 import "syscall"
 
 // attributes of a program that ends with the thread that starts it. It has a
-// group of its own, so that Ctrl-C in a terminal reaches the test alone, which
+// group of its own, so that Ctrl-C in a terminal reaches this program alone, which
 // then ends it in order.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

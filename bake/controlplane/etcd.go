@@ -1,4 +1,4 @@
-package cluster
+package controlplane
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 // downloaded once and unpacked into the cache. Nothing is installed: the package
 // would start a service.
 func (f Find) etcd(ctx context.Context) (string, error) {
-	if path := lookPath("etcd", f.Env); path != "" {
+	if path := f.lookPath("etcd"); path != "" {
 		return path, nil
 	}
 	kept := filepath.Join(f.Dir, "etcd")
@@ -25,7 +25,7 @@ func (f Find) etcd(ctx context.Context) (string, error) {
 		return path, nil
 	}
 	for _, tool := range []string{"apt-get", "dpkg-deb"} {
-		if lookPath(tool, f.Env) == "" {
+		if f.lookPath(tool) == "" {
 			return "", fmt.Errorf("looking for etcd: it is not in PATH, and without %s it is unavailable at Debian (install etcd 3.4 or newer)", tool)
 		}
 	}
@@ -84,30 +84,13 @@ func (f Find) download(ctx context.Context, dir, pkg string) error {
 
 // run runs a command in dir.
 func (f Find) run(ctx context.Context, dir, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, lookPath(name, f.Env), args...)
+	cmd := exec.CommandContext(ctx, f.lookPath(name), args...)
 	cmd.Dir = dir
-	cmd.Env = append(slices.Clone(f.Env), "LC_ALL=C")
+	cmd.Env = append(slices.Clone(f.Options.Env), "LC_ALL=C")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("running %s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out.Bytes()))
 	}
 	return nil
-}
-
-// lookPath returns the path of an executable in env's PATH, or "".
-func lookPath(name string, env []string) string {
-	list := ""
-	for _, kv := range env {
-		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
-			list = v
-		}
-	}
-	for _, dir := range filepath.SplitList(list) {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return path
-		}
-	}
-	return ""
 }

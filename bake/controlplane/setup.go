@@ -1,9 +1,8 @@
-package cluster
+package controlplane
 
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -36,14 +35,13 @@ const (
 	caKeyFile      = "ca-key.pem"
 	encryptionFile = "encryption-config.yaml"
 	egressFile     = "egress-config.yaml"
+	egressSocket   = "egress"
 )
 
-func (c *Cluster) file(name string) string { return filepath.Join(c.config.Dir, name) }
-
-func (c *Cluster) egressSocket() string { return filepath.Join(c.sockets, "egress") }
+func (c *ControlPlane) file(name string) string { return filepath.Join(c.config.Dir, name) }
 
 // certificates are what the guide has the CA issue for a control plane.
-func (c *Cluster) certificates() map[string]node.IssueConfig {
+func (c *ControlPlane) certificates() map[string]node.IssueConfig {
 	return map[string]node.IssueConfig{
 		admin:             {CommonName: "admin", Organizations: []string{"system:masters"}, Client: true},
 		controllerManager: {CommonName: "system:kube-controller-manager", Organizations: []string{"system:kube-controller-manager"}, Client: true},
@@ -62,12 +60,12 @@ func (c *Cluster) certificates() map[string]node.IssueConfig {
 }
 
 // writeFiles writes all that doesn't depend on the API server's port.
-func (c *Cluster) writeFiles() error {
+func (c *ControlPlane) writeFiles() error {
 	files := map[string][]byte{
 		caFile:         c.config.CA.CertificatePEM(),
 		caKeyFile:      c.config.CA.KeyPEM(),
 		encryptionFile: encryptionConfig(),
-		egressFile:     egressConfig(c.egressSocket()),
+		egressFile:     egressConfig(),
 	}
 	for name, issue := range c.certificates() {
 		issue.Now = c.config.Now
@@ -105,8 +103,11 @@ resources:
 `, base64.StdEncoding.EncodeToString(key))
 }
 
-func egressConfig(socket string) []byte {
-	return fmt.Appendf(nil, `apiVersion: apiserver.k8s.io/v1beta1
+// egressConfig has the API server reach kubelets and pods by a proxy. The socket's
+// path is relative to the API server's directory, since an absolute one can be
+// too long for a socket.
+func egressConfig() []byte {
+	return []byte(`apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration
 egressSelections:
   - name: cluster
@@ -114,12 +115,11 @@ egressSelections:
       proxyProtocol: HTTPConnect
       transport:
         uds:
-          udsName: %s
-`, socket)
+          udsName: ` + egressSocket + "\n")
 }
 
 // writeKubeconfigs writes those of the host's clients.
-func (c *Cluster) writeKubeconfigs() error {
+func (c *ControlPlane) writeKubeconfigs() error {
 	for _, name := range []string{admin, controllerManager, scheduler} {
 		cert, err := os.ReadFile(c.file(name + certSuffix))
 		if err != nil {
@@ -129,17 +129,9 @@ func (c *Cluster) writeKubeconfigs() error {
 		if err != nil {
 			return err
 		}
-		type object = map[string]any
-		content, err := json.MarshalIndent(object{
-			"apiVersion": "v1",
-			"kind":       "Config",
-			"clusters": []object{{"name": "test", "cluster": object{
-				"server": c.localURL(), "certificate-authority-data": c.config.CA.CertificatePEM(),
-			}}},
-			"users":           []object{{"name": name, "user": object{"client-certificate-data": cert, "client-key-data": key}}},
-			"contexts":        []object{{"name": "default", "context": object{"cluster": "test", "user": name}}},
-			"current-context": "default",
-		}, "", "  ")
+		content, err := node.Kubeconfig{
+			Server: c.LocalURL(), CA: c.config.CA.CertificatePEM(), User: name, Certificate: cert, Key: key,
+		}.Encode()
 		if err != nil {
 			return err
 		}
@@ -157,7 +149,7 @@ const (
 	etcdPeers   = "unix://etcd-peer.sock:0"
 )
 
-func (c *Cluster) etcdFlags() []string {
+func (c *ControlPlane) etcdFlags() []string {
 	return []string{
 		"--data-dir=" + c.file("etcd"),
 		"--listen-client-urls=" + etcdClients, "--advertise-client-urls=" + etcdClients,
@@ -167,7 +159,7 @@ func (c *Cluster) etcdFlags() []string {
 	}
 }
 
-func (c *Cluster) apiServerFlags() []string {
+func (c *ControlPlane) apiServerFlags() []string {
 	flags := []string{
 		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(c.port),
 		"--advertise-address=" + Address, // so pods reach it too
@@ -190,8 +182,8 @@ func (c *Cluster) apiServerFlags() []string {
 		"--kubelet-certificate-authority=" + c.file(caFile),
 		"--kubelet-client-certificate=" + c.file(apiServer+certSuffix),
 		"--kubelet-client-key=" + c.file(apiServer+keySuffix),
-		// A worker's certificate has its addresses.
-		"--kubelet-preferred-address-types=InternalIP,Hostname,ExternalIP",
+		// This host resolves no worker's name, and a worker's certificate has its address.
+		"--kubelet-preferred-address-types=InternalIP",
 
 		"--profiling=false",
 	}
@@ -201,7 +193,7 @@ func (c *Cluster) apiServerFlags() []string {
 	return flags
 }
 
-func (c *Cluster) controllerManagerFlags() []string {
+func (c *ControlPlane) controllerManagerFlags() []string {
 	return []string{
 		"--kubeconfig=" + c.file(controllerManager+kubeconfigSuffix),
 		"--secure-port=0",
@@ -217,7 +209,7 @@ func (c *Cluster) controllerManagerFlags() []string {
 	}
 }
 
-func (c *Cluster) schedulerFlags() []string {
+func (c *ControlPlane) schedulerFlags() []string {
 	return []string{
 		"--kubeconfig=" + c.file(scheduler+kubeconfigSuffix),
 		"--secure-port=0",

@@ -1,6 +1,6 @@
 //go:build linux
 
-package cluster
+package controlplane
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func sleep(t *testing.T) string {
 func TestProcessEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := start(ctx, t.TempDir(), t.TempDir(), sleep(t), "1000")
+	p, err := start(ctx, t.TempDir(), sleep(t), "1000")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestProcessEndsWithItsContext(t *testing.T) {
 // TestWaitForAProcessThatEnds must not wait for what will never come.
 func TestWaitForAProcessThatEnds(t *testing.T) {
 	t.Parallel()
-	p, err := start(t.Context(), t.TempDir(), t.TempDir(), sleep(t), "--no-such-option")
+	p, err := start(t.Context(), t.TempDir(), sleep(t), "--no-such-option")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestWaitForAProcessThatEnds(t *testing.T) {
 // TestMain lets the test binary be a test that is killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CLUSTER_TEST_DIR"); dir != "" {
-		p, err := start(context.Background(), dir, dir, os.Getenv("CLUSTER_TEST_PROGRAM"), "1000")
+		p, err := start(context.Background(), dir, os.Getenv("CLUSTER_TEST_PROGRAM"), "1000")
 		if err != nil {
 			os.Exit(1)
 		}

@@ -1,10 +1,9 @@
-package cluster
+package controlplane
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -22,8 +21,8 @@ type Node struct {
 }
 
 // Node asks for one node. That there is none is an error.
-func (c *Cluster) Node(ctx context.Context, name string) (Node, error) {
-	data, err := c.get(ctx, "/api/v1/nodes/"+name)
+func (c *ControlPlane) Node(ctx context.Context, name string) (Node, error) {
+	data, err := c.Get(ctx, "/api/v1/nodes/"+name)
 	if err != nil {
 		return Node{}, err
 	}
@@ -62,7 +61,7 @@ func ParseNode(data []byte) (Node, error) {
 
 // WaitNode waits until there is a node of which done is true, and returns it.
 // Where ctx ends first, the error has what was known last.
-func (c *Cluster) WaitNode(ctx context.Context, name string, done func(Node) bool) (n Node, err error) {
+func (c *ControlPlane) WaitNode(ctx context.Context, name string, done func(Node) bool) (n Node, err error) {
 	err = waitFor(ctx, "node "+name, c.processes, func(ctx context.Context) error {
 		if n, err = c.Node(ctx, name); err != nil {
 			return err
@@ -73,46 +72,4 @@ func (c *Cluster) WaitNode(ctx context.Context, name string, done func(Node) boo
 		return nil
 	})
 	return n, err
-}
-
-// ApproveServing approves what a node's kubelet asks for to serve with, and
-// returns how many requests that were. Nothing in a cluster does so by itself:
-// an operator compares the names with what is known of the node.
-func (c *Cluster) ApproveServing(ctx context.Context, node string) (int, error) {
-	data, err := c.get(ctx, "/apis/certificates.k8s.io/v1/certificatesigningrequests")
-	if err != nil {
-		return 0, err
-	}
-	names, err := pendingServing(data, node)
-	if err != nil || len(names) == 0 {
-		return 0, err
-	}
-	_, err = c.Kubectl(ctx, append([]string{"certificate", "approve"}, names...)...)
-	return len(names), err
-}
-
-// pendingServing returns the names of a node's requests for certificates to
-// serve with that nobody has decided on.
-func pendingServing(list []byte, node string) ([]string, error) {
-	var got struct {
-		Items []struct {
-			Metadata struct{ Name string }
-			Spec     struct {
-				SignerName, Username string
-				Groups               []string
-			}
-			Status struct{ Conditions []struct{ Type string } }
-		}
-	}
-	if err := json.Unmarshal(list, &got); err != nil {
-		return nil, fmt.Errorf("reading certificate signing requests: %w", err)
-	}
-	var names []string
-	for _, csr := range got.Items {
-		if csr.Spec.SignerName == "kubernetes.io/kubelet-serving" && csr.Spec.Username == "system:node:"+node &&
-			slices.Contains(csr.Spec.Groups, "system:nodes") && len(csr.Status.Conditions) == 0 {
-			names = append(names, csr.Metadata.Name)
-		}
-	}
-	return names, nil
 }

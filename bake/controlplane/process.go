@@ -1,4 +1,4 @@
-package cluster
+package controlplane
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 )
 
 // process is a running program of the control plane. It ends with its context,
-// and with the test process, however that ends.
+// and with this one, however that ends.
 type process struct {
 	name string
 	pid  int
@@ -22,10 +22,13 @@ type process struct {
 	err  error         // why; to be read after done
 }
 
-// start runs a program in dir, with its output in logs/NAME.log.
-func start(ctx context.Context, dir, logs, program string, args ...string) (*process, error) {
+// logSuffix is the end of the names of logs.
+const logSuffix = ".log"
+
+// start runs a program in dir, with its output in NAME.log there.
+func start(ctx context.Context, dir, program string, args ...string) (*process, error) {
 	p := &process{name: filepath.Base(program), done: make(chan struct{})}
-	p.log = filepath.Join(logs, p.name+".log")
+	p.log = filepath.Join(dir, p.name+logSuffix)
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.name, err)
