@@ -13,7 +13,6 @@ import (
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
-	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -240,37 +239,16 @@ func (s *session) unpack(ctx context.Context, out *os.File) error {
 		return err
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
 	sink, stop := s.host.progress(1)
 	defer stop()
-	progress.Phase(sink, "unpack")
-	task := sink.Start("unpack", filepath.Base(s.image), info.Size())
-	if _, err := archive.Unpack(ctx, &meter{in, task}, out); err != nil {
-		task.End("failed")
+	if err := archive.UnpackFile(ctx, in, out, sink); err != nil {
 		err = fmt.Errorf("unpacking %s: %w", s.image, err)
 		if _, ok := errors.AsType[*os.PathError](err); ctx.Err() != nil || ok {
 			return err
 		}
 		return &manifest.ArgumentError{Err: err}
 	}
-	task.End("done")
-	progress.Phase(sink, "")
 	return nil
-}
-
-// meter tells a task what is read.
-type meter struct {
-	r    io.Reader
-	task progress.Task
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	m.task.Add(int64(n))
-	return n, err
 }
 
 // chooseAccel decides between KVM and TCG, and says which it is and why.

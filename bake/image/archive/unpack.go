@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/nodebake/bake/bake/progress"
 )
 
 // limits bound what a tar.gz can make us write to a disk. Zeroes do not count,
@@ -119,6 +122,35 @@ func Unpack(ctx context.Context, r io.Reader, f *os.File) (int64, error) {
 		return 0, fmt.Errorf("%s is no disk: there is neither a boot record nor a partition table at its beginning", DiskName)
 	}
 	return fill(ctx, in, f)
+}
+
+// UnpackFile is Unpack for a file, and tells sink how far it is.
+func UnpackFile(ctx context.Context, in, f *os.File, sink progress.Sink) error {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	progress.Phase(sink, "unpack")
+	task := sink.Start("unpack", filepath.Base(in.Name()), info.Size())
+	if _, err := Unpack(ctx, &meter{in, task}, f); err != nil {
+		task.End("failed")
+		return err
+	}
+	task.End("done")
+	progress.Phase(sink, "")
+	return nil
+}
+
+// meter tells a task what is read.
+type meter struct {
+	r    io.Reader
+	task progress.Task
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.task.Add(int64(n))
+	return n, err
 }
 
 // fill writes the disk that in has to f.
