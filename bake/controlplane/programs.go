@@ -127,7 +127,7 @@ func (f Find) Components(ctx context.Context, names ...string) (map[string]strin
 	}
 	defer access.Close()
 	nothing := &manifest.LockedArch{} // is locked: no package is needed
-	s, err := access.Source(ctx, f.Versions, "", arch.Arch(runtime.GOARCH), choice, nothing)
+	s, err := access.Source(ctx, f.Versions, "", arch.Arch(runtime.GOARCH), choice)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func TestKubeconfig(t *testing.T) {
 
 func createsKubeconfig(t *testing.T, c *Cluster, kubectl string) {
 	run := newCommands(t, kubectl)
-	stdout, stderr, err := run.run(t, run.bake, "kubeconfig", "create", "--server", c.localURL(), "--ca-dir", c.config.Dir, "--output", "admin.kubeconfig")
+	stdout, stderr, err := run.run(t, run.bake, "kubeconfig", "create", "--server", c.LocalURL(), "--ca-dir", c.config.Dir, "--output", "admin.kubeconfig")
 	if err != nil || stderr != "" || !strings.Contains(stdout, "user admin in system:masters") {
 		t.Fatalf("bake kubeconfig create = %q, %v: %s", stdout, err, stderr)
 	}
@@ -111,8 +111,8 @@ func refusesServer(t *testing.T, c *Cluster, kubectl string) {
 	if err != nil || len(clients) == 0 {
 		t.Fatal(err)
 	}
-	_, stderr, err := run.run(t, run.bake, "kubeconfig", "create", "--server", c.localURL(), "--ca-dir", "other", "--output", "out")
-	want := "bake: --server " + c.localURL() + `: the server's certificate, of "CN=kubernetes,O=Kubernetes", was signed by "CN=kubernetes", and not by this CA, "CN=other" (give the CA of this server's cluster)` + "\n"
+	_, stderr, err := run.run(t, run.bake, "kubeconfig", "create", "--server", c.LocalURL(), "--ca-dir", "other", "--output", "out")
+	want := "bake: --server " + c.LocalURL() + `: the server's certificate, of "CN=kubernetes,O=Kubernetes", was signed by "CN=kubernetes", and not by this CA, "CN=other" (give the CA of this server's cluster)` + "\n"
 	if err == nil || stderr != want {
 		t.Errorf("bake kubeconfig create with another CA: %v: %s; want %s", err, stderr, want)
 	}
@@ -166,7 +166,7 @@ func mergesAsKubectl(t *testing.T, c *Cluster, kubectl string) {
 				}
 			}
 			pem := func(name string) string { return filepath.Join(c.config.Dir, name) }
-			cluster := []string{"--server", c.localURL(), "--certificate-authority", pem(caFile)}
+			cluster := []string{"--server", c.LocalURL(), "--certificate-authority", pem(caFile)}
 			user := []string{"--client-certificate", pem(admin + certSuffix), "--client-key", pem(admin + keySuffix)}
 			merge := append(append([]string{"kubeconfig", "merge", "--use"}, cluster...), user...)
 			ours.must(t, ours.bake, merge...)
