@@ -166,8 +166,8 @@ func mergesAsKubectl(t *testing.T, c *Cluster, kubectl string) {
 				}
 			}
 			pem := func(name string) string { return filepath.Join(c.config.Dir, name) }
-			cluster := []string{"--server", c.LocalURL(), "--certificate-authority", pem(caFile)}
-			user := []string{"--client-certificate", pem(admin + certSuffix), "--client-key", pem(admin + keySuffix)}
+			cluster := []string{"--server", c.LocalURL(), "--certificate-authority", pem("ca.pem")}
+			user := []string{"--client-certificate", pem("admin.pem"), "--client-key", pem("admin-key.pem")}
 			merge := append(append([]string{"kubeconfig", "merge", "--use"}, cluster...), user...)
 			ours.must(t, ours.bake, merge...)
 			if stdout := ours.must(t, ours.bake, merge...); stdout != "" {
