@@ -271,7 +271,7 @@ func TestMinSize(t *testing.T) {
 // TestGrow grows images offline as far as a GCE disk may need. That the mounted
 // filesystem grows is tested in a guest.
 func TestGrow(t *testing.T) {
-	need.Program(t, "resize2fs", "e2fsprogs")
+	need.Program(t, "e2fsck", "e2fsprogs") // whose package has resize2fs
 	tr := ext4test.FullTree(t)
 	want := ext4test.WantEntries(tr)
 	l := mustPlan(t, tr, testOptions(3<<30-9<<20))
