@@ -1,7 +1,6 @@
 package bake_test
 
 import (
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/verify"
@@ -22,12 +20,7 @@ import (
 // below /usr/lib/bake/inputs.
 func inputsInside(t *testing.T, image string) map[string]string {
 	t.Helper()
-	m, err := inspect.Open(t.Context(), image, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	r, err := m.Record(t.Context(), 1)
+	r, err := baketest.Open(t, image).Record(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,20 +162,7 @@ func TestEdit(t *testing.T) {
 	w.Checkout()
 	w.Lock()
 	tool := func(c bake.Config) string {
-		m, err := inspect.Open(t.Context(), w.Image(c).Path, t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
-		content, err := m.ReadFile("/etc/tool.conf")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
+		return string(baketest.ReadFile(t, baketest.Open(t, w.Image(c).Path), "/etc/tool.conf"))
 	}
 	if got, want := tool(w.Config()), "changed = yes\n"; got != want {
 		t.Fatalf("/etc/tool.conf is %q; want %q", got, want)

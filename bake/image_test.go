@@ -20,8 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/image/ext4"
-	"github.com/nodebake/bake/bake/image/fat"
-	"github.com/nodebake/bake/bake/image/gpt"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress/progresstest"
@@ -108,38 +107,19 @@ func TestImageIsReadable(t *testing.T) {
 	if got, want := r.Size(), int64(1<<30); got != want || rec.Disk.Size != want {
 		t.Errorf("the disk has %d bytes, recorded are %d; want %d", got, rec.Disk.Size, want)
 	}
-	disk, err := archive.OpenTarGz(t.Context(), result.Path, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
-	table, err := gpt.Read(disk, disk.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := baketest.Open(t, result.Path)
 	var partitions []record.Partition
-	for _, p := range table.Partitions {
+	for _, p := range m.Table.Partitions {
 		partitions = append(partitions, record.Partition{Name: p.Name, Type: p.Name, GUID: p.GUID.String(), Start: p.Start, Size: p.Length})
 	}
 	if diff := cmp.Diff(rec.Disk.Partitions, partitions); diff != "" || len(partitions) != 2 {
 		t.Fatalf("partitions (-recorded +there):\n%s", diff)
 	}
-	section := func(p record.Partition) *io.SectionReader { return io.NewSectionReader(disk, p.Start, p.Size) }
-
-	esp, err := fat.Open(section(partitions[0]), partitions[0].Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkESP(t, esp.FS(), partitions[1].GUID)
-
-	root, err := ext4.Open(section(partitions[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := root.Verify(); err != nil {
+	checkESP(t, m.ESP.FS(), partitions[1].GUID)
+	if err := m.Root.Verify(); err != nil {
 		t.Error(err)
 	}
-	checkRoot(t, root, rec)
+	checkRoot(t, m, rec)
 	if rec.Inputs.Lock != manifesttest.DigestFile(t, w.LockFile()) || rec.Inputs.Versions != manifesttest.DigestFile(t, w.Versions) {
 		t.Errorf("inputs are %+v; want the digests of the files", rec.Inputs)
 	}
@@ -161,14 +141,14 @@ func checkESP(t *testing.T, esp fs.FS, rootGUID string) {
 	}
 }
 
-func checkRoot(t *testing.T, root *ext4.FS, rec *record.Record) {
+func checkRoot(t *testing.T, m *inspect.Image, rec *record.Record) {
 	t.Helper()
 	var files []record.Entry
-	err := root.Walk(func(n *ext4.Element) error {
+	err := m.Root.Walk(func(n *ext4.Element) error {
 		one := record.Entries(&tree.Tree{Entries: []tree.Entry{n.Entry}})[0]
 		one.SHA256 = ""
 		if n.Type == tree.File {
-			content, err := root.Content(n)
+			content, err := m.Root.Content(n)
 			if err != nil {
 				return err
 			}
@@ -208,15 +188,7 @@ func checkRoot(t *testing.T, root *ext4.FS, rec *record.Record) {
 			t.Errorf("%s comes from %q; want %q", path, got, want)
 		}
 	}
-	inside, err := root.Lookup("usr/lib/bake/image.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := root.Content(inside)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := record.Read("image.json", content)
+	got, err := record.Read("image.json", bytes.NewReader(baketest.ReadFile(t, m, "/"+record.Path)))
 	if err != nil {
 		t.Fatal(err)
 	}

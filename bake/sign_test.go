@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +15,6 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
-	"github.com/nodebake/bake/bake/image/archive"
-	"github.com/nodebake/bake/bake/image/ext4"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress/progresstest"
@@ -119,23 +116,8 @@ func TestEmbeddedSBOM(t *testing.T) {
 	w := baketest.NewLocked(t)
 	c := w.Config()
 	result := w.Image(c)
-	root := openRoot(t, c, result)
-	inside := func(name string) []byte {
-		t.Helper()
-		n, err := root.Lookup(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := root.Content(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		if _, err := out.ReadFrom(content); err != nil {
-			t.Fatal(err)
-		}
-		return out.Bytes()
-	}
+	m := baketest.Open(t, result.Path)
+	inside := func(name string) []byte { return baketest.ReadFile(t, m, "/"+name) }
 	sbom := inside("usr/lib/bake/sbom.spdx.json")
 	in, err := spdxjson.Read(bytes.NewReader(sbom))
 	if err != nil {
@@ -183,20 +165,4 @@ func TestEmbeddedSBOM(t *testing.T) {
 	if bytes.Contains(text, []byte(`"format"`)) || !bytes.Contains(filetest.Read(t, result.Provenance), []byte(`"format": "tar.gz"`)) {
 		t.Error("the statement inside has a format, or the one beside has none")
 	}
-}
-
-// openRoot opens the root filesystem of an archive.
-func openRoot(t *testing.T, c bake.Config, result *bake.Result) *ext4.FS {
-	t.Helper()
-	disk, err := archive.OpenTarGz(t.Context(), result.Path, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { disk.Close() })
-	p := baketest.ReadRecord(t, c).Disk.Partitions[1]
-	root, err := ext4.Open(io.NewSectionReader(disk, p.Start, p.Size))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return root
 }

@@ -2,6 +2,7 @@ package baketest
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake"
+	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/lock"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
@@ -103,6 +105,31 @@ func RecordAt(t testing.TB, path string) *record.Record {
 		t.Fatal(err)
 	}
 	return rec
+}
+
+// Open opens an image.
+func Open(t testing.TB, path string) *inspect.Image {
+	t.Helper()
+	m, err := inspect.Open(t.Context(), path, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// ReadFile returns the content of a file of an image's root.
+func ReadFile(t testing.TB, m *inspect.Image, path string) []byte {
+	t.Helper()
+	r, err := m.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 // Kind is what cmd/bake makes an exit code of.

@@ -177,6 +177,13 @@ func (m *Image) unpack(ctx context.Context, tmpDir string) error {
 
 // unpackArchive takes the archive's digest on the way, also where only a part of
 // it can be unpacked: what was hashed is what was unpacked.
+//
+// A file was chosen over memory and over an index into the compressed stream:
+// checkers look everywhere (both GPTs, the ESP, metadata in every block group,
+// and files), gzip's own checksum wants one whole pass in any case, an index
+// would hold 32 KiB of window per entry for archives that others made, and
+// outside checkers want a file. The kernel keeps as much of it in memory as it
+// finds good.
 func (m *Image) unpackArchive(ctx context.Context, dir string) error {
 	disk, err := os.CreateTemp(dir, "bake-disk-*.raw")
 	if err != nil {

@@ -87,9 +87,6 @@ func MetadataFiles(values, secrets map[string][]byte, dir string) []File {
 	return files
 }
 
-// SecretsDir returns where the files of secrets are.
-func SecretsDir(dir string) string { return filepath.Join(dir, secretsDir) }
-
 // SecretFile returns where the content of the secret for key is.
 func SecretFile(dir, key string) string { return filepath.Join(dir, secretsDir, key) }
 

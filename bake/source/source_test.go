@@ -20,15 +20,13 @@ import (
 // Whole bakes, in package bake's tests, go through the rest of this package.
 
 func TestCopyMembers(t *testing.T) {
-	// The content of a file is its path.
-	files := []string{
-		"usr/bin/ctr-link", "-> x", "usr/sbin/ipt", "=> usr/libexec/ipt", "usr/sbin/ipt6", "=> usr/libexec/ipt", "usr/sbin/nft", "-> ../libexec/nft",
-		"usr/games/a", "-> b", "usr/games/b", "=> usr/sbin/runc", "usr/games/c", "-> /usr/games/a",
-	}
+	var files []string // the content of each is its path
 	for _, p := range []string{"DEBIAN/control", "usr/bin/containerd", "usr/bin/ctr", "usr/sbin/runc", "usr/libexec/nft", "usr/libexec/ipt"} {
 		files = append(files, p, p)
 	}
-	from := treetest.PackOf(t, "test", files...)
+	from := treetest.PackOf(t, "test", append(files,
+		"usr/bin/ctr-link", "-> x", "usr/sbin/ipt", "=> usr/libexec/ipt", "usr/sbin/ipt6", "=> usr/libexec/ipt", "usr/sbin/nft", "-> ../libexec/nft",
+		"usr/games/a", "-> b", "usr/games/b", "=> usr/sbin/runc", "usr/games/c", "-> /usr/games/a")...)
 	for i := range from.Entries {
 		from.Entries[i].UID, from.Entries[i].Xattrs = 7, map[string][]byte{"user.x": nil}
 	}
@@ -53,7 +51,7 @@ func TestCopyMembers(t *testing.T) {
 		{"usr/[", "/bin/", nil, `versions.yaml:12:9: pattern "usr/[": syntax error`},
 	} {
 		t.Run(test.member+" "+test.path, func(t *testing.T) {
-			made, err := treetest.Pack("made", func(w *tree.PackWriter) error {
+			made, err := tree.NewPack("made", func(w *tree.PackWriter) error {
 				return copyMembers(from, []manifest.File{{Member: test.member, Path: test.path, Mode: 0o750, Pos: pos}}, w)
 			})
 			if test.err != "" {

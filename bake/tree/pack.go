@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -28,6 +29,22 @@ func (p *Pack) Bind(name, owner string, r io.ReaderAt) *Blob {
 		}
 	}
 	return blob
+}
+
+// NewPack returns what fill adds, with its content in memory, in a blob called
+// name. Nobody is its owner.
+func NewPack(name string, fill func(w *PackWriter) error) (*Pack, error) {
+	var blob bytes.Buffer
+	w := NewPackWriter(&blob)
+	if err := fill(w); err != nil {
+		return nil, err
+	}
+	p, err := w.Close()
+	if err != nil {
+		return nil, err
+	}
+	p.Bind(name, "", bytes.NewReader(blob.Bytes()))
+	return p, nil
 }
 
 // PackWriter writes a pack: the blob goes to an io.Writer, the rest is kept

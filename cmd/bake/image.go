@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +17,7 @@ import (
 func newImage(h *host) *cobra.Command {
 	var in inputFlags
 	var out, name, format, origin, key string
-	var missing buildMissing
+	missing := allOrNames{of: "components and images"}
 	var asJSON, force bool
 	c := &cobra.Command{
 		Use:   "image --versions FILE",
@@ -84,49 +83,13 @@ file, what it names, the lock, and the origin of each part (docs/versions.md).`,
 	f.StringVar(&name, "name", "", "`NAME`, with {version}, {arch}, {lock} or {inputs} (docs/versions.md)")
 	f.BoolVar(&force, "force", false, "replace another image of that name")
 	f.StringVar(&format, "format", "tar.gz", "`FORMAT`: tar.gz for Compute Engine, or raw")
-	f.Var(&missing, "build-missing", "build what is gone from its Go module, or only `[=KEY,...]`")
-	f.Lookup("build-missing").NoOptDefVal = "true"
+	missing.add(f, "build-missing", "build what is gone from its Go module, or only `[=KEY,...]`")
 	f.StringVar(&origin, "origin", "", "`ORIGIN` that every component must have: release or source")
 	f.StringVar(&key, "sign", "", "sign the provenance with the private key in `FILE` (docs/sbom.md)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")
 	return c
 }
-
-// buildMissing is the value of --build-missing: a flag, or names.
-type buildMissing struct {
-	on    bool
-	names []string // empty: all
-}
-
-// Set implements pflag.Value.
-func (b *buildMissing) Set(text string) error {
-	switch text {
-	case "true":
-		*b = buildMissing{on: true}
-	case "false":
-		*b = buildMissing{}
-	default:
-		names := strings.Split(text, ",")
-		if slices.Contains(names, "") {
-			return errors.New("want names of components and images, with commas between them")
-		}
-		*b = buildMissing{on: true, names: append(b.names, names...)}
-	}
-	return nil
-}
-
-// String implements pflag.Value.
-func (b *buildMissing) String() string {
-	if len(b.names) > 0 {
-		return strings.Join(b.names, ",")
-	}
-	return strconv.FormatBool(b.on)
-}
-
-// Type implements pflag.Value. Of a bool, help shows no value that is meant where
-// none is given.
-func (b *buildMissing) Type() string { return "bool" }
 
 // sayMissing ends a run with that parts are not from where the versions file says.
 // Who saw no notes is told which and why.

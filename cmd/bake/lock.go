@@ -2,11 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +14,7 @@ func newLock(h *host) *cobra.Command {
 	var in inputFlags
 	var allowOlder, asJSON bool
 	var names []string
-	var upgrade upgrades
+	upgrade := allOrNames{of: "packages"}
 	c := &cobra.Command{
 		Use:         "lock --versions FILE [--upgrade [PACKAGE,...]]",
 		Short:       "Resolve the OS packages that an image needs",
@@ -55,20 +51,17 @@ they hide updates.`,
 				arches = append(arches, arch)
 			}
 			config.AllowOlder = allowOlder
-			if config.Upgrade, err = upgrade.packages(args); err != nil {
-				return err
+			for _, names := range args { // as they follow where a message prints the command
+				if err := upgrade.Set(names); err != nil {
+					return &usageError{fmt.Errorf("--upgrade: %w", err)}
+				}
 			}
-			config.UpgradeAll = upgrade.on && len(config.Upgrade) == 0
-			sink, stop := h.progress(config.Jobs)
-			defer stop()
-			config.Progress = sink
-			locker, err := lock.New(config)
-			if err != nil {
+			config.Upgrade, config.UpgradeAll = upgrade.names, upgrade.on && len(upgrade.names) == 0
+			var result *lock.Result
+			err = h.withLocker(config, func(l *lock.Locker) (err error) {
+				result, err = l.Lock(c.Context(), arches)
 				return err
-			}
-			defer locker.Close()
-			result, err := locker.Lock(c.Context(), arches)
-			stop()
+			})
 			if err != nil {
 				return err
 			}
@@ -84,8 +77,7 @@ they hide updates.`,
 	f := c.Flags()
 	f.StringVar(&in.lock, "output", "", "lock `FILE` (default: beside the versions file)")
 	f.StringSliceVar(&names, "arch", nil, "`ARCH` to lock; may be repeated (default: those of the lock)")
-	f.Var(&upgrade, "upgrade", "take the newest packages, or of `[PACKAGE,...]` and what they need")
-	f.Lookup("upgrade").NoOptDefVal = "true"
+	upgrade.add(f, "upgrade", "take the newest packages, or of `[PACKAGE,...]` and what they need")
 	f.BoolVar(&allowOlder, "allow-older", false, "take indices that are older than those of the lock that is there")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	h.addShownFlags(c, "show no progress")
@@ -102,6 +94,19 @@ func (in *inputFlags) lockConfig(c *cobra.Command, h *host) (lock.Config, error)
 	}
 	config.Options, err = in.options(c, h)
 	return config, err
+}
+
+// withLocker calls do while progress is shown.
+func (h *host) withLocker(config lock.Config, do func(l *lock.Locker) error) error {
+	sink, stop := h.progress(config.Jobs)
+	defer stop()
+	config.Progress = sink
+	locker, err := lock.New(config)
+	if err != nil {
+		return err
+	}
+	defer locker.Close()
+	return do(locker)
 }
 
 func newLockCheck(h *host) *cobra.Command {
@@ -122,16 +127,11 @@ security updates of what is locked. Nothing is written.`,
 				return err
 			}
 			config.AllowOlder = allowOlder
-			sink, stop := h.progress(config.Jobs)
-			defer stop()
-			config.Progress = sink
-			locker, err := lock.New(config)
-			if err != nil {
+			var report *lock.Report
+			err = h.withLocker(config, func(l *lock.Locker) (err error) {
+				report, err = l.Check(c.Context())
 				return err
-			}
-			defer locker.Close()
-			report, err := locker.Check(c.Context())
-			stop()
+			})
 			if asJSON && report != nil {
 				if err := json.NewEncoder(h.stdout).Encode(report); err != nil {
 					return err
@@ -178,49 +178,6 @@ new, - for one that is gone, and both versions of one that is another.`,
 	}
 	c.Flags().StringVar(&of, "arch", string(arch.Default), "`ARCH`: "+arch.Names(" or "))
 	return c
-}
-
-// upgrades is the value of --upgrade: a flag, or names. Names may follow it as
-// arguments, as they do where a message prints the command.
-type upgrades struct {
-	on    bool
-	names []string
-}
-
-// Set implements pflag.Value.
-func (u *upgrades) Set(text string) error {
-	switch text {
-	case "true":
-		u.on = true
-	case "false":
-		*u = upgrades{}
-	default:
-		u.on, u.names = true, append(u.names, text)
-	}
-	return nil
-}
-
-// String implements pflag.Value.
-func (u *upgrades) String() string {
-	if len(u.names) > 0 {
-		return strings.Join(u.names, ",")
-	}
-	return strconv.FormatBool(u.on)
-}
-
-// Type implements pflag.Value, as that of buildMissing does.
-func (u *upgrades) Type() string { return "bool" }
-
-// packages returns the names of packages; none: all are meant.
-func (u *upgrades) packages(args []string) ([]string, error) {
-	var names []string
-	for _, list := range slices.Concat(u.names, args) {
-		names = append(names, strings.Split(list, ",")...)
-	}
-	if slices.Contains(names, "") {
-		return nil, &usageError{errors.New("--upgrade: want names of packages, with commas between them")}
-	}
-	return names, nil
 }
 
 // printLocked says what a new lock has in place of what was there. What is all

@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,63 +35,6 @@ const headSize = 34 * 512 // bytes
 // which a damaged disk has as well.
 func isDisk(head []byte) bool {
 	return len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa || len(head) >= 520 && string(head[512:520]) == "EFI PART"
-}
-
-// Disk is the disk of a tar.gz with random access, in a sparse temporary file.
-//
-// A file was chosen over memory and over an index into the compressed stream:
-// checkers look everywhere (both GPTs, the ESP, metadata in every block group,
-// and files), gzip's own checksum wants one whole pass in any case, an index
-// would hold 32 KiB of window per entry for archives that others made, and
-// outside checkers want a file. The kernel keeps as much of it in memory as it
-// finds good.
-type Disk struct {
-	f    *os.File
-	size int64
-}
-
-// OpenTarGz checks the tar.gz at path from beginning to end and unpacks its
-// disk, whatever is on it, to a temporary file in dir, which must exist. It is removed at once
-// where an open file can be, else by Close.
-func OpenTarGz(ctx context.Context, path, dir string) (*Disk, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("opening the archive: %w", err)
-	}
-	defer in.Close()
-	if dir == "" {
-		return nil, errors.New("BUG: no directory given for the temporary disk")
-	}
-	f, err := os.CreateTemp(dir, "disk-*.raw")
-	if err != nil {
-		return nil, fmt.Errorf("making a temporary disk: %w", err)
-	}
-	_ = os.Remove(f.Name()) // refused on Windows; Close does it there
-	d := &Disk{f: f}
-	r, err := NewReader(in)
-	if err == nil {
-		d.size, err = fill(ctx, r, f)
-	}
-	if err != nil {
-		d.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return d, nil
-}
-
-// Size returns the length of the disk in bytes.
-func (d *Disk) Size() int64 { return d.size }
-
-// ReadAt implements io.ReaderAt. It may be called from several goroutines.
-func (d *Disk) ReadAt(p []byte, off int64) (int, error) { return d.f.ReadAt(p, off) }
-
-// Close drops the temporary file.
-func (d *Disk) Close() error {
-	err := d.f.Close()
-	if rmErr := os.Remove(d.f.Name()); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
-		err = errors.Join(err, rmErr)
-	}
-	return err
 }
 
 // PartialError says that a tar.gz could not be read to its end. What precedes

@@ -31,7 +31,7 @@ func (c *Config) initramfs(version string) (*tree.Entry, error) {
 	names := append(append([]string{}, c.Modules...), ownModules()...)
 	derive := c.Derive
 	if derive == nil {
-		derive = deriveInMemory
+		derive = tree.NewPack
 	}
 	pack, err := derive(c.initramfsKey(version, names), func(w *tree.PackWriter) error {
 		var archive bytes.Buffer
@@ -114,19 +114,4 @@ func textEntry(path string, perm uint16, content []byte) tree.Entry {
 		Path: path, Type: tree.File, Perm: perm, Owner: "bake",
 		Size: int64(len(content)), SHA256: sha256.Sum256(content), Blob: tree.Bytes(path, content),
 	}
-}
-
-// deriveInMemory is for callers without a store.
-func deriveInMemory(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	if err := make(w); err != nil {
-		return nil, err
-	}
-	pack, err := w.Close()
-	if err != nil {
-		return nil, err
-	}
-	pack.Bind(key, "bake", bytes.NewReader(blob.Bytes()))
-	return pack, nil
 }

@@ -42,18 +42,3 @@ func (m *memory) close() error {
 	m.blob.Size, m.blob.Chunks, m.blob.R = pack.Size, pack.Chunks, bytes.NewReader(m.buf.Bytes())
 	return nil
 }
-
-// deriveInMemory stands in for a store.
-func deriveInMemory(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
-	var buf bytes.Buffer
-	w := tree.NewPackWriter(&buf)
-	if err := make(w); err != nil {
-		return nil, err
-	}
-	pack, err := w.Close()
-	if err != nil {
-		return nil, err
-	}
-	pack.Bind(key, "", bytes.NewReader(buf.Bytes()))
-	return pack, nil
-}

@@ -68,7 +68,7 @@ func Compose(c Config) (*tree.Tree, error) {
 		return nil, errors.New("BUG: composing a root filesystem without an epoch")
 	}
 	if c.Derive == nil {
-		c.Derive = deriveInMemory
+		c.Derive = tree.NewPack
 	}
 	l, err := newLayout(c)
 	if err != nil {

@@ -33,7 +33,7 @@ func suffixes() []string { return []string{".gz", ".xz", ".zst"} }
 
 // unpack runs Unpack and returns the pack, bound to its content.
 func unpack(archive []byte, files ...manifest.File) (*tree.Pack, error) {
-	return treetest.Pack("node", func(w *tree.PackWriter) error {
+	return tree.NewPack("node", func(w *tree.PackWriter) error {
 		return Unpack(context.Background(), bytes.NewReader(archive), "node.tar.gz", files, w)
 	})
 }

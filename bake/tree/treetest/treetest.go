@@ -2,7 +2,6 @@
 package treetest
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -33,27 +32,12 @@ func New(t testing.TB, entries ...tree.Entry) *tree.Tree {
 	return tr
 }
 
-// Pack returns what fill adds, bound to its content.
-func Pack(name string, fill func(w *tree.PackWriter) error) (*tree.Pack, error) {
-	var blob bytes.Buffer
-	w := tree.NewPackWriter(&blob)
-	if err := fill(w); err != nil {
-		return nil, err
-	}
-	p, err := w.Close()
-	if err != nil {
-		return nil, err
-	}
-	p.Bind(name, "package "+name, bytes.NewReader(blob.Bytes()))
-	return p, nil
-}
-
 // PackOf packs files, given as path and content in turn. A path that ends in a
 // slash is a directory, content that begins with "-> " a symbolic link and with
 // "=> " a hard one.
 func PackOf(t testing.TB, name string, files ...string) *tree.Pack {
 	t.Helper()
-	p, err := Pack(name, func(w *tree.PackWriter) error {
+	p, err := tree.NewPack(name, func(w *tree.PackWriter) error {
 		for i := 0; i+1 < len(files); i += 2 {
 			e, content := entry(files[i], files[i+1])
 			if err := w.Add(e, strings.NewReader(content)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,10 +47,12 @@ const (
 	TooLarge FaultKind = "too-large" // 200 and 8 MiB of spaces
 )
 
-// faults decides and does what goes wrong. The zero value is none.
+// faults decides and does what goes wrong, and keeps what was asked. The zero
+// value is none.
 type faults struct {
-	mu   sync.Mutex
-	list []*pending
+	mu       sync.Mutex
+	list     []*pending
+	requests []string // "METHOD URL", in order
 }
 
 type pending struct {
@@ -59,7 +62,9 @@ type pending struct {
 	timer   *time.Timer
 }
 
-func (f *faults) set(list []Fault) {
+// SetFaults replaces what goes wrong; without arguments all is well again.
+// Counting and time begin again.
+func (f *faults) SetFaults(list ...Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.list {
@@ -81,12 +86,21 @@ func (f *faults) set(list []Fault) {
 	}
 }
 
-// next returns the fault for a request of path.
-func (f *faults) next(path string) (Fault, bool) {
+// Requests returns the requests seen so far as "METHOD URL", those that met a
+// fault among them.
+func (f *faults) Requests() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return slices.Clone(f.requests)
+}
+
+// next returns the fault for r.
+func (f *faults) next(r *http.Request) (Fault, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r.Method+" "+r.URL.String())
 	for _, p := range f.list {
-		if p.expired || p.Times > 0 && p.left == 0 || !strings.HasPrefix(path, p.Path) {
+		if p.expired || p.Times > 0 && p.left == 0 || !strings.HasPrefix(r.URL.Path, p.Path) {
 			continue
 		}
 		p.left--
@@ -95,9 +109,9 @@ func (f *faults) next(path string) (Fault, bool) {
 	return Fault{}, false
 }
 
-// serve answers r by handler, or by what goes wrong.
-func (f *faults) serve(w http.ResponseWriter, r *http.Request, handler http.HandlerFunc) {
-	fault, ok := f.next(r.URL.Path)
+// answer answers r by handler, or by what goes wrong.
+func (f *faults) answer(w http.ResponseWriter, r *http.Request, handler http.HandlerFunc) {
+	fault, ok := f.next(r)
 	if !ok {
 		handler(w, r)
 		return

@@ -19,12 +19,11 @@ import (
 // and for every account: a new secret can be read, until Deny.
 type SecretServer struct {
 	tokens *Server
-	faults faults
+	faults
 
-	mu       sync.Mutex
-	secrets  map[string]*secret // by "projects/P/secrets/S"
-	off      bool               // the API is not enabled
-	requests []string
+	mu      sync.Mutex
+	secrets map[string]*secret // by "projects/P/secrets/S"
+	off     bool               // the API is not enabled
 }
 
 type secret struct {
@@ -88,23 +87,8 @@ func (s *SecretServer) SetEnabled(enabled bool) {
 	s.off = !enabled
 }
 
-// SetFaults replaces what goes wrong; see [Server.SetFaults].
-func (s *SecretServer) SetFaults(list ...Fault) { s.faults.set(list) }
-
-// Requests returns the requests seen so far as "METHOD URL".
-func (s *SecretServer) Requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
-}
-
 // ServeHTTP implements http.Handler.
-func (s *SecretServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.String())
-	s.mu.Unlock()
-	s.faults.serve(w, r, s.serve)
-}
+func (s *SecretServer) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.answer(w, r, s.serve) }
 
 func (s *SecretServer) serve(w http.ResponseWriter, r *http.Request) {
 	name, isAccess := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/"), ":access")

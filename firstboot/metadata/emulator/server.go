@@ -125,14 +125,13 @@ func checkAttributes(m map[string]string) error {
 // Server is the metadata server of one instance. It is an http.Handler, safe
 // for concurrent use. Make one with [NewServer].
 type Server struct {
-	faults   faults
-	mu       sync.Mutex
-	root     dir
-	guest    dir               // guest attributes: namespace -> key -> value
-	tokens   map[string]string // token -> service account
-	scopes   map[string][]string
-	changed  chan struct{} // closed and replaced at every change
-	requests []string      // method and URL of every request, in order
+	faults
+	mu      sync.Mutex
+	root    dir
+	guest   dir               // guest attributes: namespace -> key -> value
+	tokens  map[string]string // token -> service account
+	scopes  map[string][]string
+	changed chan struct{} // closed and replaced at every change
 }
 
 // NewServer returns a Server for in. It panics with the error of in.Check if
@@ -269,10 +268,6 @@ func (s *Server) wake() {
 	s.changed = make(chan struct{})
 }
 
-// SetFaults replaces what goes wrong; without arguments all is well again.
-// Counting and time begin again.
-func (s *Server) SetFaults(list ...Fault) { s.faults.set(list) }
-
 // GuestAttribute returns what the guest wrote under namespace and key.
 func (s *Server) GuestAttribute(namespace, key string) (string, bool) {
 	s.mu.Lock()
@@ -282,21 +277,8 @@ func (s *Server) GuestAttribute(namespace, key string) (string, bool) {
 	return v, ok
 }
 
-// Requests returns the requests seen so far as "METHOD URL", those that met a
-// fault among them.
-func (s *Server) Requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
-}
-
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.String())
-	s.mu.Unlock()
-	s.faults.serve(w, r, s.serve)
-}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.answer(w, r, s.serve) }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "Metadata Server for VM")

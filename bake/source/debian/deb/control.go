@@ -27,18 +27,8 @@ type Control struct {
 // ParseControl parses a control file: one stanza, with at least the three
 // fields that identify a package.
 func ParseControl(r io.Reader) (*Control, error) {
-	reader := deb822.NewReader(r)
-	s, err := reader.Next()
-	if err == io.EOF {
-		return nil, errors.New("it is empty")
-	}
+	s, err := deb822.ReadOne(r)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := reader.Next(); err != io.EOF {
-		if err == nil {
-			err = errors.New("it has more than one stanza")
-		}
 		return nil, err
 	}
 	c := &Control{Stanza: s}

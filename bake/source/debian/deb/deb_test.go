@@ -52,7 +52,7 @@ func makeDeb(data ...m) []byte {
 
 // pack unpacks a .deb and binds the result to its bytes.
 func pack(data []byte, max limits) (c *Control, p *tree.Pack, err error) {
-	p, err = treetest.Pack("test.deb", func(w *tree.PackWriter) (err error) {
+	p, err = tree.NewPack("test.deb", func(w *tree.PackWriter) (err error) {
 		c, err = unpack(bytes.NewReader(data), int64(len(data)), w, max)
 		return err
 	})

@@ -75,6 +75,27 @@ type Reader struct {
 	line int             // number of the line read last
 }
 
+// ReadOne reads a file of one stanza, and keeps the fields called names as
+// [NewReader] does.
+func ReadOne(r io.Reader, names ...string) (Stanza, error) {
+	reader := NewReader(r, names...)
+	s, err := reader.Next()
+	if err == io.EOF {
+		return Stanza{}, errors.New("it is empty")
+	}
+	if err != nil {
+		return Stanza{}, err
+	}
+	switch _, err := reader.Next(); err {
+	case io.EOF:
+		return s, nil
+	case nil:
+		return Stanza{}, errors.New("it has more than one stanza")
+	default:
+		return Stanza{}, err
+	}
+}
+
 // NewReader returns a Reader of r that keeps the fields called names, in any
 // case, and skips all others after checking their form. Without names it keeps
 // every field.

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -45,19 +44,9 @@ type File struct {
 
 // ParseRelease parses the text of a Release file.
 func ParseRelease(text []byte) (*Release, error) {
-	reader := deb822.NewReader(bytes.NewReader(text), "Origin", "Label", "Suite", "Codename", "Date",
+	s, err := deb822.ReadOne(bytes.NewReader(text), "Origin", "Label", "Suite", "Codename", "Date",
 		"Valid-Until", "Architectures", "Components", "Acquire-By-Hash", "SHA256")
-	s, err := reader.Next()
-	if err == io.EOF {
-		return nil, errors.New("it is empty")
-	}
 	if err != nil {
-		return nil, err
-	}
-	if _, err := reader.Next(); err != io.EOF {
-		if err == nil {
-			err = errors.New("it has more than one stanza")
-		}
 		return nil, err
 	}
 	r := &Release{
