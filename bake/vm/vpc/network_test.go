@@ -68,11 +68,12 @@ func TestRoutes(t *testing.T) {
 	set("10.200.0.0/16", worker0)
 	set("10.0.0.0/8", "10.240.0.77") // nobody is there
 	set("10.200.1.128/25", worker0)
+	set("192.0.0.0/8", worker0)
 	set("10.200.2.0/24", worker0)
 	set("10.200.2.0/24", worker1) // in place of that
 	n.RemoveRoute(prefix("10.200.3.0/24"))
 	if got, want := fmt.Sprint(n.Routes()), "[{10.200.1.128/25 10.240.0.20} {10.200.1.0/24 10.240.0.21} {10.200.2.0/24 10.240.0.21} "+
-		"{10.200.0.0/16 10.240.0.20} {10.0.0.0/8 10.240.0.77}]"; got != want {
+		"{10.200.0.0/16 10.240.0.20} {10.0.0.0/8 10.240.0.77} {192.0.0.0/8 10.240.0.20}]"; got != want {
 		t.Errorf("Routes() = %s; want %s", got, want)
 	}
 	for to, want := range map[string]string{

@@ -126,15 +126,13 @@ func (r rules) allow(p Packet) bool {
 }
 
 // matches reports whether a packet is of that traffic. A fragment after the first
-// has no port.
+// has no port, and so is of no traffic of one.
 func (t Traffic) matches(p Packet) bool {
 	switch {
 	case t.Protocol != 0 && t.Protocol != p.Protocol:
 		return false
 	case t.Port == 0:
 		return true
-	case p.Later:
-		return false
 	}
 	port := p.To.Port()
 	return port == t.Port || t.Port < port && port <= t.Last

@@ -2,6 +2,7 @@ package vpc
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -103,7 +104,8 @@ func TestFirewall(t *testing.T) {
 			{worker1, echo(worker1+":0", worker0+":7"), 0, worker0},
 			{worker1, echo(worker1+":0", worker0+":8"), 0, "nowhere"},
 			{worker1, echo(worker1+":7", worker0+":0"), 0, "nowhere"}, // asks itself
-			{worker1, Packet{Protocol: ICMP, From: ap(worker1 + ":0"), To: ap(worker0 + ":0")}, 0, "nowhere"},
+			{worker0, Packet{Protocol: ICMP, From: ap(worker0 + ":0"), To: ap(worker1 + ":0")}, 0, "nowhere"},
+			{worker1, Packet{Protocol: ICMP, From: ap(worker1 + ":0"), To: ap(worker0 + ":0")}, 0, "nowhere"}, // another kind
 		}},
 		{"errors", nil, []step{
 			{"", about("203.0.113.1", worker0, asked), 0, "nowhere"},
@@ -118,6 +120,7 @@ func TestFirewall(t *testing.T) {
 			{"", first, 0, worker0},
 			{"", later, 0, worker0},
 			{"", another, 0, "nowhere"},
+			{"", udp("8.8.8.8:5", worker0+":0"), 0, "nowhere"}, // no port of theirs
 		}},
 		{"internal", guides, []step{
 			{worker0, opens(tcp(worker0+":9", pod+":80")), 0, worker1},
@@ -126,6 +129,12 @@ func TestFirewall(t *testing.T) {
 			{"", tcp(gateway+":6443", pod+":9"), 0, worker1},
 			{"", opens(tcp(gateway+":9", worker0+":10250")), 0, worker0},
 			{worker0, tcp(worker0+":10250", gateway+":9"), 0, "host"},
+		}},
+		{"what the host asks", []Rule{{Name: "a", Sources: []netip.Prefix{prefix(gateway + "/32")}, Allow: []Traffic{{Protocol: TCP, Port: 10250}}}}, []step{
+			{worker0, tcp(worker0+":10250", gateway+":9"), 0, "nowhere"},
+			{"", opens(tcp(gateway+":9", worker0+":10250")), 0, worker0},
+			{worker0, tcp(worker0+":10250", gateway+":9"), 0, "host"},
+			{worker0, opens(tcp(worker0+":9", gateway+":6443")), 0, "nowhere"},
 		}},
 		{"external", guides, []step{
 			{"", opens(tcp(outside+":9", worker0+":22")), 0, worker0},
