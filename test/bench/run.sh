@@ -62,7 +62,7 @@ mkdir -p "$store"
 
 # image prints the command that bakes versions file $1 into directory $2.
 image() {
-	printf '%q image --quiet --versions %q --cache %q --out %q %s' "$bake" "$1" "$store" "$2" "${BENCH_FLAGS:---build-missing}"
+	printf '%q image --quiet --versions %q --cache %q --output %q %s' "$bake" "$1" "$store" "$2" "${BENCH_FLAGS:---build-missing}"
 }
 
 echo "filling the store" >&2
