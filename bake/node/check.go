@@ -23,6 +23,19 @@ func (e *InputError) Error() string { return e.Field + ": " + e.Err.Error() }
 
 func (e *InputError) Unwrap() error { return e.Err }
 
+// InputErrors returns the mistakes that Check joined.
+func InputErrors(err error) []*InputError {
+	var all []*InputError
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			if wrong, ok := errors.AsType[*InputError](e); ok {
+				all = append(all, wrong)
+			}
+		}
+	}
+	return all
+}
+
 // Check returns what is wrong with c but for its CA: an *InputError for each
 // mistake, joined.
 func (c Config) Check() error {

@@ -105,9 +105,9 @@ func checkWorker(w Worker, ranges Ranges) []error {
 		errs = append(errs, fmt.Errorf("%s: "+format, append([]any{w.From}, args...)...))
 	}
 	config := node.Config{IP: w.IP, PodCIDR: w.PodCIDR, ClusterCIDR: cmp.Or(w.ClusterCIDR, ranges.Cluster), Now: time.Unix(0, 0)}
-	for _, err := range unjoin(config.Check()) {
-		if wrong, ok := errors.AsType[*node.InputError](err); ok && slices.Contains([]string{"ip", "pod-cidr", "cluster-cidr"}, wrong.Field) {
-			bad("%w", err)
+	for _, wrong := range node.InputErrors(config.Check()) {
+		if slices.Contains([]string{"ip", "pod-cidr", "cluster-cidr"}, wrong.Field) {
+			bad("%w", wrong)
 		}
 	}
 	if len(errs) > 0 {
@@ -123,14 +123,6 @@ func checkWorker(w Worker, ranges Ranges) []error {
 		bad("the pod-cidr %s overlaps the range %s, whose addresses are services' (--service-cidr)", w.PodCIDR, ranges.Service)
 	}
 	return errs
-}
-
-// unjoin returns the errors that err joins.
-func unjoin(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }
 
 // checkPair wants what two workers may not share to differ.
