@@ -100,6 +100,8 @@ func rules() []rule {
 		{"bake/vm/vpc", nil, "it decides, whatever moves"},
 		{"bake/vm/**", []string{"bake/vm/**", "bake/connect", "firstboot/metadata/emulator", "bake/arch", "bake/gce"}, "a machine, whatever it runs"},
 		{"bake/kubeconfig", []string{"firstboot/pki", "bake/atomicfile", "bake/manifest", "bake/node"}, "entries of files that kubectl reads"},
+		{"bake/kubectl", nil, "a program of the user's"},
+		{"bake/dns", []string{"bake/kubectl", "bake/node", "bake/progress"}, "an add-on, applied by kubectl"},
 		{"bake/routes", []string{"firstboot/config", "firstboot/pki", "bake/node"}, "what workers' metadata say, checked as the worker checks it"},
 
 		// What everything stands on.
