@@ -331,7 +331,18 @@ func TestDelete(t *testing.T) {
 			t.Errorf("%s: deleted (-want +got):\n%s", test.name, diff)
 		}
 	}
+	interrupted, cancel := context.WithCancel(t.Context())
 	f := newFake(t)
+	f.existing = ours
+	f.after = func(call string) {
+		if strings.HasPrefix(call, "get pods") {
+			cancel()
+		}
+	}
+	if _, err := Delete(interrupted, f.config()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Delete, interrupted while pods are looked at = %v; want that it is canceled", err)
+	}
+	f = newFake(t)
 	f.existing = ours
 	c := f.config()
 	c.Timeout = 50 * time.Millisecond

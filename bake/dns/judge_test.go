@@ -118,6 +118,18 @@ func TestDone(t *testing.T) {
 	}
 }
 
+func TestReady(t *testing.T) {
+	t.Parallel()
+	nodes := nodesOf("a v1.36.3 True", "b v1.36.3 False", "c v1.36.3 True", "d v1.36.3 Unknown")
+	nodes[2].Spec.Unschedulable = true
+	nodes[3].Status.Conditions = nil
+	for i, want := range []string{"", "b is not Ready: KubeletNotReady: no network plugin", "c takes no pods (kubectl uncordon c)", "d has not said yet how it is"} {
+		if n := nodes[i]; n.ready() != (want == "") || want != "" && n.why() != want {
+			t.Errorf("ready() of %s = %t, %s; want %q", n.Metadata.Name, n.ready(), n.why(), want)
+		}
+	}
+}
+
 // TestCause reads logs of CoreDNS.
 func TestCause(t *testing.T) {
 	t.Parallel()
