@@ -12,6 +12,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestDamage flips a bit in each kind of thing that one bake leaves for the
@@ -80,9 +81,7 @@ func TestDamage(t *testing.T) {
 		}, []string{"package kube-proxy-amd64: bytes from "}},
 		{"packs that are cut off", func(t *testing.T, c bake.Config) {
 			for _, path := range baketest.PackData(t, c.Cache, "deb/1", "release 1", "derived") {
-				if err := os.Truncate(path, 0); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(os.Truncate(path, 0))
 			}
 		}, nil},
 
@@ -92,9 +91,7 @@ func TestDamage(t *testing.T) {
 		}, nil},
 		{"image, cut off", func(t *testing.T, c bake.Config) {
 			filetest.Copy(t, whole.Out, c.Out)
-			if err := os.Truncate(filepath.Join(c.Out, baketest.ImageName), 100); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(os.Truncate(filepath.Join(c.Out, baketest.ImageName), 100))
 		}, nil},
 		{"record", func(t *testing.T, c bake.Config) {
 			filetest.Copy(t, whole.Out, c.Out)
@@ -207,9 +204,6 @@ func flipAll(t *testing.T, c bake.Config, pattern string) {
 // glob returns what matches.
 func glob(t *testing.T, pattern string) []string {
 	t.Helper()
-	paths, err := filepath.Glob(pattern)
-	if err != nil {
-		t.Fatal(err)
-	}
+	paths := must.Get(filepath.Glob(pattern))
 	return paths
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/verify"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // inputsInside returns the files that an image was made from, by their paths
@@ -66,9 +67,7 @@ func TestDefinition(t *testing.T) {
 	restore := w.Snapshot()
 	w.Edit("versions.yaml", "definition: definition\n", "")
 	built := filepath.Join(t.TempDir(), "built")
-	if err := os.Rename(w.Definition(), built); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Rename(w.Definition(), built))
 	c = w.Config()
 	c.Definition = os.DirFS(built)
 	w.LockWith(w.LockConfig(c))

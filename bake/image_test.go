@@ -27,6 +27,7 @@ import (
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // nobody is a user without rights.
@@ -63,10 +64,7 @@ func TestReproducible(t *testing.T) {
 			}
 			baketest.WantImage(t, c, result, want)
 			for _, name := range filetest.Names(t, c.Out) {
-				info, err := os.Stat(filepath.Join(c.Out, name))
-				if err != nil {
-					t.Fatal(err)
-				}
+				info := filetest.Stat(t, filepath.Join(c.Out, name))
 				if info.Mode() != 0o644 {
 					t.Errorf("%s has mode %v; want one that others can read", name, info.Mode())
 				}
@@ -80,9 +78,7 @@ func TestReproducible(t *testing.T) {
 func allow(t *testing.T, dir string, mode fs.FileMode) {
 	t.Helper()
 	for ; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir, mode = filepath.Dir(dir), 0o755 {
-		if err := os.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Chmod(dir, mode))
 	}
 }
 
@@ -95,11 +91,7 @@ func TestImageIsReadable(t *testing.T) {
 	result := w.Image(c)
 	rec := baketest.ReadRecord(t, c)
 
-	f, err := os.Open(result.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, result.Path)
 	r, err := archive.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
@@ -214,10 +206,7 @@ func TestImageAgain(t *testing.T) {
 	w, want := baketest.NewBaked(t)
 	c := w.Config()
 	w.Image(c)
-	before, err := os.Stat(filepath.Join(c.Out, baketest.ImageName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := filetest.Stat(t, filepath.Join(c.Out, baketest.ImageName))
 	for _, path := range baketest.PackData(t, c.Cache, w.PackKey("tool"), "release 1") {
 		filetest.FlipAt(t, path, -1)
 	}
@@ -225,10 +214,7 @@ func TestImageAgain(t *testing.T) {
 	var sink progresstest.Recorder
 	c.Progress = &sink
 	baketest.WantImage(t, c, w.Image(c), want)
-	after, err := os.Stat(filepath.Join(c.Out, baketest.ImageName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := filetest.Stat(t, filepath.Join(c.Out, baketest.ImageName))
 	if !os.SameFile(before, after) {
 		t.Error("the image was written again; want it recognised")
 	}
@@ -255,25 +241,13 @@ func TestRaw(t *testing.T) {
 	archived := w.Image(c)
 	c.Format, c.Out = bake.Raw, filepath.Join(t.TempDir(), "raw")
 	result := w.Image(c)
-	in, err := os.Open(archived.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	disk, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
+	in := filetest.Open(t, archived.Path)
+	disk := filetest.Create(t, filepath.Join(t.TempDir(), "disk.raw"))
 	size, err := archive.Unpack(t.Context(), in, disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.Open(result.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
+	raw := filetest.Open(t, result.Path)
 	h := sha256.New()
 	a, b := make([]byte, 1<<20), make([]byte, 1<<20)
 	for at := int64(0); at < size; at += int64(len(a)) {
@@ -303,9 +277,7 @@ func readUnlessHole(t *testing.T, f *os.File, p []byte, at int64) {
 			return
 		}
 	}
-	if _, err := f.ReadAt(p, at); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(f.ReadAt(p, at))
 }
 
 // TestProgressLines holds the numbers of a log's lines together: all that will

@@ -48,7 +48,7 @@ func rules() []rule {
 		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/gce", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
 		{"bake/mirrorsync", []string{"bake/inputs", "bake/lock", "bake/arch", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian", "bake/source/fetch", "bake/source/mirror"}, "it brings what a bake would take"},
 		{"bake/inputs", []string{"bake/arch", "bake/manifest", "bake/source/debian"}, "what a person gives"},
-		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/debian/debiantest", "bake/source/oci/ocitest", "images/worker", "test/*test", "test/need", "units"}, "a world for tests"},
+		{"bake/baketest", []string{"bake", "bake/*", "bake/inspect/inspecttest", "bake/manifest/manifesttest", "bake/source/debian/debiantest", "bake/source/oci/ocitest", "images/worker", "test/*test", "test/must", "test/need", "units"}, "a world for tests"},
 
 		{"bake/connect", nil, "a protocol"},
 		{"bake/unixsocket", nil, "addresses"},
@@ -60,7 +60,7 @@ func rules() []rule {
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
-		{"bake/source/debian/debiantest", []string{"test/archivetest"}, "archives for tests"},
+		{"bake/source/debian/debiantest", []string{"test/archivetest", "test/must"}, "archives for tests"},
 		{"bake/source/debian/resolver", []string{"bake/relation", "bake/tree"}, "it computes"},
 		{"bake/source/debian/*", []string{"bake/decompress", "bake/source/debian/ar", "bake/source/debian/deb822", "bake/source/debian/resolver", "bake/relation", "bake/tree"}, "they read formats, and fetch nothing"},
 		{"bake/source/store", []string{"bake/manifest", "bake/tree"}, "it knows no networks"},
@@ -68,7 +68,7 @@ func rules() []rule {
 		{"bake/source/gobuild", []string{"bake/license", "bake/record", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "it is given the store and the packages as interfaces"},
 
 		{"bake/source/oci", []string{"bake/decompress", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
-		{"bake/source/oci/ocitest", nil, "a registry for tests"},
+		{"bake/source/oci/ocitest", []string{"test/must"}, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/arch", "bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/arch", "bake/manifest", "bake/tree"}, "it calls the packages below it"},
@@ -120,8 +120,9 @@ func rules() []rule {
 		{"bake/progress/progresstest", []string{"bake/progress"}, "a sink for tests"},
 		{"bake/printable", nil, "it knows text alone"},
 
-		{"test/*test", nil, "files and archives for tests"},
+		{"test/*test", []string{"test/must"}, "files and archives for tests"},
 		{"test/goprogram", nil, "programs for tests"},
+		{"test/must", nil, "it panics"},
 		{"test/need", nil, "it looks for programs"},
 		{"test/**", []string{"**"}, "tests may use everything"},
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestBadInput breaks one thing at a time. The bake must say what, write
@@ -266,10 +267,7 @@ func lie(w *baketest.World, change func(*baketest.Package)) func() {
 // unreachable is the URL of a server that is not there.
 func unreachable(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must.Get(net.Listen("tcp", "127.0.0.1:0"))
 	defer l.Close()
 	return "http://" + l.Addr().String()
 }
@@ -341,9 +339,7 @@ func TestForbiddenDirectories(t *testing.T) {
 				if dir == test.dir(c) {
 					mode = 0o555
 				}
-				if err := os.Mkdir(dir, mode); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(os.Mkdir(dir, mode))
 				if err := os.Chmod(dir, mode); err != nil { // whatever our umask is
 					t.Fatal(err)
 				}

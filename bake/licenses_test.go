@@ -1,7 +1,6 @@
 package bake_test
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestLicensesOfPackages bakes packages with copyright files of every kind; the
@@ -57,11 +57,7 @@ func TestLicensesOfPackages(t *testing.T) {
 
 func readSPDX(t *testing.T, result *bake.Result) *v2_3.Document {
 	t.Helper()
-	f, err := os.Open(result.SPDX)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, result.SPDX)
 	d, err := spdxjson.Read(f)
 	if err != nil {
 		t.Fatal(err)

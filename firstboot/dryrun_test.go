@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/test/must"
 )
 
 func (w *worker) dryRun(change func(*DryRunConfig)) (string, error) {
@@ -75,13 +76,10 @@ func TestDryRunFromAFile(t *testing.T) {
 	attributes := map[string]string{}
 	maps.Copy(attributes, w.attributes(node.Config{}))
 	encode := func() string {
-		data, err := json.Marshal(map[string]any{"instance": map[string]any{
+		data := must.Get(json.Marshal(map[string]any{"instance": map[string]any{
 			"name": "worker-0", "hostname": "worker-0.us-west1-c.c.example.internal", "attributes": attributes,
 			"networkInterfaces": []any{map[string]any{"ip": "10.240.0.20", "mtu": 1460}},
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}}))
 		path := filepath.Join(t.TempDir(), "metadata.json")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)

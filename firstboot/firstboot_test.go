@@ -22,6 +22,7 @@ import (
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 var firstStart = []string{"start containerd.service", "start kubelet.service", "start kube-proxy.service", "start firstboot-health.service"}
@@ -104,9 +105,7 @@ func TestFormerBridge(t *testing.T) {
 	w := newWorker(t)
 	w.configures()
 	const former, now, list = "/etc/cni/net.d/10-bridge.conf", "/etc/cni/net.d/10-bridge.conflist", "/var/lib/firstboot/files.json"
-	if err := os.Rename(filepath.Join(w.root, now), filepath.Join(w.root, former)); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Rename(filepath.Join(w.root, now), filepath.Join(w.root, former)))
 	content := filetest.Read(t, filepath.Join(w.root, list))
 	if err := os.WriteFile(filepath.Join(w.root, list), bytes.ReplaceAll(content, []byte(now), []byte(former)), 0o600); err != nil {
 		t.Fatal(err)

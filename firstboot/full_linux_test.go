@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -19,10 +20,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	const inside = "FIRSTBOOT_TEST_MOUNTS" // set in a mount namespace of our own, where users may mount
 	if os.Getenv(inside) == "" {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
+		self := must.Get(os.Executable())
 		cmd := exec.CommandContext(t.Context(), "unshare", "--map-root-user", "--mount", self, "-test.run=^TestFullDisk$", "-test.v")
 		cmd.Env = append(os.Environ(), inside+"=1")
 		out, err := cmd.CombinedOutput()

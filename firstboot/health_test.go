@@ -25,6 +25,7 @@ import (
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
 	"github.com/nodebake/bake/firstboot/report"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 const (
@@ -50,10 +51,7 @@ func healthyNode(t *testing.T) (c HealthConfig, console *[]string, reloads *int)
 		Rest:        time.Millisecond,
 		Reload:      func(context.Context) error { *reloads++; return nil },
 	}
-	listener, err := net.Listen("unix", c.Socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := must.Get(net.Listen("unix", c.Socket))
 	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
@@ -266,10 +264,7 @@ func TestHealthOfProxy(t *testing.T) {
 // TestProxyMayList asks where no API server is: the reason is short, and names it.
 func TestProxyMayList(t *testing.T) {
 	t.Parallel()
-	ca, err := node.NewCA(node.CAConfig{Now: today})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := must.Get(node.NewCA(node.CAConfig{Now: today}))
 	root := t.TempDir()
 	path := filepath.Join(root, proxyKubeconfig)
 	filetest.Mkdir(t, filepath.Dir(path))

@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/pki"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 const (
@@ -39,9 +40,7 @@ func newJoined(t *testing.T) *worker {
 	w.set(w.attributes(node.Config{BootstrapToken: testToken}))
 	w.configures()
 	w.write(kubeletOwn, string(w.kubeletWrites("https://10.240.0.10:6443", w.ca.CertificatePEM())))
-	if err := os.Chmod(filepath.Join(w.root, kubeletOwn), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Chmod(filepath.Join(w.root, kubeletOwn), 0o600))
 	w.issue(clientPEM, "worker-0", 24*365*time.Hour)
 	w.issue(servingPEM, "worker-0", 24*365*time.Hour)
 	w.reboot()
@@ -80,14 +79,9 @@ func (w *worker) issue(path, name string, validity time.Duration) {
 // newCA gives the worker metadata with another CA everywhere, or with both.
 func (w *worker) newCA(bundle bool) {
 	w.t.Helper()
-	ca, err := node.NewCA(node.CAConfig{CommonName: "new", Now: today.AddDate(0, -2, 0)})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	ca := must.Get(node.NewCA(node.CAConfig{CommonName: "new", Now: today.AddDate(0, -2, 0)}))
 	if bundle {
-		if ca, err = node.LoadCA(append(ca.CertificatePEM(), w.ca.CertificatePEM()...), ca.KeyPEM()); err != nil {
-			w.t.Fatal(err)
-		}
+		ca = must.Get(node.LoadCA(append(ca.CertificatePEM(), w.ca.CertificatePEM()...), ca.KeyPEM()))
 	}
 	w.ca = ca
 	w.set(w.attributes(node.Config{BootstrapToken: testToken}))

@@ -11,13 +11,11 @@ import (
 	"github.com/nodebake/bake/bake/inputs"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/images/worker"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestCommittedLocksAreNotStale(t *testing.T) {
-	files, err := filepath.Glob("*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := must.Get(filepath.Glob("*.yaml"))
 	if len(files) < 2 {
 		t.Fatalf("found versions files %v; want at least two", files)
 	}

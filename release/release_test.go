@@ -22,6 +22,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/sign"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -29,24 +30,15 @@ import (
 // that they embed, and a key with its public half.
 func released(t *testing.T) (dir, embedded, key string, public []byte) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	program := filetest.Read(t, self)
 	dir, embedded = t.TempDir(), t.TempDir()
 	write(t, filepath.Join(dir, "bake-linux-amd64"), program)
 	write(t, filepath.Join(dir, "bake-windows-amd64.exe"), program)
 	write(t, filepath.Join(embedded, "arm64", "init"), program)
 
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	private := must.Get(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	der := must.Get(x509.MarshalPKCS8PrivateKey(private))
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	key = filepath.Join(t.TempDir(), "key.pem")
 	write(t, key, text)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -105,10 +106,7 @@ func TestMetadataGuard(t *testing.T) {
 	for program, pkg := range map[string]string{"nft": "nftables", "ip": "iproute2", "unshare": "util-linux", "setpriv": "util-linux"} {
 		need.Program(t, program, pkg)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	root := t.TempDir()
 	for to, from := range map[string]string{
 		"usr/lib/bake": "../images/worker/files/usr/lib/bake", "etc": "../images/worker/files/etc",
@@ -282,10 +280,7 @@ func serve(t *testing.T) {
 			}
 		}()
 	}
-	tcp, err := net.Listen("tcp", ":53")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tcp := must.Get(net.Listen("tcp", ":53"))
 	go func() {
 		for {
 			conn, err := tcp.Accept()

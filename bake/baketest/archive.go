@@ -134,13 +134,6 @@ func makeTar(files []File) []byte {
 	return archivetest.Tar(members...)
 }
 
-// must is for what can't fail in memory.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
 // Package returns the package called name in suite trixie.
 func (w *World) Package(name string) *Package {
 	w.t.Helper()

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 // Where the server has the releases.
@@ -112,12 +114,10 @@ func (w *World) makeModule() {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for _, f := range [][2]string{{"go.mod", moduleGoMod}, {"cmd/kubelet/main.go", moduleMain}, {"LICENSE", moduleLicense}} {
-		member, err := z.Create(modulePath + "@" + moduleVersion + "/" + f[0])
-		must(err)
-		_, err = io.WriteString(member, f[1])
-		must(err)
+		member := must.Get(z.Create(modulePath + "@" + moduleVersion + "/" + f[0]))
+		must.Get(io.WriteString(member, f[1]))
 	}
-	must(z.Close())
+	must.Do(z.Close())
 	base := filepath.Join("proxy", filepath.FromSlash(modulePath), "@v", moduleVersion)
 	w.write(base+".info", `{"Version":"`+moduleVersion+`"}`)
 	w.write(base+".mod", moduleGoMod)
@@ -131,7 +131,7 @@ func (w *World) makeModule() {
 	goMod, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(moduleGoMod)), nil
 	})
-	must(err)
+	must.Do(err)
 	w.write("modules/kubelet/go.mod", fmt.Sprintf("module bake.invalid/modules/kubelet\n\ngo 1.21\n\nrequire %s %s\n", modulePath, moduleVersion))
 	w.write("modules/kubelet/go.sum", fmt.Sprintf("%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", modulePath, moduleVersion, content, goMod))
 }

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestTunnel makes many TLS connections through a proxy: a byte that the client
@@ -66,10 +68,7 @@ func TestRefused(t *testing.T) {
 // through the proxy for each request.
 func clientOf(t *testing.T, proxyURL string, secure *httptest.Server) *http.Client {
 	t.Helper()
-	u, err := url.Parse(proxyURL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(url.Parse(proxyURL))
 	transport := secure.Client().Transport.(*http.Transport).Clone()
 	transport.Proxy = http.ProxyURL(u)
 	transport.DisableKeepAlives = true

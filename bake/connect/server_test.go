@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestServer(t *testing.T) {
@@ -48,9 +50,7 @@ func TestServer(t *testing.T) {
 		}
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.WriteString(conn, test.request); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(io.WriteString(conn, test.request))
 		method, _, _ := strings.Cut(test.request, " ")
 		in := bufio.NewReader(conn)
 		response, err := http.ReadResponse(in, &http.Request{Method: method})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func architectures() []arch.Arch { return []arch.Arch{arch.AMD64, arch.ARM64} }
@@ -125,19 +126,13 @@ func TestNoGo(t *testing.T) {
 // cache's own downloads.
 func installed(t *testing.T) Config {
 	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := must.Get(filepath.Abs("../.."))
 	version := module.Version{Path: "github.com/nodebake/bake", Version: "v0.0.1"}
 	proxy := t.TempDir()
 	dir := filepath.Join(proxy, filepath.FromSlash(version.Path), "@v")
 	filetest.Mkdir(t, dir)
 	pack(t, version, root, filepath.Join(dir, "v0.0.1.zip"))
-	info, err := json.Marshal(map[string]any{"Version": version.Version, "Time": time.Unix(0, 0).UTC()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := must.Get(json.Marshal(map[string]any{"Version": version.Version, "Time": time.Unix(0, 0).UTC()}))
 	gomod := filetest.Read(t, filepath.Join(root, "go.mod"))
 	for name, data := range map[string][]byte{"v0.0.1.info": info, "v0.0.1.mod": gomod, "list": []byte("v0.0.1\n")} {
 		filetest.Write(t, filepath.Join(dir, name), data)
@@ -186,11 +181,7 @@ func pack(t *testing.T, version module.Version, root, file string) {
 			files = append(files, committed{root, name})
 		}
 	}
-	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Create(t, file)
 	if err := modzip.Create(f, version, files); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,10 +64,7 @@ func TestRecordReadsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := filetest.Stat(t, p)
 	want := w.Record()
 	want.File = &record.File{Name: inspecttest.FileName + ".tar.gz", Format: "tar.gz", Size: info.Size(), SHA256: inspecttest.SumFile(t, p)}
 	want.Disk = record.Disk{Size: inspecttest.GiB, Partitions: []record.Partition{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/kubeconfig"
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestCheck(t *testing.T) {
@@ -100,10 +101,7 @@ func TestAsk(t *testing.T) {
 	cert, key := w.issue(w.ca, node.IssueConfig{CommonName: "kubernetes", Server: true, IPs: here})
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	silent := must.Get(net.Listen("tcp", "127.0.0.1:0"))
 	silent.Close()
 	for _, test := range []struct {
 		name, server, want string

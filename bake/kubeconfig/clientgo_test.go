@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodebake/bake/bake/kubeconfig"
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // kubectl is what kubectl goes by.
@@ -61,9 +62,7 @@ func TestHome(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "profile", ".kube", "config"), "")
 	for _, d := range []string{"home", "drive"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Mkdir(t, filepath.Join(dir, d))
 	}
 	for _, test := range []struct{ system, home, path, profile, want string }{
 		{"linux", "home", "drive", "profile", "home"},

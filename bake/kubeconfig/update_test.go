@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodebake/bake/bake/kubeconfig"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // put has every file that is there say what text is.
@@ -53,9 +54,7 @@ func TestUpdate(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "sub", "dir", "b")
 	write(t, a, "old")
-	if err := os.Chmod(a, 0o640); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Chmod(a, 0o640))
 	paths := kubeconfig.Paths{Files: []string{b, a}, Target: b}
 	_, err := kubeconfig.Update(t.Context(), paths, kubeconfig.Waiting{}, func(files []kubeconfig.File) (*kubeconfig.Result, error) {
 		if diff := cmp.Diff([]string{"a", "a.lock", "sub", "sub/dir", "sub/dir/b.lock"}, names(t, dir)); diff != "" {

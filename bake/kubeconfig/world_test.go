@@ -11,6 +11,8 @@ import (
 
 	"github.com/nodebake/bake/bake/kubeconfig"
 	"github.com/nodebake/bake/bake/node"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 const server = "https://203.0.113.10:6443"
@@ -31,10 +33,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) newCA(name string) *node.CA {
 	w.t.Helper()
-	ca, err := node.NewCA(node.CAConfig{CommonName: name, Now: w.now})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	ca := must.Get(node.NewCA(node.CAConfig{CommonName: name, Now: w.now}))
 	return ca
 }
 
@@ -68,9 +67,7 @@ func fill(text string, k node.Kubeconfig) string {
 
 func write(t testing.TB, path, text string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Dir(path))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -78,10 +75,7 @@ func write(t testing.TB, path, text string) {
 
 func readFile(t testing.TB, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, path)
 	return string(data)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -30,9 +31,7 @@ func TestLintReadsWhatOthersMake(t *testing.T) {
 	dir := t.TempDir()
 	disk := filepath.Join(dir, inspecttest.FileName+".raw")
 	filetest.Write(t, disk, "")
-	if err := os.Truncate(disk, inspecttest.GiB); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Truncate(disk, inspecttest.GiB))
 	tool(t, "gdisk", "sgdisk", "-a", "2048",
 		"-n", "1:2048:+64M", "-t", "1:ef00", "-c", "1:esp",
 		"-n", "2:0:+200M", "-t", "2:8304", "-u", "2:"+inspecttest.RootGUID().String(), "-c", "2:root", disk)
@@ -109,9 +108,7 @@ func put(t *testing.T, to, from string, offset int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt(data, offset); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(f.WriteAt(data, offset))
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestBrokenMirror breaks one thing of a mirror at a time. The bake must name the
@@ -55,9 +56,7 @@ func TestBrokenMirror(t *testing.T) {
 		}, nil, []string{"tool 1.0", "it is a symbolic link"}},
 		{"blobs elsewhere", tool, func(dir string) {
 			outside := filepath.Join(t.TempDir(), "sha256")
-			if err := os.Rename(filepath.Join(dir, "blobs", "sha256"), outside); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(os.Rename(filepath.Join(dir, "blobs", "sha256"), outside))
 			filetest.Link(t, outside, filepath.Join(dir, "blobs", "sha256"))
 		}, nil, []string{"tool 1.0", "leads out of the mirror"}},
 		{"stale index", mirror.Entry{}, func(dir string) { filetest.Write(t, filepath.Join(dir, "mirror.json"), staleIndex) }, nil,

@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -263,10 +264,7 @@ func TestRenewedCA(t *testing.T) {
 	}
 	old := *present.Certificate()
 	old.NotBefore, old.NotAfter = old.NotBefore.AddDate(-5, 0, 0), old.NotBefore.AddDate(0, 0, -1)
-	der, err := x509.CreateCertificate(rand.Reader, &old, &old, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := must.Get(x509.CreateCertificate(rand.Reader, &old, &old, key.Public(), key))
 	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), present.CertificatePEM()...)
 	ca, err := node.LoadCA(both, present.KeyPEM())
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -242,10 +241,7 @@ func TestReadSays(t *testing.T) {
 		{"embedded", []string{"-ldflags=-s -w", "./cmd/embed"}, Says{"example.com/tool/cmd/embed", []string{"1.4.3"}, nil}},
 		{"files by name", []string{"-ldflags=-s -w", "./cmd/nothing/main.go"}, Says{}},
 	} {
-		f, err := os.Open(goprogram.Build(t, "program", dir, "amd64", test.flags...))
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := filetest.Open(t, goprogram.Build(t, "program", dir, "amd64", test.flags...))
 		got := ReadSays(f)
 		f.Close()
 		if diff := cmp.Diff(test.want, got); diff != "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/goprogram"
+	"github.com/nodebake/bake/test/must"
 )
 
 // pack puts files into a pack, one after the other, as the store has them, and
@@ -111,10 +112,7 @@ func TestReadGo(t *testing.T) {
 // TestReadGoVerifies damages what is read: that is no "not Go".
 func TestReadGoVerifies(t *testing.T) {
 	t.Parallel()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	program := filetest.Read(t, self)
 	p, data := pack(t, program)
 	data[0] ^= 1

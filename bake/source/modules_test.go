@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestModulesFromMirror mirrors the modules of a component and an image, and
@@ -79,9 +80,7 @@ func TestModulesFromMirror(t *testing.T) {
 		t.Errorf("tasks of the second time = %q; want none", tasks)
 	}
 	// What is not in it any more is found again.
-	if err := os.RemoveAll(filepath.Join(dir, "files")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Remove(t, filepath.Join(dir, "files"))
 	if _, more := w.mirrored(t, w.source(t, dir, w.env, nil, false)); cmp.Diff(paths, more) != "" {
 		t.Errorf("sources found again (-first +second):\n%s", cmp.Diff(paths, more))
 	}
@@ -95,10 +94,7 @@ func TestModulesFromBrokenMirror(t *testing.T) {
 	m := openMirror(t, mirrorDir)
 	shared := m.Index().Find(mirror.Module, "example.com/!word/@v/v0.1.0.zip")[0]
 	blob := filepath.Join(mirrorDir, "blobs", "sha256", shared.SHA256.Hex())
-	content, err := os.ReadFile(blob)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.Read(t, blob)
 	bad := bytes.Clone(content)
 	bad[len(bad)/2] ^= 1
 	for _, test := range []struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestNeedsAllThatIsRequired lists a set with one of everything, for a mirror with and
@@ -46,10 +47,7 @@ func TestNeedsAllThatIsRequired(t *testing.T) {
 	if diff := cmp.Diff([]string{"linked v2 false", "pod v3 true"}, targets); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := must.Get(store.Open(t.TempDir()))
 	defer st.Close()
 	for sources, want := range map[bool]string{
 		false: "linked v2 amd64; bash 1 amd64, libc6-dev 1 amd64, runc 1 amd64",

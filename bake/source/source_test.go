@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // Whole bakes, in package bake's tests, go through the rest of this package.
@@ -112,10 +113,7 @@ func TestGone(t *testing.T) {
 // TestForget drops a pack once: a disk that spoils it again would have it made
 // for ever.
 func TestForget(t *testing.T) {
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := must.Get(store.Open(t.TempDir()))
 	defer st.Close()
 	s := New(Config{Store: st})
 	for _, key := range []string{"key", "another key"} { // of one name

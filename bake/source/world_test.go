@@ -27,6 +27,8 @@ import (
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/mirror"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // worldModules are files of modules, MODULE@VERSION/FILE. Two components are built
@@ -135,9 +137,7 @@ func writeModules(t *testing.T, modules string) string {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Write(t, name, text)
 	}
 	archives := map[string]*bytes.Buffer{}
 	var order []*zip.Writer
@@ -147,9 +147,7 @@ func writeModules(t *testing.T, modules string) string {
 		version, _, _ := strings.Cut(rest, "/")
 		base := filepath.Join(dir, filepath.FromSlash(strings.ReplaceAll(name, "W", "!w")), "@v", version)
 		if writers[base] == nil {
-			if err := os.MkdirAll(filepath.Dir(base), 0o777); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, filepath.Dir(base))
 			archives[base] = new(bytes.Buffer)
 			writers[base] = zip.NewWriter(archives[base])
 			order = append(order, writers[base])
@@ -162,14 +160,10 @@ func writeModules(t *testing.T, modules string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := z.Write(f.Data); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(z.Write(f.Data))
 	}
 	for _, z := range order {
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(z.Close())
 	}
 	for base, buf := range archives {
 		write(base+".zip", buf.String())
@@ -222,10 +216,7 @@ func (t *notedTask) End(result string) {
 // it is not nil.
 func (w *world) source(t *testing.T, dir string, env []string, m *mirror.Mirror, offline bool) *Source {
 	t.Helper()
-	kept, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	kept := must.Get(store.Open(dir))
 	t.Cleanup(func() { kept.Close() })
 	said := &notes{}
 	config := fetch.Config{Store: kept, Backoff: time.Millisecond, Retries: 1, Progress: said}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestNewSortsParentsFirst(t *testing.T) {
@@ -120,10 +122,7 @@ func TestPackHoldsContentAligned(t *testing.T) {
 		t.Errorf("blob has %d bytes, pack.Size %d; want equal multiples of %d", len(data), pack.Size, Align)
 	}
 	for i, e := range pack.Entries {
-		got, err := io.ReadAll(e.Content())
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := filetest.ReadAll(t, e.Content())
 		if !bytes.Equal(got, contents[i]) {
 			t.Errorf("%s: content differs", e.Path)
 		}

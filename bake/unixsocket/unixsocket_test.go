@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestLongDirectory(t *testing.T) {
@@ -18,9 +20,7 @@ func TestLongDirectory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		dir = t.TempDir()
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.MkdirAll(dir, 0o700))
 	if _, err := Dial(t.Context(), dir, "s"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Dial before Listen = %v; want that there is none", err)
 	}
@@ -53,9 +53,7 @@ func TestLongDirectory(t *testing.T) {
 func TestListenLeavesFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "s", "file"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.MkdirAll(filepath.Join(dir, "s", "file"), 0o700))
 	if _, err := Listen(dir, "s"); err == nil {
 		t.Error("Listen replaces a directory that is not empty")
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/baketest"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -85,13 +87,10 @@ func (d *disk) inode(path string) (int64, string) {
 
 func (d *disk) read(at int64, n int) []byte {
 	d.t.Helper()
-	f, err := os.Open(d.path)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(d.t, d.path)
 	b := make([]byte, n)
-	if n, err = f.ReadAt(b, at); err != nil && err != io.EOF {
+	n, err := f.ReadAt(b, at)
+	if err != nil && err != io.EOF {
 		d.t.Fatal(err)
 	}
 	return b[:n]
@@ -104,9 +103,7 @@ func (d *disk) write(at int64, b []byte) {
 		d.t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		d.t.Fatal(err)
-	}
+	must.Get(f.WriteAt(b, at))
 }
 
 // flip changes a bit, and returns what the 16 bytes from there on were and are,

@@ -2,22 +2,18 @@ package verify_test
 
 import (
 	"bytes"
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/bake/inspect"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // locatePlaces asks what bytes of raw belong to.
 func locatePlaces(t *testing.T, raw *disk, kernelContent string) {
-	f, err := os.Open(raw.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, raw.path)
 	const size = 1 << 30
 	esp, root := raw.start["esp"], raw.start["root"]
 	kernel := bytes.Index(raw.read(esp, 32<<20), []byte(kernelContent))

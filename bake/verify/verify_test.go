@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/bake/verify"
 	"github.com/nodebake/bake/test/archivetest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestVerify makes images again, as they are and broken at one place each.
@@ -91,9 +92,7 @@ func TestVerify(t *testing.T) {
 		want   verify.Difference
 	}{
 		{"cut off", func(d *disk) {
-			if err := os.Truncate(d.path, 900<<20); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(os.Truncate(d.path, 900<<20))
 		}, verify.Difference{Partition: "root", Offset: 900<<20 - root, DiskOffset: 900 << 20, Want: strings.Repeat("00", 16),
 			What: "free space, and everything behind it, is missing: the disk has 943718400 bytes, want 1073741824"}},
 		{"longer", func(d *disk) { d.write(size, make([]byte, 4096)) },
@@ -201,10 +200,7 @@ func verifyArchives(t *testing.T, c bake.Config, archived, raw string) {
 		{"packed by tar", func(out string) { // and another gzip at another level
 			dir := t.TempDir()
 			filetest.Link(t, raw, filepath.Join(dir, "disk.raw"))
-			f, err := os.Create(out)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := filetest.Create(t, out)
 			z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
 			if err != nil {
 				t.Fatal(err)

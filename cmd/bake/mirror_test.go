@@ -43,7 +43,7 @@ func newMirrorProgram(t *testing.T) *program {
 }
 
 // must runs a command that must succeed and returns its standard output.
-func must(t *testing.T, cmd *exec.Cmd) string {
+func succeed(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	stdout, stderr, code := outcome(t, cmd)
 	if code != exitDone {
@@ -60,11 +60,11 @@ func TestNoNetwork(t *testing.T) {
 	}
 	p := newMirrorProgram(t)
 	p.Remove("/releases/v1.30.0/amd64/kubelet")
-	online := must(t, p.command("--quiet", "--build-missing"))
+	online := succeed(t, p.command("--quiet", "--build-missing"))
 	dir := t.TempDir()
 	to := filepath.Join(dir, "mirror")
-	must(t, p.mirrorCommand(to, "--quiet", "--sources"))
-	must(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
+	succeed(t, p.mirrorCommand(to, "--quiet", "--sources"))
+	succeed(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
 
 	cmd := p.command("--quiet", "--build-missing", "--mirror", to, "--offline")
 	cmd.Args = append(cmd.Args, "--cache", filepath.Join(dir, "cache"), "--output", filepath.Join(dir, "out"))
@@ -75,7 +75,7 @@ func TestNoNetwork(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	stdout := must(t, withoutNetwork(t, cmd, address))
+	stdout := succeed(t, withoutNetwork(t, cmd, address))
 	if got, want := strings.Fields(stdout)[0], strings.Fields(online)[0]; got != want {
 		t.Errorf("the image that was made without a network is %s; want %s", got, want)
 	}
@@ -159,7 +159,7 @@ func TestMirrorKilled(t *testing.T) {
 	}
 	p.Gets()
 	var r mirrorsync.Result
-	if err := json.Unmarshal([]byte(must(t, p.mirrorCommand(to, "--quiet", "--json"))), &r); err != nil {
+	if err := json.Unmarshal([]byte(succeed(t, p.mirrorCommand(to, "--quiet", "--json"))), &r); err != nil {
 		t.Fatal(err)
 	}
 	if r.Added.Files != r.Files-len(kept) {
@@ -176,11 +176,11 @@ func TestMirrorKilled(t *testing.T) {
 		t.Errorf("the second run asked for %d files, and added %d", len(got), r.Added.Files)
 	}
 	p.Registry.Got()
-	stdout := must(t, p.mirrorCommand(to, "--quiet"))
+	stdout := succeed(t, p.mirrorCommand(to, "--quiet"))
 	if got := append(p.Gets(), p.Registry.Got()...); len(got) > 0 || !strings.Contains(stdout, "added nothing, removed nothing") {
 		t.Errorf("the third run asked for %q and printed %q; want nothing asked for and nothing added", got, stdout)
 	}
-	must(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
+	succeed(t, exec.Command(p.path, "mirror", "check", to, "--quiet"))
 }
 
 // TestMirrorInterrupt sends the signal of Ctrl-C.
@@ -188,7 +188,7 @@ func TestMirrorInterrupt(t *testing.T) {
 	t.Parallel()
 	p := newMirrorProgram(t)
 	to := filepath.Join(t.TempDir(), "mirror")
-	must(t, p.mirrorCommand(to, "--quiet"))
+	succeed(t, p.mirrorCommand(to, "--quiet"))
 	before := filetest.Read(t, filepath.Join(to, "mirror.json"))
 	// A file that is gone is fetched again, which never ends.
 	p.cache = filepath.Join(t.TempDir(), "cache")
@@ -241,11 +241,11 @@ func TestMirrorVariable(t *testing.T) {
 	t.Parallel()
 	p := newMirrorProgram(t)
 	to := filepath.Join(p.Dir, "mirror")
-	must(t, p.mirrorCommand(to, "--quiet"))
+	succeed(t, p.mirrorCommand(to, "--quiet"))
 	p.Shutdown()
 	cmd := p.command("--quiet", "--offline")
 	cmd.Env = append(cmd.Env, "BAKE_MIRROR=mirror")
-	must(t, cmd)
+	succeed(t, cmd)
 }
 
 func TestSetName(t *testing.T) {

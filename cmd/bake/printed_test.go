@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake/baketest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // printedCommand matches a command that a message prints, as all of them do.
@@ -56,12 +57,8 @@ func TestPrintedCommands(t *testing.T) {
 	p := newProgram(t)
 	p.ARM64 = true
 	p.Publish()
-	if err := os.Rename(p.Versions, filepath.Join(p.Dir, "my set.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(p.LockFile(), filepath.Join(p.Dir, "my set.lock")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Rename(p.Versions, filepath.Join(p.Dir, "my set.yaml")))
+	must.Do(os.Rename(p.LockFile(), filepath.Join(p.Dir, "my set.lock")))
 	p.Versions = filepath.Join(p.Dir, "my set.yaml")
 	restore := p.Snapshot()
 	more := func() {

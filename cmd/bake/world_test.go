@@ -24,6 +24,7 @@ import (
 	"github.com/nodebake/bake/bake/source"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // program is the bake command in a tiny world.
@@ -37,10 +38,7 @@ func newProgram(t *testing.T) *program {
 	t.Helper()
 	w := baketest.New(t)
 	w.Lock()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	dir := t.TempDir()
 	p := &program{w, filepath.Join(dir, "bake"), filepath.Join(dir, "cache"), filepath.Join(dir, "out")}
 	// Under this name the test is the command: see TestMain.
@@ -103,10 +101,7 @@ func TestImageCommand(t *testing.T) {
 	if code != exitDone || stderr != "" {
 		t.Fatalf("bake image --json --quiet exits with %d: %s", code, stderr)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := filetest.Stat(t, path)
 	want := bake.Result{
 		SHA256: manifest.Digest(m[1]), Path: path, Record: filepath.Join(p.out, "tiny-v1-30-0-amd64.json"), Size: info.Size(),
 		SPDX: filepath.Join(p.out, "tiny-v1-30-0-amd64.spdx.json"), Provenance: filepath.Join(p.out, "tiny-v1-30-0-amd64.provenance.json"),
@@ -371,10 +366,7 @@ func TestInterrupt(t *testing.T) {
 		{"writing", func(t *testing.T, p *program) func() {
 			return func() {
 				for range 10_000 {
-					found, err := filepath.Glob(filepath.Join(p.out, ".bake-*"))
-					if err != nil {
-						t.Fatal(err)
-					}
+					found := must.Get(filepath.Glob(filepath.Join(p.out, ".bake-*")))
 					for _, f := range found {
 						// The first is a probe.
 						if info, err := os.Stat(f); err == nil && info.Size() > 0 {

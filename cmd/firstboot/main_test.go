@@ -13,7 +13,9 @@ import (
 
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/goprogram"
+	"github.com/nodebake/bake/test/must"
 )
 
 // maxSize is what firstboot may add to an image.
@@ -28,10 +30,7 @@ func build(t *testing.T, arch string) string {
 func TestSize(t *testing.T) {
 	t.Parallel()
 	for _, arch := range []string{"amd64", "arm64"} {
-		info, err := os.Stat(build(t, arch))
-		if err != nil {
-			t.Fatal(err)
-		}
+		info := filetest.Stat(t, build(t, arch))
 		t.Logf("%s: %d bytes, %.2f MiB", arch, info.Size(), float64(info.Size())/(1<<20))
 		if info.Size() > maxSize {
 			t.Errorf("firstboot for %s has %d bytes; %d are allowed", arch, info.Size(), maxSize)
@@ -71,10 +70,7 @@ func TestRunUsage(t *testing.T) {
 func TestDryRunAgainstAServer(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	ca, err := node.NewCA(node.CAConfig{Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := must.Get(node.NewCA(node.CAConfig{Now: now}))
 	values, err := node.New(node.Config{
 		Name: "worker-0", Server: "https://10.240.0.10:6443", IP: netip.MustParseAddr("10.240.0.20"),
 		PodCIDR: netip.MustParsePrefix("10.200.0.0/24"), CA: ca, Now: now,

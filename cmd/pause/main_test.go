@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/goprogram"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -69,10 +70,7 @@ type child struct {
 
 func children(t *testing.T, parent int) []child {
 	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := must.Get(filepath.Glob("/proc/[0-9]*/stat"))
 	var out []child
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -193,10 +191,7 @@ func TestChecksSee(t *testing.T) {
 func TestSmall(t *testing.T) {
 	t.Parallel()
 	program := build(t)
-	info, err := os.Stat(program)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := filetest.Stat(t, program)
 	if info.Size() > 2<<20 {
 		t.Errorf("the program has %d bytes; want at most 2 MiB", info.Size())
 	}

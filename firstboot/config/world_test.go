@@ -10,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/firstboot/config"
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/test/must"
 )
 
 // now is when all of these tests run.
@@ -19,10 +20,7 @@ var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 // in testdata is a key.
 func credentials(t testing.TB) map[string]string {
 	t.Helper()
-	ca, err := node.NewCA(node.CAConfig{Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := must.Get(node.NewCA(node.CAConfig{Now: now}))
 	c := node.Config{
 		Name: "worker-0", Server: "https://10.240.0.1:6443", CA: ca, Now: now,
 		IP: netip.MustParseAddr("10.240.0.20"), PodCIDR: netip.MustParsePrefix("10.200.0.0/24"),

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // oldFiles and newFiles are two configurations that differ in every way: a file
@@ -169,9 +170,7 @@ func TestApplyNothing(t *testing.T) {
 		return m
 	}
 	for name := range state() {
-		if err := os.Chtimes(name, past, past); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Chtimes(name, past, past))
 	}
 	before := state()
 	if changes := mustApply(t, root, newFiles()); len(changes) != 0 {
@@ -244,9 +243,7 @@ func TestModes(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	mustApply(t, root, oldFiles())
-	if err := os.Chmod(filepath.Join(root, "var/lib/kubelet/worker-0-key.pem"), 0o604|fs.ModeSetuid); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Chmod(filepath.Join(root, "var/lib/kubelet/worker-0-key.pem"), 0o604|fs.ModeSetuid))
 	want := []Change{{"/var/lib/kubelet/worker-0-key.pem", ModeChanged}}
 	if diff := cmp.Diff(want, mustApply(t, root, oldFiles())); diff != "" {
 		t.Errorf("Apply (-want +got):\n%s", diff)
@@ -255,10 +252,7 @@ func TestModes(t *testing.T) {
 	// A directory's mode is that of who makes it; what is there stays as it is.
 	mustApply(t, root, append(oldFiles(), File{Path: "/var/lib/x/y/z", Mode: 0o600, DirMode: 0o750}, File{Path: "/var/lib/kubelet/z", Mode: 0o600, DirMode: 0o700}))
 	for dir, want := range map[string]fs.FileMode{"etc/cni/net.d": 0o755, "var/lib/firstboot": 0o755, "var/lib/kubelet": 0o755, "var/lib/x": 0o755, "var/lib/x/y": 0o750} {
-		info, err := os.Stat(filepath.Join(root, dir))
-		if err != nil {
-			t.Fatal(err)
-		}
+		info := filetest.Stat(t, filepath.Join(root, dir))
 		if info.Mode() != fs.ModeDir|want {
 			t.Errorf("mode of %s is %v; want %v", dir, info.Mode(), fs.ModeDir|want)
 		}

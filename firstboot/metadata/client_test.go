@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodebake/bake/firstboot/metadata"
 	"github.com/nodebake/bake/firstboot/metadata/emulator"
+	"github.com/nodebake/bake/test/must"
 )
 
 // world is an emulator behind a real HTTP server, and a client of it whose
@@ -93,10 +94,7 @@ func closedPort(t *testing.T) string {
 	if runtime.GOOS == "linux" {
 		host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must.Get(net.Listen("tcp", net.JoinHostPort(host, "0")))
 	defer l.Close()
 	return "http://" + l.Addr().String()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/metadata"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -50,10 +51,7 @@ func FuzzParse(f *testing.F) {
 		}
 		m.Attribute("pod-cidr")
 		// What was read is written and read again without a change.
-		again, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		again := must.Get(json.Marshal(m))
 		m2, err := metadata.Parse(again)
 		if err != nil {
 			t.Fatal(err)

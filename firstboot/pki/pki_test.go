@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestGoodNodes(t *testing.T) {
@@ -161,10 +162,7 @@ func TestBadNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			der, err := x509.MarshalPKCS8PrivateKey(key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			der := must.Get(x509.MarshalPKCS8PrivateKey(key))
 			w.files.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 		}, "kubelet-key", "can't sign"},
 		{"a malformed key", func(t *testing.T, w *world) {
@@ -246,17 +244,11 @@ func TestBadNodes(t *testing.T) {
 			w.use(t, sign(t, nodeTemplate(func(c *x509.Certificate) { c.DNSNames = []string{"worker-0", "worker-0.example.com."} }), newECDSA(t), w.ca))
 		}, "kubelet-certificate", `"worker-0.example.com." ends with a dot|want "worker-0.example.com"`},
 		{"a key on P-224", func(t *testing.T, w *world) {
-			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
+			key := must.Get(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
 			w.use(t, sign(t, nodeTemplate(), key, w.ca))
 		}, "kubelet-key", "the ECDSA key is on the curve P-224, which TLS has not; want P-256, P-384 or P-521"},
 		{"a client's key on P-224", func(t *testing.T, w *world) {
-			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
+			key := must.Get(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
 			w.files.KubeletKubeconfig = []byte(kubeconfig(t, w.ca, sign(t, nodeTemplate(), key, w.ca)))
 		}, "kubelet-kubeconfig", `user "someone" has a client key that can't be used: the ECDSA key is on the curve P-224`},
 

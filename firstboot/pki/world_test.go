@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nodebake/bake/firstboot/pki"
+	"github.com/nodebake/bake/test/must"
 )
 
 // now is when all of these tests run.
@@ -38,28 +39,19 @@ func (p pair) keyPEM(t testing.TB) []byte { return pkcs8(t, p.key) }
 
 func pkcs8(t testing.TB, key crypto.Signer) []byte {
 	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := must.Get(x509.MarshalPKCS8PrivateKey(key))
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 func newECDSA(t testing.TB) crypto.Signer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := must.Get(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	return key
 }
 
 func newRSA(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := must.Get(rsa.GenerateKey(rand.Reader, 2048))
 	return key
 }
 
@@ -81,10 +73,7 @@ func sign(t testing.TB, template *x509.Certificate, key crypto.Signer, ca *pair)
 		parent, signer = ca.cert, ca.key
 	}
 	template.SerialNumber = big.NewInt(now.UnixNano())
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := must.Get(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer))
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)

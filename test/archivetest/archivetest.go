@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 // Member is one of a tar.
@@ -51,11 +53,10 @@ func Tar(members ...Member) []byte {
 		if m.Gname == "" && m.Gid == 0 {
 			m.Gname = "root"
 		}
-		must(w.WriteHeader(&m.Header))
-		_, err := io.WriteString(w, m.Content)
-		must(err)
+		must.Do(w.WriteHeader(&m.Header))
+		must.Get(io.WriteString(w, m.Content))
 	}
-	must(w.Close())
+	must.Do(w.Close())
 	return b.Bytes()
 }
 
@@ -96,16 +97,8 @@ func Compress(suffix string, content []byte) []byte {
 	default:
 		panic("BUG: nothing compresses to " + suffix)
 	}
-	must(err)
-	_, err = w.Write(content)
-	must(err)
-	must(w.Close())
+	must.Do(err)
+	must.Get(w.Write(content))
+	must.Do(w.Close())
 	return b.Bytes()
-}
-
-// must is for what can't fail in memory.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }

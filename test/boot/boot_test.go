@@ -296,10 +296,7 @@ func initramfsFile(t *testing.T, esp *boot.ESP, name string) string {
 			t.Fatal(err)
 		}
 		if h.Name == name {
-			data, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatal(err)
-			}
+			data := filetest.ReadAll(t, r)
 			return string(data)
 		}
 	}
@@ -334,11 +331,7 @@ func makeDisk(t *testing.T, root *tree.Tree, to string) *boot.ESP {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Create(t, to)
 	if err := f.Truncate(list.Size); err != nil {
 		t.Fatal(err)
 	}
@@ -381,10 +374,7 @@ const (
 func extract(t *testing.T, esp *boot.ESP, dir, name string) string {
 	t.Helper()
 	e := esp.Tree.Lookup("test/" + esp.KernelVersion + "/" + name)
-	data, err := io.ReadAll(e.Content())
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.ReadAll(t, e.Content())
 	filetest.Write(t, filepath.Join(dir, name), data)
 	return filepath.Join(dir, name)
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/nodebake/bake/bake/source/debian/repo"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -64,10 +65,7 @@ func hostConfig(t *testing.T) debian.Config {
 		if err != nil {
 			need.Missing(t, "%v", err)
 		}
-		u, err := url.Parse(urls[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := must.Get(url.Parse(urls[0]))
 		port := u.Port()
 		if port == "" {
 			port = u.Scheme
@@ -296,11 +294,7 @@ func compareWithDpkg(t *testing.T, p manifest.LockedPackage, content []byte) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "package.deb")
 	filetest.Write(t, name, content)
-	blob, err := os.Create(filepath.Join(dir, "blob"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer blob.Close()
+	blob := filetest.Create(t, filepath.Join(dir, "blob"))
 	start := time.Now()
 	w := tree.NewPackWriter(blob)
 	control, err := deb.Unpack(bytes.NewReader(content), int64(len(content)), w)
@@ -415,10 +409,7 @@ func compareContent(t *testing.T, root string, pack *tree.Pack) {
 		switch e.Type {
 		case tree.File:
 			want := filetest.Read(t, name)
-			got, err := io.ReadAll(e.Content())
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := filetest.ReadAll(t, e.Content())
 			if !bytes.Equal(got, want) || e.SHA256 != sha256.Sum256(want) {
 				t.Errorf("%s: content differs from dpkg-deb's", e.Path)
 			}

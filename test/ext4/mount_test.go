@@ -23,6 +23,8 @@ import (
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -99,11 +101,7 @@ func TestMountWrite(t *testing.T) {
 	unmount()
 	ext4test.Fsck(t, image)
 
-	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, image)
 	fsys, err := ext4.Open(f)
 	if err != nil {
 		t.Fatal(err)
@@ -145,10 +143,7 @@ func hostEntries(t *testing.T, dir string) []tree.Entry {
 	}
 	var entries []tree.Entry
 	for _, p := range paths {
-		rel, err := filepath.Rel(dir, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		rel := must.Get(filepath.Rel(dir, p))
 		entries = append(entries, tree.Entry{Path: rel})
 	}
 	slices.SortFunc(entries, func(a, b tree.Entry) int { return tree.ComparePaths(a.Path, b.Path) })

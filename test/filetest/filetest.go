@@ -22,6 +22,49 @@ func Read(t testing.TB, path string) []byte {
 	return content
 }
 
+// Open opens a file for as long as the test runs.
+func Open(t testing.TB, path string) *os.File {
+	t.Helper()
+	return opened(t)(os.Open(path))
+}
+
+// Create creates a file, open for as long as the test runs.
+func Create(t testing.TB, path string) *os.File {
+	t.Helper()
+	return opened(t)(os.Create(path))
+}
+
+func opened(t testing.TB) func(*os.File, error) *os.File {
+	return func(f *os.File, err error) *os.File {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+}
+
+// Stat describes a file.
+func Stat(t testing.TB, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// ReadAll returns what r has, to its end.
+func ReadAll(t testing.TB, r io.Reader) []byte {
+	t.Helper()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
 // Write writes a file that all may read, and makes the directories above it.
 func Write[T ~string | ~[]byte](t testing.TB, path string, content T) {
 	t.Helper()
@@ -101,21 +144,14 @@ func WantEmpty(t testing.TB, dir string) {
 // Flip changes a bit in the middle of a file.
 func Flip(t testing.TB, path string) {
 	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	FlipAt(t, path, info.Size()/2)
+	FlipAt(t, path, Stat(t, path).Size()/2)
 }
 
 // FlipAt changes a bit of the byte at offset at; from the end where that is
 // negative.
 func FlipAt(t testing.TB, path string, at int64) {
 	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := opened(t)(os.OpenFile(path, os.O_RDWR, 0))
 	defer f.Close()
 	if at < 0 {
 		end, err := f.Seek(0, io.SeekEnd)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/firstboot/files"
+	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -40,10 +41,7 @@ func TestOwner(t *testing.T) {
 	if diff := cmp.Diff([]files.Change{{Path: want[0].Path, What: files.OwnerChanged}}, apply()); diff != "" {
 		t.Errorf("Apply (-want +got):\n%s", diff)
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := filetest.Stat(t, name)
 	if stat := info.Sys().(*syscall.Stat_t); stat.Uid != 0 || stat.Gid != 0 {
 		t.Errorf("%s belongs to %d:%d; want root", name, stat.Uid, stat.Gid)
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/nodebake/bake/firstboot/services"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -90,10 +91,7 @@ func newMachine(t *testing.T, units map[string]string) *machine {
 	for name, content := range units {
 		m.write("units/"+name, content)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	cgroup, err := newCgroup(t)
 	if err != nil {
 		need.Missing(t, "%v", err)
@@ -220,10 +218,7 @@ func TestRelay(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	listener, err := net.Listen("unix", filepath.Join(dir, "relay"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := must.Get(net.Listen("unix", filepath.Join(dir, "relay")))
 	for {
 		outside, err := listener.Accept()
 		if err != nil {

@@ -28,6 +28,8 @@ import (
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 var (
@@ -44,10 +46,7 @@ func TestComponents(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	packs, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	packs := must.Get(store.Open(dir))
 	defer packs.Close()
 	env := os.Environ()
 	if *coldFlag {
@@ -75,10 +74,7 @@ func TestComponents(t *testing.T) {
 
 // forComponents runs test for each of -components.
 func forComponents(t *testing.T, test func(t *testing.T, target gobuild.Target, modfiles fs.FS)) {
-	data, err := os.ReadFile(*versionsFlag)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, *versionsFlag)
 	versions, err := manifest.ParseVersions(*versionsFlag, data)
 	if err != nil {
 		t.Fatal(err)
@@ -116,13 +112,8 @@ func sink(t *testing.T) progress.Sink {
 // showVersion runs the program of e and logs what it says of itself.
 func showVersion(t *testing.T, e tree.Entry) {
 	file := filepath.Join(t.TempDir(), filepath.Base(e.Path))
-	content, err := io.ReadAll(e.Content())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, content, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.ReadAll(t, e.Content())
+	filetest.Script(t, file, string(content))
 	args := []string{"--version"}
 	if filepath.Base(file) == "kubectl" {
 		args = []string{"version", "--client"}
@@ -147,10 +138,7 @@ func aptDeb(t *testing.T, ref manifest.PackageRef) manifest.LockedPackage {
 	if len(found) != 1 {
 		t.Fatalf("%s left %q", cmd, found)
 	}
-	data, err := os.ReadFile(found[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, found[0])
 	part := strings.Split(strings.TrimSuffix(filepath.Base(found[0]), ".deb"), "_")
 	return manifest.LockedPackage{
 		Name: part[0], Version: part[1], Arch: part[2], Path: found[0],

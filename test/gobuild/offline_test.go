@@ -23,6 +23,8 @@ import (
 	"github.com/nodebake/bake/bake/source/gobuild"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestComponentSources finds the modules of real components for both
@@ -125,10 +127,7 @@ func TestComponentsOffline(t *testing.T) {
 // newBuilder completes c with a store and a scratch directory.
 func newBuilder(t *testing.T, c gobuild.Config) *gobuild.Builder {
 	t.Helper()
-	packs, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packs := must.Get(store.Open(t.TempDir()))
 	t.Cleanup(func() { packs.Close() })
 	c.Packs, c.Dir = packs, t.TempDir()
 	b, err := gobuild.New(c)
@@ -182,8 +181,6 @@ func (p proxyFiles) proxy(_ context.Context, dir string, wants func(path string)
 func unshared(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "go")
-	if err := os.WriteFile(file, []byte("#!/bin/sh\nexec unshare --map-root-user --net go \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Script(t, file, "#!/bin/sh\nexec unshare --map-root-user --net go \"$@\"\n")
 	return file
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/containerd"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -325,10 +326,7 @@ func (d *daemon) runsPod(reference string) {
 		return
 	}
 	write := func(name string, v any) string {
-		data, err := json.Marshal(v)
-		if err != nil {
-			d.t.Fatal(err)
-		}
+		data := must.Get(json.Marshal(v))
 		path := filepath.Join(d.dir, name)
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			d.t.Fatal(err)

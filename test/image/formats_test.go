@@ -3,10 +3,11 @@
 package image
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func TestArchiveIsWhatComputeEngineImports(t *testing.T) {
@@ -16,10 +17,7 @@ func TestArchiveIsWhatComputeEngineImports(t *testing.T) {
 	if strings.Count(listing, "\n") != 0 || !strings.HasSuffix(listing, " disk.raw") || !strings.HasPrefix(listing, "-rw-r--r--") {
 		t.Errorf("tar -tvzf = %q; want one regular file disk.raw", listing)
 	}
-	info, err := os.Stat(s.disk)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := filetest.Stat(t, s.disk)
 	if info.Size() != s.record.Disk.Size || info.Size()%(1<<30) != 0 {
 		t.Errorf("disk.raw has %d bytes, the record says %d; want equal and whole GiB", info.Size(), s.record.Disk.Size)
 	}

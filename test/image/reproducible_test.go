@@ -40,16 +40,16 @@ func TestAnotherUserBakesTheSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755))
+	check(t, os.Chmod(dir, 0o755))
 	if err := sh("cp %s %s/bake && cp -r %s %s/manifests && cp -r %s %s", filepath.Join(root, "bin/bake"), dir, filepath.Dir(versions), dir, filepath.Join(root, "images"), dir); err != nil {
 		t.Fatal(err)
 	}
-	must(t, sh("cp %s %s/used.lock", lock, dir))
+	check(t, sh("cp %s %s/used.lock", lock, dir))
 	home := filepath.Join(dir, "home")
-	must(t, os.Mkdir(home, 0o755))
+	check(t, os.Mkdir(home, 0o755))
 	cache := filepath.Join(home, "store")
 	seedLarge(t, versions, lock, cache)
-	must(t, sh("chown -R %d:%d %s", nobody, nobody, home))
+	check(t, sh("chown -R %d:%d %s", nobody, nobody, home))
 
 	cmd := exec.Command("setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", "--no-new-privs",
 		"bash", "-c", "umask 077; exec taskset 1 "+dir+"/bake image --quiet --json --build-missing --jobs 1 --versions "+
@@ -100,17 +100,17 @@ func seedLarge(t *testing.T, versionsFile, lockFile, to string) {
 	t.Helper()
 	ctx := context.Background()
 	data, err := os.ReadFile(versionsFile)
-	must(t, err)
+	check(t, err)
 	versions, err := manifest.ParseVersions(versionsFile, data)
-	must(t, err)
+	check(t, err)
 	from, err := store.Open(cacheDir(t))
-	must(t, err)
+	check(t, err)
 	defer from.Close()
 	into, err := store.Open(to)
-	must(t, err)
+	check(t, err)
 	defer into.Close()
 	builder, err := gobuild.New(gobuild.Config{Packs: copier{from, into}, Dir: t.TempDir(), Env: os.Environ()})
-	must(t, err)
+	check(t, err)
 	for _, target := range gobuild.Targets(versions) {
 		if large[target.Name] {
 			if _, _, err := builder.Build(ctx, target, arch.AMD64, os.DirFS(filepath.Dir(versionsFile))); err != nil {
@@ -150,11 +150,11 @@ func cacheDir(t *testing.T) string {
 		return dir
 	}
 	dir, err := os.UserCacheDir()
-	must(t, err)
+	check(t, err)
 	return filepath.Join(dir, "bake")
 }
 
-func must(t *testing.T, err error) {
+func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

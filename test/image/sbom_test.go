@@ -185,7 +185,7 @@ func TestSBOMIsWhatDpkgSays(t *testing.T) {
 // documents returns the documents beside and inside the image.
 func documents(t *testing.T, s *subject) map[string][]byte {
 	t.Helper()
-	beside := filetest.Read(t, strings.TrimSuffix(s.archive, ".tar.gz") + ".spdx.json")
+	beside := filetest.Read(t, strings.TrimSuffix(s.archive, ".tar.gz")+".spdx.json")
 	inside := filetest.Read(t, dump(t, s, "/usr/lib/bake/sbom.spdx.json"))
 	return map[string][]byte{"beside": beside, "inside": inside}
 }
@@ -260,11 +260,7 @@ func TestSBOMIsWhatGoSays(t *testing.T) {
 
 func head(t *testing.T, name string, n int) []byte {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, name)
 	b := make([]byte, n)
 	if _, err := f.ReadAt(b, 0); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/repo"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -79,10 +80,7 @@ func (m machine) make(t *testing.T) string {
 // clone clones what is committed here.
 func clone(t *testing.T, dir string) {
 	t.Helper()
-	top, err := filepath.Abs(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	top := must.Get(filepath.Abs(root))
 	if changes := run(t, "git", "-C", top, "status", "--porcelain"); changes != "" {
 		t.Logf("what is tried is HEAD, without these changes:\n%s", changes)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/nodebake/bake/bake/mirrorsync"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/test/artifact"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // root is the project's, seen from this package.
@@ -191,11 +192,7 @@ func digest(t *testing.T, s set) string {
 		t.Fatal(err)
 	}
 	name := strings.TrimSuffix(image, ".tar.gz") + ".json"
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, name)
 	rec, err := record.Read(name, f)
 	if err != nil {
 		t.Fatal(fmt.Errorf("reading the record of %s: %w", image, err))

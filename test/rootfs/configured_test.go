@@ -124,10 +124,7 @@ func configure(t *testing.T, c closure) string {
 			content := filetest.Read(t, c.files[p.Name])
 			filetest.Write(t, filepath.Join(repo, file), content)
 		}
-		control, err := io.ReadAll(p.Pack.Entries[slices.IndexFunc(p.Pack.Entries, func(e tree.Entry) bool { return e.Path == "DEBIAN/control" })].Content())
-		if err != nil {
-			t.Fatal(err)
-		}
+		control := filetest.ReadAll(t, p.Pack.Entries[slices.IndexFunc(p.Pack.Entries, func(e tree.Entry) bool { return e.Path == "DEBIAN/control" })].Content())
 		fmt.Fprintf(&index, "%sFilename: ./%s\nSize: %d\nSHA256: %s\n\n", control, file, p.Size, strings.TrimPrefix(string(p.SHA256), "sha256:"))
 		names = append(names, p.Name)
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/images/worker"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 	"github.com/nodebake/bake/units"
 )
@@ -250,10 +251,7 @@ func testWorker(t *testing.T, c closure) {
 	})
 	// The host's systemd may be older than the image's: the image checks itself.
 	t.Run("systemd-analyze verify", func(t *testing.T) {
-		ours, err := filepath.Glob(filepath.Join(dir, "etc/systemd/system/*.service"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		ours := must.Get(filepath.Glob(filepath.Join(dir, "etc/systemd/system/*.service")))
 		for _, file := range ours {
 			if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
 				continue

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/tools/go/packages"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestSystems(t *testing.T) {
@@ -26,10 +28,7 @@ func TestSystems(t *testing.T) {
 
 // A file that only Windows has, and that is wrong, is found there.
 func TestProblemIsFound(t *testing.T) {
-	dir, err := filepath.Abs("../../cmd/bake")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := must.Get(filepath.Abs("../../cmd/bake"))
 	problems := check(t, "windows/amd64", map[string][]byte{
 		filepath.Join(dir, "broken_windows.go"): []byte("package main\n\nimport \"syscall\"\n\nvar _ = syscall.Kill\n"),
 	})

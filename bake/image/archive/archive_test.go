@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const epoch = 1_700_000_000
@@ -158,10 +159,7 @@ func TestWriteTarGzReadBack(t *testing.T) {
 			if gz.OS != 255 || gz.Name != "" || !gz.ModTime.IsZero() {
 				t.Errorf("gzip header = %+v; want OS 255, no name, no time", gz.Header)
 			}
-			tarball, err := io.ReadAll(gz)
-			if err != nil {
-				t.Fatal(err)
-			}
+			tarball := filetest.ReadAll(t, gz)
 			if len(tarball)%recordSize != 0 {
 				t.Errorf("the tar archive has %d bytes; want a multiple of %d", len(tarball), recordSize)
 			}
@@ -173,10 +171,7 @@ func TestWriteTarGzReadBack(t *testing.T) {
 			if h.Name != DiskName || h.Size != tc.list.Size || h.Mode != 0o644 || h.ModTime.Unix() != epoch || h.Format != tar.FormatGNU || h.Typeflag != tar.TypeReg {
 				t.Errorf("header = %+v; want a regular GNU member", h)
 			}
-			disk, err := io.ReadAll(tr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			disk := filetest.ReadAll(t, tr)
 			if !bytes.Equal(disk, content(t, tc.list)) {
 				t.Error("the member's content is not the list's")
 			}

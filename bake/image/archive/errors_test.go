@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // flip returns b's bytes with one bit turned.
@@ -49,10 +50,7 @@ func TestCorruptChunk(t *testing.T) {
 
 func create(t *testing.T) *os.File {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), DiskName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := filetest.Create(t, filepath.Join(t.TempDir(), DiskName))
 	t.Cleanup(func() { f.Close() })
 	return f
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/nodebake/bake/bake/gce"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -33,10 +35,7 @@ func gnuTar(t *testing.T, path string, limit int64) []byte {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := io.ReadAll(io.LimitReader(pipe, limit))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := filetest.ReadAll(t, io.LimitReader(pipe, limit))
 	cancel()
 	_ = cmd.Wait() // killed where there was more
 	return b
@@ -48,10 +47,7 @@ func gunzip(t *testing.T, b []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := filetest.ReadAll(t, r)
 	return out
 }
 
@@ -70,13 +66,8 @@ func TestSameTarAsGNUTar(t *testing.T) {
 func TestSameHeaderAsGNUTar(t *testing.T) {
 	path := filepath.Join(t.TempDir(), DiskName)
 	for _, size := range []int64{0, 1, 10 << 30, 1<<33 - 1, 1 << 33, 1<<33 + 1, gce.MaxImageSize} {
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Truncate(size); err != nil {
-			t.Fatal(err)
-		}
+		f := filetest.Create(t, path)
+		must.Do(f.Truncate(size))
 		f.Close()
 		got, err := header(DiskName, size, epoch)
 		if err != nil {

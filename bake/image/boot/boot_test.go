@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/archivetest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 const version = "6.12.1-cloud-amd64"
@@ -122,10 +123,7 @@ func TestInitramfs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.ReadAll(t, r)
 		what := fmt.Sprintf("%o", h.Mode)
 		if strings.HasSuffix(h.Name, ".ko") {
 			what += " " + string(data[:4])

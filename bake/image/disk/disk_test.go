@@ -15,6 +15,7 @@ import (
 	"github.com/nodebake/bake/bake/image/fat"
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -145,9 +146,7 @@ func TestSgdisk(t *testing.T) {
 	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
 		t.Errorf("sgdisk --verify: %v\n%s", err, out)
 	}
-	if err := os.Truncate(path, 10*gce.GiB); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Truncate(path, 10*gce.GiB))
 	if out, err := exec.Command(sgdisk, "--verify", path).CombinedOutput(); err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "No problems found") {
 		t.Errorf("sgdisk --verify accepts a backup table in the middle of the disk:\n%s", out)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/ext4/internal/format"
 	"github.com/nodebake/bake/bake/image/extent/extenttest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -65,13 +66,9 @@ func TestBroken(t *testing.T) {
 			defer f.Close()
 			flip := func() {
 				var b [1]byte
-				if _, err := f.ReadAt(b[:], test.at); err != nil {
-					t.Fatal(err)
-				}
+				must.Get(f.ReadAt(b[:], test.at))
 				b[0] ^= 1
-				if _, err := f.WriteAt(b[:], test.at); err != nil {
-					t.Fatal(err)
-				}
+				must.Get(f.WriteAt(b[:], test.at))
 			}
 			flip()
 			defer flip()

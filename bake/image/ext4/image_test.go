@@ -5,12 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"testing"
 
 	"github.com/nodebake/bake/bake/image/ext4/ext4test"
 	"github.com/nodebake/bake/bake/image/extent"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // testOptions are valid options for a size.
@@ -49,10 +49,7 @@ func hashList(l *extent.List) string {
 // openImage opens an image with our reader.
 func openImage(t testing.TB, name string) *FS {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := filetest.Open(t, name)
 	t.Cleanup(func() { f.Close() })
 	fsys, err := Open(f)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -277,9 +278,7 @@ func TestGrow(t *testing.T) {
 	l := mustPlan(t, tr, testOptions(3<<30-9<<20))
 	for _, size := range []int64{10 << 30, 100 << 30} {
 		image := extenttest.WriteFile(t, &l.List)
-		if err := os.Truncate(image, size); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Truncate(image, size))
 		out := ext4test.MustRun(t, "resize2fs", image)
 		if want := fmt.Sprintf("is now %d (4k) blocks long", size/blockSize); !strings.Contains(out, want) {
 			t.Errorf("resize2fs says %q; want %q", out, want)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func noise(n int, seed byte) []byte {
@@ -40,10 +41,7 @@ func sample(t *testing.T) (List, []byte) {
 func TestReaderReadsAnywhere(t *testing.T) {
 	l, want := sample(t)
 	r := l.Reader()
-	got, err := io.ReadAll(io.NewSectionReader(r, 0, l.Size))
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := filetest.ReadAll(t, io.NewSectionReader(r, 0, l.Size))
 	if !bytes.Equal(got, want) {
 		t.Error("the whole list reads differently")
 	}

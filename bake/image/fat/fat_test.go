@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/image/extent/extenttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/must"
 	"github.com/nodebake/bake/test/need"
 )
 
@@ -113,9 +114,7 @@ func TestFsckRefusesBroken(t *testing.T) {
 				tt.off = recordOf(t, l, "ALONGN~1") + 30
 				tt.with = 9
 			}
-			if _, err := f.WriteAt([]byte{tt.with}, tt.off); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(f.WriteAt([]byte{tt.with}, tt.off))
 			if out, err := fsck(t, image); err == nil {
 				t.Errorf("fsck.vfat accepts a broken volume:\n%s", out)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestLocate finds content by its bytes, and asks what is there.
@@ -23,10 +24,7 @@ func TestLocate(t *testing.T) {
 	}
 	tr := treetest.New(t, append(sample(t).Entries, entries...)...)
 	l := plan(t, tr, options())
-	disk, err := io.ReadAll(io.NewSectionReader(l.Reader(), 0, l.Size))
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk := filetest.ReadAll(t, io.NewSectionReader(l.Reader(), 0, l.Size))
 	v, err := Open(bytes.NewReader(disk), l.Size)
 	if err != nil {
 		t.Fatal(err)

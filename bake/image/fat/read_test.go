@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -86,11 +85,7 @@ func TestForeignVolume(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := filetest.Open(t, image)
 	v, err := Open(f, 40000*1024)
 	if err != nil {
 		t.Fatalf("Open() = %v", err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestNotPublic(t *testing.T) {
@@ -128,10 +129,7 @@ func TestPublicOnlyRedirect(t *testing.T) {
 	}
 
 	hop := func(raw string) *http.Request {
-		u, err := url.Parse(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := must.Get(url.Parse(raw))
 		return (&http.Request{URL: u}).WithContext(t.Context())
 	}
 	for _, test := range []struct {

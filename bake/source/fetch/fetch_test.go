@@ -19,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestFetch(t *testing.T) {
@@ -327,10 +328,7 @@ func TestFetchMirrors(t *testing.T) {
 // refused returns a URL where nobody listens.
 func refused(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must.Get(net.Listen("tcp", "127.0.0.1:0"))
 	defer l.Close()
 	return "http://" + l.Addr().String() + "/"
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestFetchFullDisk limits the size of this process's files; see package store
@@ -27,13 +28,9 @@ func TestFetchFullDisk(t *testing.T) {
 	content := filetest.Noise("content", 1_000_000)
 	s := serve(t, content, nil)
 	f := newFetcher(t)
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 400_000, Max: before.Max}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 400_000, Max: before.Max}))
 	err := f.Fetch(t.Context(), []Request{request(content, s.URL, s.URL)})
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(unix.Setrlimit(unix.RLIMIT_FSIZE, &before))
 	if _, ok := errors.AsType[*store.FullError](err); !ok || !strings.Contains(err.Error(), f.config.Store.Dir()) {
 		t.Fatalf("Fetch to a full disk = %v; want a FullError that names the store", err)
 	}

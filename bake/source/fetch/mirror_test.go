@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // index is a Mirror whose files are known by one digest each.
@@ -274,9 +275,7 @@ func TestFileURLs(t *testing.T) {
 		t.Errorf("Fetch of a file URL without a mirror = %v; want an error", err)
 	}
 	if os.Getuid() != 0 { // root may read everything
-		if err := os.Chmod(filepath.Join(dir, "blob"), 0); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Chmod(filepath.Join(dir, "blob"), 0))
 		f := newFetcher(t, mirroring(base, true, content))
 		if err := f.Fetch(t.Context(), []Request{request(content)}); err == nil || !strings.Contains(err.Error(), "permission denied") {
 			t.Errorf("Fetch of an unreadable file = %v; want an error that says so", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodebake/bake/bake/connect"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // proxy is a forward proxy: absolute URLs for http, CONNECT for https.
@@ -59,10 +60,7 @@ func newProxy(t *testing.T) *proxy {
 // through makes a Fetcher use a proxy.
 func through(t *testing.T, rawURL string) func(*Config) {
 	t.Helper()
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(url.Parse(rawURL))
 	return func(c *Config) { c.Proxy = http.ProxyURL(u) }
 }
 

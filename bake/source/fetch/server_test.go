@@ -19,6 +19,7 @@ import (
 	"github.com/nodebake/bake/bake/progress/progresstest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // server serves one file, with the fault of a test.
@@ -94,10 +95,7 @@ func cut(w http.ResponseWriter, status int, announced int, sent []byte) {
 // newFetcher returns a Fetcher with an empty store, which tries quickly.
 func newFetcher(t testing.TB, change ...func(*Config)) *Fetcher {
 	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := must.Get(store.Open(t.TempDir()))
 	t.Cleanup(func() { st.Close() })
 	c := Config{
 		Store: st, Retries: 2, Backoff: time.Millisecond, Jitter: func() float64 { return 0 },
@@ -155,10 +153,7 @@ func wantNothing(t *testing.T, f *Fetcher) {
 // reopen opens the store of f once more, as another process would.
 func reopen(t *testing.T, f *Fetcher) *store.Store {
 	t.Helper()
-	st, err := store.Open(f.config.Store.Dir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := must.Get(store.Open(f.config.Store.Dir()))
 	t.Cleanup(func() { st.Close() })
 	return st
 }

@@ -5,7 +5,6 @@ package gobuild
 import (
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -23,6 +22,8 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // toyLicenses is what is packed of the licenses of hello and bye: those of modules
@@ -53,10 +54,7 @@ func TestBuild(t *testing.T) {
 	toy := newToy(t)
 	toy.target.Module.Programs = append(toy.target.Module.Programs,
 		manifest.Program{Package: "example.com/toy/cmd/bye/v2", Path: "/opt/bye", Tags: []string{"polite"}})
-	packs, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packs := must.Get(store.Open(t.TempDir()))
 	defer packs.Close()
 	sink := &logSink{t: t}
 	b := newBuilder(t, Config{Packs: packs, Env: toyEnv(t, toy.proxy), Progress: sink})
@@ -96,10 +94,7 @@ func TestBuild(t *testing.T) {
 			t.Errorf("the program with a tag of its own says %q; want %q", got, want)
 		}
 	}
-	licenses, err := io.ReadAll(pack.Entries[2].Content())
-	if err != nil {
-		t.Fatal(err)
-	}
+	licenses := filetest.ReadAll(t, pack.Entries[2].Content())
 	if diff := cmp.Diff(toyLicenses, string(licenses)); diff != "" {
 		t.Errorf("licenses (-want +got):\n%s", diff)
 	}
@@ -126,13 +121,8 @@ func TestBuild(t *testing.T) {
 func runProgram(t *testing.T, e tree.Entry) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "program")
-	content, err := io.ReadAll(e.Content())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, content, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	content := filetest.ReadAll(t, e.Content())
+	filetest.Script(t, file, string(content))
 	out, err := exec.Command(file).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -418,9 +408,7 @@ func (toy *toy) replace(name, old, new string) {
 func script(t *testing.T, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(name, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Script(t, name, "#!/bin/sh\n"+text+"\n")
 	return name
 }
 
@@ -472,10 +460,7 @@ esac`)
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("Build returned after %v; want it at once", took)
 	}
-	data, err := os.ReadFile(pids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, pids)
 	for deadline := time.Now().Add(5 * time.Second); alive(strings.TrimSpace(string(data))); {
 		if time.Now().After(deadline) {
 			t.Fatal("the compiler still runs")

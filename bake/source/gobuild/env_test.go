@@ -3,7 +3,6 @@
 package gobuild
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // secrets are what the environment of a CI may hold and no compiler may see.
@@ -29,10 +29,7 @@ func secrets() []string {
 // that shells add.
 func variables(t *testing.T, file string) []string {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, file)
 	var names []string
 	for line := range strings.Lines(string(text)) {
 		name, _, _ := strings.Cut(line, "=")
@@ -47,10 +44,7 @@ func variables(t *testing.T, file string) []string {
 // value returns that of a variable in the output of env(1).
 func value(t *testing.T, file, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := filetest.Read(t, file)
 	for line := range strings.Lines(string(text)) {
 		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
 			return v
@@ -162,10 +156,7 @@ func TestConfined(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	interfaces, err := os.ReadFile(filepath.Join(dir, "build.net"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	interfaces := filetest.Read(t, filepath.Join(dir, "build.net"))
 	var names []string
 	for line := range strings.Lines(string(interfaces)) {
 		if name, _, ok := strings.Cut(line, ":"); ok {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestCommittedModules checks that each module of the committed versions files
@@ -21,10 +22,7 @@ import (
 func TestCommittedModules(t *testing.T) {
 	const dir = "../../../manifests"
 	for _, name := range []string{"versions.yaml", "kthw-1.21.yaml"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := filetest.Read(t, filepath.Join(dir, name))
 		versions, err := manifest.ParseVersions(name, data)
 		if err != nil {
 			t.Fatal(err)

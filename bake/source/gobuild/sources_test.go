@@ -22,6 +22,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // proxyFiles are the files of a module proxy by their paths.
@@ -248,10 +249,7 @@ func TestSourcesErrors(t *testing.T) {
 func evilToy(t *testing.T) string {
 	t.Helper()
 	proxy := writeProxy(t, strings.Replace(toyModules, `println("hello"`, `println("evil"`, 1))
-	data, err := os.ReadFile(filepath.Join(strings.TrimPrefix(proxy, "file://"), "example.com/toy/@v/v1.2.3.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := filetest.Read(t, filepath.Join(strings.TrimPrefix(proxy, "file://"), "example.com/toy/@v/v1.2.3.zip"))
 	return string(data)
 }
 

@@ -1,12 +1,13 @@
 package gobuild
 
 import (
-	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 // TestGoTools finds the toolchain where it is the host's own, and where it came
@@ -20,20 +21,11 @@ func TestGoTools(t *testing.T) {
 	host := runtime.GOOS + "-" + runtime.GOARCH
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		filetest.Script(t, path, content)
 		return path
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(write("root/bin/go", "#!/bin/sh\n"), filepath.Join(dir, "bin", "go")); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Mkdir(t, filepath.Join(dir, "bin"))
+	filetest.Link(t, write("root/bin/go", "#!/bin/sh\n"), filepath.Join(dir, "bin", "go"))
 	write("root/VERSION", "go1.26.8\ntime 2026-01-01T00:00:00Z\n")
 	for _, cache := range []string{"home/go/pkg/mod", "path/pkg/mod", "cache"} {
 		write(cache+"/cache/download/golang.org/toolchain/@v/v0.0.1-go1.26.9."+host+".ziphash", "h1:"+cache)

@@ -19,6 +19,8 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/source/store"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // toyModules are the modules that the tests' proxy has. Files are named
@@ -107,9 +109,7 @@ func writeProxy(t *testing.T, modules string) string {
 		version, _, _ := strings.Cut(rest, "/")
 		base := filepath.Join(dir, name, "@v", version)
 		if zips[base] == nil {
-			if err := os.MkdirAll(filepath.Dir(base), 0o777); err != nil {
-				t.Fatal(err)
-			}
+			filetest.Mkdir(t, filepath.Dir(base))
 			bufs[base] = new(bytes.Buffer)
 			zips[base] = zip.NewWriter(bufs[base])
 			writeFile(t, base+".info", `{"Version":"`+version+`"}`)
@@ -121,14 +121,10 @@ func writeProxy(t *testing.T, modules string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write(f.Data); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(w.Write(f.Data))
 	}
 	for base, w := range zips {
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(w.Close())
 		writeFile(t, base+".zip", bufs[base].String())
 	}
 	return "file://" + filepath.ToSlash(dir)
@@ -136,9 +132,7 @@ func writeProxy(t *testing.T, modules string) string {
 
 func writeFile(t *testing.T, name, text string) {
 	t.Helper()
-	if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	filetest.Write(t, name, text)
 }
 
 // toyEnv is the environment of a user whose modules come from proxy and who
@@ -213,10 +207,7 @@ func newToyOf(t *testing.T, modules string, programs ...string) *toy {
 func newBuilder(t *testing.T, c Config) *Builder {
 	t.Helper()
 	if c.Packs == nil {
-		packs, err := store.Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
+		packs := must.Get(store.Open(t.TempDir()))
 		t.Cleanup(func() { packs.Close() })
 		c.Packs = packs
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestMain lets the test binary stand for another process that writes a mirror.
@@ -72,11 +73,11 @@ func wantOneOf(t *testing.T, dir string, worlds [2]*world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := must(m.Index().Encode())
-	if !bytes.Equal(got, must(worlds[0].index.Encode())) && !bytes.Equal(got, must(worlds[1].index.Encode())) {
+	got := must.Get(m.Index().Encode())
+	if !bytes.Equal(got, must.Get(worlds[0].index.Encode())) && !bytes.Equal(got, must.Get(worlds[1].index.Encode())) {
 		t.Fatalf("the index is neither the old nor the new one:\n%s", got)
 	}
-	if r := must(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
+	if r := must.Get(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
 		t.Fatalf("Check = %v", r.Err())
 	}
 }
@@ -87,10 +88,7 @@ func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	worlds := states()
 	worlds[0].write(t, dir)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	leftovers := 0
 	for i := range 12 {
 		cmd := exec.Command(self)
@@ -120,13 +118,13 @@ func TestKilled(t *testing.T) {
 		t.Log("no process was killed while it wrote a blob")
 	}
 	// The next one goes on, and nothing stays behind.
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	if _, _, err := m.Prune(); err != nil {
 		t.Error(err)
 	}
 	m.Close()
 	wantNoTemps(t, dir)
-	r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+	r := must.Get(Check(t.Context(), dir, 2, progress.Discard{}))
 	if len(r.Extra) > 0 || r.Err() != nil {
 		t.Errorf("after Prune, Check finds %v, %q", r.Err(), r.Extra)
 	}
@@ -168,8 +166,8 @@ func TestInterrupted(t *testing.T) {
 		if err := worlds[1].writeTo(t.Context(), dir); err != nil {
 			t.Fatalf("after an interruption at step %d: %v", step, err)
 		}
-		m := must(Open(t.Context(), dir, nil))
-		if got := must(m.Index().Encode()); !bytes.Equal(got, must(worlds[1].index.Encode())) {
+		m := must.Get(Open(t.Context(), dir, nil))
+		if got := must.Get(m.Index().Encode()); !bytes.Equal(got, must.Get(worlds[1].index.Encode())) {
 			t.Errorf("after an interruption at step %d and a second run the index is\n%s", step, got)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // The entry that every fault is about.
@@ -33,10 +34,7 @@ func offline(t *testing.T, location string, change ...func(*fetch.Config)) (*fet
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := must.Get(store.Open(t.TempDir()))
 	t.Cleanup(func() { st.Close() })
 	c := fetch.Config{
 		Store: st, Mirror: m, Offline: true, Retries: 1, Backoff: time.Millisecond, Jitter: func() float64 { return 0 },
@@ -188,7 +186,7 @@ func TestDamagedMirror(t *testing.T) {
 			w.write(t, dir)
 			test.damage(t, w, dir, blobFile(dir, w.entry(t, victim)))
 
-			r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+			r := must.Get(Check(t.Context(), dir, 2, progress.Discard{}))
 			if len(r.Problems) != 1 || r.Problems[0].Kind != test.kind {
 				t.Fatalf("Check = %+v; want one problem %q", r.Problems, test.kind)
 			}
@@ -254,7 +252,7 @@ func TestDirectoryOutside(t *testing.T) {
 		w := newWorld()
 		w.write(t, dir)
 		relink(t, filepath.Join(dir, filepath.FromSlash(name)))
-		r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+		r := must.Get(Check(t.Context(), dir, 2, progress.Discard{}))
 		if len(r.Problems) != len(w.blobs) || !strings.Contains(r.Err().Error(), "leads out of the mirror") || !slices.Contains(r.Extra, name) {
 			t.Errorf("%s outside: Check = %v, extra %q; want a problem for each of %d blobs", name, r.Err(), r.Extra, len(w.blobs))
 		}
@@ -279,14 +277,14 @@ func TestStaleIndex(t *testing.T) {
 	dir := t.TempDir()
 	worlds := states()
 	worlds[0].write(t, dir)
-	old := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	old := must.Get(os.ReadFile(filepath.Join(dir, indexFile)))
 	worlds[1].write(t, dir)
 	added := worlds[1].entry(t, "new 1 amd64")
 
 	// An older index with newer blobs is as good as it was.
-	newer := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	newer := must.Get(os.ReadFile(filepath.Join(dir, indexFile)))
 	try(t, os.WriteFile(filepath.Join(dir, indexFile), old, 0o644))
-	r := must(Check(t.Context(), dir, 2, progress.Discard{}))
+	r := must.Get(Check(t.Context(), dir, 2, progress.Discard{}))
 	if r.Err() != nil || !slices.Equal(r.Extra, []string{blobPath(added.SHA256)}) {
 		t.Errorf("Check of an older index = %v, extra %q; want the new blob as extra", r.Err(), r.Extra)
 	}
@@ -303,7 +301,7 @@ func TestStaleIndex(t *testing.T) {
 	// A newer index than the blobs.
 	try(t, os.WriteFile(filepath.Join(dir, indexFile), newer, 0o644))
 	try(t, os.Remove(blobFile(dir, added)))
-	r = must(Check(t.Context(), dir, 2, progress.Discard{}))
+	r = must.Get(Check(t.Context(), dir, 2, progress.Discard{}))
 	if len(r.Problems) != 1 || r.Problems[0].Kind != Missing || r.Problems[0].Name != added.Name {
 		t.Errorf("Check of an index whose blob was pruned = %v", r.Err())
 	}

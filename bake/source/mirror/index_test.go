@@ -13,14 +13,15 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestIndexIsWrittenOneWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	want := must(w.index.Encode())
-	x := must(ParseIndex(want))
-	if got := must(x.Encode()); !bytes.Equal(got, want) {
+	want := must.Get(w.index.Encode())
+	x := must.Get(ParseIndex(want))
+	if got := must.Get(x.Encode()); !bytes.Equal(got, want) {
 		t.Errorf("an index that was read is written as\n%s\nwant\n%s", got, want)
 	}
 	for range 10 {
@@ -30,7 +31,7 @@ func TestIndexIsWrittenOneWay(t *testing.T) {
 		for _, e := range y.Entries {
 			rand.Shuffle(len(e.Sets), func(i, j int) { e.Sets[i], e.Sets[j] = e.Sets[j], e.Sets[i] })
 		}
-		if got := must(y.Encode()); !bytes.Equal(got, want) {
+		if got := must.Get(y.Encode()); !bytes.Equal(got, want) {
 			t.Fatalf("the same index in another order is written as\n%s\nwant\n%s", got, want)
 		}
 	}
@@ -196,7 +197,7 @@ func TestFind(t *testing.T) {
 
 func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte(small))
-	f.Add(must(newWorld().index.Encode()))
+	f.Add(must.Get(newWorld().index.Encode()))
 	f.Add([]byte("{\n\"schema\": 1,\n\"sets\": [],\n\"entries\": []\n}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := ParseIndex(b)

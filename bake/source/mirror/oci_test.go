@@ -18,18 +18,19 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // addPlain adds an image that has no index around it.
 func (w *world) addPlain(ref string, seed int64) OCIImage {
 	image := testImage("arm64", seed)
-	for _, b := range [][]byte{must(image.RawManifest()), must(image.RawConfigFile())} {
+	for _, b := range [][]byte{must.Get(image.RawManifest()), must.Get(image.RawConfigFile())} {
 		w.add(Image, ref, ref, b, "kubernetes-1.36")
 	}
-	for _, layer := range must(image.Layers()) {
-		w.add(Image, ref, ref, must(io.ReadAll(must(layer.Compressed()))), "kubernetes-1.36")
+	for _, layer := range must.Get(image.Layers()) {
+		w.add(Image, ref, ref, must.Get(io.ReadAll(must.Get(layer.Compressed()))), "kubernetes-1.36")
 	}
-	d := must(partial.Descriptor(image))
+	d := must.Get(partial.Descriptor(image))
 	return OCIImage{Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: arch.ARM64}
 }
 
@@ -56,7 +57,7 @@ func TestOCILayout(t *testing.T) {
 	if err := validate.Index(index); err != nil {
 		t.Errorf("go-containerregistry validates the layout: %v", err)
 	}
-	list := must(index.IndexManifest())
+	list := must.Get(index.IndexManifest())
 	var got []string
 	for _, d := range list.Manifests {
 		got = append(got, d.Annotations[refName]+" "+d.Digest.String()+" "+string(d.MediaType)+platform(d))
@@ -68,24 +69,24 @@ func TestOCILayout(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
-	pause := must(index.ImageIndex(list.Manifests[1].Digest))
-	for _, d := range must(pause.IndexManifest()).Manifests {
-		image := must(pause.Image(d.Digest))
+	pause := must.Get(index.ImageIndex(list.Manifests[1].Digest))
+	for _, d := range must.Get(pause.IndexManifest()).Manifests {
+		image := must.Get(pause.Image(d.Digest))
 		if err := validate.Image(image); err != nil {
 			t.Errorf("validating the image for %v: %v", d.Platform, err)
 		}
 	}
 
 	// The validator refuses what is broken, and Check says the same.
-	layer := must(must(index.Image(list.Manifests[0].Digest)).Layers())[0]
-	file := filepath.Join(dir, "blobs", "sha256", must(layer.Digest()).Hex)
-	b := must(os.ReadFile(file))
+	layer := must.Get(must.Get(index.Image(list.Manifests[0].Digest)).Layers())[0]
+	file := filepath.Join(dir, "blobs", "sha256", must.Get(layer.Digest()).Hex)
+	b := must.Get(os.ReadFile(file))
 	b[len(b)/2] ^= 1
 	filetest.Write(t, file, b)
-	if err := validate.Index(must(layout.ImageIndexFromPath(dir))); err == nil {
+	if err := validate.Index(must.Get(layout.ImageIndexFromPath(dir))); err == nil {
 		t.Error("go-containerregistry validates a layout with an altered layer")
 	}
-	if r := must(Check(t.Context(), dir, 1, progress.Discard{})); r.Err() == nil || !strings.Contains(r.Err().Error(), "coredns") {
+	if r := must.Get(Check(t.Context(), dir, 1, progress.Discard{})); r.Err() == nil || !strings.Contains(r.Err().Error(), "coredns") {
 		t.Errorf("Check of an altered layer = %v; want the image's name in it", r.Err())
 	}
 }
@@ -95,7 +96,7 @@ func TestCheckOCI(t *testing.T) {
 	w := newWorld()
 	x := w.index.clone()
 	x.sort()
-	good := string(must(encodeOCI(x, w.images)))
+	good := string(must.Get(encodeOCI(x, w.images)))
 	if err := checkOCIIndex(x, []byte(good)); err != nil {
 		t.Errorf("checkOCIIndex = %v", err)
 	}
@@ -126,7 +127,7 @@ func TestCheckOCI(t *testing.T) {
 func TestImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	if images, err := m.Images(); len(images) > 0 || err != nil {
 		t.Errorf("Images of a new mirror = %v, %v; want none", images, err)
 	}
@@ -134,24 +135,24 @@ func TestImages(t *testing.T) {
 	w := newWorld()
 	w.images[0].Arch = "" // an index is of all architectures
 	w.write(t, dir)
-	m = must(Create(dir))
-	if diff := cmp.Diff(w.images, must(m.Images())); diff != "" {
+	m = must.Get(Create(dir))
+	if diff := cmp.Diff(w.images, must.Get(m.Images())); diff != "" {
 		t.Errorf("Images (-want +got):\n%s", diff)
 	}
 	m.Close()
 
 	// An index.json of a commit that did not come to its end.
-	before := must(os.ReadFile(filepath.Join(dir, indexFile)))
+	before := must.Get(os.ReadFile(filepath.Join(dir, indexFile)))
 	w.images = append(w.images, w.addPlain("registry.example.com/coredns:1", 1))
 	w.write(t, dir)
 	try(t, os.WriteFile(filepath.Join(dir, indexFile), before, 0o644))
-	m = must(Create(dir))
-	if diff := cmp.Diff(w.images[:1], must(m.Images())); diff != "" {
+	m = must.Get(Create(dir))
+	if diff := cmp.Diff(w.images[:1], must.Get(m.Images())); diff != "" {
 		t.Errorf("Images after an interrupted commit (-want +got):\n%s", diff)
 	}
 	m.Close()
 	try(t, os.WriteFile(filepath.Join(dir, ociIndexFile), []byte("<html>"), 0o644))
-	m = must(Create(dir))
+	m = must.Get(Create(dir))
 	defer m.Close()
 	if _, err := m.Images(); err == nil || !strings.Contains(err.Error(), "remove it and make the mirror again") {
 		t.Errorf("Images of a broken index.json = %v; want an error with the remedy", err)

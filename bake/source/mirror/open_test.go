@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestOpenRefuses(t *testing.T) {
@@ -64,11 +65,11 @@ func TestMirrorURL(t *testing.T) {
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
 	secret := strings.Replace(server.URL, "://", "://user:hunter2@", 1)
-	m := must(Open(t.Context(), secret, fromWeb))
+	m := must.Get(Open(t.Context(), secret, fromWeb))
 	if got := m.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "user:xxxxx@") {
 		t.Errorf("String = %q; want it without the password", got)
 	}
-	local := must(Open(t.Context(), dir, nil))
+	local := must.Get(Open(t.Context(), dir, nil))
 	e, other := w.entry(t, victim), w.entry(t, "bash 5.2 amd64")
 	for _, test := range []struct {
 		sums []manifest.Digest

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestPage reads the page with an HTML parser and follows its links on a real
@@ -72,7 +73,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	again := must(encodePage(must(ParseIndex(must(w.index.Encode())))))
+	again := must.Get(encodePage(must.Get(ParseIndex(must.Get(w.index.Encode())))))
 	if !bytes.Equal(again, text) {
 		t.Error("the same index gives another page")
 	}

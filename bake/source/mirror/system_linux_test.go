@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestModes has a process with a strict umask write what a web server, which
@@ -21,18 +22,16 @@ import (
 func TestModes(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mirror")
-	cmd := exec.Command("sh", "-c", `umask 077; exec "$0"`, must(os.Executable()))
+	cmd := exec.Command("sh", "-c", `umask 077; exec "$0"`, must.Get(os.Executable()))
 	cmd.Env = append(os.Environ(), "MIRROR_TEST_DIR="+dir, "MIRROR_TEST_DO=once")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	count := 0
 	shared := t.TempDir()
-	if err := os.Chmod(shared, 0o775|fs.ModeSetgid); err != nil {
-		t.Fatal(err)
-	}
-	must(Create(shared)).Close()
-	if got := must(os.Stat(shared)).Mode(); got != fs.ModeDir|fs.ModeSetgid|0o775 {
+	must.Do(os.Chmod(shared, 0o775|fs.ModeSetgid))
+	must.Get(Create(shared)).Close()
+	if got := must.Get(os.Stat(shared)).Mode(); got != fs.ModeDir|fs.ModeSetgid|0o775 {
 		t.Errorf("a directory that a group shares has mode %v now", got)
 	}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -44,7 +43,7 @@ func TestModes(t *testing.T) {
 			want = 0o755
 		}
 		count++
-		if got := must(d.Info()).Mode().Perm(); got != want {
+		if got := must.Get(d.Info()).Mode().Perm(); got != want {
 			t.Errorf("%s has mode %v; want %v", path, got, want)
 		}
 		return nil
@@ -90,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	w.write(t, dir)
 	before := files(t, dir)
-	if r := must(Check(t.Context(), dir, 1, progress.Discard{})); r.Err() != nil {
+	if r := must.Get(Check(t.Context(), dir, 1, progress.Discard{})); r.Err() != nil {
 		t.Errorf("Check = %v", r.Err())
 	}
 
@@ -102,8 +101,8 @@ func TestFullDisk(t *testing.T) {
 	for i := range byte(20) { // enough for the index to need another page
 		more.add(Package, "package 1 amd64 "+strings.Repeat(string('a'+i), 300), "pool/"+string('a'+i), nil, "kthw-1.21")
 	}
-	root := must(os.OpenRoot(dir))
-	m := &Writer{dir: dir, root: root, blobs: must(root.OpenRoot(blobsDir))} // Create would sweep what fills the disk
+	root := must.Get(os.OpenRoot(dir))
+	m := &Writer{dir: dir, root: root, blobs: must.Get(root.OpenRoot(blobsDir))} // Create would sweep what fills the disk
 	defer m.Close()
 	if err := m.Commit(t.Context(), more.index, more.images); !errors.As(err, &full) {
 		t.Errorf("Commit on a full disk = %v; want a FullError", err)

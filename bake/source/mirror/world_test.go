@@ -23,6 +23,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // world is what a mirror of a test is made of.
@@ -70,34 +71,26 @@ func newWorld() *world {
 
 // testImage is an image of one layer, the same in every run.
 func testImage(arch string, seed int64) v1.Image {
-	image := must(random.Image(5000, 1, random.WithSource(mathrand.NewSource(seed))))
-	config := must(image.ConfigFile()).DeepCopy()
+	image := must.Get(random.Image(5000, 1, random.WithSource(mathrand.NewSource(seed))))
+	config := must.Get(image.ConfigFile()).DeepCopy()
 	config.OS, config.Architecture = "linux", arch
-	return must(mutate.ConfigFile(image, config))
+	return must.Get(mutate.ConfigFile(image, config))
 }
 
 func (w *world) addImage(ref string, index v1.ImageIndex, image v1.Image) {
 	set := "kubernetes-1.36"
 	blob := func(b []byte) { w.add(Image, ref, ref, b, set) }
-	raw := must(index.RawManifest())
+	raw := must.Get(index.RawManifest())
 	blob(raw)
-	blob(must(image.RawManifest()))
-	blob(must(image.RawConfigFile()))
-	for i, layer := range must(image.Layers()) {
-		w.add(Image, fmt.Sprint(ref, " layer ", i), ref, must(io.ReadAll(must(layer.Compressed()))), set)
+	blob(must.Get(image.RawManifest()))
+	blob(must.Get(image.RawConfigFile()))
+	for i, layer := range must.Get(image.Layers()) {
+		w.add(Image, fmt.Sprint(ref, " layer ", i), ref, must.Get(io.ReadAll(must.Get(layer.Compressed()))), set)
 	}
-	d := must(partial.Descriptor(index))
+	d := must.Get(partial.Descriptor(index))
 	w.images = append(w.images, OCIImage{
 		Reference: ref, MediaType: string(d.MediaType), Digest: manifest.Digest(d.Digest.String()), Size: d.Size, Arch: arch.AMD64,
 	})
-}
-
-// must returns what a call that can't fail here returns.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 // write makes a mirror of w in dir.

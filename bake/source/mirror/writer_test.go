@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestWriter(t *testing.T) {
@@ -43,7 +44,7 @@ func TestWriter(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	defer m.Close()
 	want := w.index.clone()
 	want.sort()
@@ -67,7 +68,7 @@ func TestWriter(t *testing.T) {
 	// Nothing is written once more that is there.
 	stat := func() (times []time.Time) {
 		for _, name := range []string{indexFile, pageFile, ociIndexFile, ociLayoutFile} {
-			times = append(times, must(os.Stat(filepath.Join(dir, name))).ModTime())
+			times = append(times, must.Get(os.Stat(filepath.Join(dir, name))).ModTime())
 		}
 		return times
 	}
@@ -86,7 +87,7 @@ func TestWriter(t *testing.T) {
 func TestAddRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	defer m.Close()
 	before := files(t, dir)
 	content := filetest.Noise("1", 100_000)
@@ -149,18 +150,18 @@ func TestAddReplaces(t *testing.T) {
 		if err := damage(); err != nil {
 			t.Fatal(err)
 		}
-		m := must(Create(dir))
+		m := must.Get(Create(dir))
 		if name != "altered" && m.Has(e.SHA256, e.Size) {
 			t.Errorf("%s: Has = true", name)
 		}
 		if err := errors.Join(m.Add(t.Context(), e.SHA256, e.Size, bytes.NewReader(w.blobs[e.SHA256])), m.Close()); err != nil {
 			t.Errorf("%s: Add = %v", name, err)
 		}
-		if r := must(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
+		if r := must.Get(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
 			t.Errorf("%s: Check after Add = %v", name, r.Err())
 		}
 	}
-	if got := must(os.ReadFile(outside)); string(got) != "mine" {
+	if got := must.Get(os.ReadFile(outside)); string(got) != "mine" {
 		t.Errorf("a file outside of the mirror is %q now", got)
 	}
 }
@@ -170,7 +171,7 @@ func TestAddAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w := newWorld()
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	defer m.Close()
 	var group sync.WaitGroup
 	for range 4 {
@@ -187,7 +188,7 @@ func TestAddAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNoTemps(t, dir)
-	if r := must(Check(t.Context(), dir, 0, progress.Discard{})); r.Err() != nil || len(r.Extra) > 0 {
+	if r := must.Get(Check(t.Context(), dir, 0, progress.Discard{})); r.Err() != nil || len(r.Extra) > 0 {
 		t.Errorf("Check = %v, extra %v", r.Err(), r.Extra)
 	}
 }
@@ -196,7 +197,7 @@ func TestCommitWantsBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w := newWorld()
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	defer m.Close()
 	err := m.Commit(t.Context(), w.index, w.images)
 	if err == nil || !strings.Contains(err.Error(), "13 files are not there") || !strings.Contains(err.Error(), "kubelet v1.36.3 amd64") || !strings.Contains(err.Error(), "and 3 more") {
@@ -260,7 +261,7 @@ func TestCreateRefuses(t *testing.T) {
 			t.Errorf("%s: Create = %v; want an error with %q and the directory", name, err, test.want)
 		}
 	}
-	if names := must(os.ReadDir(elsewhere)); len(names) > 0 {
+	if names := must.Get(os.ReadDir(elsewhere)); len(names) > 0 {
 		t.Errorf("Create made %v outside of its directory", names)
 	}
 	if _, err := Create("mirror"); err == nil || !strings.Contains(err.Error(), "BUG") {
@@ -276,7 +277,7 @@ func TestCreateRefuses(t *testing.T) {
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	busy := (*BusyError)(nil)
 	if _, err := Create(dir); !errors.As(err, &busy) || busy.Dir != dir {
 		t.Errorf("a second Create = %v; want a BusyError", err)
@@ -295,7 +296,7 @@ func TestPrune(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w := newWorld()
-	half := must(Create(dir))
+	half := must.Get(Create(dir))
 	kubelet := w.entry(t, "kubelet v1.36.3 amd64")
 	if err := half.Add(t.Context(), kubelet.SHA256, kubelet.Size, bytes.NewReader(w.blobs[kubelet.SHA256])); err != nil {
 		t.Fatal(err)
@@ -308,7 +309,7 @@ func TestPrune(t *testing.T) {
 	good := files(t, dir)
 
 	old := []byte("a release of last year")
-	m := must(Create(dir))
+	m := must.Get(Create(dir))
 	defer m.Close()
 	if err := m.Add(t.Context(), manifesttest.Digest(old), int64(len(old)), bytes.NewReader(old)); err != nil {
 		t.Fatal(err)
@@ -336,7 +337,7 @@ func TestPrune(t *testing.T) {
 	if n, _, err := m.Prune(); n != 0 || err != nil {
 		t.Errorf("Prune again = %d, %v; want nothing", n, err)
 	}
-	if got := must(os.ReadFile(outside)); string(got) != "mine" {
+	if got := must.Get(os.ReadFile(outside)); string(got) != "mine" {
 		t.Errorf("Prune followed a link: %q", got)
 	}
 
@@ -362,7 +363,7 @@ func TestPrune(t *testing.T) {
 	if n, _, err := m.Prune(); n != 3 || err != nil {
 		t.Errorf("Prune without a set = %d, %v; want its versions file, lock and release", n, err)
 	}
-	if r := must(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
+	if r := must.Get(Check(t.Context(), dir, 2, progress.Discard{})); r.Err() != nil {
 		t.Errorf("Check after Prune = %v", r.Err())
 	}
 }

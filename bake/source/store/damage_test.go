@@ -14,6 +14,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestDamagedDownload(t *testing.T) {
@@ -189,21 +190,18 @@ func TestDamagedPack(t *testing.T) {
 		"index gone":              func() { _ = os.Remove(index) },
 		"index longer":            func() { rewrite(func(b []byte) []byte { return append(b, 0) }) },
 		"index of another key": func() {
-			p, _, err := decodeIndex(must(os.ReadFile(index)))
+			p, _, err := decodeIndex(must.Get(os.ReadFile(index)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			rewrite(func([]byte) []byte { return must(encodeIndex("other key", p)) })
+			rewrite(func([]byte) []byte { return must.Get(encodeIndex("other key", p)) })
 		},
 		"data gone":    func() { _ = os.Remove(data) },
 		"data cut off": func() { _ = os.Truncate(data, 4096) },
 		"pack gone":    func() { _ = os.RemoveAll(dir) },
 	} {
 		get()
-		info, err := os.Stat(index)
-		if err != nil {
-			t.Fatal(err)
-		}
+		info := filetest.Stat(t, index)
 		size = info.Size()
 		made = 0
 		damage()
@@ -214,7 +212,7 @@ func TestDamagedPack(t *testing.T) {
 		if made != 1 {
 			t.Errorf("%s: made %d times; want once", name, made)
 		}
-		if got := must(io.ReadAll(p.Entries[1].Content())); string(got) != "world" {
+		if got := must.Get(io.ReadAll(p.Entries[1].Content())); string(got) != "world" {
 			t.Errorf("%s: content is %q after it was rebuilt", name, got)
 		}
 	}
@@ -236,13 +234,6 @@ func TestDamagedPack(t *testing.T) {
 	if left := leftovers(t, s); len(left) > 0 {
 		t.Errorf("tmp holds %q; want nothing", left)
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func TestPackFails(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // smallDisk returns a directory in which about 1 MB can be written: a tmpfs,
@@ -42,9 +43,7 @@ func smallDisk(t *testing.T) string {
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 20, Max: before.Max}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 20, Max: before.Max}))
 	t.Cleanup(func() {
 		_ = unix.Setrlimit(unix.RLIMIT_FSIZE, &before)
 		signal.Reset(syscall.SIGXFSZ)
@@ -115,7 +114,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Pack after Prune = %v", err)
 	}
-	if got := must(io.ReadAll(p.Entries[0].Content())); !bytes.Equal(got, small) {
+	if got := must.Get(io.ReadAll(p.Entries[0].Content())); !bytes.Equal(got, small) {
 		t.Errorf("content has %d bytes; want %d", len(got), len(small))
 	}
 }
@@ -138,9 +137,7 @@ func TestUnwritable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	open(t, dir).Close()
 	for path := filepath.Join(dir, tmpDir); path != filepath.Clean(os.TempDir()); path = filepath.Dir(path) {
-		if err := os.Chmod(path, 0o555); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Chmod(path, 0o555))
 		t.Cleanup(func() { _ = os.Chmod(path, 0o755) })
 	}
 	const nobody = 65534

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
+	"github.com/nodebake/bake/test/must"
 )
 
 func TestHadAs(t *testing.T) {
@@ -58,9 +59,7 @@ func TestHadAs(t *testing.T) {
 		t.Fatalf("the store has the values %q, %v; want one for each digest", paths, err)
 	}
 	for _, path := range paths {
-		if err := os.Truncate(path, 40); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(os.Truncate(path, 40))
 	}
 	if diff := cmp.Diff([]Had(nil), s.HadAs(sums[0])); diff != "" {
 		t.Errorf("HadAs() of a damaged value (-want +got):\n%s", diff)

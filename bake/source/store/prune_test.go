@@ -13,6 +13,8 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // filled returns a store directory with two entries of each kind, of which the
@@ -24,14 +26,12 @@ func filled(t *testing.T) string {
 	old := s.now.Add(-10 * 24 * time.Hour)
 	age := func(i int, path string) {
 		if i == 1 {
-			if err := os.Chtimes(path, old, old); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(os.Chtimes(path, old, old))
 		}
 	}
 	for i, name := range []string{"new", "old"} {
 		content := bytes.Repeat([]byte(name), 1000)
-		age(i, must(s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(content)}, bytes.NewReader(content))))
+		age(i, must.Get(s.Add(t.Context(), []manifest.Digest{manifesttest.Digest(content)}, bytes.NewReader(content))))
 		if _, err := s.Pack(t.Context(), name, name, makeFiles("a", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func filled(t *testing.T) string {
 			t.Fatal(err)
 		}
 		age(i, s.valuePath(key))
-		d := must(s.Download(t.Context(), name, []manifest.Digest{manifesttest.Digest([]byte(name))}))
+		d := must.Get(s.Download(t.Context(), name, []manifest.Digest{manifesttest.Digest([]byte(name))}))
 		if err := d.Reset("http://mirror.example/"+name, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -176,22 +176,17 @@ func TestUseIsRecorded(t *testing.T) {
 		t.Fatal("HasPack = false")
 	}
 	for _, path := range []string{path, s.valuePath(tree.Digest{1}), filepath.Join(s.packPath("old"), "index")} {
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		info := filetest.Stat(t, path)
 		if age := s.now.Sub(info.ModTime()); age > time.Minute {
 			t.Errorf("%s was last used %v ago; want now", path, age)
 		}
 	}
 	recent := s.now.Add(-touchAfter / 2)
-	if err := os.Chtimes(path, recent, recent); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(os.Chtimes(path, recent, recent))
 	if _, ok := s.Path(manifesttest.Digest(bytes.Repeat([]byte("old"), 1000))); !ok {
 		t.Fatal("Path = nothing")
 	}
-	if info := must(os.Stat(path)); !info.ModTime().Equal(recent) {
+	if info := must.Get(os.Stat(path)); !info.ModTime().Equal(recent) {
 		t.Errorf("a recent use was recorded again: %v; want %v", info.ModTime(), recent)
 	}
 }

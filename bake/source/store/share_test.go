@@ -18,6 +18,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest/manifesttest"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // TestMain lets the test binary stand for another process that uses a store.
@@ -61,10 +62,7 @@ func otherProcess(dir, do string) error {
 
 func startOther(t *testing.T, dir, do string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.Get(os.Executable())
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), "STORE_TEST_DIR="+dir, "STORE_TEST_DO="+do)
 	cmd.Stderr = os.Stderr
@@ -85,7 +83,7 @@ func TestProcessesShareOnePack(t *testing.T) {
 			t.Errorf("other process: %v", err)
 		}
 	}
-	made := must(os.ReadFile(filepath.Join(dir, "made")))
+	made := must.Get(os.ReadFile(filepath.Join(dir, "made")))
 	if n := bytes.Count(made, []byte("\n")); n != 1 {
 		t.Errorf("the pack was made %d times by 4 processes; want once", n)
 	}
@@ -207,7 +205,7 @@ func TestPackWithinPack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := must(io.ReadAll(p.Entries[0].Content())); string(got) != "inner content" {
+	if got := must.Get(io.ReadAll(p.Entries[0].Content())); string(got) != "inner content" {
 		t.Errorf("content = %q; want that of the inner pack", got)
 	}
 }
@@ -217,7 +215,7 @@ func TestDownloadResume(t *testing.T) {
 	ctx := t.Context()
 	content := bytes.Repeat([]byte("0123456789"), 1000)
 	sums := []manifest.Digest{manifesttest.Digest512(content)}
-	d := must(s.Download(ctx, "a file", sums))
+	d := must.Get(s.Download(ctx, "a file", sums))
 	if err := d.Reset("http://a.example/f", `"v1"`); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +224,7 @@ func TestDownloadResume(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d = must(s.Download(ctx, "a file", sums))
+	d = must.Get(s.Download(ctx, "a file", sums))
 	if url, valid := d.From(); d.Size() != 4000 || url != "http://a.example/f" || valid != `"v1"` {
 		t.Errorf("resumed at %d from %q, %q; want 4000 and what was recorded", d.Size(), url, valid)
 	}
@@ -243,10 +241,10 @@ func TestDownloadResume(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := must(os.ReadFile(path)); !bytes.Equal(got, content) {
+	if got := must.Get(os.ReadFile(path)); !bytes.Equal(got, content) {
 		t.Errorf("the file has %d bytes; want the %d written", len(got), len(content))
 	}
-	if left := must(os.ReadDir(filepath.Join(s.dir, partialDir))); len(left) != 0 {
+	if left := must.Get(os.ReadDir(filepath.Join(s.dir, partialDir))); len(left) != 0 {
 		t.Errorf("partial holds %v; want nothing", left)
 	}
 }

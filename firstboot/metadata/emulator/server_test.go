@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodebake/bake/test/filetest"
 )
 
 func start(t *testing.T) (*Server, string) {
@@ -40,10 +41,7 @@ func get(t *testing.T, url string, header ...string) (int, string, http.Header) 
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := filetest.ReadAll(t, resp.Body)
 	return resp.StatusCode, string(body), resp.Header
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/nodebake/bake/test/archivetest"
+	"github.com/nodebake/bake/test/must"
 )
 
 // Publisher signs archives.
@@ -38,10 +39,9 @@ func NewPublisher(t testing.TB, from time.Time) *Publisher {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
-	must(err)
-	must(key.Serialize(w))
-	must(w.Close())
+	w := must.Get(armor.Encode(&b, openpgp.PublicKeyType, nil))
+	must.Do(key.Serialize(w))
+	must.Do(w.Close())
 	return &Publisher{b.Bytes(), key}
 }
 
@@ -96,17 +96,8 @@ func (s *Suite) release(arches []string) string {
 
 func (p *Publisher) sign(text string, at time.Time) []byte {
 	var signed bytes.Buffer
-	w, err := clearsign.Encode(&signed, p.key.PrivateKey, &packet.Config{Time: func() time.Time { return at }})
-	must(err)
-	_, err = io.WriteString(w, text)
-	must(err)
-	must(w.Close())
+	w := must.Get(clearsign.Encode(&signed, p.key.PrivateKey, &packet.Config{Time: func() time.Time { return at }}))
+	must.Get(io.WriteString(w, text))
+	must.Do(w.Close())
 	return signed.Bytes()
-}
-
-// must is for what can't fail in memory.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }

@@ -26,6 +26,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nodebake/bake/test/must"
 )
 
 // Registry is a registry. Its methods end the test where they fail.
@@ -205,16 +207,14 @@ func Layer(mediaType types.MediaType, files ...string) v1.Layer {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		must(w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(files[i], "/"), Mode: 0o755, Size: int64(len(files[i+1])), Typeflag: tar.TypeReg}))
-		_, err := io.WriteString(w, files[i+1])
-		must(err)
+		must.Do(w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(files[i], "/"), Mode: 0o755, Size: int64(len(files[i+1])), Typeflag: tar.TypeReg}))
+		must.Get(io.WriteString(w, files[i+1]))
 	}
-	must(w.Close())
+	must.Do(w.Close())
 	if mediaType == types.OCIUncompressedLayer || mediaType == types.DockerUncompressedLayer {
 		return uncompressed{b.Bytes(), mediaType}
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }, tarball.WithMediaType(mediaType))
-	must(err)
+	layer := must.Get(tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }, tarball.WithMediaType(mediaType)))
 	return layer
 }
 
@@ -238,14 +238,11 @@ func (u uncompressed) MediaType() (types.MediaType, error)  { return u.mediaType
 
 // Image is an image for linux on arch.
 func Image(arch string, layers ...v1.Layer) v1.Image {
-	image, err := mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), layers...)
-	must(err)
-	config, err := image.ConfigFile()
-	must(err)
+	image := must.Get(mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), layers...))
+	config := must.Get(image.ConfigFile())
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Config.Entrypoint = "linux", arch, []string{"/program"}
-	image, err = mutate.ConfigFile(image, config)
-	must(err)
+	image = must.Get(mutate.ConfigFile(image, config))
 	return image
 }
 
@@ -253,16 +250,8 @@ func Image(arch string, layers ...v1.Layer) v1.Image {
 func Index(images map[string]v1.Image) v1.ImageIndex {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, platform := range slices.Sorted(maps.Keys(images)) {
-		p, err := v1.ParsePlatform(platform)
-		must(err)
+		p := must.Get(v1.ParsePlatform(platform))
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: images[platform], Descriptor: v1.Descriptor{Platform: p}})
 	}
 	return index
-}
-
-// must is for what can't fail in memory.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }
