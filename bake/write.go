@@ -40,8 +40,7 @@ type Result struct {
 // beside it.
 func (b *Baker) write(ctx context.Context, c *Composed, out output) (*Result, error) {
 	result, err := b.writeAll(ctx, c, out)
-	var failed *fs.PathError
-	if errors.As(err, &failed) && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok && filepath.Dir(failed.Path) == filepath.Dir(out.image) {
 		return nil, fmt.Errorf("writing %s: %w (make room, or give another directory by --output)", out.image, err)
 	}
 	if err != nil {

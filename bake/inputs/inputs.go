@@ -85,8 +85,7 @@ func ReadDefinition(f Files, v *manifest.Versions) (*manifest.Definition, error)
 		fsys = os.DirFS(dir)
 	}
 	d, err := manifest.ParseDefinition(dir, fsys)
-	var input *manifest.InputError
-	if err != nil && !errors.As(err, &input) {
+	if _, ok := errors.AsType[*manifest.InputError](err); err != nil && !ok {
 		return nil, &manifest.ArgumentError{Err: err}
 	}
 	return d, err
@@ -107,7 +106,7 @@ func (in *Inputs) ReadAnyLock() (*manifest.Lock, *manifest.LockedArch, error) {
 	lock, data, err := readLock(in.Lock)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &manifest.ArgumentError{Err: fmt.Errorf("there is no lock %s (run: %s)", in.Lock, in.LockCommand())}
-	} else if input := (*manifest.InputError)(nil); errors.As(err, &input) && in.LockCommand() != "" {
+	} else if _, ok := errors.AsType[*manifest.InputError](err); ok && in.LockCommand() != "" {
 		err = fmt.Errorf("%w\nnobody edits a lock (run: %s)", err, in.LockCommand())
 	}
 	if err != nil {

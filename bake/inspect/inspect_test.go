@@ -19,8 +19,8 @@ import (
 )
 
 func isNotImage(err error) bool {
-	var e *NotImageError
-	return errors.As(err, &e)
+	_, ok := errors.AsType[*NotImageError](err)
+	return ok
 }
 
 func TestOpenRefusesWhatIsNoImage(t *testing.T) {

@@ -73,8 +73,8 @@ func TestNoImage(t *testing.T) {
 }
 
 func isNotImage(err error) bool {
-	var e *inspect.NotImageError
-	return errors.As(err, &e)
+	_, ok := errors.AsType[*inspect.NotImageError](err)
+	return ok
 }
 
 func flip(b []byte, at int) []byte {

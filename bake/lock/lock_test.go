@@ -159,8 +159,7 @@ func TestLockExpired(t *testing.T) {
 	c := w.LockConfig(w.Config())
 	c.Now = c.Now.AddDate(0, 0, 8)
 	_, err := baketest.Lock(t.Context(), c, arch.AMD64)
-	var expired *debian.ExpiredError
-	if !errors.As(err, &expired) || expired.Suite != "trixie" {
+	if expired, ok := errors.AsType[*debian.ExpiredError](err); !ok || expired.Suite != "trixie" {
 		t.Errorf("Lock() in 8 days = %v; want an ExpiredError", err)
 	}
 	// Images are made of a lock for ever.

@@ -26,8 +26,7 @@ func TestSum(t *testing.T) {
 		h = sum.NewHash()
 		io.WriteString(h, "abd")
 		err := sum.Check(h)
-		var mismatch *DigestError
-		if !errors.As(err, &mismatch) || mismatch.Want != sum || mismatch.Got.Algorithm() != sum.Algorithm() {
+		if mismatch, ok := errors.AsType[*DigestError](err); !ok || mismatch.Want != sum || mismatch.Got.Algorithm() != sum.Algorithm() {
 			t.Errorf("Check(abd) = %v; want a *SumError for %s", err, sum)
 		}
 		if got := Digest(sum.Algorithm() + ":" + sum.Hex()); got != sum {

@@ -252,7 +252,7 @@ func (r *Result) rebuild(ctx context.Context, m *inspect.Image, in *embeddedInpu
 		progress.Phase(c.Progress, "")
 		return nil
 	})
-	if stale := (*manifest.StaleError)(nil); errors.As(err, &stale) {
+	if _, ok := errors.AsType[*manifest.StaleError](err); ok {
 		return &manifest.ArgumentError{Err: fmt.Errorf("%s: the lock that it holds was made for other packages than its versions file and image definition ask for", m.Path)}
 	}
 	return err

@@ -329,8 +329,8 @@ func (in *nodeFlags) authority(now time.Time) (ca *node.CA, dir string, made boo
 
 // explain says which flag, or else which file, a value came from.
 func (in *nodeFlags) explain(err error) error {
-	var wrong *node.InputError
-	if !errors.As(err, &wrong) {
+	wrong, ok := errors.AsType[*node.InputError](err)
+	if !ok {
 		return &manifest.ArgumentError{Err: err} // a CA that can't sign this
 	}
 	if strings.HasPrefix(wrong.Field, "kube") { // made from the CA

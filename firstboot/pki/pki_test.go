@@ -320,8 +320,8 @@ NwSWbKTWN4S5CKKBN/6OytzvKZ3/5bsCIBHVPVktRXJS/cccER2Dce6tr9TSDh/j
 func checkProblem(t *testing.T, w *world, key, want string) {
 	t.Helper()
 	err := pki.CheckNode(w.files)
-	var problem *pki.Error
-	if !errors.As(err, &problem) {
+	problem, ok := errors.AsType[*pki.Error](err)
+	if !ok {
 		t.Fatalf("CheckNode = %v; want an *Error about %s", err, key)
 	}
 	if problem.Key != key || problem.Clock {

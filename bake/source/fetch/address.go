@@ -200,6 +200,6 @@ func isOurs(ctx context.Context) bool { return ctx.Value(ours{}) != nil }
 
 // isAddress reports whether err is about where a URL leads.
 func isAddress(err error) bool {
-	address := (*addressError)(nil)
-	return errors.As(err, &address)
+	_, ok := errors.AsType[*addressError](err)
+	return ok
 }

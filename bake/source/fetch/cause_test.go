@@ -82,8 +82,7 @@ kubelet is unavailable:
 	if diff := cmp.Diff(want, e.Error()); diff != "" {
 		t.Errorf("Error (-want +got):\n%s", diff)
 	}
-	g := (*GroupError)(nil)
-	if !errors.As(e, &g) || len(g.Details()) != 12 || !strings.HasPrefix(g.Details()[11].Error(), "package11 is unavailable:") {
+	if g, ok := errors.AsType[*GroupError](e); !ok || len(g.Details()) != 12 || !strings.HasPrefix(g.Details()[11].Error(), "package11 is unavailable:") {
 		t.Errorf("details = %v; want 12, of package11 the last", g)
 	}
 	if one, ok := errors.AsType[*UnreachableError](e); !ok || Gone(e) != true {

@@ -71,8 +71,8 @@ func onlyThisFile(err error) bool {
 	if _, ok := errors.AsType[*DigestError](err); ok {
 		return true
 	}
-	unreachable := (*UnreachableError)(nil)
-	return errors.As(err, &unreachable) && unreachable.lasting()
+	unreachable, ok := errors.AsType[*UnreachableError](err)
+	return ok && unreachable.lasting()
 }
 
 // Missing returns the requests whose file the store does not have.
@@ -99,7 +99,7 @@ func (f *Fetcher) find(ctx context.Context, req Request) (string, bool, error) {
 		return "", false, nil
 	}
 	path, ok, err := f.config.Store.Find(ctx, req.Sums)
-	if wrong := (*manifest.DigestError)(nil); errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*manifest.DigestError](err); ok {
 		err = &DigestError{Name: req.Name, URL: "the store (by its other digest)", Got: string(wrong.Got), Want: string(wrong.Want)}
 	}
 	return path, ok, err
@@ -295,7 +295,7 @@ func (t *transfer) receive(url string, body io.Reader, total int64) error {
 
 func (t *transfer) commit(ctx context.Context, url string) error {
 	_, err := t.d.Commit()
-	if wrong := (*manifest.DigestError)(nil); errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*manifest.DigestError](err); ok {
 		return &DigestError{Name: t.req.Name, URL: redact(url), Got: string(wrong.Got), Want: string(wrong.Want), Mirror: t.mirrorOf(url)}
 	}
 	if err == nil && t.req.As != "" {

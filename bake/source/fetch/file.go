@@ -104,8 +104,8 @@ func openIn(dir, name string) (_ *os.File, _ fs.FileInfo, err error) {
 // plain returns the reason without the operation and the path before it: our
 // callers say which URL it was. os.Root has no error value for what leaves it.
 func plain(err error) error {
-	p := (*fs.PathError)(nil)
-	if !errors.As(err, &p) {
+	p, ok := errors.AsType[*fs.PathError](err)
+	if !ok {
 		return err
 	}
 	if p.Err.Error() == "path escapes from parent" {

@@ -234,8 +234,8 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("Preflight of files that are available = %v", err)
 	}
 	err := f.Preflight(t.Context(), append(good, bad...))
-	failed := (*PreflightError)(nil)
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*PreflightError](err)
+	if !ok {
 		t.Fatalf("Preflight = %v; want a PreflightError", err)
 	}
 	if len(failed.Requests) != len(bad) {

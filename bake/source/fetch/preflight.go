@@ -163,14 +163,14 @@ func (p *preflight) askURL(ctx context.Context, req Request, rawURL string) erro
 
 // busy reports whether a server asks us to come again.
 func busy(err error) bool {
-	status := (*StatusError)(nil)
-	return errors.As(err, &status) &&
+	status, ok := errors.AsType[*StatusError](err)
+	return ok &&
 		(status.Code == http.StatusTooManyRequests || status.Code == http.StatusServiceUnavailable && status.RetryAfter > 0)
 }
 
 func stalled(err error) bool {
-	stall := (*stallError)(nil)
-	return errors.As(err, &stall)
+	_, ok := errors.AsType[*stallError](err)
+	return ok
 }
 
 // probe asks for a file by HEAD, of which only a yes is believed. Servers that

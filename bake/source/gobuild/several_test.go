@@ -173,9 +173,8 @@ func TestSourcesOfSeveral(t *testing.T) {
 		less := maps.Clone(files)
 		delete(less, missing)
 		_, err := build(noNetwork(t, less))
-		var notMirrored *NotMirroredError
 		name, _, _ := strings.Cut(missing, "/@v/")
-		if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), name+"@v1.") {
+		if _, ok := errors.AsType[*NotMirroredError](err); !ok || !strings.Contains(err.Error(), name+"@v1.") {
 			t.Errorf("without %s: %v; want a NotMirroredError that names the module", missing, err)
 		}
 	}

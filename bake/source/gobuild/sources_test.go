@@ -157,9 +157,8 @@ func TestSources(t *testing.T) {
 		less := maps.Clone(files)
 		delete(less, missing)
 		_, _, err := toy.preflightAndBuild(t, noNetwork(t, less))
-		var notMirrored *NotMirroredError
 		name, _, _ := strings.Cut(missing, "/@v/")
-		if !errors.As(err, &notMirrored) || !strings.Contains(err.Error(), name+"@v1.") || !strings.Contains(err.Error(), "make it with --sources") {
+		if _, ok := errors.AsType[*NotMirroredError](err); !ok || !strings.Contains(err.Error(), name+"@v1.") || !strings.Contains(err.Error(), "make it with --sources") {
 			t.Errorf("without %s: %v; want a NotMirroredError that names the module", missing, err)
 		}
 	}

@@ -122,9 +122,8 @@ func TestExtractRefuses(t *testing.T) {
 			}
 			before, beforeOutside := names(t, to), files(t, outside)
 			_, err = extract(t, dir, to)
-			differs := (*DiffersError)(nil)
 			want := filepath.Join(to, filepath.FromSlash(test.path)) + " " + test.want + "; remove it, or give another directory by --output"
-			if !errors.As(err, &differs) || differs.Error() != want {
+			if differs, ok := errors.AsType[*DiffersError](err); !ok || differs.Error() != want {
 				t.Errorf("Write = %v; want %s", err, want)
 			}
 			if diff := cmp.Diff(before, names(t, to)); diff != "" {

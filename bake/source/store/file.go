@@ -123,8 +123,7 @@ func (s *Store) OpenFile(ctx context.Context, sum manifest.Digest) (*os.File, er
 		return f, nil
 	}
 	defer f.Close()
-	wrong := (*manifest.DigestError)(nil)
-	if !errors.As(err, &wrong) {
+	if _, ok := errors.AsType[*manifest.DigestError](err); !ok {
 		return nil, fmt.Errorf("verifying %s: %w", path, err)
 	}
 	if s.filePath(sum) != path {

@@ -54,8 +54,8 @@ func smallDisk(t *testing.T) string {
 // wantFull fails unless err is a FullError that a person can act on.
 func wantFull(t *testing.T, what string, err error, dir string, need int64) {
 	t.Helper()
-	full := (*FullError)(nil)
-	if !errors.As(err, &full) {
+	full, ok := errors.AsType[*FullError](err)
+	if !ok {
 		t.Fatalf("%s on a full disk = %v; want a FullError", what, err)
 	}
 	if full.Dir != dir || full.Need < need {
