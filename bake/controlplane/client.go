@@ -47,6 +47,10 @@ func (c *ControlPlane) etcdIsHealthy(ctx context.Context) error {
 	return err
 }
 
+// Client returns a client of the API server at LocalURL, with the administrator's
+// rights.
+func (c *ControlPlane) Client() *http.Client { return c.client }
+
 // Get asks the API server for a path, "/api/v1/nodes", as the administrator.
 func (c *ControlPlane) Get(ctx context.Context, path string) ([]byte, error) {
 	return send(ctx, c.client, http.MethodGet, c.LocalURL()+path, "")

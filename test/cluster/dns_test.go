@@ -43,7 +43,7 @@ func (n *paperNodes) send(ctx context.Context, method, path string, body any) {
 		n.t.Error(err)
 		return
 	}
-	request, err := http.NewRequestWithContext(ctx, method, n.cluster.localURL()+path, bytes.NewReader(data))
+	request, err := http.NewRequestWithContext(ctx, method, n.cluster.LocalURL()+path, bytes.NewReader(data))
 	if err != nil {
 		n.t.Error(err)
 		return
@@ -52,7 +52,7 @@ func (n *paperNodes) send(ctx context.Context, method, path string, body any) {
 	if method == http.MethodPatch {
 		request.Header.Set("Content-Type", "application/strategic-merge-patch+json")
 	}
-	response, err := n.cluster.client.Do(request)
+	response, err := n.cluster.Client().Do(request)
 	if err != nil {
 		if ctx.Err() == nil {
 			n.t.Error(err)
@@ -109,7 +109,7 @@ func (n *paperNodes) say(ctx context.Context) {
 
 // pods runs those that have a node, and lets go of those that are deleted.
 func (n *paperNodes) pods(ctx context.Context) {
-	data, err := get(ctx, n.cluster.client, n.cluster.localURL()+"/api/v1/pods")
+	data, err := n.cluster.Get(ctx, "/api/v1/pods")
 	if err != nil {
 		return // the cluster stops
 	}
@@ -264,7 +264,7 @@ func viewer(t *testing.T, c *Cluster, run *commands) {
 			t.Fatal(err)
 		}
 	}
-	run.must(t, run.bake, "kubeconfig", "create", "--server", c.localURL(), "--ca-dir", c.config.Dir, "--client-certificate", "viewer.pem", "--client-key", "viewer-key.pem",
+	run.must(t, run.bake, "kubeconfig", "create", "--server", c.LocalURL(), "--ca-dir", c.config.Dir, "--client-certificate", "viewer.pem", "--client-key", "viewer-key.pem",
 		"--user", "viewer", "--output", "viewer.kubeconfig")
 }
 
