@@ -193,7 +193,7 @@ func TestDNS(t *testing.T) {
 	nodes.set("worker-1", false)
 	refused(`--cluster-ip 10.96.0.10 is out of the range of services, 10.32.0.0/24 \(give one of it, and tell kubelets the same: bake node --cluster-dns\)`, "apply", "--cluster-ip", "10.96.0.10")
 	refused(`--cluster-ip 10.32.0.1: the service default/kubernetes has this address \(give another, and tell kubelets the same: bake node --cluster-dns\)`, "apply", "--cluster-ip", "10.32.0.1")
-	refused(`waiting for 2 Ready nodes: 2s are over: 1 of 2 have joined and are Ready; worker-1 is not Ready: KubeletNotReady: paper`, "apply", "--timeout", "2s")
+	refused(`waiting for 2 Ready nodes: 20s are over: 1 of 2 have joined and are Ready; worker-1 is not Ready: KubeletNotReady: paper`, "apply", "--timeout", "20s")
 	viewer(t, c, run)
 	refused(`kubectl get nodes: Error from server \(Forbidden\): nodes is forbidden: User "viewer" cannot list resource "nodes" in API group "" at the cluster scope`, "apply", "--kubeconfig", "viewer.kubeconfig")
 
