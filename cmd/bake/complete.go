@@ -13,6 +13,7 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/smoke"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -27,6 +28,8 @@ func flagValues() map[string][]string {
 		"disk-bus": {"scsi", "nvme"},
 		"accel":    {"auto", string(vm.KVM), string(vm.TCG)},
 		"go-host":  {"linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64", "windows-amd64"},
+		"only":     smoke.Steps(),
+		"skip":     smoke.Steps(),
 		"progress": {"auto", string(progress.Plain), string(progress.TTY), string(progress.JSON)},
 	}
 }

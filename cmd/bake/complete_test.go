@@ -41,10 +41,11 @@ func completes(t *testing.T, args ...string) (words []string, directive string) 
 
 // free are the flags that take a number, an address or a name that nobody can
 // know beforehand. A flag that is not here must be completed.
-var free = strings.Fields(`bootstrap-token cat cluster-cidr cluster-dns cluster-domain cluster-ip cpus days debian-mirror disk-size domain drop
-	external-ip forward hostname image insecure-registry ip jobs kubernetes machine-type max-gib memory metadata-value mtu
-	name network nodes pod-cidr project replicas san secrets server service-account service-cidr ssh-port subnet timeout
-	until user validity worker zone`)
+var free = strings.Fields(`bootstrap-token busybox-image cat cluster-cidr cluster-dns cluster-domain cluster-ip cpus days
+	debian-mirror disk-size domain drop external-ip forward hostname image insecure-registry ip jobs
+	kubernetes machine-type max-gib memory metadata-value mtu name network nginx-image node-address
+	nodes pod-cidr project proxy replicas san secrets server service-account service-cidr ssh-port
+	subnet timeout until user validity worker zone`)
 
 // TestEveryFlagIsCompleted walks all commands.
 func TestEveryFlagIsCompleted(t *testing.T) {

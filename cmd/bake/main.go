@@ -116,7 +116,7 @@ inputs give the same bytes.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
-	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newKubeconfig(h), newRoutes(h), newDNS(h), newCache(h), newRun(h), newVersion(h))
+	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newKubeconfig(h), newRoutes(h), newDNS(h), newSmoke(h), newCache(h), newRun(h), newVersion(h))
 	addCompletions(root)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if err := writeHelp(c.OutOrStdout(), c); err != nil {

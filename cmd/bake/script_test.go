@@ -57,12 +57,13 @@ func testMain() {
 //
 //	exits CODE PROGRAM [ARG...]   run a program that must exit with CODE
 //	mkimage FILE [CHANGE...]      make a small image, .tar.gz or .raw (see changes)
+//	workers                       set what testdata/smoke/kubectl needs (see smoke_test.go)
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkimage": mkimage},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkimage": mkimage, "workers": workers},
 		Setup: func(env *testscript.Env) error {
 			// Scripts must not find this machine's cache, proxies or mirrors.
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
