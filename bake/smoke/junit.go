@@ -77,11 +77,12 @@ func (s *junitSuite) add(result Result) {
 	switch result.Status {
 	case Failed:
 		s.Failures++
-		text := "likely: " + printable.String(result.Cause)
+		var text strings.Builder
+		text.WriteString("likely: " + printable.String(result.Cause))
 		for _, next := range result.Next {
-			text += "\nnext: " + printable.String(next)
+			text.WriteString("\nnext: " + printable.String(next))
 		}
-		c.Failure = &junitMessage{printable.String(result.Detail), text}
+		c.Failure = &junitMessage{printable.String(result.Detail), text.String()}
 	case Skipped:
 		s.Skipped++
 		c.Skipped = &junitMessage{Message: strings.TrimPrefix(printable.String(result.Detail), "not tried: ")}
