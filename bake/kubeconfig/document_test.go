@@ -105,7 +105,8 @@ func TestDocumentRefuses(t *testing.T) {
 		{add, "users:\n- name: a\n  user: {token: s3cr3t, token: s3cr3t}\n", "config:1:1: not a kubeconfig: a field of it is there twice, or its names are no text (kubectl config view shows which)"},
 		{add, "{users: [{name: a}], # comment\n}\n", "config:1:1: written in brackets and with a comment that would get lost (write it as kubectl does, or remove the comment)"},
 		{add, "users: # why\n  []\n", "config:1:1: written so that it can't be changed in one place (kubectl config writes it anew, without comments)"},
-		{func(d *document) error { return d.setCurrent("new") }, "current-context: &a old\nx-mine: *a\n", "config:1:1: written so that it can't be changed in one place (kubectl config writes it anew, without comments)"},
+		{func(d *document) error { return d.setCurrent("new") }, "current-context: &a old\nx-mine: *a\n", "config:1:18: current-context: written so that it can't be changed in its line (write it in one line)"},
+		{func(d *document) error { return d.change("users: []\n", map[string]any{}) }, "kind: Config\n", "config:1:1: written so that it can't be changed in one place (kubectl config writes it anew, without comments)"},
 		{set, "users:\n- name: ours\n  user:\n    token: >-\n      s3cr3t\n", "config:4:12: users.token: written so that it can't be changed in its line (write it in one line)"},
 		{set, "users:\n- name: ours\n  user:\n    token: s3cr3t\n     again\n", "config:4:12: users.token: written so that it can't be changed in its line (write it in one line)"},
 	} {
