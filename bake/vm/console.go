@@ -205,7 +205,7 @@ func (c *Console) after(n, i int) (string, bool) {
 
 // escapes are the terminal sequences that firmware and systemd print (ECMA-48
 // control sequences, operating system commands, and character set choices).
-var escapes = regexp.MustCompile(`\x1b\[[0-9;?=]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b[()][0-9A-Za-z]|\x1b[=>78cM]`)
+var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b[()][0-9A-Za-z]|\x1b[=>78cM]`)
 
 // Plain removes terminal escapes and turns line ends into
 // "\n".

@@ -35,6 +35,11 @@ func OpenKVM() error {
 // and console: later than where hosts hang whose KVM is broken.
 func KernelRuns() *regexp.Regexp { return regexp.MustCompile(`Run /init as init process`) }
 
+// TimerPanic is in a kernel's last line where TCG on a busy host delivers no timer
+// interrupt while the kernel probes for one. It says nothing about the image: such
+// a machine is to be started again.
+const TimerPanic = "IO-APIC + timer doesn't work"
+
 // ProbeKVM starts the disk's kernel under KVM and says what is wrong with it.
 // That /dev/kvm opens proves nothing: on some nested hosts it makes machines
 // whose kernel hangs right after the boot loader.

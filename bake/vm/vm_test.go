@@ -20,7 +20,7 @@ import (
 func TestConsoleWaitsForPlainText(t *testing.T) {
 	c := newConsole(time.Now, nil)
 	go func() {
-		for _, part := range []string{"\x1b[2J\x1b[01;01HBooting\r\n", "[\x1b[0;32m  OK  \x1b[0m] Reached tar", "get \x1b[0;1;39mmulti-user.target\x1b[0m\r\n"} {
+		for _, part := range []string{"\x1b[2J\x1b[01;01HBooting\r\n", "[\x1b[0;32m  OK  \x1b[0m] Reached tar", "get \x1b[0;1;38:5:185mmulti-user.target\x1b[0m\r\n"} {
 			io.WriteString(c, part)
 			time.Sleep(time.Millisecond)
 		}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/nodebake/bake/bake/vm"
 )
 
 // TestRun boots the image by bake run, as a person does.
@@ -27,8 +29,8 @@ func TestRun(t *testing.T) {
 		for try := 1; ; try++ {
 			r := startRun(t, image, "--until", "^Welcome to Debian", "--timeout", "6m", "--guest-attributes", "--metadata-value", "pod-cidr=10.200.0.0/24")
 			code := r.wait(t, 12*time.Minute)
-			if try < 3 && strings.Contains(r.stdout.String(), timerPanic) {
-				t.Logf("start %d ended in %q, which is QEMU's doing: starting again", try, timerPanic)
+			if try < 3 && strings.Contains(r.stdout.String(), vm.TimerPanic) {
+				t.Logf("start %d ended in %q, which is QEMU's doing: starting again", try, vm.TimerPanic)
 				continue
 			}
 			if code != 0 {

@@ -146,11 +146,6 @@ func boot(t *testing.T, o options) *worker {
 // answerMetadata lets the metadata server answer from now on.
 func (w *worker) answerMetadata() { w.network.ServeMetadata(w.address, w.metadata) }
 
-// timerPanic is the kernel's end where TCG on a busy host delivers no timer
-// interrupt while the kernel probes for one. It says nothing about the image:
-// such a start is repeated, and reported.
-const timerPanic = "IO-APIC + timer doesn't work"
-
 // patience is how long to wait for what usually takes at most d: a machine that
 // counts its instructions takes nine times as long, on a host with nothing else
 // to do.
@@ -174,10 +169,10 @@ func (w *worker) start() {
 			w.t.Fatal(err)
 		}
 		w.waitFor(`Run /init as init process|Kernel panic.*`, 4*time.Minute)
-		if try == 3 || !strings.Contains(w.Console.String(), timerPanic) {
+		if try == 3 || !strings.Contains(w.Console.String(), vm.TimerPanic) {
 			return
 		}
-		w.t.Logf("start %d ended in %q, which is QEMU's doing: starting again", try, timerPanic)
+		w.t.Logf("start %d ended in %q, which is QEMU's doing: starting again", try, vm.TimerPanic)
 		w.Kill()
 	}
 }
