@@ -4,9 +4,10 @@
 // virtual machines register with it. `bake cluster` and tests use it.
 //
 // The API server listens on the host's loopback, and workers find it at
-// 10.240.0.1, the gateway of their network (bake/vm's HostLoopback). In the other
-// direction it reaches kubelets and pods through a proxy in the caller's own
-// process, so that worker networks need no route from the host.
+// 10.240.0.1, the gateway of their network (bake/vm's HostLoopback, or
+// ServeHostPort). In the other direction it reaches kubelets and pods through a
+// proxy in the caller's own process, so that worker networks need no route from
+// the host.
 //
 // It is one of each, without high availability, and keeps nothing: etcd doesn't
 // sync its files, and what ends is killed. It needs no root. It runs under Linux
@@ -202,6 +203,9 @@ func (c *ControlPlane) Stop() {
 		c.client.CloseIdleConnections()
 	}
 }
+
+// Port is the API server's, on the host's loopback.
+func (c *ControlPlane) Port() int { return c.port }
 
 // URL is the API server's for workers: https://10.240.0.1:PORT.
 func (c *ControlPlane) URL() string {
