@@ -49,6 +49,12 @@ bake/embedded/bin/%: $(SOURCES) | go
 image: bin/bake ## bake the worker image of $(VERSIONS) into $(OUT)/
 	scripts/image $(VERSIONS) $(OUT)
 
+.PHONY: cluster
+cluster: ## make the image and run a cluster of it here (docs/cluster.md); FLAGS="--workers 1" and the like
+	scripts/install-tools qemu
+	$(MAKE) --no-print-directory image
+	bin/bake cluster $(OUT)/*-amd64.tar.gz $(FLAGS)
+
 .PHONY: test
 test: bin/bake bin/firstboot ## unit tests, outside checkers and the short VM tests
 	scripts/test short

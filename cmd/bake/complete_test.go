@@ -45,7 +45,7 @@ var free = strings.Fields(`bootstrap-token busybox-image cat cluster-cidr cluste
 	debian-mirror disk-size domain drop external-ip forward hostname image insecure-registry ip jobs
 	kubernetes machine-type max-gib memory metadata-value mtu name network nginx-image node-address
 	nodes pod-cidr project proxy replicas san secrets server service-account service-cidr ssh-port
-	subnet timeout until user validity worker zone`)
+	subnet timeout until user validity worker workers zone`)
 
 // TestEveryFlagIsCompleted walks all commands.
 func TestEveryFlagIsCompleted(t *testing.T) {

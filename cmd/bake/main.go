@@ -107,7 +107,8 @@ inputs give the same bytes.`,
 		Example: `  bake lock  --versions versions.yaml   resolve the OS packages, once
   bake image --versions versions.yaml   build the image
   bake node  worker-0 --server URL ...  make a worker's metadata
-  bake run   IMAGE --metadata DIR       try both in QEMU`,
+  bake run   IMAGE --metadata DIR       try both in QEMU
+  bake cluster IMAGE                    run a cluster of them here`,
 		Annotations:       map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale, 130 interrupted"},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -116,7 +117,7 @@ inputs give the same bytes.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
-	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newKubeconfig(h), newRoutes(h), newDNS(h), newSmoke(h), newCache(h), newRun(h), newVersion(h))
+	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newKubeconfig(h), newRoutes(h), newDNS(h), newSmoke(h), newCache(h), newRun(h), newCluster(h), newVersion(h))
 	addCompletions(root)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if err := writeHelp(c.OutOrStdout(), c); err != nil {

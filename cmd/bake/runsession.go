@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"golang.org/x/term"
-	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/nodebake/bake/bake/printable"
 	"github.com/nodebake/bake/bake/progress"
@@ -91,10 +90,7 @@ type endedError struct{ what string }
 func (e *endedError) Error() string { return e.what }
 
 func (s *session) run(ctx context.Context) error {
-	// The stack of the network logs what it thinks of packets; some of its
-	// loggers have taken their target already.
-	log.SetLevel(log.Warning)
-	log.SetTarget(&log.Writer{Next: io.Discard})
+	quietNetwork()
 	// A signal asks the machine to end, and only then ends us. Writing to a pipe
 	// that is closed shall fail, instead of ending us at once.
 	signals, pipes := make(chan os.Signal, 4), make(chan os.Signal, 1)

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/cluster/clustertest"
 	"github.com/nodebake/bake/bake/image/archive"
 	"github.com/nodebake/bake/bake/inspect"
 	"github.com/nodebake/bake/bake/inspect/inspecttest"
@@ -28,6 +29,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	clustertest.Main()
 	testscript.Main(m, map[string]func(){"bake": testMain})
 }
 
@@ -67,6 +69,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// Scripts must not find this machine's cache, proxies or mirrors.
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
+			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			env.Setenv("TMPDIR", env.WorkDir+"/tmp")
 			env.Setenv("BAKE_DEBIAN_MIRROR", "http://127.0.0.1:1")
 			// Where bake is, for scripts that take everything else away.
