@@ -365,7 +365,7 @@ func TestClusterRefuses(t *testing.T) {
 	}{
 		{exitFailed, `^bake: 1 workers with 1000000000 MiB each need 1000001024 MiB beside a control plane, and this machine has [0-9]+ available \(give fewer --workers, or less --memory\)\n$`,
 			start1("--memory", "1000000000")},
-		{exitBadInput, `^bake: lacks\.yaml:[0-9:]+ components\.kube-schedule: there is no component kube-scheduler \(a control plane has a scheduler: did you mean "kube-scheduler"\?\)\n$`,
+		{exitBadInput, `^bake: lacks\.yaml:[0-9:]+ components\.kube-schedule: did you mean "kube-scheduler"\? \(a control plane has a scheduler\)\n$`,
 			start1("--versions", "lacks.yaml")},
 		{exitFailed, `kube-apiserver v1\.36\.3 from \S+ is sha256:`, start1("--versions", "lies.yaml", "--quiet")},
 		{exitBadInput, `^bake: reading the control plane's versions file: open absent\.yaml: no such file or directory\n$`, start1("--versions", "absent.yaml")},

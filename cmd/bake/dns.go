@@ -18,7 +18,7 @@ import (
 
 // dnsFlags are the flags of bake dns' commands as they are given.
 type dnsFlags struct {
-	clusterFlags
+	kubectlFlags
 	clusterIP, domain string
 	replicas, nodes   int
 	image, kubernetes string

@@ -16,27 +16,27 @@ import (
 	"github.com/nodebake/bake/bake/manifest"
 )
 
-// clusterFlags are the flags of commands that talk to a cluster by kubectl.
-type clusterFlags struct {
+// kubectlFlags are the flags of commands that talk to a cluster by kubectl.
+type kubectlFlags struct {
 	kubeconfig, kubectl string
 	timeout             time.Duration
 }
 
-func (in *clusterFlags) addFlags(c *cobra.Command) {
+func (in *kubectlFlags) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&in.kubeconfig, "kubeconfig", "", "`FILE` in place of kubectl's ($KUBECONFIG, ~/.kube/config)")
 	f.StringVar(&in.kubectl, "kubectl", "kubectl", "the kubectl to run, a `FILE` or what is in PATH")
 	inGroup(f, "Cluster", "kubeconfig", "kubectl")
 }
 
-func (in *clusterFlags) addTimeout(c *cobra.Command, of time.Duration) {
+func (in *kubectlFlags) addTimeout(c *cobra.Command, of time.Duration) {
 	c.Flags().DurationVar(&in.timeout, "timeout", of, "give up after this `TIME`")
 	inGroup(c.Flags(), "Cluster", "timeout")
 }
 
 // open returns the kubectl to use, and wants a kubeconfig for it: without one it
 // would look for a server on this host. In a pod it finds the pod's.
-func (in *clusterFlags) open(h *host) (kubectl.Kubectl, error) {
+func (in *kubectlFlags) open(h *host) (kubectl.Kubectl, error) {
 	k := kubectl.Kubectl{Kubeconfig: in.kubeconfig, Env: h.env}
 	var err error
 	if k.Path, err = exec.LookPath(in.kubectl); err != nil {
