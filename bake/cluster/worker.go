@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"strings"
@@ -107,9 +108,7 @@ func (c *Cluster) attributes(w Worker) (map[string]string, error) {
 		return nil, err
 	}
 	attributes := map[string]string{}
-	for key, value := range c.config.Metadata {
-		attributes[key] = value
-	}
+	maps.Copy(attributes, c.config.Metadata)
 	for key, value := range values {
 		attributes[key] = string(value)
 	}

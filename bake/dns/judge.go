@@ -47,18 +47,18 @@ func (s snapshot) at(p podObject) string {
 	if p.Spec.NodeName != "" {
 		name += " on " + p.Spec.NodeName
 	}
-	for _, c := range p.Status.ContainerStatuses {
-		switch {
-		case c.State.Waiting != nil && c.State.Waiting.Message != "":
-			return fmt.Sprintf("%s: %s: %s", name, c.State.Waiting.Reason, oneLine(c.State.Waiting.Message))
-		case c.State.Waiting != nil:
-			return s.withEvent(p, fmt.Sprintf("%s: %s", name, c.State.Waiting.Reason))
-		case c.State.Terminated != nil:
-			return fmt.Sprintf("%s ended with %d: %s", name, c.State.Terminated.ExitCode, c.State.Terminated.Reason)
-		}
-		return name + " runs and is not ready"
+	if len(p.Status.ContainerStatuses) == 0 {
+		return s.withEvent(p, name+" waits for its node")
 	}
-	return s.withEvent(p, name+" waits for its node")
+	switch c := p.Status.ContainerStatuses[0]; {
+	case c.State.Waiting != nil && c.State.Waiting.Message != "":
+		return fmt.Sprintf("%s: %s: %s", name, c.State.Waiting.Reason, oneLine(c.State.Waiting.Message))
+	case c.State.Waiting != nil:
+		return s.withEvent(p, fmt.Sprintf("%s: %s", name, c.State.Waiting.Reason))
+	case c.State.Terminated != nil:
+		return fmt.Sprintf("%s ended with %d: %s", name, c.State.Terminated.ExitCode, c.State.Terminated.Reason)
+	}
+	return name + " runs and is not ready"
 }
 
 // withEvent adds the last warning about a pod, which says why it waits: a network

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// pods are recorded of a real cluster, but for names; what is not read here is left
-// out.
+// Pods as the API describes them, written by hand; what is not read is left out.
 const (
 	podReady   = `{"metadata": {"name": "coredns-1"}, "spec": {"nodeName": "worker-0", "containers": [{"image": "i"}]}, "status": {"podIP": "10.200.0.2", "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}], "containerStatuses": [{"ready": true, "restartCount": 0, "state": {"running": {"startedAt": "x"}}}]}}`
 	podStarts  = `{"metadata": {"name": "coredns-2"}, "spec": {"nodeName": "worker-1", "containers": [{"image": "i"}]}, "status": {"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [{"ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]}}`

@@ -82,7 +82,7 @@ func parseStored(value []byte) (stored, error) {
 	}
 	key, rest, ok := bytes.Cut(rest, []byte(":"))
 	if !ok || len(key) == 0 || len(key) > 253 {
-		return stored{}, errors.New("no key's name follows " + aescbcPrefix)
+		return stored{}, errors.New("after " + aescbcPrefix + " there is no key's name")
 	}
 	if len(rest) < 2*aes.BlockSize || len(rest)%aes.BlockSize != 0 {
 		return stored{}, fmt.Errorf("%d bytes follow the key's name: want 16 and whole blocks of 16", len(rest))

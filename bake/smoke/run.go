@@ -29,9 +29,8 @@ type run struct {
 	places   []place
 	services map[string]service
 
-	replicas      []pod
-	replicasAsked bool
-	noDNS         string // why DNS is not asked
+	replicas []pod
+	noDNS    string // why DNS is not asked
 
 	broken  map[string]string // by node: why nothing can be asked there
 	noPath  map[path]string   // why one node's pods don't reach another's
