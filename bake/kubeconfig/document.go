@@ -370,9 +370,8 @@ func (d *document) remove(kind, name string) error {
 }
 
 // span returns the lines of an entry: from the comment that stands directly above
-// it to its last, without comments that stand further out behind it.
+// it to its last, without comments behind it.
 func (d *document) span(key, list *yaml.Node, at int, lines []string) (begin, end int) {
-	indent := list.Column - 1
 	dash := func(item *yaml.Node) int {
 		at := item.Line - 1
 		for at > list.Line-1 && !strings.HasPrefix(strings.TrimLeft(lines[at], " "), "-") {
@@ -384,17 +383,27 @@ func (d *document) span(key, list *yaml.Node, at int, lines []string) (begin, en
 	if at+1 < len(list.Content) {
 		end = dash(list.Content[at+1])
 	}
-	outside := func(line string) bool {
-		rest := strings.TrimLeft(line, " ")
-		return strings.TrimSpace(rest) == "" || rest[0] == '#' && len(line)-len(rest) <= indent
-	}
-	for end > begin+1 && outside(lines[end-1]) {
+	for end > begin+1 && (strings.TrimSpace(lines[end-1]) == "" || isComment(lines, end-1)) {
 		end--
 	}
 	for begin > key.Line && strings.HasPrefix(strings.TrimSpace(lines[begin-1]), "#") {
 		begin--
 	}
 	return begin, end
+}
+
+// isComment reports whether a line is one, and no part of a text of several lines:
+// without it the document says the same.
+func isComment(lines []string, at int) bool {
+	if !strings.HasPrefix(strings.TrimSpace(lines[at]), "#") {
+		return false
+	}
+	with, err := decode(strings.Join(lines, ""))
+	if err != nil {
+		return false
+	}
+	without, err := decode(strings.Join(slices.Delete(slices.Clone(lines), at, at+1), ""))
+	return err == nil && reflect.DeepEqual(with, without)
 }
 
 // endOf returns the line behind a list.

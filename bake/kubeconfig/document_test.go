@@ -46,7 +46,7 @@ func TestDocument(t *testing.T) {
 		{"other line ends", add, "users:\r\n- name: her\r\n", "users:\r\n- name: new\r\n  user:\r\n    token: t\r\n- name: her\r\n"},
 		{"JSON", add, `{"users": [{"name": "her", "user": {"token": "1"}}], "extra": [true, "true"]}`, "users:\n- name: new\n  user:\n    token: t\n- name: her\n  user:\n    token: \"1\"\nextra:\n- true\n- \"true\"\n"},
 
-		{"the only one", remove, "kind: Config\nusers: # all\n# his\n- name: ours\n  user: {token: t}\n  # deep\n# end\ncontexts: []\n", "kind: Config\nusers: [] # all\n# end\ncontexts: []\n"},
+		{"the only one", remove, "kind: Config\nusers: # all\n# his\n- name: ours\n  user: {token: t}\n  # deep\n# end\ncontexts: []\n", "kind: Config\nusers: [] # all\n  # deep\n# end\ncontexts: []\n"},
 		{"the first", remove, "users:\n- name: ours\n  user:\n    token: t\n\n# her\n- name: her\n", "users:\n\n# her\n- name: her\n"},
 		{"between", remove, "users:\n- name: her\n# ours\n# indeed\n- user:\n    token: t\n  name: ours\n\n- name: him\n", "users:\n- name: her\n\n- name: him\n"},
 		{"the last", remove, "users:\n  -\n    name: her\n  -\n    name: ours\n    x: |\n      # text\n\n      more\n  # about all\n", "users:\n  -\n    name: her\n  # about all\n"},
