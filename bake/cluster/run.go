@@ -44,6 +44,10 @@ func Run(ctx context.Context, d *Dir, config Config, tools vm.Tools, now func() 
 	c := &Cluster{config: config, tools: tools, dir: d, now: now, ended: make(chan struct{}), status: firstStatus(&config, Starting, now())}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	// Before anybody can see this process: if it is killed, what is written names it.
+	if err := c.save(); err != nil {
+		return errors.Join(err, d.Remove())
+	}
 	stopServing, err := c.serve(func() { cancel(errDeleted) })
 	if err != nil {
 		return errors.Join(err, d.Remove())
