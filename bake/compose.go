@@ -79,7 +79,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 	if err != nil {
 		return nil, err
 	}
-	contents.NameGiven = given
+	contents.NameOverridden = given
 	sbom, err := spdx.Encode(contents)
 	if err != nil {
 		return nil, err

@@ -71,8 +71,8 @@ func DryRun(ctx context.Context, c DryRunConfig) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "node %s: pods %s of %s, DNS %s (%s), MTU %d, credentials: %s\n\n",
 		node.Name, node.PodCIDR, node.ClusterCIDR, node.ClusterDNS, node.ClusterDomain, node.MTU, node.Credentials)
-	for _, doubt := range node.Doubts {
-		fmt.Fprintf(&b, "%s\n\n", doubt)
+	for _, warning := range node.Warnings {
+		fmt.Fprintf(&b, "%s\n\n", warning)
 	}
 	if again.Why != "" {
 		fmt.Fprintf(&b, "%s: it would ask for another, if %s takes the token\n\n", again.Why, again.Access.Server)

@@ -175,8 +175,8 @@ func (r *run) configure(ctx context.Context) error {
 		return err
 	}
 	r.state.Node, r.state.Credentials = node.Name, string(node.Credentials)
-	for _, doubt := range node.Doubts {
-		r.logf("%s", report.OneLine(doubt))
+	for _, warning := range node.Warnings {
+		r.logf("%s", report.OneLine(warning))
 	}
 	if err := r.swapOff(); err != nil {
 		return err

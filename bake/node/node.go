@@ -174,8 +174,8 @@ func (c Config) network() map[string][]byte {
 	return values
 }
 
-// Doubts returns what the worker will log about values that New made.
-func Doubts(c Config, values map[string][]byte) ([]string, error) { return check(c, values) }
+// Warnings returns what the worker will log about values that New made.
+func Warnings(c Config, values map[string][]byte) ([]string, error) { return check(c, values) }
 
 // check has the worker's own code check values, as it will on the worker.
 func check(c Config, values map[string][]byte) ([]string, error) {
@@ -200,7 +200,7 @@ func check(c Config, values map[string][]byte) ([]string, error) {
 	var wrong *config.ValueError
 	switch {
 	case err == nil:
-		return n.Doubts, nil
+		return n.Warnings, nil
 	case !errors.As(err, &wrong):
 		return nil, err
 	}

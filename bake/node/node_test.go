@@ -276,15 +276,15 @@ func TestRenewedCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if doubts, err := node.Doubts(c, values); len(doubts) > 0 || err != nil {
-		t.Errorf("Doubts = %q, %v; want none", doubts, err)
+	if warnings, err := node.Warnings(c, values); len(warnings) > 0 || err != nil {
+		t.Errorf("Warnings = %q, %v; want none", warnings, err)
 	}
 	c.ClusterDNS = netip.MustParseAddr("10.200.99.10")
 	if values, err = node.New(c); err != nil {
 		t.Fatal(err)
 	}
-	if doubts, err := node.Doubts(c, values); len(doubts) != 1 || !strings.HasPrefix(doubts[0], "cluster-dns, 10.200.99.10, is in cluster-cidr") || err != nil {
-		t.Errorf("Doubts = %q, %v; want one about cluster-dns", doubts, err)
+	if warnings, err := node.Warnings(c, values); len(warnings) != 1 || !strings.HasPrefix(warnings[0], "cluster-dns, 10.200.99.10, is in cluster-cidr") || err != nil {
+		t.Errorf("Warnings = %q, %v; want one about cluster-dns", warnings, err)
 	}
 }
 

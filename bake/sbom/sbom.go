@@ -13,15 +13,15 @@ import (
 // Contents are what an image consists of and was built from, as far as it is known:
 // the record and what it leaves out. They are a function of the image's inputs alone.
 type Contents struct {
-	Record     *record.Record
-	NameGiven  bool                                // Record.Name is not the one that the inputs give it
-	Epoch      int64                               // the image's time: seconds since 1970
-	Packages   []manifest.LockedPackage            // of the root filesystem
-	Licenses   map[manifest.Digest]license.License // of packages, by the digests of their .debs, as far as they say them
-	Modules    map[record.GoModule]license.License // of Go modules that bake built programs of, as far as their license files are known
-	Components []BuildInfo                         // in the order of Record.Components
-	Images     []BuildInfo                         // in the order of Record.Images
-	Programs   []*record.GoProgram                 // programs of bake's own that are in the image
+	Record         *record.Record
+	NameOverridden bool                                // Record.Name is not the one that the inputs give it
+	Epoch          int64                               // the image's time: seconds since 1970
+	Packages       []manifest.LockedPackage            // of the root filesystem
+	Licenses       map[manifest.Digest]license.License // of packages, by the digests of their .debs, as far as they say them
+	Modules        map[record.GoModule]license.License // of Go modules that bake built programs of, as far as their license files are known
+	Components     []BuildInfo                         // in the order of Record.Components
+	Images         []BuildInfo                         // in the order of Record.Images
+	Programs       []*record.GoProgram                 // programs of bake's own that are in the image
 }
 
 // BuildInfo says how a component or a container image came to be.

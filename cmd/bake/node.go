@@ -135,7 +135,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	if err != nil {
 		return in.explain(err)
 	}
-	doubts, err := node.Doubts(config, values)
+	warnings, err := node.Warnings(config, values)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (in *nodeFlags) run(c *cobra.Command, h *host, name string) error {
 	if made {
 		result.CA = caDir
 	}
-	in.notes(h, config, made, caDir, result.NotAfter, doubts)
+	in.notes(h, config, made, caDir, result.NotAfter, warnings)
 	if in.asJSON {
 		encoder := json.NewEncoder(h.stdout)
 		encoder.SetEscapeHTML(false)
@@ -383,9 +383,9 @@ func (in *nodeFlags) result(config node.Config, values, secrets map[string][]byt
 }
 
 // notes says on stderr what else there is to know.
-func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time, doubts []string) {
-	for _, doubt := range doubts {
-		h.note("%s", doubt)
+func (in *nodeFlags) notes(h *host, config node.Config, made bool, caDir string, notAfter time.Time, warnings []string) {
+	for _, warning := range warnings {
+		h.note("%s", warning)
 	}
 	if made {
 		h.note("a new CA was made in %s: the API server must trust it (--client-ca-file) and be signed by it; for more workers give --ca-dir %s", caDir, caDir)

@@ -69,9 +69,9 @@ type Node struct {
 	MTU           int    // of the bridge that pods are on
 	Credentials   Credentials
 
-	// Doubts are what may be meant and hardly is, for a log: attributes that look
+	// Warnings are what may be meant and hardly is, for a log: attributes that look
 	// like misspelt keys, values that other nodes have as well.
-	Doubts []string
+	Warnings []string
 
 	image    Image
 	releases releases
@@ -130,7 +130,7 @@ func New(in Input) (*Node, error) {
 	if err := pki.CheckNode(n.files); err != nil {
 		return nil, vs.credentialError(err)
 	}
-	n.Doubts = append(append(vs.doubts(), n.rangeDoubts(vs)...), pki.Doubts(n.files)...)
+	n.Warnings = append(append(vs.warnings(), n.rangeWarnings(vs)...), pki.Warnings(n.files)...)
 	return n, nil
 }
 
@@ -314,8 +314,8 @@ func (n *Node) setDNS(vs values) *ValueError {
 	return nil
 }
 
-// rangeDoubts are about addresses that belong to other nodes too.
-func (n *Node) rangeDoubts(vs values) []string {
+// rangeWarnings are about addresses that belong to other nodes too.
+func (n *Node) rangeWarnings(vs values) []string {
 	var found []string
 	if pod, err := vs.get(KeyPodCIDR); err == nil && pod.project {
 		found = append(found, fmt.Sprintf("metadata key %s is the project's, so every node gives its pods the same addresses: set it for each instance", KeyPodCIDR))

@@ -197,7 +197,7 @@ func TestValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []any{"worker-0", netip.MustParsePrefix("10.200.0.0/28"), netip.MustParseAddr("169.254.20.10"), "local", 576, 0}
-	got := []any{n.Name, n.PodCIDR, n.ClusterDNS, n.ClusterDomain, n.MTU, len(n.Doubts)}
+	got := []any{n.Name, n.PodCIDR, n.ClusterDNS, n.ClusterDomain, n.MTU, len(n.Warnings)}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("New (-want +got):\n%s", diff)
 	}
@@ -206,8 +206,8 @@ func TestValues(t *testing.T) {
 	if n, err = config.New(in); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"metadata key cluster_dns means nothing here: did you mean cluster-dns?"}, n.Doubts); diff != "" {
-		t.Errorf("Doubts (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"metadata key cluster_dns means nothing here: did you mean cluster-dns?"}, n.Warnings); diff != "" {
+		t.Errorf("Warnings (-want +got):\n%s", diff)
 	}
 	// An interface that says nothing of its MTU has Compute Engine's default.
 	delete(in.Metadata.Instance.Attributes, "mtu")
@@ -217,8 +217,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestRangeDoubts has ranges that other nodes have as well.
-func TestRangeDoubts(t *testing.T) {
+// TestRangeWarnings has ranges that other nodes have as well.
+func TestRangeWarnings(t *testing.T) {
 	t.Parallel()
 	in := input(attributes(credentials(t), map[string]string{"cluster-dns": "10.200.7.10"}))
 	in.Metadata.Project.Attributes = map[string]string{"pod-cidr": in.Metadata.Instance.Attributes["pod-cidr"]}
@@ -231,8 +231,8 @@ func TestRangeDoubts(t *testing.T) {
 		"metadata key pod-cidr is the project's, so every node gives its pods the same addresses: set it for each instance",
 		"cluster-dns, 10.200.7.10, is in cluster-cidr, 10.200.0.0/16, whose addresses are pods': a service has one from the range that the API server gives to services",
 	}
-	if diff := cmp.Diff(want, n.Doubts); diff != "" {
-		t.Errorf("Doubts (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, n.Warnings); diff != "" {
+		t.Errorf("Warnings (-want +got):\n%s", diff)
 	}
 }
 

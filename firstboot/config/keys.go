@@ -198,9 +198,9 @@ func (vs values) hint(keys ...string) string {
 	return b.String()
 }
 
-// doubts is the same for keys that may be missing. Metadata are shared with
+// warnings is the same for keys that may be missing. Metadata are shared with
 // other programs, so it is content with less.
-func (vs values) doubts() []string {
+func (vs values) warnings() []string {
 	var found []string
 	for _, key := range Keys() {
 		if v, err := find(vs.metadata, key); err != nil || v.given() {

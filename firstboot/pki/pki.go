@@ -198,7 +198,7 @@ func (c *checker) nodeIdentity(key, name string, cert *x509.Certificate) error {
 
 // names checks that the API server can reach kubelet as cert says: by the node's
 // host name, which comes first in --kubelet-preferred-address-types. It tries no
-// other, so for addresses there are only doubts.
+// other, so for addresses there are only warnings.
 func (c *checker) names(cert *x509.Certificate) error {
 	has := fmt.Sprintf("it has the names %q and the addresses %s", cert.DNSNames, cert.IPAddresses)
 	for _, name := range cert.DNSNames {
@@ -218,8 +218,8 @@ func (c *checker) names(cert *x509.Certificate) error {
 	return nil
 }
 
-// Doubts says what CheckNode accepts and what may fail nevertheless.
-func Doubts(in NodeFiles) []string {
+// Warnings says what CheckNode accepts and what may fail nevertheless.
+func Warnings(in NodeFiles) []string {
 	certs, err := ParseCertificates(in.Certificate)
 	if err != nil || len(in.IPs) == 0 || certs[0].VerifyHostname(in.IPs[0].Unmap().String()) == nil {
 		return nil

@@ -355,20 +355,20 @@ func checkNoSecrets(t *testing.T, err error, files ...[]byte) {
 	}
 }
 
-// TestDoubts is about addresses: the API server asks by the host name.
-func TestDoubts(t *testing.T) {
+// TestWarnings is about addresses: the API server asks by the host name.
+func TestWarnings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if got := pki.Doubts(w.files); got != nil {
-		t.Errorf("Doubts of the guide's certificate = %q; want none", got)
+	if got := pki.Warnings(w.files); got != nil {
+		t.Errorf("Warnings of the guide's certificate = %q; want none", got)
 	}
 	w.use(t, sign(t, nodeTemplate(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }), newECDSA(t), w.ca))
 	if err := pki.CheckNode(w.files); err != nil {
 		t.Errorf("CheckNode with 127.0.0.1 in the certificate = %v; want nil", err)
 	}
 	want := []string{"kubelet-certificate is not valid for this instance's address 10.240.0.20 (it has [127.0.0.1]): the API server reaches the node by its host name alone, unless --kubelet-preferred-address-types says otherwise"}
-	if diff := cmp.Diff(want, pki.Doubts(w.files)); diff != "" {
-		t.Errorf("Doubts (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, pki.Warnings(w.files)); diff != "" {
+		t.Errorf("Warnings (-want +got):\n%s", diff)
 	}
 }
 

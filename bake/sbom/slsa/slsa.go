@@ -128,7 +128,7 @@ func predicate(b *sbom.Contents) (*provenance.Provenance, error) {
 		"versionsFile": string(m.Inputs.Versions),
 		"origins":      map[string]any{"components": components, "images": images},
 	}
-	if b.NameGiven {
+	if b.NameOverridden {
 		parameters["name"] = m.Name
 	}
 	if m.File != nil {

@@ -172,7 +172,7 @@ func TestSameBytes(t *testing.T) {
 		t.Errorf("the statement inside, of another host (-first +second):\n%s", diff)
 	}
 	for given, want := range map[bool]string{false: "", true: "worker"} {
-		other.NameGiven = given
+		other.NameOverridden = given
 		var s struct {
 			Predicate struct {
 				BuildDefinition struct{ ExternalParameters struct{ Name string } }

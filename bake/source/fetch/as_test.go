@@ -14,7 +14,7 @@ import (
 )
 
 // TestFetchAs has a file asked for at its own URL, though the store and a mirror
-// have its digest, until it was had from there.
+// have its digest, until it was fetched from there.
 func TestFetchAs(t *testing.T) {
 	content := filetest.Noise("content", 300_000)
 	old, mirror := serve(t, content, nil), serve(t, content, nil)
@@ -23,8 +23,8 @@ func TestFetchAs(t *testing.T) {
 	if err := f.Fetch(t.Context(), []Request{request(content, old.URL+"/kubelet")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.config.Store.HadAs(manifesttest.Digest(content)); got != nil {
-		t.Errorf("HadAs() of what was asked for by digest alone = %v; want nothing", got)
+	if got := f.config.Store.FetchedAs(manifesttest.Digest(content)); got != nil {
+		t.Errorf("FetchedAs() of what was asked for by digest alone = %v; want nothing", got)
 	}
 	req := request(content, s.URL+"/kubelet")
 	req.As = "kubelet v1.36.10 amd64"
@@ -52,8 +52,8 @@ func TestFetchAs(t *testing.T) {
 	if got := mirror.requests.Load(); got != before {
 		t.Errorf("the mirror saw %d more requests; want none", got-before)
 	}
-	if diff := cmp.Diff([]store.Had{{Name: req.As, URL: s.URL + "/kubelet"}}, f.config.Store.HadAs(manifesttest.Digest(content))); diff != "" {
-		t.Errorf("HadAs() (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]store.Fetched{{Name: req.As, URL: s.URL + "/kubelet"}}, f.config.Store.FetchedAs(manifesttest.Digest(content))); diff != "" {
+		t.Errorf("FetchedAs() (-want +got):\n%s", diff)
 	}
 
 	// Another name for the same digest, from a server that has something else.
@@ -75,8 +75,8 @@ func TestFetchAs(t *testing.T) {
 		}
 		wantStored(t, f, content)
 	}
-	if got := f.config.Store.HadAs(manifesttest.Digest(content)); len(got) != 1 {
-		t.Errorf("HadAs() = %v; want what it was", got)
+	if got := f.config.Store.FetchedAs(manifesttest.Digest(content)); len(got) != 1 {
+		t.Errorf("FetchedAs() = %v; want what it was", got)
 	}
 
 	offline := newFetcher(t, mirroring(mirror.URL+"/", true, content))

@@ -93,9 +93,9 @@ func (f *Fetcher) Missing(ctx context.Context, reqs []Request) ([]Request, error
 	return missing, nil
 }
 
-// find returns the file of req in the store, if it has it as it must be had.
+// find returns the file of req in the store, fetched as it must be.
 func (f *Fetcher) find(ctx context.Context, req Request) (string, bool, error) {
-	if req.As != "" && !slices.Contains(f.config.Store.HadAs(req.Sums[0]), req.had()) {
+	if req.As != "" && !slices.Contains(f.config.Store.FetchedAs(req.Sums[0]), req.fetched()) {
 		return "", false, nil
 	}
 	path, ok, err := f.config.Store.Find(ctx, req.Sums)
@@ -299,7 +299,7 @@ func (t *transfer) commit(ctx context.Context, url string) error {
 		return &DigestError{Name: t.req.Name, URL: redact(url), Got: string(wrong.Got), Want: string(wrong.Want), Mirror: t.mirrorOf(url)}
 	}
 	if err == nil && t.req.As != "" {
-		err = t.config.Store.RecordHad(ctx, t.req.Sums, t.req.had())
+		err = t.config.Store.RecordFetched(ctx, t.req.Sums, t.req.fetched())
 	}
 	if err != nil {
 		return &storeError{err}

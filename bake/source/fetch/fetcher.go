@@ -2,7 +2,7 @@
 // published artifacts to packs.
 //
 // A [Fetcher] downloads several files at once. Each is pinned by digest, may
-// be had from several URLs, is resumed where an earlier attempt ended, and is
+// be available at several URLs, is resumed where an earlier attempt ended, and is
 // verified while it is read; what has the wrong digest is never kept.
 // [Fetcher.Preflight] asks for every file without downloading it, so that a
 // wrong URL shows in the first seconds and not after half of the work.
@@ -73,14 +73,14 @@ type Config struct {
 // Request is one file to fetch.
 type Request struct {
 	Name string            // for people: "kubelet v1.36.3"
-	URLs []string          // where it may be had, best first; none: in a mirror only
+	URLs []string          // where it may be, best first; none: in a mirror only
 	Sums []manifest.Digest // that it must have, all of them; at least one
 	Size int64             // bytes, 0 where that is not known
 	Own  bool              // URLs are of a server that the user named: see Config.PublicOnly
 
-	// As is what the file must be had as, from the first of URLs: it is asked for
+	// As is what the file must be fetched as, from the first of URLs: it is asked for
 	// there, whatever the store and a mirror have of the same digest, until the
-	// store knows that it was (see store.Had). Empty: the digest is all that counts.
+	// store knows that it was (see store.Fetched). Empty: the digest is all that counts.
 	As string
 }
 
@@ -95,8 +95,8 @@ func (r *Request) check() error {
 	return nil
 }
 
-// had is what the store knows of the file of r once it was had as r.As.
-func (r *Request) had() store.Had { return store.Had{Name: r.As, URL: redact(r.URLs[0])} }
+// fetched is what the store knows of the file of r once it was fetched as r.As.
+func (r *Request) fetched() store.Fetched { return store.Fetched{Name: r.As, URL: redact(r.URLs[0])} }
 
 // artifact returns what errors of unpacking call the file of r.
 func (r *Request) artifact() string {

@@ -16,14 +16,14 @@ import (
 
 // A digest says which bytes are right, and not that they are of the version that
 // stands beside it: a version that was changed without its digest has the old
-// bytes, which the store or a mirror may have. So both are asked what they had
-// these bytes as. Where that is something else, or nothing is known, the
+// bytes, which the store or a mirror may have. So both are asked what these bytes
+// were fetched as. Where that is something else, or nothing is known, the
 // release's own URL decides, once; where it is what the versions file says,
 // nobody is asked.
 
 // claim is what a versions file says that the bytes of a digest are.
 type claim struct {
-	had   store.Had // what it says
+	fetched store.Fetched // what it says
 	sums  []manifest.Digest
 	known bool         // it is so, by the store or a mirror
 	other *knownAs     // what they are known as instead; nil: nothing is known, or known
@@ -34,9 +34,9 @@ type claim struct {
 	unproven error // why the URL could not be asked, where the store's bytes are taken all the same
 }
 
-// knownAs is what the bytes with a digest were had as.
+// knownAs is what the bytes with a digest were fetched as.
 type knownAs struct {
-	store.Had
+	store.Fetched
 	sum manifest.Digest
 }
 
@@ -48,16 +48,16 @@ func (s *Source) knownAs(kind mirror.Kind, sums []manifest.Digest) []knownAs {
 		for _, index := range s.Indices {
 			for _, e := range index.Entries {
 				if e.Kind == kind && (e.SHA256 == sum || e.SHA512 == sum) {
-					had := store.Had{Name: e.Name, URL: e.Path}
+					fetched := store.Fetched{Name: e.Name, URL: e.Path}
 					if kind == mirror.Image {
-						had = store.Had{Name: e.Path} // the reference
+						fetched = store.Fetched{Name: e.Path} // the reference
 					}
-					known = append(known, knownAs{had, sum})
+					known = append(known, knownAs{fetched, sum})
 				}
 			}
 		}
-		for _, had := range s.Store.HadAs(sum) {
-			known = append(known, knownAs{had, sum})
+		for _, fetched := range s.Store.FetchedAs(sum) {
+			known = append(known, knownAs{fetched, sum})
 		}
 	}
 	return known
@@ -72,12 +72,12 @@ func (s *Source) releaseRequest(c manifest.Component) (fetch.Request, *claim, er
 	}
 	who := c.Name + " " + c.Version
 	request := fetch.Request{Name: who, URLs: []string{url}, Sums: sums}
-	made := &claim{had: store.Had{Name: releaseName(c, s.Arch), URL: url}, sums: sums}
+	made := &claim{fetched: store.Fetched{Name: releaseName(c, s.Arch), URL: url}, sums: sums}
 	known := s.knownAs(mirror.Release, sums)
-	if made.known = slices.ContainsFunc(known, func(k knownAs) bool { return sameRelease(k.Had, made.had) }); made.known {
+	if made.known = slices.ContainsFunc(known, func(k knownAs) bool { return sameRelease(k.Fetched, made.fetched) }); made.known {
 		return request, made, nil
 	}
-	request.As = made.had.Name
+	request.As = made.fetched.Name
 	if len(known) == 0 {
 		return request, made, nil
 	}
@@ -102,10 +102,10 @@ func releaseName(c manifest.Component, arch arch.Arch) string {
 	return c.Name + " " + c.Version + " " + string(arch)
 }
 
-// sameRelease reports whether what was had as h is what want says: the same
+// sameRelease reports whether what was fetched as h is what want says: the same
 // version of a component, from wherever, or what another component takes from
 // the same URL.
-func sameRelease(h, want store.Had) bool {
+func sameRelease(h, want store.Fetched) bool {
 	a, b := strings.Fields(h.Name), strings.Fields(want.Name)
 	if len(a) != 3 || len(b) != 3 || a[0] != b[0] {
 		return h.URL == want.URL
@@ -134,7 +134,7 @@ func (c *claim) refute(err error) error {
 		was += " from " + c.other.URL
 	}
 	return &manifest.InputError{Pos: c.place, Key: c.key, Problem: fmt.Sprintf(
-		"it is the digest of %s, and %s %s (%s)", was, c.had.URL, why, c.fix)}
+		"it is the digest of %s, and %s %s (%s)", was, c.fetched.URL, why, c.fix)}
 }
 
 // reason is why a file with one URL is unavailable.
@@ -145,13 +145,13 @@ func reason(e *fetch.UnreachableError) error {
 	return e.Tried[0].Err
 }
 
-// record has the store know what was had, where it does not.
+// record has the store know what was fetched, where it does not.
 func (s *Source) record(ctx context.Context, c *claim) {
 	if c == nil || c.unproven != nil {
 		return
 	}
-	if err := s.Store.RecordHad(ctx, c.sums, c.had); err != nil && ctx.Err() == nil {
-		s.Progress.Note("what %s was had as could not be kept for next time: %v", c.had.Name, err)
+	if err := s.Store.RecordFetched(ctx, c.sums, c.fetched); err != nil && ctx.Err() == nil {
+		s.Progress.Note("what %s was fetched as could not be kept for next time: %v", c.fetched.Name, err)
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *Source) noteUnproven(claims []*claim) {
 	var why error
 	for _, c := range claims {
 		if c != nil && c.unproven != nil {
-			names = append(names, c.had.Name)
+			names = append(names, c.fetched.Name)
 			why = c.unproven
 		}
 	}
@@ -190,7 +190,7 @@ func (s *Source) noteUnproven(claims []*claim) {
 
 // imageClaim is what a versions file says of an image's digest.
 func imageClaim(image manifest.ContainerImage) *claim {
-	return &claim{had: store.Had{Name: image.Reference}, sums: []manifest.Digest{image.Digest}}
+	return &claim{fetched: store.Fetched{Name: image.Reference}, sums: []manifest.Digest{image.Digest}}
 }
 
 // checkTag reports an image whose digest is known as that of another tag in the

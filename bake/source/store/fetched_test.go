@@ -14,21 +14,21 @@ import (
 	"github.com/nodebake/bake/test/must"
 )
 
-func TestHadAs(t *testing.T) {
+func TestFetchedAs(t *testing.T) {
 	dir := t.TempDir()
 	s, other := open(t, dir), open(t, dir) // of another process
 	content := []byte("kubelet")
 	sums := []manifest.Digest{manifesttest.Digest(content), manifesttest.Digest512(content)}
-	if got := s.HadAs(sums[0]); got != nil {
-		t.Errorf("HadAs() of what was never had = %v; want nothing", got)
+	if got := s.FetchedAs(sums[0]); got != nil {
+		t.Errorf("FetchedAs() of what was never fetched = %v; want nothing", got)
 	}
 	const names = 20
 	var wg sync.WaitGroup
 	for i := range names {
 		for _, s := range []*Store{s, other} { // twice, at once
 			wg.Go(func() {
-				if err := s.RecordHad(t.Context(), sums, Had{Name: fmt.Sprintf("kubelet v1.36.%d amd64", i), URL: "https://example.com/kubelet"}); err != nil {
-					t.Errorf("RecordHad() = %v", err)
+				if err := s.RecordFetched(t.Context(), sums, Fetched{Name: fmt.Sprintf("kubelet v1.36.%d amd64", i), URL: "https://example.com/kubelet"}); err != nil {
+					t.Errorf("RecordFetched() = %v", err)
 				}
 			})
 		}
@@ -36,21 +36,21 @@ func TestHadAs(t *testing.T) {
 	wg.Wait()
 	for _, sum := range sums {
 		seen := map[string]bool{}
-		for _, h := range s.HadAs(sum) {
+		for _, h := range s.FetchedAs(sum) {
 			seen[h.Name] = true
 		}
-		if got := len(s.HadAs(sum)); got != names || len(seen) != names {
-			t.Errorf("HadAs(%s) = %v; want each of %d names once", sum, s.HadAs(sum), names)
+		if got := len(s.FetchedAs(sum)); got != names || len(seen) != names {
+			t.Errorf("FetchedAs(%s) = %v; want each of %d names once", sum, s.FetchedAs(sum), names)
 		}
 	}
 
 	// The latest is the last.
-	last := Had{Name: "an image"}
-	if err := s.RecordHad(t.Context(), sums[:1], last); err != nil {
+	last := Fetched{Name: "an image"}
+	if err := s.RecordFetched(t.Context(), sums[:1], last); err != nil {
 		t.Fatal(err)
 	}
-	if got := other.HadAs(sums[0]); len(got) != names+1 || got[names] != last {
-		t.Errorf("HadAs() = %v; want %v at its end", got, last)
+	if got := other.FetchedAs(sums[0]); len(got) != names+1 || got[names] != last {
+		t.Errorf("FetchedAs() = %v; want %v at its end", got, last)
 	}
 
 	// What is damaged is not known.
@@ -61,7 +61,7 @@ func TestHadAs(t *testing.T) {
 	for _, path := range paths {
 		must.Do(os.Truncate(path, 40))
 	}
-	if diff := cmp.Diff([]Had(nil), s.HadAs(sums[0])); diff != "" {
-		t.Errorf("HadAs() of a damaged value (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]Fetched(nil), s.FetchedAs(sums[0])); diff != "" {
+		t.Errorf("FetchedAs() of a damaged value (-want +got):\n%s", diff)
 	}
 }
