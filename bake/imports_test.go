@@ -106,7 +106,7 @@ func rules() []rule {
 		{"bake/kubectl", nil, "a program of the user's"},
 		{"bake/dns", []string{"bake/kubectl", "bake/node", "bake/progress"}, "an add-on, applied by kubectl"},
 		{"bake/routes", []string{"firstboot/config", "firstboot/pki", "bake/node"}, "what workers' metadata say, checked as the worker checks it"},
-		{"bake/smoke", []string{"bake/manifest", "bake/printable"}, "it asks a cluster by kubectl, whoever made it"},
+		{"bake/smoke", []string{"bake/kubectl", "bake/manifest", "bake/printable"}, "it asks a cluster by kubectl, whoever made it"},
 
 		// What everything stands on.
 		{"bake/manifest", []string{"bake/arch", "bake/gce", "bake/tree"}, "what is wanted"},

@@ -5,31 +5,25 @@
 package kubectl
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Kubectl is a kubectl and the cluster that it talks to.
 type Kubectl struct {
 	Path       string   // of the program
 	Kubeconfig string   // "": what kubectl itself finds
+	CacheDir   string   // for what it learns about API servers; "": kubectl's own
 	Env        []string // os.Environ()
 }
 
-// requestTime is how long a server may take to answer one request.
+// requestTime is how long a server may take to answer one request of Run.
 const requestTime = "20s"
-
-// endTime is how long kubectl may take to end once it is told to.
-const endTime = 5 * time.Second
 
 // Error is a kubectl that failed.
 type Error struct {
@@ -85,25 +79,17 @@ func verb(args []string) string {
 // Run runs kubectl with input, which may be nil, and returns what it prints. A
 // kubectl that fails is an *Error.
 func (k Kubectl) Run(ctx context.Context, input []byte, args ...string) ([]byte, error) {
-	all := []string{"--request-timeout=" + requestTime}
-	if k.Kubeconfig != "" {
-		all = append(all, "--kubeconfig="+k.Kubeconfig)
+	out, err := run(ctx, k.command(ctx, append([]string{"--request-timeout=" + requestTime}, args...)), input)
+	if err != nil {
+		err = &Error{args, out.Stderr, err}
 	}
-	cmd := exec.CommandContext(ctx, k.Path, append(all, args...)...)
-	cmd.Env = k.Env
-	cmd.Stdin = bytes.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// It may clean up, as at Ctrl-C.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = endTime
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return stdout.Bytes(), &Error{args, stderr.String(), err}
-	}
-	return stdout.Bytes(), nil
+	return []byte(out.Stdout), err
+}
+
+// Ask is Run for who judges what kubectl says: that it fails is no error, and it has
+// as long as ctx. An error is about kubectl itself, or why ctx ended.
+func (k Kubectl) Ask(ctx context.Context, input []byte, args ...string) (Output, error) {
+	return ask(ctx, k.command(ctx, args), input)
 }
 
 // Versions are those of a kubectl and of the server that it reached.

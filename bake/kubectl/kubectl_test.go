@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +21,10 @@ func script(t *testing.T, text string) kubectl.Kubectl {
 		t.Skip("there is no shell")
 	}
 	path := filepath.Join(t.TempDir(), "kubectl")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+	syscall.ForkLock.RLock() // no other test's program inherits the file, which could not be run then
+	err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return kubectl.Kubectl{Path: path, Env: []string{"PATH=" + os.Getenv("PATH"), "NAME=value"}}
@@ -34,7 +38,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("Run = %q, %v; want %q", out, err, want)
 	}
 	k.Kubeconfig = "a b"
-	if out, err := k.Run(t.Context(), nil, "get"); string(out) != "--request-timeout=20s --kubeconfig=a b get value \n" || err != nil {
+	if out, err := k.Run(t.Context(), nil, "get"); string(out) != "--kubeconfig=a b --request-timeout=20s get value \n" || err != nil {
 		t.Errorf("Run = %q, %v", out, err)
 	}
 }
@@ -56,6 +60,54 @@ func TestRunFails(t *testing.T) {
 	k := kubectl.Kubectl{Path: filepath.Join(t.TempDir(), "none")}
 	if _, err := k.Run(t.Context(), nil, "get"); err == nil || !strings.HasPrefix(err.Error(), "kubectl get: ") {
 		t.Errorf("Run of no program = %v", err)
+	}
+}
+
+// TestAsk has a kubectl that fails, which is no error.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	k := script(t, "echo \"$@ $KUBERC\"; cat; echo said >&2; exit 3\n")
+	k.Kubeconfig, k.CacheDir, k.Env = "admin", "/cache", append(k.Env, "KUBERC=on")
+	got, err := k.Ask(t.Context(), []byte("input"), "exec", "pod")
+	if want := (kubectl.Output{Stdout: "--kubeconfig=admin --cache-dir=/cache exec pod off\ninput", Stderr: "said\n", Code: 3}); got != want || err != nil {
+		t.Errorf("Ask = %+v, %v; want %+v", got, err, want)
+	}
+	got, err = kubectl.Program(t.Context(), k.Path, k.Env, "get", "/registry")
+	if want := (kubectl.Output{Stdout: "get /registry off\n", Stderr: "said\n", Code: 3}); got != want || err != nil {
+		t.Errorf("Program = %+v, %v; want %+v", got, err, want)
+	}
+	if got, err := (kubectl.Kubectl{Path: "/nowhere/kubectl"}).Ask(t.Context(), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Ask of no program = %+v, %v; want that there is none", got, err)
+	}
+	over, why := errors.New("it took too long"), script(t, "exec sleep 100\n")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, over)
+	defer cancel()
+	if got, err := why.Ask(ctx, nil); err != over {
+		t.Errorf("Ask that takes too long = %+v, %v; want its context's cause", got, err)
+	}
+}
+
+func TestForward(t *testing.T) {
+	t.Parallel()
+	used := func(k kubectl.Kubectl) (address string, out kubectl.Output, err error) {
+		out, err = k.Forward(t.Context(), func(a string) { address = a }, "pod/x", ":80")
+		return address, out, err
+	}
+	address, out, err := used(script(t, "test \"$*\" = 'port-forward pod/x :80' || exit 9; echo handled >&2; printf 'Forwarding from 127.0.0.1:'; echo '4711 -> 80'; echo 'Forwarding from [::1]:4711 -> 80'; exec sleep 100\n"))
+	if address != "127.0.0.1:4711" || out.Code != 0 || out.Stderr != "handled\n" || err != nil {
+		t.Errorf("Forward uses %q and returns %+v, %v; want 127.0.0.1:4711", address, out, err)
+	}
+	address, out, err = used(script(t, "echo 'unable to listen' >&2; exit 5\n"))
+	if want := (kubectl.Output{Stderr: "unable to listen\n", Code: 5}); address != "" || out != want || err != nil {
+		t.Errorf("Forward uses %q and returns %+v, %v; want nothing, and %+v", address, out, err, want)
+	}
+	if address, out, err = used(script(t, "echo hello\n")); address != "" || out.Code != 1 || err != nil {
+		t.Errorf("Forward of a program that takes no port uses %q and returns %+v, %v; want nothing, and 1", address, out, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if out, err := script(t, "exec sleep 100\n").Forward(ctx, func(string) { t.Error("there is no port") }, "pod/x", ":80"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Forward that takes no port in time = %+v, %v; want that the time is over", out, err)
 	}
 }
 

@@ -19,12 +19,12 @@ type call struct {
 	url     string // in place of a program: HEAD
 }
 
-// kubectl is a call of kubectl.
-func kubectl(args ...string) call { return call{args: args} }
+// kubectlCall is a call of kubectl.
+func kubectlCall(args ...string) call { return call{args: args} }
 
 // inNamespace is a call of kubectl about what is in a namespace.
 func inNamespace(namespace string, args ...string) call {
-	return kubectl(append([]string{"-n", namespace}, args...)...)
+	return kubectlCall(append([]string{"-n", namespace}, args...)...)
 }
 
 // shown returns the call as a person would type it.

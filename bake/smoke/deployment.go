@@ -161,7 +161,7 @@ func (r *run) makePods(ctx context.Context) bool {
 	nodes := targets(r.nodes)
 	if len(nodes) == 0 {
 		r.add(Deployment, outcome{
-			check: check{name: "pods", call: kubectl("get", "nodes")}, status: Failed,
+			check: check{name: "pods", call: kubectlCall("get", "nodes")}, status: Failed,
 			finding: failed("no node can have a pod", "none is Ready and without taints", "kubectl describe nodes"),
 		})
 		return false
@@ -422,7 +422,7 @@ func (r *run) askForward(ctx context.Context, p place, skip string) outcome {
 	o := outcome{check: c, status: Skipped, finding: finding{detail: "not tried: " + skip}}
 	began := r.Now()
 	for try := 1; skip == "" && try <= 2 && ctx.Err() == nil; try++ {
-		out := r.forward(ctx, c.call)
+		out := r.forward(ctx, "pod/"+p.pod.name)
 		o.status = Failed
 		if o.finding = judgeForward(p, out); o.passed {
 			o.status = Passed

@@ -20,7 +20,7 @@ func (r *run) findReplicas(ctx context.Context) {
 	}
 	c := check{
 		name:  "DNS replicas",
-		call:  kubectl(append([]string{"get", "pods", "-o", "json"}, kubeDNS...)...),
+		call:  kubectlCall(append([]string{"get", "pods", "-o", "json"}, kubeDNS...)...),
 		judge: judgeReplicas(len(targets(r.nodes))),
 	}
 	o := r.ask(ctx, check{call: c.call, judge: func(out output) finding {
@@ -34,7 +34,7 @@ func (r *run) findReplicas(ctx context.Context) {
 		if len(r.replicas) > 0 {
 			r.noDNS = ""
 		}
-		logs := r.call(ctx, kubectl(append([]string{"logs", "--tail", "30"}, kubeDNS...)...), makeTime)
+		logs := r.call(ctx, kubectlCall(append([]string{"logs", "--tail", "30"}, kubeDNS...)...), makeTime)
 		if cause, next := explainCoreDNS(logs.stdout); cause != "" {
 			o.cause, o.next = cause, next
 		}
@@ -99,7 +99,7 @@ func (r *run) dnsStep(ctx context.Context) {
 		r.skip(DNS, "answers", r.noDNS)
 		return
 	}
-	api := r.call(ctx, kubectl("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
+	api := r.call(ctx, kubectlCall("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
 	domain := r.domain(ctx)
 	var checks []check
 	for _, p := range r.places {
@@ -238,7 +238,7 @@ const (
 
 // outsideChecks ask for a name outside, where CoreDNS forwards.
 func (r *run) outsideChecks(ctx context.Context) {
-	config := r.call(ctx, kubectl("-n", "kube-system", "get", "configmap", "coredns", "-o", "jsonpath={.data.Corefile}"), 0)
+	config := r.call(ctx, kubectlCall("-n", "kube-system", "get", "configmap", "coredns", "-o", "jsonpath={.data.Corefile}"), 0)
 	if !config.ok() || !strings.Contains(config.stdout, "forward ") {
 		r.skip(DNS, "name outside", "CoreDNS does not forward")
 		return

@@ -155,24 +155,3 @@ func firewallCommand(name, allow, sources string) string {
 	}
 	return text
 }
-
-// skew says that kubectl is more than a minor version away from the API server
-// (kubernetes.io/releases/version-skew-policy); "": it is not.
-func skew(client, server string) string {
-	a, okA := minor(client)
-	b, okB := minor(server)
-	if !okA || !okB || max(a-b, b-a) <= 1 {
-		return ""
-	}
-	return fmt.Sprintf("kubectl %s and the API server %s are more than one minor version apart, which Kubernetes does not support (--kubectl names another)", client, server)
-}
-
-// minor is the second number of "v1.36.3".
-func minor(version string) (int, bool) {
-	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
-	if len(parts) < 2 {
-		return 0, false
-	}
-	n, err := strconv.Atoi(parts[1])
-	return n, err == nil
-}

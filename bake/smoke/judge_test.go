@@ -330,17 +330,3 @@ func TestFullName(t *testing.T) {
 		}
 	}
 }
-
-func TestSkew(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		client, server string
-		warns          bool
-	}{
-		{"v1.36.3", "v1.36.3", false}, {"v1.35.0", "v1.36.3", false}, {"v1.37.0", "v1.36.3", false}, {"v1.34.9", "v1.36.3", true}, {"v1.36.3", "v1.24.17", true}, {"", "v1.36.3", false},
-	} {
-		if got := skew(test.client, test.server); (got != "") != test.warns {
-			t.Errorf("skew(%s, %s) = %q; want a warning: %t", test.client, test.server, got, test.warns)
-		}
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/kubectl"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -46,7 +47,7 @@ func nodeNames(nodes []node) string {
 
 // nodesStep judges what the preflight read.
 func (r *run) nodesStep() {
-	get := kubectl("get", "nodes", "-o", "json")
+	get := kubectlCall("get", "nodes", "-o", "json")
 	for _, c := range []check{
 		{name: "ready", call: get, judge: judgeReady},
 		{name: "version", call: get, judge: judgeVersions(r.report.Version)},
@@ -111,9 +112,9 @@ func judgeVersions(server string) func(output) finding {
 				if !slices.Contains(versions, n.version) {
 					versions = append(versions, n.version)
 				}
-				a, okA := minor(n.version)
-				b, okB := minor(server)
-				if okA && okB && (a > b || b-a > 3) {
+				node, nodeErr := kubectl.ParseVersion(n.version)
+				api, apiErr := kubectl.ParseVersion(server)
+				if nodeErr == nil && apiErr == nil && (node.Minor > api.Minor || api.Minor-node.Minor > 3) {
 					return failed(fmt.Sprintf("%s has %s, the API server %s", n.name, n.version, server),
 						"a kubelet must not be newer than the API server, nor more than three minor versions older", "kubectl get nodes -o wide")
 				}
@@ -149,7 +150,7 @@ func judgeAddresses(o output) finding {
 // serviceAddressChecks ask for the API server by its Service from every node. What
 // answers there speaks TLS, and says to a request without that it is a wrong one.
 func (r *run) serviceAddressChecks(ctx context.Context) {
-	out := r.call(ctx, kubectl("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
+	out := r.call(ctx, kubectlCall("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
 	address := strings.TrimSpace(out.stdout)
 	var checks []check
 	for _, p := range r.places {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodebake/bake/bake/kubectl"
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -174,12 +175,12 @@ func (r *run) delete(ctx context.Context, names ...string) {
 	for _, name := range names {
 		began := r.Now()
 		args := []string{"delete", "namespace", name, "--ignore-not-found", "--timeout", cleanTime.String()}
-		outcomes := r.ask(ctx, check{name: "namespace " + name, call: kubectl(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
+		outcomes := r.ask(ctx, check{name: "namespace " + name, call: kubectlCall(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
 		if !outcomes[0].passed {
 			// Pods of a node that is gone stay until somebody forces them.
 			force := inNamespace(name, "delete", "pods", "--all", "--force", "--grace-period", "0")
 			r.ask(ctx, check{call: force, limit: makeTime, judge: judgeDeleted})
-			outcomes = r.ask(ctx, check{name: "namespace " + name, call: kubectl(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
+			outcomes = r.ask(ctx, check{name: "namespace " + name, call: kubectlCall(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
 		}
 		outcomes[0].took = r.Now().Sub(began)
 		r.add(cleanUp, outcomes...)
@@ -209,7 +210,7 @@ func Clean(ctx context.Context, config Config) (*Report, error) {
 	if err := r.findServer(ctx); err != nil {
 		return nil, err
 	}
-	out := r.call(ctx, kubectl("get", "namespaces", "-l", markKey+"="+markValue, "-o", "jsonpath={.items[*].metadata.name}"), makeTime)
+	out := r.call(ctx, kubectlCall("get", "namespaces", "-l", markKey+"="+markValue, "-o", "jsonpath={.items[*].metadata.name}"), makeTime)
 	if !out.ok() {
 		return nil, r.refused(ctx, out)
 	}
@@ -225,7 +226,7 @@ func (r *run) preflight(ctx context.Context) error {
 		return err
 	}
 	began := r.Now()
-	out := r.call(ctx, kubectl("get", "nodes", "-o", "json"), makeTime)
+	out := r.call(ctx, kubectlCall("get", "nodes", "-o", "json"), makeTime)
 	r.allTook = r.Now().Sub(began)
 	if !out.ok() {
 		return r.refused(ctx, out)
@@ -242,7 +243,7 @@ func (r *run) preflight(ctx context.Context) error {
 		return err
 	}
 	for _, right := range rights(r.wantsPods()) {
-		out := r.call(ctx, kubectl("auth", "can-i", right.verb, right.resource, "--all-namespaces", "--quiet"), makeTime)
+		out := r.call(ctx, kubectlCall("auth", "can-i", right.verb, right.resource, "--all-namespaces", "--quiet"), makeTime)
 		if out.err != nil || ctx.Err() != nil {
 			return r.refused(ctx, out)
 		}
@@ -279,7 +280,7 @@ func (r *run) refused(ctx context.Context, o output) error {
 
 // findServer reads where the API server is, and asks for its version.
 func (r *run) findServer(ctx context.Context) error {
-	out := r.call(ctx, kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"), makeTime)
+	out := r.call(ctx, kubectlCall("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"), makeTime)
 	switch {
 	case out.err != nil && ctx.Err() == nil:
 		return &manifest.ArgumentError{Err: fmt.Errorf("running %s: %w (--kubectl names another)", r.Kubectl, out.err)}
@@ -289,7 +290,7 @@ func (r *run) findServer(ctx context.Context) error {
 		return r.wrong("it names no server in its current context (bake kubeconfig create makes one that does)")
 	}
 	r.report.Server = out.stdout
-	out = r.call(ctx, kubectl("version", "-o", "json", "--request-timeout", "20s"), makeTime)
+	out = r.call(ctx, kubectlCall("version", "-o", "json", "--request-timeout", "20s"), makeTime)
 	if !out.ok() {
 		return r.refused(ctx, out)
 	}
@@ -300,8 +301,8 @@ func (r *run) findServer(ctx context.Context) error {
 		return r.wrong("what answers at %s is no Kubernetes API server", r.report.Server)
 	}
 	r.report.Kubectl, r.report.Version = version.ClientVersion.GitVersion, version.ServerVersion.GitVersion
-	if text := skew(r.report.Kubectl, r.report.Version); text != "" {
-		r.report.Warnings = append(r.report.Warnings, text)
+	if v, err := kubectl.ParseVersions([]byte(out.stdout)); err == nil && v.Skewed() {
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("kubectl %s and the API server %s are more than one minor version apart, which Kubernetes does not support (--kubectl names another)", r.report.Kubectl, r.report.Version))
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ const (
 
 // secretStep makes a secret, reads it back, and looks how it is stored.
 func (r *run) secretStep(ctx context.Context) {
-	metrics := kubectl("get", "--raw", "/metrics")
+	metrics := kubectlCall("get", "--raw", "/metrics")
 	var before output
 	if r.Etcdctl == "" {
 		before = r.call(ctx, metrics, 0)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package smoke
+package kubectl
 
 import "syscall"
 
