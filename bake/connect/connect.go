@@ -1,13 +1,16 @@
-// Package connect serves HTTP's CONNECT method: the server half of a tunnel
-// through a proxy (RFC 9110, section 9.3.6).
+// Package connect is an HTTP proxy: it serves the CONNECT method, the server half of
+// a tunnel (RFC 9110, section 9.3.6), and forwards requests for http URLs
+// (RFC 9112, section 3.2.2). It caches nothing, and asks nobody who they are.
 package connect
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"sync"
 	"time"
 )
@@ -19,12 +22,12 @@ const DialTimeout = 20 * time.Second
 type Dial func(ctx context.Context, address string) (net.Conn, error)
 
 // ServeHTTP answers a CONNECT request: it connects to the host that the request
-// names and copies both ways until one of them ends. Other methods are refused
-// with 405, and a host that can't be reached is 502.
+// names and copies both ways until one of them ends. A request for an http URL is
+// sent to its server, and a host that can't be reached is 502. A request that names
+// no server, as one that was meant for a server itself, is 400.
 func (dial Dial) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
-		w.Header().Set("Allow", http.MethodConnect)
-		http.Error(w, "this proxy only serves CONNECT", http.StatusMethodNotAllowed)
+		dial.forward(w, r)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), DialTimeout)
@@ -49,6 +52,42 @@ func (dial Dial) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tunnel(client, buffered, server)
 }
 
+// forward sends a request to the server of its URL by a connection of its own. What
+// a server would take for its user's word of whom it acts for, X-Forwarded-For and
+// the like, is left as it is.
+func (dial Dial) forward(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Scheme != "http" || r.URL.Host == "" {
+		http.Error(w, "this is a proxy: it takes CONNECT, and requests for http URLs", http.StatusBadRequest)
+		return
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+				if values, ok := p.In.Header[name]; ok {
+					p.Out.Header[name] = values
+				}
+			}
+			p.Out.Host = p.In.URL.Host // and not the field Host: RFC 9112, section 3.2.2
+			p.Out.URL.RawQuery = p.In.URL.RawQuery
+			p.Out.Header.Add("Via", "1.1 bake")
+		},
+		Transport: &http.Transport{
+			DisableKeepAlives: true, DisableCompression: true,
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+				defer cancel()
+				return dial(ctx, address)
+			},
+		},
+		FlushInterval: -1, // what a server sends bit by bit
+		ErrorLog:      log.New(io.Discard, "", 0),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			http.Error(w, fmt.Sprintf("connecting to %s: %v", r.URL.Host, err), http.StatusBadGateway)
+		},
+	}
+	proxy.ServeHTTP(w, r)
+}
+
 // tunnel copies both ways. When one direction ends, so does the other: a TLS
 // connection is of no use then.
 func tunnel(client net.Conn, fromClient io.Reader, server net.Conn) {
@@ -60,7 +99,7 @@ func tunnel(client net.Conn, fromClient io.Reader, server net.Conn) {
 	wg.Wait()
 }
 
-// Server is a proxy that knows CONNECT only.
+// Server is a proxy that runs.
 type Server struct {
 	server  *http.Server
 	address net.Addr

@@ -42,7 +42,8 @@ func TestServer(t *testing.T) {
 		// The first words arrive with the request itself.
 		{"CONNECT 10.240.0.20:10250 HTTP/1.1\r\nHost: 10.240.0.20:10250\r\n\r\nhello\n", "200 Connection established", "heard hello\n"},
 		{"CONNECT 10.240.0.21:10250 HTTP/1.1\r\nHost: 10.240.0.21:10250\r\n\r\n", "502 Bad Gateway", "connecting to 10.240.0.21:10250: no route\n"},
-		{"GET http://10.240.0.20:10250/ HTTP/1.1\r\nHost: 10.240.0.20:10250\r\nConnection: close\r\n\r\n", "405 Method Not Allowed", "this proxy only serves CONNECT\n"},
+		{"GET http://10.240.0.21:10250/ HTTP/1.1\r\nHost: 10.240.0.21:10250\r\nConnection: close\r\n\r\n", "502 Bad Gateway", "connecting to 10.240.0.21:10250: no route\n"},
+		{"GET ftp://10.240.0.20:10250/ HTTP/1.1\r\nHost: 10.240.0.20:10250\r\nConnection: close\r\n\r\n", "400 Bad Request", "this is a proxy: it takes CONNECT, and requests for http URLs\n"},
 	} {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {

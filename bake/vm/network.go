@@ -236,7 +236,7 @@ func (n *Network) DialOutside(ctx context.Context, address string) (net.Conn, er
 	return gonet.DialTCPWithBind(ctx, n.stack, from, fullAddress(ap.Addr(), int(ap.Port())), ipv4.ProtocolNumber)
 }
 
-// ListenProxy serves HTTP's CONNECT at a port of this host's loopback, 0 for one
+// ListenProxy serves an HTTP proxy at a port of this host's loopback, 0 for one
 // that is free, until Close. It connects by DialOutside. It returns its address,
 // "127.0.0.1:3128".
 func (n *Network) ListenProxy(port int) (address string, err error) {

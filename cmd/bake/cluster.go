@@ -181,7 +181,7 @@ func (h *host) printCluster(s cluster.Status, asJSON bool) error {
 	for _, w := range s.Workers {
 		l.add("%s %s, pods %s, console %s", w.Name, w.IP, w.PodCIDR, w.Console)
 	}
-	l.add("node ports: curl -p -x %s http://%s:PORT", s.Proxy, s.Workers[0].IP)
+	l.add("node ports: curl -x %s http://%s:PORT", s.Proxy, s.Workers[0].IP)
 	if s.Kubectl != "" {
 		l.add("kubectl: %s", s.Kubectl)
 	}

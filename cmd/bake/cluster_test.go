@@ -255,7 +255,7 @@ func TestClusterHere(t *testing.T) {
 	dir := regexp.QuoteMeta(filepath.Join(w.state, "bake"))
 	for _, want := range []string{
 		`(?m)^worker-0 10\.240\.0\.20, pods 10\.200\.0\.0/24, console ` + dir + `/consoles/worker-0\.console$`,
-		`(?m)^node ports: curl -p -x http://127\.0\.0\.1:[0-9]+ http://10\.240\.0\.20:PORT$`,
+		`(?m)^node ports: curl -x http://127\.0\.0\.1:[0-9]+ http://10\.240\.0\.20:PORT$`,
 		`(?m)^export KUBECONFIG=` + dir + `/controlplane/admin\.kubeconfig$`,
 		`(?m)^bake: cluster bake runs until Ctrl-C, and keeps nothing$`,
 	} {
