@@ -55,7 +55,7 @@ func rules() []rule {
 		{"bake/controlplane", []string{"bake/connect", "bake/unixsocket", "bake/node", "bake/source", "bake/arch", "bake/manifest", "bake/tree"},
 			"it brings programs and runs them, and starts no machines"},
 		{"bake/cluster/clustertest", []string{"bake/controlplane", "bake/vm"}, "programs for tests"},
-		{"bake/cluster", []string{"bake/atomicfile", "bake/connect", "bake/unixsocket", "bake/controlplane", "bake/node", "bake/vm/**", "bake/gce", "bake/inspect", "bake/image/archive", "bake/record", "bake/arch", "bake/manifest", "bake/printable", "bake/progress", "firstboot/metadata/emulator"},
+		{"bake/cluster", []string{"bake/atomicfile", "bake/connect", "bake/unixsocket", "bake/controlplane", "bake/dns", "bake/kubectl", "bake/node", "bake/vm/**", "bake/gce", "bake/inspect", "bake/image/archive", "bake/record", "bake/arch", "bake/manifest", "bake/printable", "bake/progress", "firstboot/config", "firstboot/metadata/emulator"},
 			"it runs a control plane, a network and machines together"},
 
 		// source, image and record know what is below them and not each other.

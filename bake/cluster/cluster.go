@@ -1,6 +1,6 @@
 // Package cluster runs a Kubernetes cluster on this machine: a control plane,
 // a network that behaves like Compute Engine's, and workers that boot from one
-// image and are told apart by their metadata. `bake cluster` is its face.
+// image and are told apart by their metadata, and DNS. `bake cluster` is its face.
 //
 // One process runs it all, and what it starts ends with it. It keeps a directory
 // for each cluster, which says what runs and is asked over a unix socket there:
@@ -46,7 +46,7 @@ type Config struct {
 	LAN      bool `json:"lan"`
 
 	Programs  controlplane.Programs `json:"programs"`
-	ReadyTime time.Duration         `json:"readyTime"` // that a worker may take to be Ready
+	ReadyTime time.Duration         `json:"readyTime"` // that a worker may take to be Ready, and then DNS
 }
 
 // Check returns what is wrong with c, as far as that doesn't depend on the host. The

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/nodebake/bake/bake/atomicfile"
+	"github.com/nodebake/bake/bake/dns"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -216,7 +218,17 @@ type Status struct {
 	Kubeconfig string         `json:"kubeconfig,omitempty"` // path, of the administrator's
 	Kubectl    string         `json:"kubectl,omitempty"`    // path of the one that belongs to the control plane
 	Proxy      string         `json:"proxy,omitempty"`      // URL of the proxy that reaches workers and pods
+	DNS        *DNSStatus     `json:"dns,omitempty"`        // nil: it has none
+	Notes      []string       `json:"notes,omitempty"`      // what is right and may not be meant so
 	Workers    []WorkerStatus `json:"workers"`
+}
+
+// DNSStatus is what became of the DNS add-on when the cluster started.
+type DNSStatus struct {
+	IP       netip.Addr    `json:"ip"`
+	Version  string        `json:"version"` // of CoreDNS
+	Image    string        `json:"image"`
+	Replicas []dns.Replica `json:"replicas"`
 }
 
 // WorkerStatus is what is known of a worker.

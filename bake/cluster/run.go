@@ -91,8 +91,8 @@ func (c *Cluster) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		if err := c.controlPlane.Err(); err != nil {
-			return fmt.Errorf("the control plane failed: %w\n%s", err, c.controlPlane.Logs(consoleLines))
+		if c.controlPlane.Err() != nil {
+			return c.controlPlaneFailed()
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +100,11 @@ func (c *Cluster) run(ctx context.Context) error {
 		case <-time.After(checkTime):
 		}
 	}
+}
+
+// controlPlaneFailed says why it did.
+func (c *Cluster) controlPlaneFailed() error {
+	return fmt.Errorf("the control plane failed: %w\n%s", c.controlPlane.Err(), c.controlPlane.Logs(consoleLines))
 }
 
 // start starts everything and waits until it is Ready.
@@ -121,10 +126,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.waitAll(ctx); err != nil {
 		return err
 	}
-	if err := c.step("add-ons"); err != nil {
+	if err := c.step("dns"); err != nil {
 		return err
 	}
-	return c.applyAddOns(ctx)
+	return c.applyDNS(ctx)
 }
 
 // startControlPlane starts the network and what is on it beside workers.
@@ -164,11 +169,6 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		s.Proxy = "http://" + proxy
 	})
 	return nil
-}
-
-// applyAddOns brings what a cluster has beside workers.
-func (c *Cluster) applyAddOns(context.Context) error {
-	return nil // CoreDNS comes here
 }
 
 // add lets a worker join, and keeps it.

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodebake/bake/bake/cluster/clustertest"
+	"github.com/nodebake/bake/bake/dns"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/routes"
 	"github.com/nodebake/bake/bake/vm"
@@ -207,6 +208,13 @@ func TestLife(t *testing.T) {
 			t.Errorf("worker %d (-want +got):\n%s", i, diff)
 		}
 	}
+	want := &DNSStatus{
+		IP: netip.MustParseAddr("10.32.0.10"), Version: "1.14.2", Image: "bake.invalid/coredns:v1.14.2",
+		Replicas: []dns.Replica{{Pod: "coredns-1", Node: "worker-0", IP: "10.200.0.2"}, {Pod: "coredns-2", Node: "worker-1", IP: "10.200.1.2"}},
+	}
+	if diff := cmp.Diff(want, s.DNS, compareAddresses()); diff != "" || len(s.Notes) > 0 {
+		t.Errorf("DNS (-want +got):\n%snotes %q", diff, s.Notes)
+	}
 	kubeconfig, err := os.ReadFile(s.Kubeconfig)
 	if err != nil || !strings.Contains(string(kubeconfig), "server: "+s.Server+"\n") {
 		t.Errorf("the kubeconfig %s does not lead to %s: %v", s.Kubeconfig, s.Server, err)
@@ -361,9 +369,55 @@ func (r *running) logs() {
 	}
 }
 
+// TestWithoutDNS has clusters that can't have DNS, or are told of another.
+func TestWithoutDNS(t *testing.T) {
+	t.Parallel()
+	file := func(name string) func(string) {
+		return func(dir string) {
+			if err := errors.Join(os.Mkdir(filepath.Join(dir, controlPlaneDir), 0o700), os.WriteFile(filepath.Join(dir, controlPlaneDir, name), nil, 0o600)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		dir    func(string)
+		note   string
+		dns    string
+		fails  string
+	}{
+		{name: "no image", dir: file(clustertest.NoCoreDNS), note: "there is no DNS: the image has no CoreDNS (bake dns apply --image NAME applies one from a registry)"},
+		{name: "no kubectl", change: func(c *Config) { c.Programs.Kubectl = "" }, note: "there is no DNS: the control plane's versions file has no kubectl to apply it with"},
+		{name: "another address", change: func(c *Config) { c.Metadata = map[string]string{"cluster-dns": "10.32.0.53"} }, dns: "10.32.0.53"},
+		{name: "no address", change: func(c *Config) { c.Metadata = map[string]string{"cluster-dns": "x"} }, fails: `metadata key cluster-dns: ParseAddr("x"): unable to parse IP`},
+		{name: "never ready", change: func(c *Config) { c.ReadyTime = 10 * time.Second }, dir: file(clustertest.DNSPending),
+			fails: "applying the DNS add-on: waiting for CoreDNS: 10s are over: 0 of 2 replicas are available; coredns-1 on worker-0 runs and is not ready; coredns-2 on worker-1 runs and is not ready"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := begin(t, t.TempDir(), "one", 2, test.change, test.dir)
+			if test.fails != "" {
+				<-r.ended
+				if r.err == nil || !strings.Contains(r.err.Error(), test.fails) {
+					t.Errorf("Run = %v; want %q", r.err, test.fails)
+				}
+				return
+			}
+			s := r.waitRunning()
+			if notes := strings.Join(s.Notes, "; "); notes != test.note {
+				t.Errorf("the notes are %q; want %q", notes, test.note)
+			}
+			if got := s.DNS; (got == nil) != (test.dns == "") || got != nil && got.IP.String() != test.dns {
+				t.Errorf("DNS is %+v; want it at %q", got, test.dns)
+			}
+		})
+	}
+}
+
 func TestWorkersThatAreNotReady(t *testing.T) {
 	t.Parallel()
-	r := begin(t, t.TempDir(), "one", 1, func(c *Config) { c.ReadyTime = 3 * time.Second }, nil)
+	r := begin(t, t.TempDir(), "one", 1, func(c *Config) { c.ReadyTime, c.Programs.Kubectl = 3*time.Second, "" }, nil)
 	s := r.waitRunning()
 	reason := "cni plugin not initialized"
 	if err := os.WriteFile(filepath.Join(s.CADir, clustertest.NotReady("red")), []byte(reason), 0o600); err != nil {

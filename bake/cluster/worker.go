@@ -293,8 +293,8 @@ func (c *Cluster) waitReady(ctx context.Context, m *member) error {
 		if ctx.Err() == nil { // else err is that the time is over
 			reason = err
 		}
-		if failed := c.controlPlane.Err(); failed != nil {
-			return fmt.Errorf("the control plane failed: %w\n%s", failed, c.controlPlane.Logs(consoleLines))
+		if c.controlPlane.Err() != nil {
+			return c.controlPlaneFailed()
 		}
 		if s := m.status(); s.State == Off || s.State == Broken {
 			return m.explain(fmt.Errorf("%s is not Ready: %w", m.Name, reason))

@@ -24,6 +24,7 @@ type Config struct {
 	Kubectl  Runner
 	Addon    Addon         // Release and Image are chosen where they are not set
 	Nodes    int           // that are expected; 0: those that have joined
+	OnNodes  bool          // an image that no node has is an ErrNoImage, and not pulled
 	Timeout  time.Duration // for all of it
 	Every    time.Duration // between two looks; default: 2 s
 	Progress progress.Sink
@@ -113,6 +114,11 @@ func Apply(ctx context.Context, c Config) (*Result, error) {
 	}
 	if len(nodes) == 0 {
 		if nodes, err = r.waitForFirst(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if r.OnNodes {
+		if nodes, err = r.waitForImages(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -299,6 +305,40 @@ func (r *run) waitForNodes(ctx context.Context, nodes []nodeObject) error {
 		state := strings.Join(append([]string{fmt.Sprintf("%d of %d have joined and are Ready", ready, want)}, states...), "; ")
 		return ready >= want, state, nil
 	})
+}
+
+// ErrNoImage says that no node has an image of the add-on.
+var ErrNoImage = errors.New("no node has an image of CoreDNS")
+
+// imagesTime is how long nodes that are Ready may take to say which images they
+// have: kubelet lists them after its first report, and reports every 10 s.
+const imagesTime = time.Minute
+
+// waitForImages waits until a node has an image of the add-on, or each has said
+// which it has.
+func (r *run) waitForImages(ctx context.Context) (nodes []nodeObject, err error) {
+	ctx, cancel := context.WithTimeout(ctx, imagesTime)
+	defer cancel()
+	found := false
+	err = r.poll(ctx, "the nodes' images", func(ctx context.Context) (bool, string, error) {
+		if nodes, err = get[nodeObject](ctx, r, "nodes"); err != nil {
+			return false, "", err
+		}
+		chosen := run{Config: r.Config}
+		if err := chosen.choose(nodes); err != nil {
+			return false, "", err
+		}
+		found = len(without(chosen.Addon.Image, nodes)) < len(nodes)
+		silent := slices.IndexFunc(nodes, func(n nodeObject) bool { return len(n.images()) == 0 })
+		if silent >= 0 {
+			return found, nodes[silent].Metadata.Name + " has not said which it has", nil
+		}
+		return true, "", nil
+	})
+	if _, over := errors.AsType[*timeoutError](err); err == nil && !found || over {
+		return nil, ErrNoImage
+	}
+	return nodes, err
 }
 
 func countNodes(n int) string {

@@ -160,6 +160,10 @@ func TestApply(t *testing.T) {
 			"kubectl is of Kubernetes 1.32 and the API server of 1.36, more than a minor version apart (--kubectl names another)",
 			"all replicas are on worker-0: when it stops, no name is found (with more nodes: kubectl -n kube-system rollout restart deployment coredns)",
 		}}, nil},
+		{"images that nodes name late", func(f *fake, c *Config) {
+			silent := nodesOf("worker-0 v1.36.3 True", "worker-1 v1.36.3 True")
+			f.nodes, c.OnNodes = [][]nodeObject{silent, silent, f.nodes[0]}, true
+		}, Result{Replicas: both}, nil},
 		{"an image that one lacks", func(_ *fake, c *Config) { c.Addon.Image = "x/coredns:1" }, Result{Image: "x/coredns:1", Replicas: both, Notes: []string{"the image x/coredns:1 is not on worker-0, worker-1, which pulls it where a replica comes there"}}, nil},
 	} {
 		f := newFake(t)
@@ -210,10 +214,10 @@ func TestApplyFails(t *testing.T) {
 			f.fails = map[string]string{"get nodes": "Error from server (Forbidden): nodes is forbidden: User \"viewer\" cannot list resource \"nodes\" in API group \"\" at the cluster scope\n"}
 		}, `kubectl get nodes: Error from server (Forbidden): nodes is forbidden: User "viewer" cannot list resource "nodes" in API group "" at the cluster scope`, false},
 		{"no nodes", func(f *fake, _ *Config) { f.nodes = [][]nodeObject{{}} }, "no node has joined the cluster, and nothing can run there (kubectl get nodes; --nodes waits for some)", false},
-		{"no nodes in time", func(f *fake, c *Config) { f.nodes, c.Nodes, c.Timeout = [][]nodeObject{{}}, 1, 50*time.Millisecond }, "waiting for a node: 50ms are over: none has joined the cluster", false},
+		{"no nodes in time", func(f *fake, c *Config) { f.nodes, c.Nodes, c.Timeout = [][]nodeObject{{}}, 1, 300*time.Millisecond }, "waiting for a node: 300ms are over: none has joined the cluster", false},
 		{"a node that is not Ready in time", func(f *fake, c *Config) {
-			f.nodes, c.Timeout = [][]nodeObject{nodesOf("worker-0 v1.36.3 True", "worker-1 v1.36.3 False")}, 50*time.Millisecond
-		}, "waiting for 2 Ready nodes: 50ms are over: 1 of 2 have joined and are Ready; worker-1 is not Ready: KubeletNotReady: no network plugin", false},
+			f.nodes, c.Timeout = [][]nodeObject{nodesOf("worker-0 v1.36.3 True", "worker-1 v1.36.3 False")}, 300*time.Millisecond
+		}, "waiting for 2 Ready nodes: 300ms are over: 1 of 2 have joined and are Ready; worker-1 is not Ready: KubeletNotReady: no network plugin", false},
 		{"somebody else's", func(f *fake, _ *Config) { f.existing = foreign },
 			"another DNS add-on is there, somebody else's, without the label app.kubernetes.io/managed-by=bake: deployment coredns in kube-system, clusterrole system:coredns (delete it first)", false},
 		{"an address that is taken", func(f *fake, _ *Config) { f.services = strings.ReplaceAll(f.services, "10.32.0.1", "10.96.0.10") },
@@ -231,6 +235,12 @@ func TestApplyFails(t *testing.T) {
 			}
 		}, "kubectl get nodes: The connection to the server was refused", false},
 
+		{"no image on nodes", func(f *fake, c *Config) {
+			f.nodes, c.OnNodes = [][]nodeObject{nodesOf("worker-0 v1.36.3 True x/pause:3", "worker-1 v1.36.3 True x/pause:3")}, true
+		},
+			"no node has an image of CoreDNS", false},
+		{"a server that fails while nodes are asked for images", func(f *fake, c *Config) { f.failures, c.OnNodes = 100, true }, "kubectl get nodes: The connection to the server was refused", false},
+
 		{"an image that is nowhere", func(f *fake, c *Config) {
 			c.Addon.Image, f.pods, f.events = "i", [][]string{{podReady, podPulls}, {podReady, podBackOff}}, event("Failed", `Failed to pull image "i": no such host`)
 		}, `coredns-2 on worker-1: its image is not there and can't be pulled: Failed to pull image "i": no such host (--image names one that the nodes have)`, true},
@@ -238,14 +248,14 @@ func TestApplyFails(t *testing.T) {
 			f.pods, f.logs = [][]string{{podReady, podEnded}, {podReady, podCrashes}, {podReady, strings.Replace(podCrashes, `"restartCount": 2`, `"restartCount": 3`, 1)}}, "[FATAL] plugin/loop: Loop (127.0.0.1:1 -> :53) detected for zone \".\"\n"
 		}, "coredns-2 on worker-1 ends again and again; it asks itself: kubelet's resolvConf there leads back to the node's own resolver (want /run/systemd/resolve/resolv.conf)", true},
 		{"no way to the API server", func(f *fake, c *Config) {
-			f.pods, f.logs, c.Timeout = [][]string{{podReady, podRuns}}, "dial tcp 10.32.0.1:443: i/o timeout\n", 50*time.Millisecond
-		}, "waiting for CoreDNS: 50ms are over: 1 of 2 replicas are available; coredns-2 on worker-1 runs and is not ready; from its node pods don't reach the API server at 10.32.0.1:443: is kube-proxy running there, and is the API server's address right (kubectl get endpoints kubernetes)?", true},
+			f.pods, f.logs, c.Timeout = [][]string{{podReady, podRuns}}, "dial tcp 10.32.0.1:443: i/o timeout\n", 300*time.Millisecond
+		}, "waiting for CoreDNS: 300ms are over: 1 of 2 replicas are available; coredns-2 on worker-1 runs and is not ready; from its node pods don't reach the API server at 10.32.0.1:443: is kube-proxy running there, and is the API server's address right (kubectl get endpoints kubernetes)?", true},
 		{"no way to its log", func(f *fake, c *Config) {
-			f.pods, f.fails, c.Timeout = [][]string{{podReady, podRuns}}, map[string]string{"logs": "Error from server: Get \"https://10.240.0.21:10250/\": x509\n"}, 50*time.Millisecond
-		}, `waiting for CoreDNS: 50ms are over: 1 of 2 replicas are available; coredns-2 on worker-1 runs and is not ready; its log can't be read: kubectl logs: Error from server: Get "https://10.240.0.21:10250/": x509`, true},
+			f.pods, f.fails, c.Timeout = [][]string{{podReady, podRuns}}, map[string]string{"logs": "Error from server: Get \"https://10.240.0.21:10250/\": x509\n"}, 300*time.Millisecond
+		}, `waiting for CoreDNS: 300ms are over: 1 of 2 replicas are available; coredns-2 on worker-1 runs and is not ready; its log can't be read: kubectl logs: Error from server: Get "https://10.240.0.21:10250/": x509`, true},
 		{"no room", func(f *fake, c *Config) {
-			f.pods, c.Timeout = [][]string{{podReady, podNowhere}}, 50*time.Millisecond
-		}, "waiting for CoreDNS: 50ms are over: 1 of 2 replicas are available; coredns-2 is on no node: 0/1 nodes are available: 1 node(s) had untolerated taint(s).", true},
+			f.pods, c.Timeout = [][]string{{podReady, podNowhere}}, 300*time.Millisecond
+		}, "waiting for CoreDNS: 300ms are over: 1 of 2 replicas are available; coredns-2 is on no node: 0/1 nodes are available: 1 node(s) had untolerated taint(s).", true},
 	} {
 		f := newFake(t)
 		c := f.config()
@@ -345,8 +355,8 @@ func TestDelete(t *testing.T) {
 	f = newFake(t)
 	f.existing = ours
 	c := f.config()
-	c.Timeout = 50 * time.Millisecond
-	if _, err := Delete(t.Context(), c); err == nil || err.Error() != "waiting for the end of CoreDNS's pods: 50ms are over: 2 are there" {
+	c.Timeout = 300 * time.Millisecond
+	if _, err := Delete(t.Context(), c); err == nil || err.Error() != "waiting for the end of CoreDNS's pods: 300ms are over: 2 are there" {
 		t.Errorf("Delete = %v; want that pods stay", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/cluster"
 	"github.com/nodebake/bake/bake/controlplane"
+	"github.com/nodebake/bake/bake/dns"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/vm"
@@ -43,9 +45,10 @@ func newCluster(h *host) *cobra.Command {
 		Use:   "cluster IMAGE [--workers N] [--detach]",
 		Short: "Run a cluster here: a control plane, and workers that boot from an image",
 		Long: `Run etcd and Kubernetes' control plane, a network as Compute Engine's, and workers
-in QEMU that boot from IMAGE and join by their metadata. It needs no root. It is
-Ready when the command says how to reach it; Ctrl-C ends it, or with --detach
-bake cluster delete. It keeps nothing, and is not for production (docs/cluster.md).`,
+in QEMU that boot from IMAGE and join by their metadata, with the image's CoreDNS as
+DNS. It needs no root. It is Ready when the command says how to reach it; Ctrl-C ends
+it, or with --detach bake cluster delete. It keeps nothing, and is not for production
+(docs/cluster.md).`,
 		Example: `  bake cluster out/k8s-worker-v1-36-3-amd64.tar.gz
   bake cluster add worker-3`,
 		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or it runs already, 2 wrong usage, 3 a wrong file, 130 interrupted"},
@@ -63,7 +66,7 @@ bake cluster delete. It keeps nothing, and is not for production (docs/cluster.m
 	addClusterName(c, &k.config.Name)
 	f.IntVar(&k.config.Workers, "workers", 3, "`NUMBER` of workers")
 	f.BoolVar(&k.detach, "detach", false, "return when it is Ready, and leave it running")
-	f.DurationVar(&k.config.ReadyTime, "timeout", 10*time.Minute, "`TIME` that a worker may take to be Ready")
+	f.DurationVar(&k.config.ReadyTime, "timeout", 10*time.Minute, "`TIME` that a worker may take to be Ready, and then DNS")
 	f.StringVar(&k.versions, "versions", "", "versions `FILE` of the control plane (default: of a clone of bake)")
 	k.in.addCacheFlag(c)
 	f.IntVar(&k.config.CPUs, "cpus", 1, "number of `CPUS` of each worker")
@@ -174,6 +177,9 @@ func explainVersions(file string, err error) error {
 
 // printCluster says how a cluster that is Ready is reached.
 func (h *host) printCluster(s cluster.Status, asJSON bool) error {
+	for _, text := range s.Notes {
+		h.note("%s", text)
+	}
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(s)
 	}
@@ -181,12 +187,25 @@ func (h *host) printCluster(s cluster.Status, asJSON bool) error {
 	for _, w := range s.Workers {
 		l.add("%s %s, pods %s, console %s", w.Name, w.IP, w.PodCIDR, w.Console)
 	}
+	if s.DNS != nil {
+		l.add("DNS %s, CoreDNS %s on %s", s.DNS.IP, s.DNS.Version, strings.Join(nodesOf(s.DNS.Replicas), ", "))
+	}
 	l.add("node ports: curl -x %s http://%s:PORT", s.Proxy, s.Workers[0].IP)
 	if s.Kubectl != "" {
 		l.add("kubectl: %s", s.Kubectl)
 	}
 	l.add("export KUBECONFIG=%s", manifest.Command(s.Kubeconfig))
 	return l.print(h.stdout)
+}
+
+// nodesOf are the nodes of replicas, each once.
+func nodesOf(replicas []dns.Replica) []string {
+	var nodes []string
+	for _, r := range replicas {
+		nodes = append(nodes, r.Node)
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
 }
 
 // clusterWatcher shows how far a cluster is.

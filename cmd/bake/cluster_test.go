@@ -102,7 +102,7 @@ func (w *clusterWorld) writeVersions(links string) {
 	}))
 	w.Cleanup(server.Close)
 	text := "os:\n  distribution: debian\n  suite: trixie\ncomponents:\n"
-	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
 		text += fmt.Sprintf("  %s:\n    version: v1.36.3\n    release:\n      url: %s/{arch}/%s\n      sha256:\n        amd64: %x\n      files:\n        - path: /usr/local/bin/%s\n",
 			name, server.URL, name, sha256.Sum256(release(name)), name)
 	}
@@ -255,6 +255,7 @@ func TestClusterHere(t *testing.T) {
 	dir := regexp.QuoteMeta(filepath.Join(w.state, "bake"))
 	for _, want := range []string{
 		`(?m)^worker-0 10\.240\.0\.20, pods 10\.200\.0\.0/24, console ` + dir + `/consoles/worker-0\.console$`,
+		`(?m)^DNS 10\.32\.0\.10, CoreDNS 1\.14\.2 on worker-0, worker-1$`,
 		`(?m)^node ports: curl -x http://127\.0\.0\.1:[0-9]+ http://10\.240\.0\.20:PORT$`,
 		`(?m)^export KUBECONFIG=` + dir + `/controlplane/admin\.kubeconfig$`,
 		`(?m)^bake: cluster bake runs until Ctrl-C, and keeps nothing$`,

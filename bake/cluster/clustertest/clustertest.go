@@ -1,6 +1,6 @@
 // Package clustertest has stand-ins for the programs of a cluster, for tests of what
-// starts, watches and ends them: etcd, Kubernetes' control plane and QEMU. They
-// are the test's own binary under their names, and do so little that a cluster of
+// starts, watches and ends them: etcd, Kubernetes' control plane, kubectl and QEMU.
+// They are the test's own binary under their names, and do so little that a cluster of
 // them is Ready within a second.
 package clustertest
 
@@ -26,6 +26,7 @@ func Commands() map[string]func() {
 		"kube-apiserver":          apiServer,
 		"kube-controller-manager": wait,
 		"kube-scheduler":          wait,
+		"kubectl":                 kubectl,
 		"qemu-system-x86_64":      qemu,
 		"qemu-img":                qemuImg,
 	}
@@ -67,7 +68,8 @@ func Install(t testing.TB) (*controlplane.Programs, vm.Tools) {
 	}
 	return &controlplane.Programs{
 			Etcd: filepath.Join(dir, "etcd"), APIServer: filepath.Join(dir, "kube-apiserver"),
-			ControllerManager: filepath.Join(dir, "kube-controller-manager"), Scheduler: filepath.Join(dir, "kube-scheduler"), Version: "v1.36.3",
+			ControllerManager: filepath.Join(dir, "kube-controller-manager"), Scheduler: filepath.Join(dir, "kube-scheduler"), Kubectl: filepath.Join(dir, "kubectl"),
+			Version: "v1.36.3",
 		},
 		vm.Tools{QEMU: filepath.Join(dir, "qemu-system-x86_64"), QEMUImg: filepath.Join(dir, "qemu-img"), Firmware: dir}
 }
