@@ -216,8 +216,15 @@ func Compare(network string, wanted []Route, existing []Existing, within netip.P
 	return sorted(all)
 }
 
+// ConflictError says what keeps routes from being made.
+type ConflictError struct{ Err error }
+
+func (e *ConflictError) Error() string { return e.Err.Error() }
+
+func (e *ConflictError) Unwrap() error { return e.Err }
+
 // ToCreate returns the routes that are not there as far as that is known. Conflicts
-// are errors, joined.
+// are a *ConflictError.
 func ToCreate(all []Route) ([]Route, error) {
 	var missing []Route
 	var errs []error
@@ -229,7 +236,10 @@ func ToCreate(all []Route) ([]Route, error) {
 			errs = append(errs, fmt.Errorf("%s: %s (delete that one first)", r.Worker, r.Conflict))
 		}
 	}
-	return missing, errors.Join(errs...)
+	if len(errs) > 0 {
+		return nil, &ConflictError{errors.Join(errs...)}
+	}
+	return missing, nil
 }
 
 // ToDelete returns the routes of workers that are there as far as that is known:

@@ -275,6 +275,35 @@ func TestClusterHere(t *testing.T) {
 	c.interrupted("bake: interrupted; cluster bake has ended\n")
 }
 
+// TestLocalRoutes sets and removes the routes of a cluster's network. The second time
+// nothing changes.
+func TestLocalRoutes(t *testing.T) {
+	t.Parallel()
+	w := newClusterWorld(t)
+	w.expect(exitDone, `runs in process`, start1("--detach")...)
+	one, two := "--worker=worker-0=10.240.0.20=10.200.0.0/24", "--worker=worker-1=10.240.0.21=10.200.1.0/24"
+	routes := func(verb string, more ...string) []string {
+		return append([]string{"routes", verb, one, "--local", "bake"}, more...)
+	}
+	w.expect(exitDone, `^kubernetes-route-10-200-0-0-24 +10\.200\.0\.0/24 +10\.240\.0\.20 +worker-0 +there\nkubernetes-route-10-200-1-0-24 +10\.200\.1\.0/24 +10\.240\.0\.21 +worker-1 +missing\n$`, routes("list", two)...)
+	w.expect(exitDone, `^10\.200\.1\.0/24 to 10\.240\.0\.21, worker-1, created\n$`, routes("create", two)...)
+	w.expect(exitDone, `^note: all of the workers' routes are there\n$`, routes("create", two)...)
+	w.expect(exitDone, `^\{"routes":null,"commands":null\}\nnote: all of the workers' routes are there\n$`, routes("create", two, "--json")...)
+	w.expect(exitBadInput, `^bake: worker-3: 10\.200\.0\.0/24 leads to 10\.240\.0\.20, and not to 10\.240\.0\.23 \(delete that one first\)\n$`,
+		"routes", "create", "--worker=worker-3=10.240.0.23=10.200.0.0/24", "--local=bake")
+	w.expect(exitDone, `^note: worker-3: 10\.200\.0\.0/24 leads to 10\.240\.0\.20, and not to 10\.240\.0\.23: it is not the worker's, and stays\nnote: none of the workers' routes is there\n$`,
+		"routes", "delete", "--worker=worker-3=10.240.0.23=10.200.0.0/24", "--local=bake")
+	w.expect(exitDone, `^10\.200\.0\.0/24 to 10\.240\.0\.20, worker-0, deleted\n$`, routes("delete")...)
+	w.expect(exitDone, `^note: none of the workers' routes is there\n$`, routes("delete")...)
+	w.expect(exitDone, `(?m)^ +10\.200\.1\.0/24 +10\.240\.0\.21 +- +extra$`, routes("list")...)
+	w.expect(exitFailed, `^bake: cluster other: it does not run\n$`, "routes", "list", one, "--local", "other")
+	w.expect(exitBadInput, `^bake: "../bake" can't be a cluster's`, "routes", "list", one, "--local", "../bake")
+	for _, flag := range []string{"--existing", "--network", "--project"} {
+		w.expect(exitUsage, `^bake: --local and `+flag+" contradict each other: want one of them \\(see `bake routes list --help`\\)\n$", routes("list", flag+"=x")...)
+	}
+	w.expect(exitDone, `deleted`, "cluster", "delete")
+}
+
 func TestClusterDetached(t *testing.T) {
 	t.Parallel()
 	w := newClusterWorld(t)

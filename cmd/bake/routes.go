@@ -24,13 +24,14 @@ type routesFlags struct {
 	cluster, service string
 	subnet           string
 	existing         string
+	local            string
 	asJSON           bool
 }
 
 func newRoutes(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "routes",
-		Short: "Print the routes that lead to workers' pods, and check them",
+		Short: "Print or set the routes that lead to workers' pods, and check them",
 	}
 	c.AddCommand(newRoutesCreate(h), newRoutesDelete(h), newRoutesList(h))
 	return c
@@ -38,21 +39,23 @@ func newRoutes(h *host) *cobra.Command {
 
 // routesLong is what the commands have in common.
 const routesLong = `Workers are directories of "bake node --output": pod-cidr, and the address from the
-certificate; --worker gives what none says. Nothing is sent anywhere. Before
-anything is printed it is checked that pod ranges are within the cluster's, and
-overlap neither each other nor the ranges of instances and services.`
+certificate; --worker gives what none says. Nothing is sent anywhere, but with
+--local to a cluster of bake cluster. Before anything is printed it is checked that
+pod ranges are within the cluster's, and overlap neither each other nor the ranges of
+instances and services.`
 
 func newRoutesCreate(h *host) *cobra.Command {
 	var in routesFlags
 	c := &cobra.Command{
 		Use:         "create WORKER_DIR...",
 		Short:       "Print the gcloud commands that make a route for each worker's pods",
-		Annotations: map[string]string{exitCodes: "0 done, 2 wrong usage, 3 workers that don't fit, or a range that leads elsewhere"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit, or a range that leads elsewhere"},
 		Long: routesLong + ` With
 --existing only what is missing is printed, and a range that leads elsewhere is an
-error.`,
+error; so with --local, which sets it.`,
 		Example: `  bake routes create worker-0 worker-1 worker-2 | sh
-  gcloud compute routes list --format json | bake routes create worker-* --existing -`,
+  gcloud compute routes list --format json | bake routes create worker-* --existing -
+  bake routes create worker-0 worker-1 worker-2 --local bake`,
 		RunE: func(c *cobra.Command, args []string) error { return in.create(c, h, args) },
 	}
 	in.addFlags(c)
@@ -64,9 +67,10 @@ func newRoutesDelete(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "delete WORKER_DIR...",
 		Short:       "Print the gcloud command that deletes the routes of workers' pods",
-		Annotations: map[string]string{exitCodes: "0 done, 2 wrong usage, 3 workers that don't fit"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit"},
 		Long: routesLong + ` With
---existing only routes that are there, and lead to these workers, are named.`,
+--existing only routes that are there, and lead to these workers, are named; so
+with --local, which removes them.`,
 		Example: `  bake routes delete worker-0 worker-1 worker-2 | sh
   gcloud compute routes list --format json | bake routes delete worker-* --existing -`,
 		RunE: func(c *cobra.Command, args []string) error { return in.delete(c, h, args) },
@@ -80,10 +84,10 @@ func newRoutesList(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "list WORKER_DIR...",
 		Short:       "List the routes that workers' pods need",
-		Annotations: map[string]string{exitCodes: "0 done, also where some are missing, 2 wrong usage, 3 workers that don't fit"},
+		Annotations: map[string]string{exitCodes: "0 done, also where some are missing, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit"},
 		Long: routesLong + ` With
---existing each is there, missing, or something other has its range or its name; one
-that leads to pods and to no worker is extra.`,
+--existing or --local each is there, missing, or something other has its range or its
+name; one that leads to pods and to no worker is extra.`,
 		Example: `  bake routes list worker-0 worker-1 worker-2
   gcloud compute routes list --format json | bake routes list worker-* --existing -`,
 		RunE: func(c *cobra.Command, args []string) error { return in.list(c, h, args) },
@@ -102,9 +106,10 @@ func (in *routesFlags) addFlags(c *cobra.Command) {
 	f.StringVar(&in.network, "network", routes.DefaultNetwork, "the `NETWORK` that the routes are in")
 	f.StringVar(&in.project, "project", "", "the network's `PROJECT`")
 	f.StringVar(&in.existing, "existing", "", "`FILE` of `gcloud compute routes list --format json`; -: standard input")
+	f.StringVar(&in.local, "local", "", "the network of the `CLUSTER` of this name that bake cluster runs")
 	f.BoolVar(&in.asJSON, "json", false, "print routes and commands as JSON")
 	inGroup(f, "Workers", "worker", "cluster-cidr", "service-cidr", "subnet")
-	inGroup(f, "Network", "network", "project", "existing")
+	inGroup(f, "Network", "network", "project", "existing", "local")
 }
 
 // routesResult is what the commands print with --json.
@@ -114,7 +119,10 @@ type routesResult struct {
 }
 
 func (in *routesFlags) create(c *cobra.Command, h *host, dirs []string) error {
-	all, err := in.routes(c, dirs)
+	if in.local != "" {
+		return in.createLocal(c, h, dirs)
+	}
+	all, err := in.routes(c, h, dirs)
 	if err != nil {
 		return err
 	}
@@ -136,15 +144,14 @@ func (in *routesFlags) create(c *cobra.Command, h *host, dirs []string) error {
 }
 
 func (in *routesFlags) delete(c *cobra.Command, h *host, dirs []string) error {
-	all, err := in.routes(c, dirs)
+	if in.local != "" {
+		return in.deleteLocal(c, h, dirs)
+	}
+	all, err := in.routes(c, h, dirs)
 	if err != nil {
 		return err
 	}
-	for _, r := range all {
-		if r.Conflict != "" {
-			h.note("%s: %s: it is not the worker's, and stays", r.Worker, r.Conflict)
-		}
-	}
+	noteConflicts(h, all)
 	var names []string
 	for _, r := range routes.ToDelete(all) {
 		names = append(names, r.Name)
@@ -159,13 +166,17 @@ func (in *routesFlags) delete(c *cobra.Command, h *host, dirs []string) error {
 }
 
 func (in *routesFlags) list(c *cobra.Command, h *host, dirs []string) error {
-	all, err := in.routes(c, dirs)
+	all, err := in.routes(c, h, dirs)
 	if err != nil {
 		return err
 	}
 	command := gce.ListRoutesCommand(in.project, in.network)
 	if in.asJSON {
-		return in.print(h, all, [][]string{command})
+		commands := [][]string{command}
+		if in.local != "" {
+			commands = nil
+		}
+		return in.print(h, all, commands)
 	}
 	t := tabwriter.NewWriter(h.stdout, 0, 0, 2, ' ', 0)
 	for _, r := range all {
@@ -180,7 +191,7 @@ func (in *routesFlags) list(c *cobra.Command, h *host, dirs []string) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if in.existing == "" {
+	if in.existing == "" && in.local == "" {
 		h.note("those that are there: %s (with --format json, --existing compares)", manifest.Command(command...))
 	}
 	return nil
@@ -200,22 +211,51 @@ func (in *routesFlags) print(h *host, all []routes.Route, commands [][]string) e
 	return l.print(h.stdout)
 }
 
-// routes reads and checks workers, and compares their routes with those that are
-// there, where that was said.
-func (in *routesFlags) routes(c *cobra.Command, dirs []string) ([]routes.Route, error) {
+// noteConflicts says which routes stay that workers' routes would be in the place of.
+func noteConflicts(h *host, all []routes.Route) {
+	for _, r := range all {
+		if r.Conflict != "" {
+			h.note("%s: %s: it is not the worker's, and stays", r.Worker, r.Conflict)
+		}
+	}
+}
+
+// wanted reads and checks workers. The routes that they need are within a range.
+func (in *routesFlags) wanted(c *cobra.Command, dirs []string) (wanted []routes.Route, within netip.Prefix, err error) {
+	for _, flag := range []string{"network", "project", "existing"} {
+		if in.local != "" && c.Flags().Changed(flag) {
+			return nil, within, &usageError{fmt.Errorf("--local and --%s contradict each other: want one of them (see `%s --help`)", flag, c.CommandPath())}
+		}
+	}
 	ranges, err := in.ranges()
 	if err != nil {
-		return nil, err
+		return nil, within, err
 	}
 	workers, err := in.readWorkers(c, dirs, ranges)
 	if err != nil {
-		return nil, err
+		return nil, within, err
 	}
 	if err := routes.Check(workers, ranges); err != nil {
-		return nil, &manifest.ArgumentError{Err: err}
+		return nil, within, &manifest.ArgumentError{Err: err}
 	}
-	wanted := routes.Wanted(workers)
-	if in.existing == "" {
+	return routes.Wanted(workers), routes.ClusterRange(workers, ranges), nil
+}
+
+// routes returns workers' routes, compared with those that are there, where that was
+// said.
+func (in *routesFlags) routes(c *cobra.Command, h *host, dirs []string) ([]routes.Route, error) {
+	wanted, within, err := in.wanted(c, dirs)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case in.local != "":
+		table, err := in.table(h)
+		if err != nil {
+			return nil, err
+		}
+		return routes.Read(c.Context(), table, wanted, within)
+	case in.existing == "":
 		return wanted, nil
 	}
 	data, err := readInput(c, in.existing)
@@ -226,7 +266,7 @@ func (in *routesFlags) routes(c *cobra.Command, dirs []string) ([]routes.Route, 
 	if err != nil {
 		return nil, &manifest.ArgumentError{Err: fmt.Errorf("--existing %s: %w", in.existing, err)}
 	}
-	return routes.Compare(in.network, wanted, existing, routes.ClusterRange(workers, ranges)), nil
+	return routes.Compare(in.network, wanted, existing, within), nil
 }
 
 // readInput reads a file, or standard input for -.
