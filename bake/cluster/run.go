@@ -303,7 +303,7 @@ func (c *Cluster) Status(ctx context.Context) Status {
 		if i < len(s.Workers) && s.Workers[i].State == Booting && m.isUp() {
 			s.Workers[i].State, s.Workers[i].Message = Ready, ""
 			if err := c.check(ctx, m); err != nil {
-				s.Workers[i].State, s.Workers[i].Message = NotReady, err.Error()
+				s.Workers[i].State, s.Workers[i].Message = m.notReady(), err.Error()
 			}
 		}
 	}

@@ -430,7 +430,7 @@ func TestWorkersThatAreNotReady(t *testing.T) {
 	}{
 		{clustertest.Off, Off, []string{"off is not Ready: it powered itself off"}},
 		{clustertest.Silent, Booting, []string{"silent is not Ready within 3s: firstboot has not said", "silent.console:\n", "firstboot: failed: metadata key pod-cidr: is missing"}},
-		{"red", NotReady, []string{"red is not Ready within 3s: KubeletNotReady: " + reason}},
+		{"red", Booting, []string{"red is not Ready within 3s: KubeletNotReady: " + reason}},
 	} {
 		err := r.client.Add(t.Context(), test.name, false)
 		for _, want := range test.want {
@@ -441,6 +441,12 @@ func TestWorkersThatAreNotReady(t *testing.T) {
 		if s, err := r.client.Status(t.Context()); err != nil || worker(s, test.name).State != test.state {
 			t.Errorf("%s is %+v, %v; want %s", test.name, worker(s, test.name), err, test.state)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(s.CADir, clustertest.NotReady("worker-0")), []byte(reason), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := r.client.Status(t.Context()); err != nil || worker(s, "worker-0").State != NotReady {
+		t.Errorf("worker-0, which was ready, is %+v, %v; want %s", worker(s, "worker-0"), err, NotReady)
 	}
 }
 

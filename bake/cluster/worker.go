@@ -30,6 +30,7 @@ type member struct {
 	state   WorkerState // Booting, until the machine has ended for good
 	message string
 	starts  int
+	ready   bool        // it was, since its last start
 	machine *vm.Machine // the last one
 }
 
@@ -204,7 +205,7 @@ func watchKernel(ctx context.Context, machine *vm.Machine) (panicked func() bool
 func (m *member) started(machine *vm.Machine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.machine, m.state, m.message = machine, Booting, ""
+	m.machine, m.state, m.message, m.ready = machine, Booting, "", false
 	m.starts++
 }
 
@@ -269,7 +270,22 @@ func (c *Cluster) check(ctx context.Context, m *member) error {
 	if err != nil {
 		return err
 	}
+	if n.Ready {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.ready = true
+	}
 	return notReady(n)
+}
+
+// notReady is the state of a worker that is up, and not Ready.
+func (m *member) notReady() WorkerState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ready {
+		return NotReady
+	}
+	return Booting
 }
 
 func notReady(n controlplane.Node) error {
