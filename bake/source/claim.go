@@ -24,12 +24,12 @@ import (
 // claim is what a versions file says that the bytes of a digest are.
 type claim struct {
 	fetched store.Fetched // what it says
-	sums  []manifest.Digest
-	known bool         // it is so, by the store or a mirror
-	other *knownAs     // what they are known as instead; nil: nothing is known, or known
-	place manifest.Pos // of the digest in the versions file
-	key   string
-	fix   string // what should stand there
+	sums    []manifest.Digest
+	known   bool         // it is so, by the store or a mirror
+	other   *knownAs     // what they are known as instead; nil: nothing is known, or known
+	place   manifest.Pos // of the digest in the versions file
+	key     string
+	fix     string // what should stand there
 
 	unproven error // why the URL could not be asked, where the store's bytes are taken all the same
 }
