@@ -51,7 +51,7 @@ it, or with --detach bake cluster delete. It keeps nothing, and is not for produ
 (docs/cluster.md).`,
 		Example: `  bake cluster out/k8s-worker-v1-36-3-amd64.tar.gz
   bake cluster add worker-3`,
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or it runs already, 2 wrong usage, 3 a wrong file, 130 interrupted"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or it runs already, 2 wrong usage, 3 bad input, 130 interrupted"},
 		Args:        exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			k.config.Image = args[0]

@@ -39,7 +39,7 @@ func newDNSApply(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "apply",
 		Short:       "Apply CoreDNS, and wait until every replica answers",
-		Annotations: map[string]string{exitCodes: "0 every replica is ready, 1 failed or --timeout, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 every replica is ready, 1 failed or --timeout, 2 wrong usage, 3 bad input"},
 		Long: `Apply CoreDNS as it belongs to the nodes' Kubernetes (print shows it), out of the
 image that they have, by your kubectl. Before anything changes it waits for as many
 Ready nodes as there are replicas, if so many have joined or are expected, and has
@@ -63,7 +63,7 @@ func newDNSPrint(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "print",
 		Short:       "Print the objects of the DNS add-on as YAML",
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input"},
 		Long: `Print what apply would apply: CoreDNS 1.8.3 with the guide's objects for nodes of
 Kubernetes 1.24 and before, for newer ones 1.14.2 as Kubernetes ships it. The
 cluster is asked for its nodes' version and image, unless --kubernetes tells.`,
@@ -81,7 +81,7 @@ func newDNSDelete(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "delete",
 		Short:       "Delete the DNS add-on that bake applied, and wait until it is gone",
-		Annotations: map[string]string{exitCodes: "0 done, or nothing was there, 1 failed or --timeout, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, or nothing was there, 1 failed or --timeout, 2 wrong usage, 3 bad input"},
 		Long: `Delete the objects that apply made, which are known by a label. What is gone is
 passed over, and what somebody else has applied under these names stays.`,
 		Example: `  bake dns delete --kubeconfig admin.kubeconfig`,

@@ -42,7 +42,7 @@ func newKubeconfigCreate(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "create --server URL --ca-dir DIR --output FILE",
 		Short:       "Write a kubeconfig of the cluster's administrator",
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or the file is there, 2 wrong usage, 3 what was given doesn't fit"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or the file is there, 2 wrong usage, 3 bad input"},
 		Long: `Write a kubeconfig with everything in it, as the guide makes one: the CA in
 --ca-dir signs a certificate for admin in the group system:masters, or the one
 that is given is taken. Key, chain and validity are checked, and where the server
@@ -67,7 +67,7 @@ func newKubeconfigMerge(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "merge --server URL --ca-dir DIR",
 		Short:       "Add the administrator to the kubeconfig that kubectl uses",
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or a name is something else's, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or a name is something else's, 2 wrong usage, 3 bad input"},
 		Long: `Add what "create" would write to the file that kubectl would write: of the list in
 $KUBECONFIG the first that is there, or else ~/.kube/config. Everything else in it
 stays byte by byte, comments too, and so does the current context. kubectl's lock
@@ -92,7 +92,7 @@ func newKubeconfigRemove(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "remove --server URL --ca-dir DIR",
 		Short:       "Take a cluster out of the kubeconfig that kubectl uses",
-		Annotations: map[string]string{exitCodes: "0 done, also where nothing was there, 1 failed, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, also where nothing was there, 1 failed, 2 wrong usage, 3 bad input"},
 		Long: `Take the cluster with this server and this CA out of the files that kubectl reads,
 also after a rename, with the contexts that lead to it and the users with a
 certificate by its CA that no other context needs. Everything else stays byte by

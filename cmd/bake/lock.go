@@ -18,7 +18,7 @@ func newLock(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "lock --versions FILE [--upgrade [PACKAGE,...]]",
 		Short:       "Resolve the OS packages that an image needs",
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input"},
 		Long: `Resolve the packages of the image definition and the versions file against
 Debian's signed indices (suite, updates and security) and write versions and
 digests to the lock beside the versions file. bake image takes every package
@@ -115,7 +115,7 @@ func newLockCheck(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "check --versions FILE",
 		Short:       "Say whether a lock is stale or misses security updates",
-		Annotations: map[string]string{exitCodes: "0 it fits and misses none, 1 failed, 2 wrong usage, 3 wrong input,\n4 it is stale (the versions file or the image definition asks for other packages\nthan when it was made), or security updates are missing"},
+		Annotations: map[string]string{exitCodes: "0 it fits and misses none, 1 failed, 2 wrong usage, 3 bad input,\n4 it is stale (the versions file or the image definition asks for other packages\nthan when it was made), or security updates are missing"},
 		Long: `Say whether the lock of a versions file still fits, and whether Debian has
 security updates of what is locked. Nothing is written.`,
 		Example: `  bake lock check --versions manifests/versions.yaml
@@ -154,7 +154,7 @@ func newLockDiff(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "diff OLD NEW",
 		Short:       "Print the packages in which two locks differ",
-		Annotations: map[string]string{exitCodes: "0 done, also where they differ, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, also where they differ, 2 wrong usage, 3 bad input"},
 		Long: `Print the packages in which two locks differ, a line for each: + for one that is
 new, - for one that is gone, and both versions of one that is another.`,
 		Example: `  git show HEAD:manifests/versions.lock > old.lock

@@ -24,7 +24,7 @@ func newMirror(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "mirror --versions FILE --output DIR",
 		Short:       "Bring all that a site without a network needs into one directory",
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 wrong input, 4 the lock is stale"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input, 4 the lock is stale"},
 		Long: `Bring everything that baking a versions file takes, and nothing else, into one
 directory: releases, Debian packages with the signed indices that list them,
 container images as an OCI layout, the versions file with its lock and the image

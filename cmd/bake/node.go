@@ -46,7 +46,7 @@ gcloud command that makes the instance is printed. Nothing is sent anywhere. The
 certificate is signed by the CA in --ca-dir (ca.pem, ca-key.pem, or kubeadm's),
 or by one that is made. Credentials: docs/metadata.md.`,
 		Example:     `  bake node worker-0 --server URL --ip 10.240.0.20 --pod-cidr 10.200.0.0/24 --output w0`,
-		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or files are there, 2 wrong usage, 3 a wrong CA or URL"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, or files are there, 2 wrong usage, 3 bad input"},
 		Args:        exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return in.run(c, h, args[0])

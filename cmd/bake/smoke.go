@@ -43,7 +43,7 @@ at the end, also after Ctrl-C (docs/guide.md).
 Steps: ` + strings.Join(smoke.Steps(), ", ") + `.`,
 		Example: `  bake smoke --kubeconfig admin.kubeconfig --nodes 3
   bake smoke clean --kubeconfig admin.kubeconfig`,
-		Annotations: map[string]string{exitCodes: "0 all passed, 1 a check failed, 2 wrong usage, 3 wrong input, 130 interrupted"},
+		Annotations: map[string]string{exitCodes: "0 all passed, 1 a check failed, 2 wrong usage, 3 bad input, 130 interrupted"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return in.run(c, h)
@@ -80,7 +80,7 @@ func newSmokeClean(h *host) *cobra.Command {
 		Long: `Delete the namespaces of smoke tests, which are known by a label: of those that were
 killed, of those that ran with --keep, and of one that runs now.`,
 		Example:     `  bake smoke clean --kubeconfig admin.kubeconfig`,
-		Annotations: map[string]string{exitCodes: "0 done, also where nothing was there, 1 failed, 2 wrong usage, 3 wrong input"},
+		Annotations: map[string]string{exitCodes: "0 done, also where nothing was there, 1 failed, 2 wrong usage, 3 bad input"},
 		Args:        noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := in.complete(c, h); err != nil {
