@@ -3,56 +3,15 @@
 package image
 
 import (
-	"errors"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nodebake/bake/test/filetest"
+	"github.com/nodebake/bake/test/walk"
 )
-
-// step is a command of docs/first-image.md, with what it prints.
-type step struct {
-	command string
-	codes   []int // of which it exits with one
-	prints  []string
-}
-
-// steps reads the commands of a document: lines that begin with "$ " in an
-// indented block, each followed by lines that it prints, among others.
-func steps(text string) []step {
-	exits := regexp.MustCompile(` +# exits with (\d+)(?: or (\d+))?$`)
-	var all []step
-	shown := false // the line before is of a command
-	for line := range strings.Lines(text) {
-		line, indented := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
-		command, begins := strings.CutPrefix(line, "$ ")
-		switch {
-		case indented && begins:
-			s := step{command: exits.ReplaceAllString(command, ""), codes: []int{0}}
-			if m := exits.FindStringSubmatch(command); m != nil {
-				s.codes = nil
-				for _, digits := range m[1:] {
-					if code, err := strconv.Atoi(digits); err == nil {
-						s.codes = append(s.codes, code)
-					}
-				}
-			}
-			all, shown = append(all, s), true
-		case indented && shown:
-			last := &all[len(all)-1]
-			last.prints = append(last.prints, line)
-		default:
-			shown = false
-		}
-	}
-	return all
-}
 
 // elsewhere is how commands begin that TestRun of test/qemu runs.
 const elsewhere = "bin/bake run "
@@ -63,36 +22,14 @@ func TestFirstImage(t *testing.T) {
 	text := filetest.Read(t, filepath.Join(root, "docs/first-image.md"))
 	dir := t.TempDir()
 	run(t, "sh", "-ec", `cd "$1" && cp -r --parents manifests images bin/bake "$2"`, "sh", root, dir)
-	walk := steps(string(text))
-	if len(walk) < 20 {
-		t.Fatalf("docs/first-image.md has %d commands; want 20 and more", len(walk))
+	commands := walk.Parse(string(text))
+	if len(commands) < 20 {
+		t.Fatalf("docs/first-image.md has %d commands; want 20 and more", len(commands))
 	}
-	for _, s := range walk {
-		if strings.HasPrefix(s.command, elsewhere) {
-			continue
-		}
-		from := time.Now()
-		cmd := exec.CommandContext(t.Context(), "bash", "-c", s.command)
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		code := 0
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			code = exit.ExitCode()
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%5.1f s  %s", time.Since(from).Seconds(), s.command)
-		if !slices.Contains(s.codes, code) {
-			t.Fatalf("%s exits with %d; want %v:\n%s", s.command, code, s.codes, out)
-		}
-		rest := likely(string(out))
-		for _, want := range s.prints {
-			_, after, found := strings.Cut(rest, likely(want))
-			if !found {
-				t.Errorf("%s prints\n%s\nwhere docs/first-image.md has\n%s", s.command, out, want)
-				break
-			}
-			rest = after
+	shell := walk.Start(t, dir, os.Environ())
+	for _, step := range commands {
+		if !strings.HasPrefix(step.Command, elsewhere) {
+			shell.Do(step, likely)
 		}
 	}
 }
