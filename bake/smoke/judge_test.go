@@ -330,3 +330,15 @@ func TestFullName(t *testing.T) {
 		}
 	}
 }
+
+// TestGuidesFirewallLine has docs/guide.md show the line that a closed node port
+// leads to.
+func TestGuidesFirewallLine(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "    " + firewallCommand("allow-nginx-service", "tcp:NODE_PORT", "") + "\n"; !strings.Contains(string(guide), want) {
+		t.Errorf("docs/guide.md lacks the line\n%s", want)
+	}
+}

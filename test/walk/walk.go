@@ -114,8 +114,9 @@ func (s *Shell) Run(command string) (string, int) {
 }
 
 // Do runs the command of a step. Another exit code ends the test, and a line that
-// is not printed fails it; likely takes from both what may differ.
-func (s *Shell) Do(step Step, likely func(string) string) {
+// is not printed fails it; likely takes from both what may differ. It returns what
+// is printed.
+func (s *Shell) Do(step Step, likely func(string) string) string {
 	s.t.Helper()
 	from := time.Now()
 	out, code := s.Run(step.Command)
@@ -128,8 +129,9 @@ func (s *Shell) Do(step Step, likely func(string) string) {
 		_, after, found := strings.Cut(rest, likely(want))
 		if !found {
 			s.t.Errorf("%s prints\n%s\nwhere the document has\n%s", step.Command, out, want)
-			return
+			break
 		}
 		rest = after
 	}
+	return out
 }
