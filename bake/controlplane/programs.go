@@ -30,7 +30,7 @@ type Find struct {
 	Versions string         // the versions file that has them
 	Options  source.Options // the store, and what fills it
 	Origin   source.Origin  // "": a release where one is named and available, else the module
-	Dir      string         // cache of this package: executables, etcd
+	Dir      string         // where executables and etcd are kept
 }
 
 // Programs are paths of executables.
@@ -161,7 +161,7 @@ func (f Find) bring(ctx context.Context, s *source.Source, v *manifest.Versions,
 
 // write puts a program where it can be run, under a name made of its digest.
 func (f Find) write(e *tree.Entry) (_ string, err error) {
-	dir := filepath.Join(f.Dir, "programs", e.SHA256.String()[:16])
+	dir := filepath.Join(f.Dir, e.SHA256.String()[:16])
 	path := filepath.Join(dir, filepath.Base(e.Path))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil

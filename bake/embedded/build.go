@@ -35,7 +35,7 @@ func Open(ctx context.Context, c Config, architectures ...arch.Arch) (Programs, 
 	if embeds(architectures) || c.Info == nil || c.Info.Main.Sum == "" {
 		return Programs{}, nil
 	}
-	dir := filepath.Join(c.Dir, c.Info.Main.Version)
+	dir := filepath.Join(c.Dir, "bake-"+c.Info.Main.Version)
 	built := Programs{os.DirFS(dir)}
 	if built.have(architectures) {
 		return built, nil

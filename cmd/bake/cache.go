@@ -16,8 +16,8 @@ func newCache(h *host) *cobra.Command {
 		Use:   "cache",
 		Short: "Look at the store, or make it smaller",
 		Long: `The store keeps downloads, unpacked packages, built components and compressed
-ranges between bakes. Everything in it can be rebuilt; nothing in it is
-believed without being verified.`,
+ranges between bakes, and the programs of bake cluster. Everything in it can be
+rebuilt; nothing in it is believed without being verified.`,
 	}
 	c.AddCommand(newCacheUsage(h), newCachePrune(h))
 	return c

@@ -17,6 +17,7 @@ import (
 	"github.com/nodebake/bake/bake/dns"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/progress"
+	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/vm"
 )
 
@@ -152,7 +153,7 @@ func (k *clusterFlags) run(c *cobra.Command) error {
 	}
 	tools, err := cluster.Preparation{
 		Host: cluster.ReadHost(), Firmware: vm.FirmwareDirs(), Progress: sink,
-		Find: controlplane.Find{Versions: k.versions, Options: options, Dir: filepath.Join(options.Cache, "controlplane")},
+		Find: controlplane.Find{Versions: k.versions, Options: options, Dir: filepath.Join(options.Cache, store.ProgramsDir)},
 	}.Prepare(ctx, dir, &k.config)
 	if err != nil {
 		return errors.Join(explainVersions(k.versions, err), dir.Remove())

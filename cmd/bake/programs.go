@@ -9,6 +9,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/embedded"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/store"
 )
 
 // openPrograms gives options the programs that go into images for architectures.
@@ -17,7 +18,7 @@ func (h *host) openPrograms(ctx context.Context, options *source.Options, archit
 	info, _ := debug.ReadBuildInfo()
 	var err error
 	options.Programs, err = embedded.Open(ctx, embedded.Config{
-		Dir:     filepath.Join(options.Cache, "embedded"),
+		Dir:     filepath.Join(options.Cache, store.ProgramsDir),
 		Info:    info,
 		Env:     h.env,
 		Offline: options.Offline,

@@ -9,6 +9,7 @@ import (
 	"github.com/nodebake/bake/bake/controlplane"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source"
+	"github.com/nodebake/bake/bake/source/store"
 )
 
 // Version names a control plane by its versions file.
@@ -36,7 +37,7 @@ func Need(t testing.TB, version Version, root string) *controlplane.Programs {
 	find := controlplane.Find{
 		Versions: filepath.Join(root, "manifests", "modules", string(version)), Origin: source.FromSource,
 		Options: source.Options{Cache: cache, Env: os.Environ(), Progress: display},
-		Dir:     filepath.Join(cache, "controlplane"),
+		Dir:     filepath.Join(cache, store.ProgramsDir),
 	}
 	p, err := find.Programs(t.Context())
 	if err == nil && p.Kubectl == "" {

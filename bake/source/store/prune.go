@@ -19,16 +19,22 @@ import (
 type Kind string
 
 // The kinds of entries. Downloads and Partials cost network to get again,
-// Packs and Values computing.
+// Packs and Values computing. Programs are directories with what this machine runs:
+// a control plane, and what a bake without embedded programs has built.
 const (
 	Downloads Kind = "downloads"
 	Partials  Kind = "partials"
 	Packs     Kind = "packs"
 	Values    Kind = "values"
+	Programs  Kind = "programs"
 )
 
+// ProgramsDir is the directory of Programs, below the store's. Other packages put
+// them there; when one was written counts as its last use.
+const ProgramsDir = "programs"
+
 // Kinds returns all kinds.
-func Kinds() []Kind { return []Kind{Downloads, Partials, Packs, Values} }
+func Kinds() []Kind { return []Kind{Downloads, Partials, Packs, Values, Programs} }
 
 // ErrInUse says that a store can't be pruned because a bake is using it.
 var ErrInUse = errors.New("a bake is using the store")
@@ -201,6 +207,8 @@ func scan(ctx context.Context, dir string, kinds []Kind) ([]entry, error) {
 			err = scanShards(ctx, filepath.Join(dir, packsDir), kind, &all)
 		case Values:
 			err = scanShards(ctx, filepath.Join(dir, valuesDir), kind, &all)
+		case Programs:
+			err = scanPrograms(filepath.Join(dir, ProgramsDir), &all)
 		default:
 			err = fmt.Errorf("unknown kind %q", kind)
 		}
@@ -257,6 +265,34 @@ func scanPartials(dir string, to *[]entry) error {
 		}
 		e := entry{kind: Partials, paths: []string{path, path + ".from"}}
 		e.add(path)
+		*to = append(*to, e)
+	}
+	return nil
+}
+
+func scanPrograms(dir string, to *[]entry) error {
+	names, err := readDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		e := entry{kind: Programs, paths: []string{filepath.Join(dir, name.Name())}}
+		err := filepath.WalkDir(e.paths[0], func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			switch {
+			case err == nil && path == e.paths[0]:
+				e.used = info.ModTime()
+			case err == nil && d.Type().IsRegular():
+				e.bytes += info.Size()
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it was renamed meanwhile
+			return err
+		}
 		*to = append(*to, e)
 	}
 	return nil

@@ -51,6 +51,9 @@ func filled(t *testing.T) string {
 			t.Fatal(err)
 		}
 		age(i, partial)
+		program := filepath.Join(dir, ProgramsDir, name)
+		filetest.Write(t, filepath.Join(program, "usr", "bin", "etcd"), content)
+		age(i, program)
 	}
 	s.Close()
 	return dir
@@ -66,8 +69,8 @@ func entries(amounts map[Kind]Amount) map[Kind]int {
 }
 
 func TestPrune(t *testing.T) {
-	all := map[Kind]int{Downloads: 2, Partials: 2, Packs: 2, Values: 2}
-	one := map[Kind]int{Downloads: 1, Partials: 1, Packs: 1, Values: 1}
+	all := map[Kind]int{Downloads: 2, Partials: 2, Packs: 2, Values: 2, Programs: 2}
+	one := map[Kind]int{Downloads: 1, Partials: 1, Packs: 1, Values: 1, Programs: 1}
 	none := map[Kind]int{}
 	for _, test := range []struct {
 		name          string
@@ -81,9 +84,9 @@ func TestPrune(t *testing.T) {
 		{"by age, none so old", PruneOptions{OlderThan: 11 * 24 * time.Hour}, none, all, all},
 		{"dry run", PruneOptions{All: true, DryRun: true}, all, none, all},
 		{"one kind", PruneOptions{All: true, Kinds: []Kind{Packs}},
-			map[Kind]int{Packs: 2}, none, map[Kind]int{Downloads: 2, Partials: 2, Values: 2}},
+			map[Kind]int{Packs: 2}, none, map[Kind]int{Downloads: 2, Partials: 2, Values: 2, Programs: 2}},
 		{"down to a size", PruneOptions{MaxSize: 3032, Kinds: []Kind{Values}},
-			map[Kind]int{Values: 1}, map[Kind]int{Values: 1}, map[Kind]int{Downloads: 2, Partials: 2, Packs: 2, Values: 1}},
+			map[Kind]int{Values: 1}, map[Kind]int{Values: 1}, map[Kind]int{Downloads: 2, Partials: 2, Packs: 2, Values: 1, Programs: 2}},
 		{"down to a size that it has", PruneOptions{MaxSize: 1 << 40}, none, all, all},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,6 +128,7 @@ func TestPruneBytes(t *testing.T) {
 		Downloads: {2, 6000},
 		Partials:  {2, 8},
 		Values:    {2, 6000 + 2*32},
+		Programs:  {2, 6000},
 		Packs:     usage.Kept[Packs],
 	}
 	if diff := cmp.Diff(want, usage.Kept); diff != "" {
