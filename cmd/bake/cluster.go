@@ -86,7 +86,7 @@ it, or with --detach bake cluster delete. It keeps nothing, and is not for produ
 }
 
 func addClusterName(c *cobra.Command, name *string) {
-	c.Flags().StringVar(name, "name", defaultCluster, "`NAME` of the cluster")
+	c.Flags().StringVar(name, "name", defaultCluster, "name of the `CLUSTER`")
 	inGroup(c.Flags(), "Cluster", "name")
 }
 

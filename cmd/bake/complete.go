@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodebake/bake/bake"
 	"github.com/nodebake/bake/bake/arch"
+	"github.com/nodebake/bake/bake/cluster"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/node"
 	"github.com/nodebake/bake/bake/progress"
@@ -45,7 +46,7 @@ func flagFiles() map[string][]string {
 // addCompletions has shells complete the values of every flag of c and of the
 // commands below it, and no files where a flag takes none. That a flag takes a
 // file or a directory, its usage says.
-func addCompletions(c *cobra.Command) {
+func addCompletions(h *host, c *cobra.Command) {
 	values, files := flagValues(), flagFiles()
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := c.GetFlagCompletionFunc(f.Name); ok || f.Value.Type() == "bool" && f.Name != "build-missing" {
@@ -58,6 +59,8 @@ func addCompletions(c *cobra.Command) {
 			complete = completeParts
 		case values[f.Name] != nil:
 			complete = cobra.FixedCompletions(values[f.Name], cobra.ShellCompDirectiveNoFileComp)
+		case takes == "CLUSTER":
+			complete = h.completeClusters
 		case takes == "DIR" || takes == "DIR|URL":
 			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		case files[f.Name] != nil:
@@ -84,7 +87,7 @@ func addCompletions(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		addCompletions(sub)
+		addCompletions(h, sub)
 	}
 }
 
@@ -94,6 +97,19 @@ func completeImages(c *cobra.Command, args []string, _ string) ([]cobra.Completi
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return []cobra.Completion{"tar.gz", "raw"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// completeClusters completes the name of a cluster that is there.
+func (h *host) completeClusters(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	root, err := h.clusterRoot()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := cluster.Names(root)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeParts completes the last of several names, with commas between them, of

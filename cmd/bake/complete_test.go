@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,10 +20,10 @@ import (
 )
 
 // completes returns what a shell is told: words, and the directive's name.
-func completes(t *testing.T, args ...string) (words []string, directive string) {
+func completes(t *testing.T, env []string, args ...string) (words []string, directive string) {
 	t.Helper()
 	var out bytes.Buffer
-	if err := run(t.Context(), &host{stdout: &out, stderr: io.Discard}, append([]string{cobra.ShellCompNoDescRequestCmd}, args...)); err != nil {
+	if err := run(t.Context(), &host{stdout: &out, stderr: io.Discard, env: env}, append([]string{cobra.ShellCompNoDescRequestCmd}, args...)); err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -40,10 +41,11 @@ func completes(t *testing.T, args ...string) (words []string, directive string) 
 }
 
 // free are the flags that take a number, an address or a name that nobody can
-// know beforehand. A flag that is not here must be completed.
+// know beforehand, or that only what is running tells. A flag that is not here must
+// be completed.
 var free = strings.Fields(`bootstrap-token busybox-image cat cluster-cidr cluster-dns cluster-domain cluster-ip cpus days
 	debian-mirror disk-size domain drop external-ip forward hostname image insecure-registry ip jobs
-	kubernetes machine-type max-gib memory metadata-value mtu name network nginx-image node-address
+	kubernetes local machine-type max-gib memory metadata-value mtu name network nginx-image node-address
 	nodes pod-cidr project proxy replicas san secrets server service-account service-cidr ssh-port
 	subnet timeout until user validity worker workers zone`)
 
@@ -61,7 +63,7 @@ func TestEveryFlagIsCompleted(t *testing.T) {
 			if f.Value.Type() == "bool" {
 				return
 			}
-			words, directive := completes(t, append(slices.Clone(path), "--"+f.Name, "")...)
+			words, directive := completes(t, nil, append(slices.Clone(path), "--"+f.Name, "")...)
 			var wantWords []string
 			want := "nothing"
 			takes, _ := pflag.UnquoteUsage(f)
@@ -151,9 +153,26 @@ components:
 	} {
 		args := strings.Fields(strings.Replace(test.args, "|", "\x00", 1))
 		args[len(args)-1] = strings.TrimSuffix(args[len(args)-1], "\x00")
-		words, directive := completes(t, args...)
+		words, directive := completes(t, nil, args...)
 		if diff := cmp.Diff(test.words, words, cmpopts.EquateEmpty()); diff != "" || directive != test.directive {
 			t.Errorf("bake %s completes %s; want %s; words (-want +got):\n%s", test.args, directive, test.directive, diff)
+		}
+	}
+}
+
+// TestClustersAreCompleted has two clusters.
+func TestClustersAreCompleted(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	for _, name := range []string{"bake", "other"} {
+		if err := os.MkdirAll(filepath.Join(state, "bake", "clusters", name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{"routes list --local", "cluster delete --name"} {
+		words, directive := completes(t, []string{"XDG_STATE_HOME=" + state}, append(strings.Fields(command), "")...)
+		if !slices.Equal(words, []string{"bake", "other"}) || directive != "nothing" {
+			t.Errorf("%s completes %q, %s; want both clusters and nothing", command, words, directive)
 		}
 	}
 }

@@ -118,7 +118,7 @@ inputs give the same bytes.`,
 		return &usageError{fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
 	root.AddCommand(newImage(h), newLock(h), newMirror(h), newInspect(h), newLint(h), newVerify(h), newNode(h), newKubeconfig(h), newRoutes(h), newDNS(h), newSmoke(h), newCache(h), newRun(h), newCluster(h), newVersion(h))
-	addCompletions(root)
+	addCompletions(h, root)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if err := writeHelp(c.OutOrStdout(), c); err != nil {
 			c.PrintErrln(err)

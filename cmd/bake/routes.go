@@ -49,7 +49,7 @@ func newRoutesCreate(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "create WORKER_DIR...",
 		Short:       "Print the gcloud commands that make a route for each worker's pods",
-		Annotations: map[string]string{exitCodes: "0 done, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit, or a range that leads elsewhere"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input, or a range that leads elsewhere"},
 		Long: routesLong + ` With
 --existing only what is missing is printed, and a range that leads elsewhere is an
 error; so with --local, which sets it.`,
@@ -67,7 +67,7 @@ func newRoutesDelete(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "delete WORKER_DIR...",
 		Short:       "Print the gcloud command that deletes the routes of workers' pods",
-		Annotations: map[string]string{exitCodes: "0 done, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit"},
+		Annotations: map[string]string{exitCodes: "0 done, 1 failed, 2 wrong usage, 3 bad input"},
 		Long: routesLong + ` With
 --existing only routes that are there, and lead to these workers, are named; so
 with --local, which removes them.`,
@@ -84,7 +84,7 @@ func newRoutesList(h *host) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "list WORKER_DIR...",
 		Short:       "List the routes that workers' pods need",
-		Annotations: map[string]string{exitCodes: "0 done, also where some are missing, 1 no such cluster runs, 2 wrong usage, 3 workers that don't fit"},
+		Annotations: map[string]string{exitCodes: "0 done, also where some are missing, 1 failed, 2 wrong usage, 3 bad input"},
 		Long: routesLong + ` With
 --existing or --local each is there, missing, or something other has its range or its
 name; one that leads to pods and to no worker is extra.`,
