@@ -10,6 +10,7 @@ import (
 	"github.com/nodebake/bake/bake/image"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/sbom"
 	"github.com/nodebake/bake/bake/sbom/spdx"
@@ -57,7 +58,7 @@ func (b *Baker) compose(ctx context.Context, sources *source.Source, parts *sour
 		},
 	}
 	for _, p := range parts.Packages {
-		config.Packages = append(config.Packages, rootfs.Package{LockedPackage: p.LockedPackage, Pack: p.Pack})
+		config.Packages = append(config.Packages, merge.Package{LockedPackage: p.LockedPackage, Pack: p.Pack})
 	}
 	for _, c := range parts.Components {
 		config.Components = append(config.Components, rootfs.Component{Name: c.Name, Version: c.Version, Origin: string(c.Origin), Pack: c.Pack})

@@ -42,7 +42,7 @@ func rules() []rule {
 		{"manifests/modules/update", []string{"bake/manifest", "bake/source/gobuild"}, "a tool that pins modules"},
 
 		// The operations.
-		{"bake", []string{"bake/atomicfile", "bake/embedded", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/inputs", "bake/license", "bake/arch", "bake/manifest", "bake/program", "bake/progress", "bake/record", "bake/sbom", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/source/fetch", "bake/source/gobuild", "bake/source/mirror", "bake/source/store", "bake/tree"},
+		{"bake", []string{"bake/atomicfile", "bake/embedded", "bake/image", "bake/image/archive", "bake/image/containerd", "bake/image/extent", "bake/image/rootfs", "bake/inputs", "bake/license", "bake/arch", "bake/manifest", "bake/merge", "bake/program", "bake/progress", "bake/record", "bake/sbom", "bake/sbom/spdx", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/source/fetch", "bake/source/gobuild", "bake/source/mirror", "bake/source/store", "bake/tree"},
 			"it builds images"},
 		{"bake/lock", []string{"bake/atomicfile", "bake/inputs", "bake/arch", "bake/manifest", "bake/progress", "bake/source", "bake/source/debian"}, "it resolves packages"},
 		{"bake/verify", []string{"bake", "bake/embedded", "bake/image/archive", "bake/image/extent", "bake/inputs", "bake/inspect", "bake/gce", "bake/manifest", "bake/progress", "bake/record", "bake/sbom/slsa", "bake/sign", "bake/source", "bake/tree"}, "it builds an image to compare one with"},
@@ -74,8 +74,8 @@ func rules() []rule {
 		{"bake/source/oci/ocitest", []string{"test/must"}, "a registry for tests"},
 		{"bake/source/mirror", []string{"bake/arch", "bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
-		{"bake/image", []string{"bake/image/*", "bake/arch", "bake/manifest", "bake/tree"}, "it calls the packages below it"},
-		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image", []string{"bake/image/*", "bake/arch", "bake/manifest", "bake/merge", "bake/tree"}, "it calls the packages below it"},
+		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/merge", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/arch", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent", "bake/gce"}, "partitions are lists of extents"},
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/gce", "bake/tree"}, "it writes lists of extents"},
@@ -119,6 +119,7 @@ func rules() []rule {
 		{"bake/program", []string{"bake/arch"}, "files that can be started"},
 		{"bake/license", nil, "texts"},
 		{"bake/atomicfile", nil, "files"},
+		{"bake/merge", []string{"bake/manifest", "bake/relation", "bake/tree"}, "files of packages, whatever becomes of them"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},
 		{"bake/progress/progresstest", []string{"bake/progress"}, "a sink for tests"},

@@ -29,6 +29,7 @@ import (
 	"github.com/nodebake/bake/bake/image/gpt"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -42,7 +43,7 @@ type Config struct {
 	Suite      string
 	Definition *manifest.Definition
 	Units      fs.FS
-	Packages   []rootfs.Package
+	Packages   []merge.Package
 	Requested  []string // names of packages that somebody asked for
 	Components []rootfs.Component
 	Images     []containerd.ContainerImage // that containerd is to have

@@ -25,6 +25,7 @@ import (
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/image/rootfs"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/record"
 	"github.com/nodebake/bake/bake/source/debian"
 	"github.com/nodebake/bake/bake/source/debian/deb"
@@ -141,7 +142,7 @@ func fetchClosure(suite string) (c closure) {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
 			c.files[p.Name] = file
-			c.config.Packages = append(c.config.Packages, rootfs.Package{LockedPackage: p, Pack: pack})
+			c.config.Packages = append(c.config.Packages, merge.Package{LockedPackage: p, Pack: pack})
 		}
 		for _, program := range []string{"bin/containerd", "usr/local/bin/kubelet", "usr/local/bin/kube-proxy", record.FirstbootPath} {
 			text := "#!/bin/true\n"

@@ -103,7 +103,7 @@ func (l *layout) addAccounts() error {
 // readMasters reads the users and groups with fixed numbers (Debian policy,
 // section 9.2.2).
 func (l *layout) readMasters() error {
-	passwd, err := l.read("usr/share/base-passwd/passwd.master")
+	passwd, err := l.Read("usr/share/base-passwd/passwd.master")
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (l *layout) readMasters() error {
 			name: f[0], uid: uint32(uid), gid: uint32(gid), comment: f[4], home: f[5], shell: f[6], password: f[1],
 		})
 	}
-	groups, err := l.read("usr/share/base-passwd/group.master")
+	groups, err := l.Read("usr/share/base-passwd/group.master")
 	if err != nil {
 		return err
 	}

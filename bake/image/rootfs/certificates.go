@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -26,8 +27,8 @@ const (
 func (l *layout) addCertificates() error {
 	var sources []tree.Entry
 	key := sha256.New()
-	for _, p := range l.below(certificateSource) {
-		if e, ok := l.file(p); ok && strings.HasSuffix(p, ".crt") {
+	for _, p := range l.Below(certificateSource) {
+		if e, ok := l.File(p); ok && strings.HasSuffix(p, ".crt") {
 			sources = append(sources, e)
 			fmt.Fprintf(key, "%q %s\n", p, e.SHA256)
 		}
@@ -46,13 +47,13 @@ func (l *layout) addCertificates() error {
 	}
 	for _, e := range pack.Entries {
 		e.Owner = "certificates"
-		l.put(e)
+		l.Put(e)
 	}
 	return nil
 }
 
 func writeCertificates(w *tree.PackWriter, sources []tree.Entry) error {
-	var content reader
+	var content merge.Reader
 	var bundle, list bytes.Buffer
 	list.WriteString("# The certificates below /usr/share/ca-certificates that are trusted, one a line.\n" +
 		"# A line that begins with ! names one that is not. See update-ca-certificates(8).\n")
@@ -61,7 +62,7 @@ func writeCertificates(w *tree.PackWriter, sources []tree.Entry) error {
 	seen := map[[sha256.Size]byte]bool{}
 	var links []tree.Entry
 	for _, source := range sources {
-		text, err := content.read(source)
+		text, err := content.Read(source)
 		if err != nil {
 			return err
 		}
@@ -80,7 +81,7 @@ func writeCertificates(w *tree.PackWriter, sources []tree.Entry) error {
 	// OpenSSL numbers certificates of one subject in the order of their names.
 	for _, name := range sortedKeys(names) {
 		i := slices.IndexFunc(sources, func(e tree.Entry) bool { return e.Path == names[name] })
-		text, err := content.read(sources[i])
+		text, err := content.Read(sources[i])
 		if err != nil {
 			return err
 		}

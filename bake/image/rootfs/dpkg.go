@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -23,18 +24,18 @@ const (
 // Control members are the packs' own files; the rest is derived once for a set
 // of packages.
 func (l *layout) addDatabase() error {
-	for _, u := range l.sorted {
-		for name, e := range u.members {
+	for _, u := range l.Sorted {
+		for name, e := range u.Members {
 			if name == "control" {
 				continue
 			}
-			e.Path = path.Join(dpkgInfo, u.databaseName()+"."+name)
-			e.Owner = origin(u.Name)
-			l.put(e)
+			e.Path = path.Join(dpkgInfo, u.DatabaseName()+"."+name)
+			e.Owner = merge.Owner(u.Name)
+			l.Put(e)
 		}
 	}
 	pack, err := l.Derive("dpkg database 2 "+l.packagesKey(), func(w *tree.PackWriter) error {
-		d := database{packages: slices.SortedFunc(slices.Values(l.sorted), func(a, b *unpacked) int {
+		d := database{packages: slices.SortedFunc(slices.Values(l.Sorted), func(a, b *merge.Unpacked) int {
 			return strings.Compare(a.Name, b.Name)
 		}), requested: l.Requested, arch: string(l.Arch), w: w}
 		return d.write()
@@ -44,7 +45,7 @@ func (l *layout) addDatabase() error {
 	}
 	for _, e := range pack.Entries {
 		e.Owner = "dpkg database"
-		l.put(e)
+		l.Put(e)
 	}
 	l.makeDatabaseRest()
 	return nil
@@ -63,7 +64,7 @@ func (l *layout) makeDatabaseRest() {
 		}
 	}
 	for _, dir := range []string{"updates", "parts"} {
-		l.put(tree.Entry{Path: path.Join(dpkgDir, dir), Type: tree.Dir, Perm: 0o755, Owner: definitionOrigin})
+		l.Put(tree.Entry{Path: path.Join(dpkgDir, dir), Type: tree.Dir, Perm: 0o755, Owner: definitionOrigin})
 	}
 	for _, f := range []struct {
 		name    string
@@ -87,12 +88,12 @@ func (l *layout) makeDatabaseRest() {
 // packagesKey identifies what the derived part of the database is made of.
 func (l *layout) packagesKey() string {
 	h := sha256.New()
-	for _, u := range l.sorted {
+	for _, u := range l.Sorted {
 		fmt.Fprintf(h, "package %s %s %d\n", u.Name, u.Version, len(u.Pack.Entries))
 		for _, e := range u.Pack.Entries {
 			fmt.Fprintf(h, "%q %s %s\n", e.Path, e.Type, e.SHA256)
 		}
-		for _, p := range sortedKeys(u.lost) {
+		for _, p := range sortedKeys(u.Lost) {
 			fmt.Fprintf(h, "lost %q\n", p)
 		}
 	}
@@ -102,10 +103,10 @@ func (l *layout) packagesKey() string {
 
 // database writes the part of dpkg's and apt's databases that packages give.
 type database struct {
-	packages  []*unpacked
+	packages  []*merge.Unpacked
 	requested []string
 	arch      string
-	content   reader
+	content   merge.Reader
 	w         *tree.PackWriter
 }
 
@@ -117,14 +118,14 @@ func (d *database) write() error {
 		if err != nil {
 			return fmt.Errorf("package %s: %w", u.Name, err)
 		}
-		status.WriteString(u.control.status(conffiles) + "\n")
-		if err := d.file(path.Join(dpkgInfo, u.databaseName()+".list"), u.list()); err != nil {
+		status.WriteString(u.Control.Status(conffiles) + "\n")
+		if err := d.file(path.Join(dpkgInfo, u.DatabaseName()+".list"), list(u)); err != nil {
 			return err
 		}
 		if err := d.interests(u, triggers); err != nil {
 			return fmt.Errorf("package %s: triggers: %w", u.Name, err)
 		}
-		if !slices.Contains(d.requested, u.Name) && u.control.get("Essential") != "yes" {
+		if !slices.Contains(d.requested, u.Name) && u.Control.Get("Essential") != "yes" {
 			// apt writes its own architecture also for packages of "all".
 			fmt.Fprintf(&states, "Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n", u.Name, d.arch)
 		}
@@ -152,10 +153,10 @@ func (d *database) file(p, content string) error {
 
 // list returns the paths of the package in the order of its archive, as it
 // wrote them, which is not where merged /usr puts them.
-func (u *unpacked) list() string {
+func list(u *merge.Unpacked) string {
 	var out strings.Builder
-	for _, e := range u.data() {
-		if u.lost[e.Path] {
+	for _, e := range u.Data() {
+		if u.Lost[e.Path] {
 			continue
 		}
 		if e.Path == "." {
@@ -169,33 +170,33 @@ func (u *unpacked) list() string {
 
 // conffiles returns the lines of the Conffiles field: path and MD5 of what the
 // package brought, by which dpkg tells whether somebody changed the file.
-func (d *database) conffiles(u *unpacked) ([]string, error) {
-	confs, err := u.conffiles(&d.content)
+func (d *database) conffiles(u *merge.Unpacked) ([]string, error) {
+	confs, err := u.Conffiles(&d.content)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string]tree.Entry{}
-	for _, e := range u.data() {
+	for _, e := range u.Data() {
 		files["/"+e.Path] = e
 	}
 	var lines []string
 	for _, c := range confs {
-		if c.remove {
-			lines = append(lines, " "+c.path+" newconffile remove-on-upgrade")
+		if c.Remove {
+			lines = append(lines, " "+c.Path+" newconffile remove-on-upgrade")
 			continue
 		}
-		e, ok := files[c.path]
+		e, ok := files[c.Path]
 		if ok && e.Type == tree.Hardlink {
 			e = files["/"+e.Link]
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s is a configuration file that the package does not hold", c.path)
+			return nil, fmt.Errorf("%s is a configuration file that the package does not hold", c.Path)
 		}
-		text, err := d.content.read(e)
+		text, err := d.content.Read(e)
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf(" %s %x", c.path, md5.Sum(text)))
+		lines = append(lines, fmt.Sprintf(" %s %x", c.Path, md5.Sum(text)))
 	}
 	return lines, nil
 }
@@ -203,12 +204,12 @@ func (d *database) conffiles(u *unpacked) ([]string, error) {
 // interests reads which triggers the package waits for (deb-triggers(5)) and
 // adds them to dpkg's index: a file by the trigger's name for each, and one
 // named File for the triggers that are paths.
-func (d *database) interests(u *unpacked, index map[string]string) error {
-	member, ok := u.members["triggers"]
+func (d *database) interests(u *merge.Unpacked, index map[string]string) error {
+	member, ok := u.Members["triggers"]
 	if !ok {
 		return nil
 	}
-	text, err := d.content.read(member)
+	text, err := d.content.Read(member)
 	if err != nil {
 		return err
 	}
@@ -221,7 +222,7 @@ func (d *database) interests(u *unpacked, index map[string]string) error {
 		if len(words) != 2 {
 			return fmt.Errorf("%q is not a directive and a name", strings.TrimSpace(line))
 		}
-		waiter := u.databaseName()
+		waiter := u.DatabaseName()
 		switch words[0] {
 		case "interest", "interest-await":
 		case "interest-noawait":

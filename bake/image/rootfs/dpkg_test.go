@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
@@ -71,7 +72,7 @@ func TestLinksAsDpkg(t *testing.T) {
 			want: []string{"/opt/data/one: 1 0644", "/opt/data/three: 2 0644", "/opt/data/two: new 0644", "/opt/x -> data"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var packages []Package
+			var packages []merge.Package
 			for _, p := range test.packages {
 				packages = append(packages, pkg(t, p.name, p.fields, p.files...))
 			}

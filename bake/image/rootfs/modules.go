@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/image/rootfs/depmod"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/relation"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -20,17 +21,17 @@ const modulesDir = "usr/lib/modules"
 // They are derived once for a kernel: every module must be decompressed.
 func (l *layout) addModules() error {
 	versions := map[string][]tree.Entry{} // the modules of each kernel
-	for _, p := range l.below(modulesDir) {
+	for _, p := range l.Below(modulesDir) {
 		version, file, nested := strings.Cut(strings.TrimPrefix(p, modulesDir+"/"), "/")
 		if !nested || !strings.HasSuffix(file, ".ko") && !strings.HasSuffix(file, ".ko.xz") {
 			continue
 		}
-		if e, ok := l.file(p); ok {
+		if e, ok := l.File(p); ok {
 			versions[version] = append(versions[version], e)
 		}
 	}
 	weakDeps := false
-	if kmod := l.packages[origin("kmod")]; kmod != nil {
+	if kmod := l.ByOwner[merge.Owner("kmod")]; kmod != nil {
 		weakDeps = relation.CompareVersions(kmod.Version, "33") >= 0
 	}
 	for _, version := range sortedKeys(versions) {
@@ -48,7 +49,7 @@ func (l *layout) addModules() error {
 			{"modules.order", &in.Order}, {"modules.builtin", &in.Builtin}, {"modules.builtin.modinfo", &in.BuiltinModinfo},
 		} {
 			var err error
-			if *f.to, err = l.read(path.Join(dir, f.name)); err != nil {
+			if *f.to, err = l.Read(path.Join(dir, f.name)); err != nil {
 				return err
 			}
 			fmt.Fprintf(key, "%s %x\n", f.name, sha256.Sum256(*f.to))
@@ -61,7 +62,7 @@ func (l *layout) addModules() error {
 		}
 		for _, e := range pack.Entries {
 			e.Owner = "depmod"
-			l.put(e)
+			l.Put(e)
 		}
 	}
 	return nil

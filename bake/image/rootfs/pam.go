@@ -23,7 +23,7 @@ type pamProfile struct {
 // the profiles that packages ship, as pam-auth-update(8) does for a new
 // system, and what it remembers of that.
 func (l *layout) addPAM() error {
-	if !l.has("libpam-runtime") {
+	if !l.Has("libpam-runtime") {
 		return nil
 	}
 	profiles, seen, err := l.pamProfiles()
@@ -31,7 +31,7 @@ func (l *layout) addPAM() error {
 		return err
 	}
 	for _, kind := range pamTypes {
-		template, err := l.read("usr/share/pam/common-" + kind)
+		template, err := l.Read("usr/share/pam/common-" + kind)
 		if err != nil {
 			return err
 		}
@@ -51,11 +51,11 @@ func (l *layout) addPAM() error {
 func (l *layout) pamProfiles() (enabled []pamProfile, seen string, err error) {
 	var all []pamProfile
 	const dir = "usr/share/pam-configs"
-	for _, p := range l.below(dir) {
+	for _, p := range l.Below(dir) {
 		if path.Dir(p) != dir {
 			continue
 		}
-		text, err := l.read(p)
+		text, err := l.Read(p)
 		if err != nil {
 			return nil, "", err
 		}

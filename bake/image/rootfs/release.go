@@ -13,7 +13,7 @@ const releasePath = "/etc/os-release"
 
 // addRelease names the image in os-release(5), beside Debian's own.
 func (l *layout) addRelease() error {
-	text, err := l.read("usr/lib/os-release")
+	text, err := l.Read("usr/lib/os-release")
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (l *layout) addRelease() error {
 		}
 		text = fmt.Appendf(text, "%s=%s\n", f.key, f.value)
 	}
-	if old, ok := l.at(releasePath); ok {
+	if old, ok := l.At(releasePath); ok {
 		return fmt.Errorf("%s is there already, from %s", releasePath, old.Owner)
 	}
 	l.make(releasePath, 0o644, text)
@@ -52,22 +52,22 @@ func (l *layout) addUpdated() error {
 // they have in a merged /usr, as update-shells(8) does.
 func (l *layout) addShells() error {
 	const master = "usr/share/debianutils/shells"
-	if !l.has("debianutils") {
+	if !l.Has("debianutils") {
 		return nil
 	}
 	sources := []string{master}
-	for _, p := range l.below(master + ".d") {
+	for _, p := range l.Below(master + ".d") {
 		if path.Dir(p) == master+".d" {
 			sources = append(sources, p)
 		}
 	}
 	var known, listed []string // listed in the master already
-	list, err := l.read(master)
+	list, err := l.Read(master)
 	if err != nil {
 		return err
 	}
 	for _, p := range sources {
-		text, err := l.read(p)
+		text, err := l.Read(p)
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (l *layout) addShells() error {
 			if p == master {
 				listed = append(listed, shell)
 			}
-			for _, name := range []string{shell, "/" + l.place(shell)} {
+			for _, name := range []string{shell, "/" + l.Place(shell)} {
 				if !slices.Contains(known, name) {
 					known = append(known, name)
 				}

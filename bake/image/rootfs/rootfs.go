@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -27,10 +28,10 @@ type Config struct {
 	Arch       arch.Arch
 	Suite      string // "trixie": some packages' scripts differ between suites
 	Definition *manifest.Definition
-	Packages   []Package   // the closure, in any order
-	Requested  []string    // names of packages that somebody asked for; apt may remove the others when nothing needs them
-	Components []Component // in any order
-	Units      fs.FS       // unit files at its top; installed to /etc/systemd/system
+	Packages   []merge.Package // the closure, in any order
+	Requested  []string        // names of packages that somebody asked for; apt may remove the others when nothing needs them
+	Components []Component     // in any order
+	Units      fs.FS           // unit files at its top; installed to /etc/systemd/system
 	Extra      []tree.Entry
 
 	ImageID      string // IMAGE_ID of os-release: "k8s-worker"
@@ -41,16 +42,7 @@ type Config struct {
 	// the newest package was published: never the time of the bake.
 	Epoch int64
 
-	// Derive returns the pack that make writes, or one that an earlier make
-	// wrote under the same key, bound. Nil stands for making it in memory.
-	Derive func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error)
-}
-
-// Package is one unpacked .deb: its pack holds the control members below
-// DEBIAN/ and the data members at their paths.
-type Package struct {
-	manifest.LockedPackage
-	Pack *tree.Pack
+	Derive merge.Derive // nil stands for making packs in memory
 }
 
 // Component is an upstream project's files, at the paths where they install.
@@ -74,7 +66,7 @@ func Compose(c Config) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.addPackages(); err != nil {
+	if err := l.AddPackages(l.diversions()); err != nil {
 		return nil, err
 	}
 	// The order counts: each step sees the files of those before.

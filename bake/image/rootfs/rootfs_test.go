@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodebake/bake/bake/arch"
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
@@ -23,19 +24,19 @@ import (
 // pkg makes a package of control fields and files: a path that ends in a slash
 // is a directory, content that begins with "-> " a symbolic link, one with "=> " a
 // hard one.
-func pkg(t testing.TB, name, fields string, files ...string) Package {
+func pkg(t testing.TB, name, fields string, files ...string) merge.Package {
 	t.Helper()
 	control := "Package: " + name + "\nVersion: 1\nArchitecture: amd64\n" + fields
 	pack := treetest.PackOf(t, name, append([]string{"DEBIAN/control", control, "./", ""}, files...)...)
 	for i := range pack.Entries {
 		pack.Entries[i].MTime = 1
 	}
-	return Package{manifest.LockedPackage{Name: name, Version: "1", Arch: "amd64"}, pack}
+	return merge.Package{LockedPackage: manifest.LockedPackage{Name: name, Version: "1", Arch: "amd64"}, Pack: pack}
 }
 
 // base is what every root needs.
-func base(t testing.TB) []Package {
-	return []Package{
+func base(t testing.TB) []merge.Package {
+	return []merge.Package{
 		pkg(t, "base-files", "", "usr/lib/os-release", "ID=debian\n", "etc/os-release", "-> ../usr/lib/os-release", "usr/bin/", "", "bin", "-> usr/bin", "var/run/", ""),
 		pkg(t, "base-passwd", "",
 			"usr/share/base-passwd/passwd.master", "root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -45,7 +46,7 @@ func base(t testing.TB) []Package {
 
 // config is a definition, given as files that replace those of an empty one,
 // and packages beside the base.
-func config(t testing.TB, files map[string]string, packages ...Package) Config {
+func config(t testing.TB, files map[string]string, packages ...merge.Package) Config {
 	t.Helper()
 	fsys := fstest.MapFS{}
 	for name, text := range map[string]string{
@@ -147,7 +148,7 @@ func TestComposeConflicts(t *testing.T) {
 				}
 				return
 			}
-			if _, ok := errors.AsType[*ConflictError](err); !ok {
+			if _, ok := errors.AsType[*merge.ConflictError](err); !ok {
 				t.Fatalf("Compose = %v; want a ConflictError", err)
 			}
 			for _, part := range test.want {
@@ -281,22 +282,6 @@ func TestComposeUnits(t *testing.T) {
 	}
 }
 
-func TestControlStatus(t *testing.T) {
-	c, err := parseControl([]byte("Package: x\nVersion: 1\nX-Other: o\nHomepage: h\nDescription: d\n more\n .\n end\nEssential: yes\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "Package: x\nEssential: yes\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/x 0\nDescription: d\n more\n .\n end\nX-Other: o\nHomepage: h\n"
-	if diff := cmp.Diff(want, c.status([]string{" /etc/x 0"})); diff != "" {
-		t.Errorf("status (-want +got):\n%s", diff)
-	}
-	for _, text := range []string{" x\n", "x\n", "A: 1\na: 2\n", "A: 1\n\nB: 2\n"} {
-		if _, err := parseControl([]byte(text)); err == nil {
-			t.Errorf("parseControl(%q) = nil; want an error", text)
-		}
-	}
-}
-
 // TestSysusers compares numbers with those that systemd-sysusers gives.
 func TestSysusers(t *testing.T) {
 	need.Program(t, "systemd-sysusers", "systemd")
@@ -393,20 +378,6 @@ func TestSysusersRefused(t *testing.T) {
 
 func sortLines(s string) []string {
 	return slices.Sorted(strings.Lines(s))
-}
-
-func FuzzParseControl(f *testing.F) {
-	f.Add([]byte("Package: x\nDescription: d\n more\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := parseControl(text)
-		if err != nil {
-			return
-		}
-		again, err := parseControl([]byte(c.status(nil)))
-		if err == nil && len(again) != len(c)+1 && c.get("Status") == "" && len(c) > 0 {
-			t.Errorf("%d fields become %d", len(c), len(again))
-		}
-	})
 }
 
 func FuzzParseSysusers(f *testing.F) {

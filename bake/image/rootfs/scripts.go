@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -17,14 +18,12 @@ import (
 func (l *layout) scripts() iter.Seq2[int, manifest.PackageScripts] {
 	return func(yield func(int, manifest.PackageScripts) bool) {
 		for i, s := range l.Definition.Configure {
-			if l.has(s.Package) && (s.Suite == "" || s.Suite == l.Suite) && !yield(i, s) {
+			if l.Has(s.Package) && (s.Suite == "" || s.Suite == l.Suite) && !yield(i, s) {
 				return
 			}
 		}
 	}
 }
-
-type diversion struct{ to, pkg string }
 
 // local is the package of a diversion that the administrator of a system has
 // made, in whose place we are (dpkg-divert(1)).
@@ -32,11 +31,11 @@ const local = ":"
 
 // diversions returns our own and the declared diversions by the path that they
 // move.
-func (l *layout) diversions() map[string]diversion {
-	out := map[string]diversion{releasePath: {releasePath + ".distrib", local}}
+func (l *layout) diversions() map[string]merge.Diversion {
+	out := map[string]merge.Diversion{releasePath: {To: releasePath + ".distrib", Package: local}}
 	for _, s := range l.scripts() {
 		for _, d := range s.Diversions {
-			out[d.Path] = diversion{d.To, s.Package}
+			out[d.Path] = merge.Diversion{To: d.To, Package: s.Package}
 		}
 	}
 	return out
@@ -79,10 +78,10 @@ func (l *layout) directory(n manifest.PathSpec) error {
 	if err != nil {
 		return err
 	}
-	if old, ok := l.at(n.Path); ok {
+	if old, ok := l.At(n.Path); ok {
 		return fmt.Errorf("%s exists already, as a %s of %s (to change its owner or mode, declare it under permissions)", n.Path, old.Type, old.Owner)
 	}
-	l.put(tree.Entry{Path: l.place(n.Path), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Owner: definitionOrigin})
+	l.Put(tree.Entry{Path: l.Place(n.Path), Type: tree.Dir, Perm: n.Mode, UID: uid, GID: gid, Owner: definitionOrigin})
 	return nil
 }
 
@@ -91,7 +90,7 @@ func (l *layout) empty(n manifest.PathSpec) error {
 	if err != nil {
 		return err
 	}
-	if old, ok := l.at(n.Path); ok {
+	if old, ok := l.At(n.Path); ok {
 		return fmt.Errorf("%s exists already, from %s", n.Path, old.Owner)
 	}
 	l.makeOwned(n.Path, n.Mode, uid, gid, nil)
@@ -100,30 +99,30 @@ func (l *layout) empty(n manifest.PathSpec) error {
 
 // copy shares the content of the file that is copied.
 func (l *layout) copy(c manifest.Copy) error {
-	e, ok := l.file(c.From)
+	e, ok := l.File(c.From)
 	if !ok {
 		return fmt.Errorf("%s is not a file of the image", c.From)
 	}
-	if old, ok := l.at(c.To); ok {
+	if old, ok := l.At(c.To); ok {
 		return fmt.Errorf("%s exists already, from %s", c.To, old.Owner)
 	}
-	e.Path = l.place(c.To)
+	e.Path = l.Place(c.To)
 	if c.Mode != 0 {
 		e.Perm = c.Mode
 	}
-	l.put(e)
+	l.Put(e)
 	return nil
 }
 
 // declaredLink makes a symbolic link. It may take the place of an empty directory,
 // as /var/run does.
 func (l *layout) declaredLink(k manifest.Link) error {
-	p := l.place(k.Path)
-	if old, ok := l.entries[p]; ok {
+	p := l.Place(k.Path)
+	if old, ok := l.Entries[p]; ok {
 		if old.Type != tree.Dir {
 			return fmt.Errorf("%s exists already, from %s", k.Path, old.Owner)
 		}
-		for child := range l.entries {
+		for child := range l.Entries {
 			if strings.HasPrefix(child, p+"/") {
 				return fmt.Errorf("%s is a directory of %s that holds /%s", k.Path, old.Owner, child)
 			}
@@ -138,18 +137,18 @@ func (l *layout) setPermissions(n manifest.PathSpec) error {
 	if err != nil {
 		return err
 	}
-	e, ok := l.at(n.Path)
+	e, ok := l.At(n.Path)
 	if !ok {
 		return fmt.Errorf("%s is not in the image", n.Path)
 	}
 	switch e.Type {
 	case tree.Hardlink: // its inode is the file's
-		e = l.entries[e.Link]
+		e = l.Entries[e.Link]
 	case tree.Symlink:
 		return fmt.Errorf("%s is a symbolic link to %s and has no permissions of its own (declare those of what it leads to)", n.Path, e.Link)
 	}
 	e.UID, e.GID, e.Perm = uid, gid, n.Mode
-	l.entries[e.Path] = e // at all its names
+	l.Entries[e.Path] = e // at all its names
 	return nil
 }
 
@@ -160,7 +159,7 @@ func (l *layout) alternatives() error {
 	var errs []error
 	for _, s := range l.scripts() {
 		for _, a := range s.Alternatives {
-			if _, ok := l.at(a.Path); !ok {
+			if _, ok := l.At(a.Path); !ok {
 				errs = append(errs, fmt.Errorf("%s: %s is not in the image", a.Pos, a.Path))
 				continue
 			}
@@ -209,7 +208,7 @@ func (l *layout) alternative(name string, choices []manifest.Alternative) error 
 	l.make(path.Join(dpkgDir, "alternatives", name), 0o644, []byte(state.String()))
 
 	for _, a := range append([]manifest.Alternative{best}, best.Slaves...) {
-		if old, ok := l.at(a.Link); ok {
+		if old, ok := l.At(a.Link); ok {
 			return fmt.Errorf("%s: alternative %s: %s exists already, from %s", a.Pos, a.Name, a.Link, old.Owner)
 		}
 		l.link(a.Link, "/etc/alternatives/"+a.Name)

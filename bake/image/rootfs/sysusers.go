@@ -31,7 +31,7 @@ type sysuser struct {
 func (l *layout) applySysusers() error {
 	files := map[string]string{} // by base name; /etc before /usr
 	for _, dir := range []string{"usr/lib/sysusers.d", "etc/sysusers.d"} {
-		for p := range l.entries {
+		for p := range l.Entries {
 			if path.Dir(p) == dir && strings.HasSuffix(p, ".conf") {
 				files[path.Base(p)] = p
 			}
@@ -39,10 +39,10 @@ func (l *layout) applySysusers() error {
 	}
 	var lines []sysuser
 	for _, name := range sortedKeys(files) {
-		if l.entries[files[name]].Link == "/dev/null" {
+		if l.Entries[files[name]].Link == "/dev/null" {
 			continue // masked
 		}
-		text, err := l.read(files[name])
+		text, err := l.Read(files[name])
 		if err != nil {
 			return err
 		}

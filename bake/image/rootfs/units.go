@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/unit"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
 
@@ -25,7 +26,7 @@ func (l *layout) addUnits() error {
 	if err != nil {
 		return err
 	}
-	m := newMemory("units")
+	m := merge.NewMemory("units")
 	var errs []error
 	for _, entry := range entries {
 		name := entry.Name()
@@ -36,13 +37,13 @@ func (l *layout) addUnits() error {
 		if err != nil {
 			return err
 		}
-		e := m.add(tree.Entry{
+		e := m.Add(tree.Entry{
 			Path: path.Join(unitDir, name), Type: tree.File, Perm: 0o644, Size: int64(len(text)), Owner: "unit " + name,
 		}, text)
-		_, err = l.add(e)
+		_, err = l.Add(e)
 		errs = append(errs, err)
 	}
-	errs = append(errs, m.close())
+	errs = append(errs, m.Close())
 	return errors.Join(errs...)
 }
 
@@ -59,7 +60,7 @@ func (l *layout) enableUnits() error {
 		if strings.HasSuffix(u.Name, "-generator") {
 			p = path.Join("etc/systemd/system-generators", u.Name)
 		}
-		if old, ok := l.entries[p]; ok {
+		if old, ok := l.Entries[p]; ok {
 			errs = append(errs, at(u.Pos, fmt.Errorf("%s cannot be masked: /%s is from %s", u.Name, p, old.Owner)))
 			continue
 		}
@@ -79,7 +80,7 @@ func (l *layout) unitFile(name string) (tree.Entry, error) {
 	}
 	for _, n := range names {
 		for _, dir := range []string{unitDir, vendorUnitDir} {
-			if e, ok := l.entries[path.Join(dir, n)]; ok {
+			if e, ok := l.Entries[path.Join(dir, n)]; ok {
 				return e, nil
 			}
 		}
@@ -101,7 +102,7 @@ func (l *layout) enable(u manifest.UnitName, done map[string]bool) error {
 	if file.Type == tree.Symlink {
 		return fmt.Errorf("%s is a link to %s: it is masked, or another name of that unit", u.Name, file.Link)
 	}
-	text, err := l.read(file.Path)
+	text, err := l.Read(file.Path)
 	if err != nil {
 		return err
 	}
@@ -157,18 +158,18 @@ func (l *layout) masked(name string) bool {
 // checkUnits parses the units of the definition and of Units.
 func (l *layout) checkUnits() error {
 	var errs []error
-	for _, p := range l.below(unitDir) {
-		e := l.entries[p]
+	for _, p := range l.Below(unitDir) {
+		e := l.Entries[p]
 		ours := e.Owner == definitionOrigin || strings.HasPrefix(e.Owner, "unit ")
-		if _, ok := l.file(p); path.Dir(p) != unitDir || !ok || !ours || !isUnit(p) {
+		if _, ok := l.File(p); path.Dir(p) != unitDir || !ok || !ours || !isUnit(p) {
 			continue
 		}
-		text, err := l.read(p)
+		text, err := l.Read(p)
 		if err != nil {
 			return err
 		}
 		errs = append(errs, checkUnit(path.Base(p), text, func(program string) bool {
-			e, ok := l.file(program)
+			e, ok := l.File(program)
 			return ok && e.Perm&0o111 != 0
 		}))
 	}

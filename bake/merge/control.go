@@ -1,4 +1,4 @@
-package rootfs
+package merge
 
 import (
 	"fmt"
@@ -9,12 +9,12 @@ import (
 // control is a stanza of fields, in their order (deb-control(5)). A value that
 // goes on over several lines keeps its line breaks and the blank before each
 // further line.
-type control []field
+type Control []field
 
 type field struct{ name, value string }
 
-// get returns the value of a field, or "".
-func (c control) get(name string) string {
+// Get returns the value of a field, or "".
+func (c Control) Get(name string) string {
 	for _, f := range c {
 		if strings.EqualFold(f.name, name) {
 			return f.value
@@ -23,9 +23,9 @@ func (c control) get(name string) string {
 	return ""
 }
 
-// parseControl reads a package's control file, which holds one stanza.
-func parseControl(text []byte) (control, error) {
-	var c control
+// ParseControl reads a package's control file, which holds one stanza.
+func ParseControl(text []byte) (Control, error) {
+	var c Control
 	for line := range strings.Lines(strings.TrimRight(string(text), "\n")) {
 		line = strings.TrimRight(line, " \t\n")
 		switch {
@@ -41,7 +41,7 @@ func parseControl(text []byte) (control, error) {
 			if !ok || name == "" || strings.ContainsAny(name, " \t") {
 				return nil, fmt.Errorf("%q is not a field", line)
 			}
-			if c.get(name) != "" {
+			if c.Get(name) != "" {
 				return nil, fmt.Errorf("field %s stands twice", name)
 			}
 			c = append(c, field{name, strings.TrimLeft(value, " \t")})
@@ -58,9 +58,9 @@ var statusOrder = [...]string{
 	"Pre-Depends", "Recommends", "Suggests", "Breaks", "Conflicts", "Enhances", "Conffiles", "Description",
 }
 
-// status returns the stanza of an installed package in dpkg's status file.
+// Status returns the stanza of an installed package in dpkg's status file.
 // conffiles holds lines " PATH MD5".
-func (c control) status(conffiles []string) string {
+func (c Control) Status(conffiles []string) string {
 	c = append(slices.Clone(c), field{"Status", "install ok installed"})
 	if len(conffiles) > 0 {
 		c = append(c, field{"Conffiles", "\n" + strings.Join(conffiles, "\n")})

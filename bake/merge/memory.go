@@ -1,4 +1,4 @@
-package rootfs
+package merge
 
 import (
 	"bytes"
@@ -8,21 +8,21 @@ import (
 )
 
 // memory holds files made here, in one blob.
-type memory struct {
+type Memory struct {
 	blob *tree.Blob
 	buf  bytes.Buffer
 	w    *tree.PackWriter
 	err  error
 }
 
-func newMemory(name string) *memory {
-	m := &memory{blob: &tree.Blob{Name: name}}
+func NewMemory(name string) *Memory {
+	m := &Memory{blob: &tree.Blob{Name: name}}
 	m.w = tree.NewPackWriter(&m.buf)
 	return m
 }
 
-// add returns e, a File, with its content. Its blob can be read when m is closed.
-func (m *memory) add(e tree.Entry, content []byte) tree.Entry {
+// Add returns e, a File, with its content. Its blob can be read when m is closed.
+func (m *Memory) Add(e tree.Entry, content []byte) tree.Entry {
 	e.Blob, e.Offset, e.SHA256 = m.blob, int64(m.buf.Len()), sha256.Sum256(content)
 	if err := m.w.Add(e, bytes.NewReader(content)); m.err == nil {
 		m.err = err
@@ -30,8 +30,8 @@ func (m *memory) add(e tree.Entry, content []byte) tree.Entry {
 	return e
 }
 
-// close completes the blob of everything added.
-func (m *memory) close() error {
+// Close completes the blob of everything added.
+func (m *Memory) Close() error {
 	if m.err != nil {
 		return m.err
 	}

@@ -1,4 +1,4 @@
-package rootfs
+package merge
 
 import (
 	"fmt"
@@ -23,18 +23,18 @@ func usrLink(p string) (string, bool) {
 }
 
 // symlink returns the text of the symbolic link at p.
-func (l *layout) symlink(p string) (string, bool) {
+func (l *Layout) symlink(p string) (string, bool) {
 	if to, ok := usrLink(p); ok {
 		return to, true
 	}
-	e := l.entries[p]
+	e := l.Entries[p]
 	return e.Link, e.Type == tree.Symlink
 }
 
-// place returns where a file belongs that is to be at p, an absolute or relative
+// Place returns where a file belongs that is to be at p, an absolute or relative
 // path in the image: the links among the directories above it are followed.
 // Links that go round stay, for package tree to say so.
-func (l *layout) place(p string) string {
+func (l *Layout) Place(p string) string {
 	at, err := tree.Follow(p, false, l.symlink)
 	if err != nil {
 		return strings.TrimPrefix(p, "/")
@@ -42,21 +42,21 @@ func (l *layout) place(p string) string {
 	return at
 }
 
-// at returns the entry at p, which may be a link.
-func (l *layout) at(p string) (tree.Entry, bool) {
-	e, ok := l.entries[l.place(p)]
+// At returns the entry at p, which may be a link.
+func (l *Layout) At(p string) (tree.Entry, bool) {
+	e, ok := l.Entries[l.Place(p)]
 	return e, ok
 }
 
-// resolve returns what an open of p in the image finds, and never a link.
-func (l *layout) resolve(p string) (tree.Entry, error) {
+// Resolve returns what an open of p in the image finds, and never a link.
+func (l *Layout) Resolve(p string) (tree.Entry, error) {
 	at, err := tree.Follow(p, true, l.symlink)
 	if err != nil {
 		return tree.Entry{}, err
 	}
-	e, ok := l.entries[at]
+	e, ok := l.Entries[at]
 	if ok && e.Type == tree.Hardlink {
-		e, ok = l.entries[e.Link]
+		e, ok = l.Entries[e.Link]
 	}
 	if !ok {
 		return e, fmt.Errorf("/%s is not in the image: %w", strings.TrimPrefix(p, "/"), fs.ErrNotExist)
@@ -64,51 +64,51 @@ func (l *layout) resolve(p string) (tree.Entry, error) {
 	return e, nil
 }
 
-// file returns the file that an open of p finds, under the name p.
-func (l *layout) file(p string) (tree.Entry, bool) {
-	e, err := l.resolve(p)
+// File returns the file that an open of p finds, under the name p.
+func (l *Layout) File(p string) (tree.Entry, bool) {
+	e, err := l.Resolve(p)
 	e.Path = p
 	return e, err == nil && e.Type == tree.File
 }
 
-// read returns the content of a file of the image.
-func (l *layout) read(p string) ([]byte, error) {
-	e, err := l.resolve(p)
+// Read returns the content of a file of the image.
+func (l *Layout) Read(p string) ([]byte, error) {
+	e, err := l.Resolve(p)
 	if err != nil {
 		return nil, err
 	}
-	return l.content.read(e)
+	return l.Content.Read(e)
 }
 
-// put sets an entry whatever was there. The content of a file that had other
+// Put sets an entry whatever was there. The content of a file that had other
 // names stays at these.
-func (l *layout) put(e tree.Entry) {
-	switch old := l.entries[e.Path]; old.Type {
+func (l *Layout) Put(e tree.Entry) {
+	switch old := l.Entries[e.Path]; old.Type {
 	case tree.Hardlink:
 		l.names[old.Link] = slices.DeleteFunc(l.names[old.Link], func(name string) bool { return name == e.Path })
 	case tree.File:
 		l.handOn(old)
 	}
-	l.entries[e.Path] = e
+	l.Entries[e.Path] = e
 	if e.Type == tree.Hardlink {
 		l.names[e.Link] = append(l.names[e.Link], e.Path)
 	}
 }
 
 // handOn makes the next name of a file that leaves its path the file.
-func (l *layout) handOn(file tree.Entry) {
+func (l *Layout) handOn(file tree.Entry) {
 	names := l.names[file.Path]
 	delete(l.names, file.Path)
 	if len(names) == 0 {
 		return
 	}
-	next := l.entries[names[0]]
+	next := l.Entries[names[0]]
 	file.Path, file.Owner = next.Path, next.Owner
-	l.entries[file.Path] = file
+	l.Entries[file.Path] = file
 	l.names[file.Path] = names[1:]
 	for _, name := range names[1:] {
-		e := l.entries[name]
+		e := l.Entries[name]
 		e.Link = file.Path
-		l.entries[name] = e
+		l.Entries[name] = e
 	}
 }

@@ -1,4 +1,4 @@
-package rootfs
+package merge
 
 import (
 	"fmt"
@@ -11,12 +11,12 @@ import (
 const maxRead = 16 << 20
 
 // reader reads small files. It keeps the last chunk, since the files that are
-// read one after the other are neighbours: a package's control members, or its
+// Read one after the other are neighbours: a package's control members, or its
 // configuration files.
-type reader struct{ chunks tree.ChunkReader }
+type Reader struct{ chunks tree.ChunkReader }
 
-// read returns the content of a File.
-func (r *reader) read(e tree.Entry) ([]byte, error) {
+// Read returns the content of a File.
+func (r *Reader) Read(e tree.Entry) ([]byte, error) {
 	switch {
 	case e.Type != tree.File:
 		return nil, fmt.Errorf("/%s is a %s, not a file", e.Path, e.Type)

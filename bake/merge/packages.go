@@ -1,4 +1,4 @@
-package rootfs
+package merge
 
 import (
 	"errors"
@@ -10,29 +10,35 @@ import (
 	"github.com/nodebake/bake/bake/tree"
 )
 
-// addPackages lays the packages' files over each other as dpkg would, had it
+// Diversion moves a file of packages (dpkg-divert(1)).
+type Diversion struct {
+	To      string // absolute
+	Package string // whose file at the path stays there
+}
+
+// AddPackages lays the packages' files over each other as dpkg would, had it
 // unpacked each package before those that replace its files, divert them or have
-// files below its links.
-func (l *layout) addPackages() error {
-	p := l.newPlacer()
+// files below its links. Diversions are by the path, absolute, that they move.
+func (l *Layout) AddPackages(diversions map[string]Diversion) error {
+	p := l.newPlacer(diversions)
 	var errs []error
-	for _, u := range l.sorted {
+	for _, u := range l.Sorted {
 		errs = append(errs, l.addPackage(u, p))
 	}
 	for _, link := range usrLinks {
 		if l.hasDirectory("usr/" + link) {
-			l.put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Owner: origin("base-files")})
+			l.Put(tree.Entry{Path: link, Type: tree.Symlink, Perm: 0o777, Link: "usr/" + link, Owner: Owner("base-files")})
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (l *layout) addPackage(u *unpacked, p *placer) error {
+func (l *Layout) addPackage(u *Unpacked, p *placer) error {
 	var errs []error
 	files := map[string]tree.Entry{} // of the package, by their paths there
 	now := map[string]string{}       // where these are in the image
-	for _, e := range u.data() {
-		e.Owner = origin(u.Name)
+	for _, e := range u.Data() {
+		e.Owner = Owner(u.Name)
 		own, file := e.Path, e.Path
 		switch e.Type {
 		case tree.Symlink:
@@ -61,7 +67,7 @@ func (l *layout) addPackage(u *unpacked, p *placer) error {
 		if e.Path != own {
 			u.own[e.Path] = own
 		}
-		used, err := l.add(e)
+		used, err := l.Add(e)
 		if conflict, ok := errors.AsType[*ConflictError](err); ok {
 			used, err = l.replace(u, e, conflict)
 		}
@@ -76,8 +82,8 @@ func (l *layout) addPackage(u *unpacked, p *placer) error {
 // replace settles a conflict by the packages' Replaces fields (Debian policy,
 // section 7.6.1): the file belongs to the package that replaces the other. It
 // reports whether e was used.
-func (l *layout) replace(u *unpacked, e tree.Entry, conflict *ConflictError) (bool, error) {
-	other := l.packages[conflict.First]
+func (l *Layout) replace(u *Unpacked, e tree.Entry, conflict *ConflictError) (bool, error) {
+	other := l.ByOwner[conflict.First]
 	if other == nil {
 		return false, conflict
 	}
@@ -91,7 +97,7 @@ func (l *layout) replace(u *unpacked, e tree.Entry, conflict *ConflictError) (bo
 		return false, err
 	case first:
 		other.lose(e.Path)
-		l.put(e)
+		l.Put(e)
 		return true, nil
 	case second:
 		u.lose(e.Path)
@@ -102,21 +108,21 @@ func (l *layout) replace(u *unpacked, e tree.Entry, conflict *ConflictError) (bo
 
 // placer says where the files of packages belong.
 type placer struct {
-	diversions map[string]diversion
+	diversions map[string]Diversion
 	links      map[string]tree.Entry // the packages' symbolic links
 	dirs       map[string]bool       // their directories, and those above their files
 	done       map[string]string     // directories of which the way was followed
 	failed     map[string]bool       // by package and directory: it leads nowhere
 }
 
-func (l *layout) newPlacer() *placer {
+func (l *Layout) newPlacer(diversions map[string]Diversion) *placer {
 	p := &placer{
-		diversions: l.diversions(), links: map[string]tree.Entry{}, dirs: map[string]bool{".": true},
+		diversions: diversions, links: map[string]tree.Entry{}, dirs: map[string]bool{".": true},
 		done: map[string]string{}, failed: map[string]bool{},
 	}
-	for _, u := range l.sorted {
-		for _, e := range u.data() {
-			e.Path, e.Owner = p.divert(u, e.Path), origin(u.Name)
+	for _, u := range l.Sorted {
+		for _, e := range u.Data() {
+			e.Path, e.Owner = p.divert(u, e.Path), Owner(u.Name)
 			if e.Type == tree.Symlink {
 				p.links[e.Path] = e
 			}
@@ -136,9 +142,9 @@ func (l *layout) newPlacer() *placer {
 }
 
 // divert returns the path that a package's file gets by the diversions of others.
-func (p *placer) divert(u *unpacked, own string) string {
-	if d, ok := p.diversions["/"+own]; ok && d.pkg != u.Name {
-		return strings.TrimPrefix(d.to, "/")
+func (p *placer) divert(u *Unpacked, own string) string {
+	if d, ok := p.diversions["/"+own]; ok && d.Package != u.Name {
+		return strings.TrimPrefix(d.To, "/")
 	}
 	return own
 }
@@ -151,11 +157,11 @@ func (p *placer) symlink(at string) (string, bool) {
 	return e.Link, ok
 }
 
-// place returns where the package's entry at own belongs: links of other
+// Place returns where the package's entry at own belongs: links of other
 // packages among the directories above it are followed, and one to a directory
 // is as good as that directory. The path is empty where an error about the same
 // directory was returned before.
-func (p *placer) place(u *unpacked, own string, typ tree.Type) (string, error) {
+func (p *placer) place(u *Unpacked, own string, typ tree.Type) (string, error) {
 	at := p.divert(u, own)
 	if typ == tree.Dir {
 		if to := p.follow(at); p.dirs[to] {
@@ -199,11 +205,11 @@ func (p *placer) linkAbove(dir string) tree.Entry {
 }
 
 // hasDirectory says whether there is something at or below p.
-func (l *layout) hasDirectory(p string) bool {
-	if _, ok := l.entries[p]; ok {
+func (l *Layout) hasDirectory(p string) bool {
+	if _, ok := l.Entries[p]; ok {
 		return true
 	}
-	for child := range l.entries {
+	for child := range l.Entries {
 		if strings.HasPrefix(child, p+"/") {
 			return true
 		}
