@@ -155,13 +155,17 @@ func (in *Inputs) Stale(lock *manifest.Lock) error {
 		return err
 	}
 	var wanted []string
-	for _, ref := range slices.Concat(config.Packages, config.Extra) {
+	asked := slices.Concat(config.Packages, config.Extra)
+	for _, image := range config.Images {
+		asked = append(asked, image.Packages...)
+	}
+	for _, ref := range asked {
 		wanted = append(wanted, ref.Name)
 	}
 	return lock.Stale(in.Set, in.Arch, config.Request(), wanted)
 }
 
-// Packages says which OS packages the inputs ask for, for arch. How they are had is
+// Packages says which packages the inputs ask for, for arch. How they are had is
 // for the caller to add.
 func (in *Inputs) Packages(arch arch.Arch) (debian.Config, error) {
 	asked, err := in.RequestedPackages(arch)
@@ -176,8 +180,19 @@ func (in *Inputs) Packages(arch arch.Arch) (debian.Config, error) {
 		}
 		extra = append(extra, refs...)
 	}
+	var images []debian.Image
+	for _, c := range in.Set.Images {
+		if c.Packages == nil {
+			continue
+		}
+		refs, err := c.PackagesFor(arch)
+		if err != nil {
+			return debian.Config{}, err
+		}
+		images = append(images, debian.Image{Name: c.Name, Packages: refs, Pos: c.PackagesPos, Key: "images." + c.Name + ".packages"})
+	}
 	return debian.Config{
-		Suite: in.Set.OS.Suite, Arch: arch, Packages: asked, Extra: extra,
+		Suite: in.Set.OS.Suite, Arch: arch, Packages: asked, Extra: extra, Images: images,
 		List: "image definition " + in.Definition.Name,
 	}, nil
 }

@@ -32,6 +32,7 @@ type Change struct {
 	Old   string `json:"old,omitempty"` // version; "": it is new
 	New   string `json:"new,omitempty"` // version; "": it is gone
 	Extra bool   `json:"notInstalled,omitempty"`
+	Image string `json:"image,omitempty"` // the container image that it is of
 	Why   string `json:"why"`
 }
 
@@ -68,7 +69,7 @@ func (l *Locker) checkUpgrade(before *manifest.Lock) error {
 	if before != nil {
 		file = before.File
 		for _, section := range before.Archs {
-			for _, p := range slices.Concat(section.Packages, section.Extra) {
+			for _, p := range section.All() {
 				have[p.Name] = true
 			}
 		}
@@ -100,30 +101,37 @@ func (l *Locker) lockArchitecture(ctx context.Context, arch arch.Arch, old *mani
 			return control, err
 		}}
 	}
-	why, instead := map[manifest.Digest]string{}, map[manifest.Digest]string{}
-	config.Explain = func(p manifest.LockedPackage, because, released string) {
-		why[p.SHA256], instead[p.SHA256] = because, released
+	type of struct {
+		image string
+		sum   manifest.Digest
+	}
+	why, instead := map[of]string{}, map[of]string{}
+	config.Explain = func(image string, p manifest.LockedPackage, because, released string) {
+		why[of{image, p.SHA256}], instead[of{image, p.SHA256}] = because, released
 	}
 	section, err := debian.Resolve(ctx, config)
 	if err != nil {
 		return nil, changes, err
 	}
 	changes.Count = len(section.Packages) + len(section.Extra)
+	for _, image := range section.Images {
+		changes.Count += len(image)
+	}
 	changes.Kept = changes.Count
 	for _, c := range manifest.DiffLocks(lockOf(arch, old), lockOf(arch, section), arch) {
-		change := Change{PackageChange: c, Extra: c.Extra}
+		change := Change{PackageChange: c, Extra: c.Extra, Image: c.Image}
 		switch {
 		case c.New == nil:
 			change.Name, change.Old, change.Why = c.Old.Name, c.Old.Version, "nothing asks for it or needs it any more"
 		case c.Old == nil:
-			change.Name, change.New, change.Why = c.New.Name, c.New.Version, why[c.New.SHA256]
+			change.Name, change.New, change.Why = c.New.Name, c.New.Version, why[of{c.Image, c.New.SHA256}]
 		default:
-			change.Name, change.Old, change.New, change.Why = c.New.Name, c.Old.Version, c.New.Version, instead[c.New.SHA256]
+			change.Name, change.Old, change.New, change.Why = c.New.Name, c.Old.Version, c.New.Version, instead[of{c.Image, c.New.SHA256}]
 			if l.config.UpgradeAll {
 				change.Why = "--upgrade"
 			}
 			if change.Why == "" { // what is asked for is of another suite now
-				change.Why = why[c.New.SHA256]
+				change.Why = why[of{c.Image, c.New.SHA256}]
 			}
 		}
 		if c.New != nil {
@@ -135,7 +143,7 @@ func (l *Locker) lockArchitecture(ctx context.Context, arch arch.Arch, old *mani
 	}
 	// The same packages need no newer indices, whose date is the image's time.
 	if old != nil && len(changes.Changes) == 0 && (old.Request == section.Request || old.Request == "") {
-		section.Releases, section.Packages, section.Extra = old.Releases, old.Packages, old.Extra
+		section.Releases, section.Packages, section.Extra, section.Images = old.Releases, old.Packages, old.Extra, old.Images
 	}
 	return section, changes, nil
 }

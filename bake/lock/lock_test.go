@@ -123,6 +123,18 @@ func TestLockRefuses(t *testing.T) {
 		{"package of the versions file that is not there", func(*lock.Config) {
 			w.Edit("versions.yaml", "suite: trixie\n  kernel", "suite: trixie\n  packages: [tool, toool]\n  kernel")
 		}, amd64, 0, "input", []string{w.Versions + ":4:20: os.packages[1]: there is no package toool in trixie, trixie-updates, trixie-security"}},
+		{"suite that is not there", func(*lock.Config) { w.Edit("definition/image.yaml", "- tool\n", "- tool/trixy\n") }, amd64, 0,
+			"input", []string{w.Definition() + "/image.yaml:6:3: packages[3]: no mirror has the suite trixy (correct it; trixie is what packages without one are from)"}},
+		{"package of an image that is not there", func(*lock.Config) { addImage(w, "toool") }, amd64, 0,
+			"input", []string{w.Versions + ":4:16: images.web.packages[0]: there is no package toool in trixie, trixie-updates, trixie-security (correct the name, or name another suite by NAME/SUITE)"}},
+		{"suite of an image that is not there", func(*lock.Config) { addImage(w, "tool/trixy") }, amd64, 0,
+			"input", []string{w.Versions + ":4:16: images.web.packages[0]: no mirror has the suite trixy (correct it; trixie is what packages without one are from)"}},
+		{"packages of an image that conflict", func(*lock.Config) {
+			addImage(w, "web, other")
+			w.Package("web").Fields = "Conflicts: other\n"
+			w.Packages = append(w.Packages, &baketest.Package{Name: "other", Version: "1"})
+			w.Publish()
+		}, amd64, 0, "input", []string{w.Versions + ":4:5: images.web.packages: " + w.Versions + ":4 -> web: web 1 has Conflicts: other, and other 1 is chosen: " + w.Versions + ":4 -> other (name other packages)"}},
 		{"dependency that is not there", func(c *lock.Config) {
 			w.Package("tool").Fields = "Depends: libtool0 (>= 2.0)\n"
 			w.Publish()
@@ -322,6 +334,95 @@ func TestCheckLock(t *testing.T) {
 		_, err := baketest.CheckLock(t.Context(), w.LockConfig(c))
 		baketest.WantError(t, err, "input", "there is no lock "+c.Lock)
 	})
+}
+
+// addImage adds an image of packages to the versions file, and the package web to the
+// archive, which is not published yet.
+func addImage(w *baketest.World, packages string) {
+	w.Edit("versions.yaml", "os:\n", "images:\n  web:\n    reference: bake.local/web:1\n    packages: ["+packages+"]\nos:\n")
+	w.Packages = append(w.Packages, &baketest.Package{Name: "web", Version: "1", Fields: "Depends: libtool0\n"})
+}
+
+// TestLockImages locks an image's packages beside those of the root filesystem.
+func TestLockImages(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.Lock()
+	plain, restore := filetest.Read(t, w.LockFile()), w.Snapshot()
+	addImage(w, "web")
+	w.Publish()
+	const stale = " is stale: "
+	_, err := baketest.CheckLock(t.Context(), w.LockConfig(w.Config()))
+	baketest.WantError(t, err, "stale", w.LockFile()+stale, "asks for web, which it lacks (run: bake lock --versions "+w.Versions+")")
+	result, err := baketest.Lock(t.Context(), w.LockConfig(w.Config()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{
+		"amd64: + libtool0 1.0 (image web) (web needs it)", "amd64: + web 1 (image web) (" + w.Versions + ":4 asks for it)", "amd64: 10 of 12 kept",
+	}, changesOf(t, result)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	if c := result.Locked[0].Changes[1]; c.Image != "web" || c.Name != "web" || c.New != "1" {
+		t.Errorf("a change is %+v; want one of image web", c)
+	}
+	text := filetest.Read(t, w.LockFile())
+	if !bytes.Contains(text, []byte("format: 3\n")) || !bytes.Contains(plain, []byte("format: 2\n")) {
+		t.Errorf("the lock with an image begins\n%.200s\nand the one without\n%.200s\nwant formats 3 and 2", text, plain)
+	}
+	if report, err := baketest.CheckLock(t.Context(), w.LockConfig(w.Config())); err != nil {
+		t.Errorf("CheckLock() = %+v, %v; want a lock that fits", report, err)
+	}
+
+	// It keeps what it has, and so do images: until --upgrade names it.
+	w.Package("web").Version = "2"
+	w.Package("tool").Version = "1.1"
+	w.Package("libtool0").Version = "1.1"
+	w.Packages = append(w.Packages, &baketest.Package{Name: "web", Version: "1+deb13u1", Suite: "trixie-security", Fields: "Depends: libtool0\n"})
+	w.Now = w.Now.AddDate(0, 0, 1)
+	w.Publish()
+	report, err := baketest.CheckLock(t.Context(), w.LockConfig(w.Config()))
+	baketest.WantError(t, err, "outdated", "bake lock --versions "+w.Versions+" --upgrade web", "web 1, trixie has 2")
+	if diff := cmp.Diff([]lock.Update{{Name: "libtool0", Locked: "1.0", Available: "1.1", Suite: "trixie"}, {Name: "tool", Locked: "1.0", Available: "1.1", Suite: "trixie"}}, report.Updates); diff != "" {
+		t.Errorf("updates, each once (-want +got):\n%s", diff)
+	}
+	for _, test := range []struct {
+		upgrade []string
+		all     bool
+		want    []string
+	}{
+		{nil, false, []string{"amd64: 12 of 12 kept"}},
+		{[]string{"web"}, false, []string{"amd64: web 1 -> 2 (image web) (--upgrade)", "amd64: 11 of 12 kept"}},
+		{[]string{"libtool0"}, false, []string{
+			"amd64: libtool0 1.0 -> 1.1 (--upgrade)", "amd64: libtool0 1.0 -> 1.1 (image web) (--upgrade)", "amd64: 10 of 12 kept",
+		}},
+		{nil, true, []string{"amd64: tool 1.0 -> 1.1 (--upgrade)", "amd64: 11 of 12 kept"}},
+	} {
+		c := w.LockConfig(w.Config())
+		c.Upgrade, c.UpgradeAll = test.upgrade, test.all
+		result, err := baketest.Lock(t.Context(), c)
+		if err != nil {
+			t.Fatalf("upgrade %q: %v", test.upgrade, err)
+		}
+		if diff := cmp.Diff(test.want, changesOf(t, result)); diff != "" {
+			t.Errorf("upgrade %q: changes (-want +got):\n%s", test.upgrade, diff)
+		}
+		if same := bytes.Equal(text, filetest.Read(t, w.LockFile())); same != (len(test.want) == 1) {
+			t.Errorf("upgrade %q: the lock is the same: %t", test.upgrade, same)
+		}
+		text = filetest.Read(t, w.LockFile())
+	}
+
+	// Without the image the lock is what it was.
+	restore()
+	w.Publish()
+	_, err = baketest.CheckLock(t.Context(), w.LockConfig(w.Config()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filetest.Write(t, w.LockFile(), text)
+	_, err = baketest.CheckLock(t.Context(), w.LockConfig(w.Config()))
+	baketest.WantError(t, err, "stale", w.LockFile()+stale, " asks for other packages than when it was made")
 }
 
 // TestDiffLocks locks before and after an archive has moved on, and bakes with

@@ -3,6 +3,7 @@ package manifest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +14,8 @@ import (
 // for a package that was added or removed.
 type PackageChange struct {
 	Old, New *LockedPackage
-	Extra    bool // it is among the packages that are not installed
+	Extra    bool   // it is among the packages that are not installed
+	Image    string // the container image of which it is; "": of none
 }
 
 // String writes "bash 5.2.37-2 -> 5.2.37-3", "+ bash 5.2.37-3" or
@@ -33,6 +35,9 @@ func (c PackageChange) String() string {
 	if c.Extra {
 		s += " (not installed)"
 	}
+	if c.Image != "" {
+		s += " (image " + c.Image + ")"
+	}
 	return s
 }
 
@@ -44,9 +49,9 @@ func (c PackageChange) name() string {
 	return c.Old.Name
 }
 
-// DiffLocks returns in which packages for arch b differs from a, sorted by
-// name: the installed ones first. A package that moved to another suite or
-// mirror path without changing its content is the same.
+// DiffLocks returns in which packages for arch b differs from a, sorted by name:
+// the installed ones first, those of images last. A package that moved to another
+// suite or mirror path without changing its content is the same.
 func DiffLocks(a, b *Lock, arch arch.Arch) []PackageChange {
 	before, after := a.Archs[arch], b.Archs[arch]
 	if before == nil {
@@ -55,7 +60,20 @@ func DiffLocks(a, b *Lock, arch arch.Arch) []PackageChange {
 	if after == nil {
 		after = &LockedArch{}
 	}
-	return append(diffPackages(before.Packages, after.Packages, false), diffPackages(before.Extra, after.Extra, true)...)
+	changes := append(diffPackages(before.Packages, after.Packages, false), diffPackages(before.Extra, after.Extra, true)...)
+	names := map[string]bool{}
+	for _, section := range []*LockedArch{before, after} {
+		for name := range section.Images {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, c := range diffPackages(before.Images[name], after.Images[name], false) {
+			c.Image = name
+			changes = append(changes, c)
+		}
+	}
+	return changes
 }
 
 func diffPackages(before, after []LockedPackage, extra bool) []PackageChange {

@@ -26,6 +26,30 @@ type LockedArch struct {
 	Releases []LockedRelease // sorted by archive, suite
 	Packages []LockedPackage // the root filesystem; sorted by name
 	Extra    []LockedPackage // not installed: for Component.Package and CGO.Packages; sorted by name, suite
+
+	// Images are the packages of container images by their names in the versions
+	// file, each list sorted by name; nil: there are no such images.
+	Images map[string][]LockedPackage
+}
+
+// All returns every package of l, each .deb once: those of the root filesystem,
+// those that are not installed, those of images.
+func (l *LockedArch) All() []LockedPackage {
+	lists := [][]LockedPackage{l.Packages, l.Extra}
+	for _, image := range slices.Sorted(maps.Keys(l.Images)) {
+		lists = append(lists, l.Images[image])
+	}
+	type file struct {
+		name string
+		sum  Digest
+	}
+	seen := map[file]bool{}
+	return slices.DeleteFunc(slices.Concat(lists...), func(p LockedPackage) bool {
+		this := file{p.Name, p.SHA256}
+		twice := seen[this]
+		seen[this] = true
+		return twice
+	})
 }
 
 // LockedRelease is a Debian Release file that the lock was resolved from.
@@ -74,7 +98,7 @@ func (l *Lock) Stale(v *Versions, arch arch.Arch, request Digest, wanted []strin
 	}
 	e := &StaleError{Lock: l.File, VersionsFile: v.File, Definition: v.DefinitionDir(), Arch: arch, Old: section.Request == ""}
 	for _, name := range wanted {
-		if !slices.ContainsFunc(slices.Concat(section.Packages, section.Extra), func(p LockedPackage) bool { return p.Name == name }) {
+		if !slices.ContainsFunc(section.All(), func(p LockedPackage) bool { return p.Name == name }) {
 			e.Lacks = append(e.Lacks, name)
 		}
 	}

@@ -1,9 +1,11 @@
 package manifest
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +90,89 @@ func TestLockRoundTrip(t *testing.T) {
 	}
 }
 
+// imagesLock is the sample with packages of images, and imagesLockText how it is written.
+func imagesLock() *Lock {
+	lock := sampleLock()
+	section := lock.Archs[arch.AMD64]
+	section.Images = map[string][]LockedPackage{
+		"web": {
+			section.Packages[1], // the file that the root filesystem has
+			{"web-server", "1.2", "amd64", "trixie", "debian", "pool/main/w/web-server/web-server_1.2_amd64.deb", 3, "sha256:" + sumA},
+		},
+		"null": {{"libc6", "2.41-11", "amd64", "trixie", "debian", "pool/main/g/glibc/libc6_2.41-11_amd64.deb", 2, "sha256:" + sumA}},
+	}
+	return lock
+}
+
+var imagesLockText = strings.Replace(strings.Replace(sampleLockText, "format: 2\n", "format: 3\n", 1), "arm64:\n", `  images:
+    "null":
+      - {name: libc6, version: "2.41-11", arch: amd64, suite: trixie, archive: debian, path: pool/main/g/glibc/libc6_2.41-11_amd64.deb, size: 2, sum: sha256:`+sumA+`}
+    web:
+      - {name: libc6, version: "2.41-12", arch: amd64, suite: trixie-security, archive: debian-security, path: pool/updates/main/g/glibc/libc6_2.41-12_amd64.deb, size: 2847212, sum: sha256:`+sumB+`}
+      - {name: web-server, version: "1.2", arch: amd64, suite: trixie, archive: debian, path: pool/main/w/web-server/web-server_1.2_amd64.deb, size: 3, sum: sha256:`+sumA+`}
+arm64:
+`, 1)
+
+// TestLockOfImages has packages of images, which only the newer format has.
+func TestLockOfImages(t *testing.T) {
+	lock := imagesLock()
+	data := lock.Marshal()
+	if diff := cmp.Diff(imagesLockText, string(data)); diff != "" {
+		t.Errorf("Marshal (-want +got):\n%s", diff)
+	}
+	got, err := ParseLock("v.lock", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(lock.Archs, got.Archs); diff != "" {
+		t.Errorf("ParseLock(Marshal) (-want +got):\n%s", diff)
+	}
+	slices.Reverse(lock.Archs[arch.AMD64].Images["web"])
+	if !bytes.Equal(lock.Marshal(), data) {
+		t.Error("Marshal writes the packages of an image in another order where the lock has them so")
+	}
+	lock.Archs[arch.AMD64].Images = map[string][]LockedPackage{}
+	if diff := cmp.Diff(sampleLockText, string(lock.Marshal())); diff != "" {
+		t.Errorf("Marshal without packages of images (-want +got):\n%s", diff)
+	}
+
+	var names []string
+	for _, p := range got.Archs[arch.AMD64].All() {
+		names = append(names, p.Name+" "+p.Version)
+	}
+	// libc6 2.41-12 is one file for two.
+	want := []string{"base-files 13.8+deb13u2", "libc6 2.41-12", "no 1.10", "openssh-server 1:10.0p1-7", "libseccomp-dev 2.6.0-2", "libseccomp-dev 2.6.0-3", "libc6 2.41-11", "web-server 1.2"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("All (-want +got):\n%s", diff)
+	}
+
+	const images = "amd64.images"
+	for _, test := range []struct {
+		name     string
+		old, new string
+		want     string
+	}{
+		{"older format", "format: 3\n", "format: 2\n", "v.lock:18:3: amd64.images: unknown key (known here: extra, packages, releases, request)"},
+		{"list", imagesLockText[strings.Index(imagesLockText, "  images:\n"):strings.Index(imagesLockText, "arm64:\n")], "  images: []\n", "v.lock:18:11: amd64.images: want a mapping, found a list"},
+		{"name", "    web:\n", "    Web:\n", "v.lock:22:7: " + images + ".Web: Web is not the name of an image"},
+		{"name twice", "    web:\n", "    \"null\":\n", "v.lock:21:5: " + images + ".null: duplicate key, first on line 19 (remove one)"},
+		{"no packages", "    web:\n", "    none: []\n    web:\n", "v.lock:21:11: " + images + ".none: empty (an image has packages)"},
+		{"package", "name: web-server", "name: Web", "v.lock:23:16: " + images + ".web[1].name: \"Web\" is not a Debian package name (lower-case letters, digits, + - and .)"},
+		{"path outside", "pool/main/w/web-server/", "../", "v.lock:23:95: " + images + ".web[1].path: \"../web-server_1.2_amd64.deb\" is not a relative path that stays below its archive (no leading /, no .., letters, digits and + . _ ~ : % - only)"},
+		{"package twice", "name: web-server", "name: libc6", "v.lock:23:9: " + images + ".web[1]: libc6 stands twice"},
+		{"unsorted", "name: web-server", "name: ant", "v.lock:23:9: " + images + ".web[1]: ant stands after libc6, and the list must be sorted"},
+		{"suite", "version: \"1.2\", arch: amd64, suite: trixie", "version: \"1.2\", arch: amd64, suite: sid", "v.lock:23:9: " + images + ".web[1]: suite sid of archive debian is not among the releases"},
+	} {
+		if !strings.Contains(imagesLockText, test.old) {
+			t.Fatalf("%s: the sample has no %q", test.name, test.old)
+		}
+		l, err := ParseLock("v.lock", []byte(strings.Replace(imagesLockText, test.old, test.new, 1)))
+		if got := text(err); got != test.want || l != nil {
+			t.Errorf("%s: ParseLock = %v:\n got %s\nwant %s", test.name, l, got, test.want)
+		}
+	}
+}
+
 // TestLockMarshalSorts gives the lists in other orders.
 func TestLockMarshalSorts(t *testing.T) {
 	lock := sampleLock()
@@ -112,7 +197,7 @@ func TestParseLockErrors(t *testing.T) {
 		want     string
 	}{
 		{"empty", sampleLockText, "", "v.lock:1:1: file is empty"},
-		{"format", "format: 2\n", "format: 3\nnew: 1\n", "v.lock:3:9: format: this bake reads formats up to 2 (use the bake that wrote it)"},
+		{"format", "format: 2\n", "format: 4\nnew: 1\n", "v.lock:3:9: format: this bake reads formats up to 3 (use the bake that wrote it)"},
 		{"no format", "format: 2\n", "", "v.lock:3:1: format: missing (add it)"},
 		{"unknown key", "  request: sha256:a", "  requests: sha256:a", "v.lock:4:1: amd64.request: missing (add it)\nv.lock:5:3: amd64.requests: unknown key (did you mean \"request\"?)"},
 		{"key of an older format", "format: 2\n", "format: 2\nversions: x\n", "v.lock:4:1: versions: unknown key (known here: amd64, arm64, format)"},
@@ -187,7 +272,8 @@ func TestLockStale(t *testing.T) {
 	lock := sampleLock()
 	lock.File = "m/v.lock"
 	const request = "sha256:" + sumA
-	wanted := []string{"no", "base-files", "libseccomp-dev"}
+	lock.Archs[arch.AMD64].Images = map[string][]LockedPackage{"web": {{Name: "web-server"}}}
+	wanted := []string{"no", "base-files", "libseccomp-dev", "web-server"}
 	for _, test := range []struct {
 		name       string
 		arch       arch.Arch
@@ -285,6 +371,26 @@ func TestDiffLocks(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("DiffLocks (-want +got):\n%s", diff)
 	}
+	a, b = imagesLock(), imagesLock()
+	section = b.Archs[arch.AMD64]
+	section.Images["web"] = section.Images["web"][1:]
+	section.Images["null"][0].Version, section.Images["null"][0].SHA256 = "2.41-12", "sha256:"+sumB
+	section.Images["new"] = []LockedPackage{section.Packages[2]}
+	section.Extra = nil
+	got = nil
+	for _, c := range DiffLocks(a, b, arch.AMD64) {
+		got = append(got, c.String())
+	}
+	want = []string{
+		"- libseccomp-dev 2.6.0-2 (not installed)",
+		"- libseccomp-dev 2.6.0-3 (not installed)",
+		"+ no 1.10 (image new)",
+		"libc6 2.41-11 -> 2.41-12 (image null)",
+		"- libc6 2.41-12 (image web)",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("DiffLocks of images (-want +got):\n%s", diff)
+	}
 	delete(b.Archs, arch.ARM64)
 	if got := DiffLocks(a, b, arch.ARM64); len(got) != 1 || got[0].String() != "- 0ad 0.27~rc1-1" {
 		t.Errorf("DiffLocks without a section = %v; want - 0ad", got)
@@ -296,6 +402,8 @@ func TestDiffLocks(t *testing.T) {
 
 func FuzzParseLock(f *testing.F) {
 	f.Add([]byte(sampleLockText))
+	f.Add([]byte(imagesLockText))
+	f.Add([]byte("format: 3\namd64: {request: x, releases: [], packages: [], images: {a: []}}\n"))
 	f.Add([]byte("format: 1\nversions: x\ndefinition: y\namd64: {releases: [], packages: []}\n"))
 	f.Add([]byte(strings.Replace(sampleLockText, "pool/main", "pool/..", 1)))
 	if data, err := os.ReadFile("../../manifests/versions.lock"); err == nil {

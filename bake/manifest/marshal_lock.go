@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,8 +17,12 @@ const lockHeader = `# Made by bake lock: the packages that the versions file bes
 # image definition ask for. Do not edit it: change those, and run bake lock again.
 `
 
-// lockFormat is the version of the lock's format.
-const lockFormat = 2
+// The versions of the lock's format. Only a lock with packages of images has the
+// newer one, so that others stay as they are, byte for byte.
+const (
+	lockFormat       = 2
+	lockFormatImages = 3
+)
 
 // Marshal writes l as ParseLock reads it: YAML, sorted, and each package on
 // one line, so that a diff of two locks is a list of packages. Equal locks
@@ -25,7 +30,13 @@ const lockFormat = 2
 func (l *Lock) Marshal() []byte {
 	var b bytes.Buffer
 	b.WriteString(lockHeader)
-	fmt.Fprintf(&b, "format: %d\n", lockFormat)
+	format := lockFormat
+	for _, section := range l.Archs {
+		if len(section.Images) > 0 {
+			format = lockFormatImages
+		}
+	}
+	fmt.Fprintf(&b, "format: %d\n", format)
 	for _, arch := range arch.All() {
 		section := l.Archs[arch]
 		if section == nil {
@@ -36,19 +47,25 @@ func (l *Lock) Marshal() []byte {
 			fmt.Fprintf(&b, "    - {archive: %s, suite: %s, date: %q, sum: %s}\n",
 				quote(r.Archive), quote(r.Suite), r.Date.UTC().Format(time.RFC3339), r.SHA256)
 		}
-		writePackages(&b, "packages", section.Packages)
-		writePackages(&b, "extra", section.Extra)
+		writePackages(&b, "  ", "packages", section.Packages)
+		writePackages(&b, "  ", "extra", section.Extra)
+		if len(section.Images) > 0 {
+			b.WriteString("  images:\n")
+		}
+		for _, image := range slices.Sorted(maps.Keys(section.Images)) {
+			writePackages(&b, "    ", quote(image), section.Images[image])
+		}
 	}
 	return b.Bytes()
 }
 
-func writePackages(b *bytes.Buffer, key string, packages []LockedPackage) {
+func writePackages(b *bytes.Buffer, indent, key string, packages []LockedPackage) {
 	if len(packages) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "  %s:\n", key)
+	fmt.Fprintf(b, "%s%s:\n", indent, key)
 	for _, p := range slices.SortedFunc(slices.Values(packages), comparePackages) {
-		fmt.Fprintf(b, "    - {name: %s, version: %s, arch: %s, suite: %s, archive: %s, path: %s, size: %d, sum: %s}\n",
+		fmt.Fprintf(b, indent+"  - {name: %s, version: %s, arch: %s, suite: %s, archive: %s, path: %s, size: %d, sum: %s}\n",
 			quote(p.Name), strconv.Quote(p.Version), quote(p.Arch), quote(p.Suite), quote(p.Archive), quote(p.Path), p.Size, p.SHA256)
 	}
 }

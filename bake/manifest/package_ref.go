@@ -105,6 +105,11 @@ func (c *Component) ExtraPackages(arch arch.Arch) ([]PackageRef, error) {
 	return nil, nil
 }
 
+// PackagesFor returns the packages that c is made of, for arch.
+func (c *ContainerImage) PackagesFor(arch arch.Arch) ([]PackageRef, error) {
+	return packageRefs(c.Packages, arch)
+}
+
 // packages reads a list of packages and checks that each is one for every
 // architecture, and that no name stands twice.
 func (v value) packages() []Listed {

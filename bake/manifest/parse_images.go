@@ -40,7 +40,14 @@ func readImage(v value) (ContainerImage, *mapping) {
 	}
 	m := v.mapping()
 	c.Reference = m.required("reference").checked(checkReference)
-	digest := m.required("digest")
+	packages := m.optional("packages")
+	digest := m.optional("digest")
+	switch {
+	case !packages.present():
+		m.required("digest")
+	case digest.present():
+		m.errorf("packages excludes digest (remove one: an image of packages is made here, and not fetched)")
+	}
 	c.Digest, c.DigestPos = Digest(digest.checked(checkImageDigest)), digest.pos()
 	c.Sandbox = m.optional("sandbox").boolean()
 	mod, program := m.optional("module"), m.optional("program")
@@ -52,18 +59,25 @@ func readImage(v value) (ContainerImage, *mapping) {
 	if mod.present() && program.present() {
 		m.errorf("program excludes module (remove one: an image is assembled from one of them)")
 	}
+	if packages.present() && program.present() {
+		m.errorf("packages excludes program (remove one: an image is assembled from one of them)")
+	}
+	readPackagesImage(&c, m, packages)
 	return c, m
 }
 
 // checkImageModule checks what is asked of a module for an image beyond what is
-// asked for a component. An image has one layer with the programs and nothing
-// else, no C library either; and the lock has packages for components only.
+// asked for a component. Its programs are alone in a layer, without a C library;
+// and the lock has no packages to compile them with.
 func checkImageModule(v value, mod *Module) {
 	if mod.CGO != nil {
 		v.report(mod.CGO.Pos, v.key+".cgo", "programs of an image are static and without C (remove it)")
 	}
 	lines := map[string]int{}
 	for _, p := range mod.Programs {
+		if err := checkWhiteout(p.Path); err != nil {
+			v.report(p.Pos, v.key+".programs", err.Error())
+		}
 		if line, ok := lines[p.Path]; ok && p.Path != "" {
 			v.report(p.Pos, v.key+".programs", fmt.Sprintf("%s is already the program on line %d (give each a path of its own)", p.Path, line))
 		}
@@ -104,7 +118,7 @@ func checkReference(s string) error {
 	case host == "docker.io" && !strings.Contains(repository, "/"):
 		return fmt.Errorf("containerd looks for Docker's own images below library (write docker.io/library/%s)", rest)
 	case host == assembledHost:
-		return fmt.Errorf("%s is where images are that bake assembles (write the name that the image has at its registry)", assembledHost)
+		return fmt.Errorf("%s is where images are that bake assembles in place of a registry's (write the name that the image has at its registry, or for one of packages another host, such as bake.local)", assembledHost)
 	}
 	return nil
 }

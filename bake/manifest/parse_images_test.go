@@ -92,7 +92,7 @@ func TestParseImagesErrors(t *testing.T) {
 		{"no reference", "    reference: docker.io/coredns/coredns:1.14.2\n", "", "v.yaml:9:3: images.coredns.reference: missing (add it)"},
 		{"no digest", "    digest: sha256:" + sumB + "\n", "", "v.yaml:9:3: images.coredns.digest: missing (add it)"},
 		{"misspelt key", "    sandbox: true\n", "    sandbx: true\n", "v.yaml:7:5: images.pause.sandbx: unknown key (did you mean \"sandbox\"?)"},
-		{"unknown key", "    sandbox: true\n", "    version: 3.10.2\n", "v.yaml:7:5: images.pause.version: unknown key (known here: digest, module, program, reference, sandbox)"},
+		{"unknown key", "    sandbox: true\n", "    version: 3.10.2\n", "v.yaml:7:5: images.pause.version: unknown key (known here: command, digest, entrypoint, environment, module, packages, paths, program, reference, sandbox, user)"},
 		{"sandbox is text", "sandbox: true", "sandbox: \"true\"", "v.yaml:7:14: images.pause.sandbox: want true or false, found \"true\""},
 		{"sandbox of YAML 1.1", "sandbox: true", "sandbox: yes", "v.yaml:7:14: images.pause.sandbox: want true or false, found \"yes\""},
 		{"two sandboxes", "sandbox: false", "sandbox: true", "v.yaml:9:3: images.coredns: pause is the sandbox already (remove sandbox here or there: containerd has one for all pods)"},
@@ -162,7 +162,7 @@ func TestCheckReference(t *testing.T) {
 		{"example.com/" + strings.Repeat("a", 244) + ":1", "host and repository have 256 characters, more than the 255 that registries and containerd take"},
 		{"index.docker.io/coredns/coredns:1.8.3", "containerd calls Docker Hub docker.io (write docker.io/coredns/coredns:1.8.3)"},
 		{"docker.io/nginx:1.29.0", "containerd looks for Docker's own images below library (write docker.io/library/nginx:1.29.0)"},
-		{"bake.invalid/pause:3.10", "bake.invalid is where images are that bake assembles (write the name that the image has at its registry)"},
+		{"bake.invalid/pause:3.10", "bake.invalid is where images are that bake assembles in place of a registry's (write the name that the image has at its registry, or for one of packages another host, such as bake.local)"},
 	} {
 		err := checkReference(test.in)
 		if text(err) != test.want {

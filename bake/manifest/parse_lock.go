@@ -23,8 +23,8 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 	format := top.required("format")
 	version := format.integer(1, math.MaxInt64)
 	switch {
-	case version > lockFormat:
-		format.errorf("this bake reads formats up to %d (use the bake that wrote it)", lockFormat)
+	case version > lockFormatImages:
+		format.errorf("this bake reads formats up to %d (use the bake that wrote it)", lockFormatImages)
 		top.closed = true // what it has otherwise is no mistake
 		return nil, doc.err()
 	case version == 1: // did not know what had been asked for, but the digests of the files that did
@@ -55,6 +55,22 @@ func readLockedArch(v value, arch arch.Arch, version int64) *LockedArch {
 	if version != 1 {
 		section.Request = m.required("request").sum()
 	}
+	var images []value
+	if version >= lockFormatImages {
+		images = m.optional("images").mapping().entries()
+	}
+	for _, image := range images {
+		if section.Images == nil {
+			section.Images = map[string][]LockedPackage{}
+		}
+		if !componentName.MatchString(image.name) {
+			image.errorf("%s is not the name of an image", shown(image.name))
+		}
+		if image.emptyList() {
+			image.errorf("empty (an image has packages)")
+		}
+		section.Images[image.name] = readLockedPackages(image, arch)
+	}
 	for _, item := range releases.list() {
 		section.Releases = append(section.Releases, readLockedRelease(item))
 	}
@@ -68,6 +84,12 @@ func readLockedArch(v value, arch arch.Arch, version int64) *LockedArch {
 	checkOrder(extra, section.Extra, comparePackages, func(p LockedPackage) string { return p.Name + "/" + p.Suite })
 	checkSuites(packages, section.Packages, section.Releases)
 	checkSuites(extra, section.Extra, section.Releases)
+	for _, image := range images {
+		checkOrder(image, section.Images[image.name],
+			func(a, b LockedPackage) int { return strings.Compare(a.Name, b.Name) },
+			func(p LockedPackage) string { return p.Name })
+		checkSuites(image, section.Images[image.name], section.Releases)
+	}
 	return section
 }
 

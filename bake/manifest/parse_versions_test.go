@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -377,6 +378,8 @@ components:
 func FuzzParseVersions(f *testing.F) {
 	f.Add([]byte(valid))
 	f.Add([]byte(validImages))
+	f.Add([]byte(validPackagesImages))
+	f.Add([]byte(imagesHead + "images: {a: {reference: 'a.b/c:1', packages: [a/x, 'b-{arch}'], entrypoint: [], user: '1:', environment: {a: 1}, paths: [{path: /a, link: b}, {path: /a/b}]}}\n"))
 	f.Add([]byte(imagesHead + "images: {a: {reference: 'docker.io/a/b:1@sha256:x', digest: 'sha512:', sandbox: no, program: x, module: {}}}\n"))
 	for _, name := range committed {
 		data, err := os.ReadFile(filepath.Join("..", "..", "manifests", name))
@@ -412,6 +415,10 @@ func FuzzParseVersions(f *testing.F) {
 		for _, c := range v.Images {
 			checkWords(t, c.Module)
 			checkByLibrary(t, c.Reference)
+			if c.Packages != nil {
+				checkPackagesImage(t, &c)
+				continue
+			}
 			if sum, err := ParseDigest(string(c.Digest)); err != nil || sum.Algorithm() != "sha256" {
 				t.Errorf("ParseSum(%q) = %q, %v; want a sha256", c.Digest, sum, err)
 			}
@@ -420,6 +427,28 @@ func FuzzParseVersions(f *testing.F) {
 			t.Errorf("PackagesFor(arm64) = %v after it was parsed", err)
 		}
 	})
+}
+
+// checkPackagesImage fails where a layer or the configuration of an image could not
+// hold what was read.
+func checkPackagesImage(t *testing.T, c *ContainerImage) {
+	t.Helper()
+	if refs, err := c.PackagesFor(arch.ARM64); err != nil || len(refs) == 0 {
+		t.Errorf("PackagesFor(arm64) of image %s = %v, %v after it was parsed", c.Name, refs, err)
+	}
+	if c.Digest != "" || c.Program != "" {
+		t.Errorf("image %s is of packages, and has digest %q and program %q", c.Name, c.Digest, c.Program)
+	}
+	for _, s := range slices.Concat(c.Entrypoint, c.Command, c.Environment) {
+		if strings.Contains(s, "\x00") {
+			t.Errorf("ParseVersions took %q, which no program can be given", s)
+		}
+	}
+	for _, p := range c.Paths {
+		if !fs.ValidPath(strings.TrimPrefix(p.Path, "/")) || p.Path == "/." || strings.Contains(p.Path, "/.wh.") {
+			t.Errorf("ParseVersions took the path %q", p.Path)
+		}
+	}
 }
 
 // checkWords fails where a text that the go command, a compiler or a linker is

@@ -142,16 +142,40 @@ type Package struct {
 
 // ContainerImage is a container image that is baked in, so that pods of it start
 // without a registry. Module and Program say what it can be assembled from where
-// the registry can't be reached; at most one of them is given.
+// the registry can't be reached; at most one of them is given. One of Packages is
+// no registry's: it is always assembled.
 type ContainerImage struct {
 	Name      string // "pause"
 	Reference string // repository and tag, as pods name it: "registry.k8s.io/pause:3.10.2"
-	Digest    Digest // SHA-256 of the index or manifest that the registry has
+	Digest    Digest // SHA-256 of the index or manifest that the registry has; "": it is of Packages
 	DigestPos Pos
 	Sandbox   bool    // every pod's first container is of it: what containerd calls the sandbox or pause image
 	Module    *Module // its first program is the entry point
 	Program   string  // one of bake's own: "pause"
 	Pos       Pos
+
+	// Packages are Debian packages that the image consists of, with all that they
+	// need; nil: it is another kind of image, and what follows is zero. Module's
+	// programs are in the image as well.
+	Packages    []Listed
+	PackagesPos Pos
+	Entrypoint  []string // program and arguments; nil: Module's first program, or none
+	Command     []string // arguments, or without an entry point program and arguments
+	StartPos    Pos      // of entrypoint, or else command
+	User        string   // "UID" or "UID:GID"; "": root
+	Environment []string // "NAME=VALUE", sorted
+	Paths       []ImagePath
+}
+
+// ImagePath is a directory or a symbolic link that an image of packages has beside
+// their files.
+type ImagePath struct {
+	Path     string // absolute and clean
+	Link     string // text of the symbolic link; "": it is a directory
+	Mode     uint16 // of a directory
+	UID, GID uint32 // likewise
+	Pos      Pos
+	Key      string // "images.nginx.paths[0]"
 }
 
 // Tag returns the tag of the image's reference.

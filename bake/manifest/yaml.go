@@ -325,6 +325,11 @@ func (v value) list() []value {
 	return items
 }
 
+// emptyList says whether v is a list without items.
+func (v value) emptyList() bool {
+	return v.present() && v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0
+}
+
 // text returns a string of one line that is not empty and has no control
 // characters.
 func (v value) text() string {

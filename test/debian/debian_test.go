@@ -188,16 +188,88 @@ func TestArchivePinned(t *testing.T) {
 	}
 }
 
-// simulate asks apt, in a root of its own that trusts the embedded keys, what
-// it would install.
+// TestArchiveImages asks apt whether nothing lacks in images of packages, nor could be
+// left out.
+func TestArchiveImages(t *testing.T) {
+	need.Program(t, "apt-get", "apt")
+	t.Parallel()
+	cfg := hostConfig(t)
+	cfg.Images = []debian.Image{
+		{Name: "web", Packages: refs("base-passwd", "nginx-light")},
+		{Name: "busybox", Packages: refs("busybox-static")},
+		{Name: "python", Packages: refs("python3")},
+	}
+	locked, err := debian.Resolve(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := locked.Images["busybox"]; len(got) != 1 {
+		t.Errorf("an image of busybox-static has %d packages; want 1: it needs none", len(got))
+	}
+	apt := newApt(t, cfg)
+	apt.run("update", "--error-on=any")
+	for _, image := range cfg.Images {
+		// check asks apt about a root with these packages, one of them left out.
+		check := func(without string) error {
+			var status strings.Builder
+			for _, p := range locked.Images[image.Name] {
+				if p.Name != without {
+					status.WriteString(installed(apt.stanza(p.Name, p.Version)))
+				}
+			}
+			apt.write("status", status.String())
+			return apt.command("apt-get", "check", "-qq").Run()
+		}
+		if err := check(""); err != nil {
+			t.Errorf("apt-get check of image %s: %v", image.Name, err)
+		}
+		t.Logf("image %s: %d packages", image.Name, len(locked.Images[image.Name]))
+		for _, p := range locked.Images[image.Name] {
+			asked := slices.ContainsFunc(image.Packages, func(r manifest.PackageRef) bool { return r.Name == p.Name })
+			if !asked && check(p.Name) == nil {
+				t.Errorf("image %s has %s, and apt-get check does not miss it", image.Name, p.Name)
+			}
+		}
+	}
+}
+
+// installed returns an index's stanza as dpkg's status has it.
+func installed(stanza string) string {
+	name, rest, _ := strings.Cut(stanza, "\n")
+	return name + "\nStatus: install ok installed\n" + strings.TrimRight(rest, "\n") + "\n\n"
+}
+
+// simulate asks apt what it would install.
 func simulate(t *testing.T, cfg debian.Config) map[string]string {
 	t.Helper()
+	apt := newApt(t, cfg)
+	apt.run("update", "--error-on=any")
+	args := []string{"install", "-s", "-qq", "?essential"}
+	for _, p := range cfg.Packages {
+		args = append(args, p.Name)
+	}
+	chosen := make(map[string]string)
+	for _, match := range regexp.MustCompile(`(?m)^Inst (\S+) \((\S+) `).FindAllStringSubmatch(apt.run(args...), -1) {
+		chosen[match[1]] = match[2]
+	}
+	if len(chosen) == 0 {
+		t.Fatal("apt would install nothing")
+	}
+	return chosen
+}
+
+// apt is apt in a root of its own that trusts the embedded keys.
+type apt struct {
+	t   *testing.T
+	dir string
+}
+
+func newApt(t *testing.T, cfg debian.Config) *apt {
+	t.Helper()
 	dir := t.TempDir()
+	a := &apt{t, dir}
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc", "log"} {
 		filetest.Mkdir(t, filepath.Join(dir, d))
-	}
-	write := func(name, content string) {
-		filetest.Write(t, filepath.Join(dir, name), content)
 	}
 	var keys bytes.Buffer
 	files, err := filepath.Glob("../../bake/source/debian/keys/*.asc")
@@ -208,8 +280,8 @@ func simulate(t *testing.T, cfg debian.Config) map[string]string {
 		b := filetest.Read(t, f)
 		keys.Write(b)
 	}
-	write("keys.asc", keys.String())
-	write("status", "")
+	a.write("keys.asc", keys.String())
+	a.write("status", "")
 	var list strings.Builder
 	for _, m := range cfg.Mirrors {
 		suites := map[string][]string{repo.Main: {cfg.Suite, cfg.Suite + "-updates"}, repo.Security: {cfg.Suite + "-security"}}
@@ -217,35 +289,48 @@ func simulate(t *testing.T, cfg debian.Config) map[string]string {
 			fmt.Fprintf(&list, "deb [signed-by=%s/keys.asc] %s %s main\n", dir, m.URL, suite)
 		}
 	}
-	write("etc/sources.list", list.String())
-	write("apt.conf", fmt.Sprintf(`
+	a.write("etc/sources.list", list.String())
+	a.write("apt.conf", fmt.Sprintf(`
 Dir %[1]q; Dir::State "state"; Dir::State::status "status"; Dir::Cache "cache"; Dir::Log "log";
 Dir::Etc "etc"; Dir::Etc::parts "none"; Dir::Etc::main "none"; Dir::Etc::preferencesparts "none"; Dir::Etc::trustedparts "none";
 APT::Architecture %[2]q; APT::Architectures { %[2]q; }; APT::Sandbox::User ""; APT::Install-Recommends "false"; Acquire::Languages "none";
 `, dir, string(cfg.Arch)))
-	run := func(args ...string) string {
-		cmd := exec.CommandContext(t.Context(), "apt-get", args...)
-		cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(dir, "apt.conf"), "LC_ALL=C")
-		var stdout, stderr bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("apt-get %s: %v\n%s%s", args[0], err, &stdout, &stderr)
-		}
-		return stdout.String()
+	return a
+}
+
+// write replaces a file of the root.
+func (a *apt) write(name, content string) {
+	a.t.Helper()
+	filetest.Write(a.t, filepath.Join(a.dir, name), content)
+}
+
+func (a *apt) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(a.t.Context(), program, args...)
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(a.dir, "apt.conf"), "LC_ALL=C")
+	return cmd
+}
+
+// run runs apt-get and returns what it says.
+func (a *apt) run(args ...string) string {
+	a.t.Helper()
+	return a.output("apt-get", args...)
+}
+
+func (a *apt) output(program string, args ...string) string {
+	a.t.Helper()
+	cmd := a.command(program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		a.t.Fatalf("%s %s: %v\n%s%s", program, args[0], err, &stdout, &stderr)
 	}
-	run("update", "--error-on=any")
-	args := []string{"install", "-s", "-qq", "?essential"}
-	for _, p := range cfg.Packages {
-		args = append(args, p.Name)
-	}
-	chosen := make(map[string]string)
-	for _, match := range regexp.MustCompile(`(?m)^Inst (\S+) \((\S+) `).FindAllStringSubmatch(run(args...), -1) {
-		chosen[match[1]] = match[2]
-	}
-	if len(chosen) == 0 {
-		t.Fatal("apt would install nothing")
-	}
-	return chosen
+	return stdout.String()
+}
+
+// stanza returns what the indices say of a package.
+func (a *apt) stanza(name, version string) string {
+	a.t.Helper()
+	return a.output("apt-cache", "show", "--no-all-versions", name+"="+version)
 }
 
 // TestArchivePackages unpacks real packages and compares each with what

@@ -47,6 +47,7 @@ type Config struct {
 	Packages []manifest.PackageRef // wanted in the image, with all they depend on
 	Extra    []manifest.PackageRef // wanted beside it, alone
 	List     string                // what Packages is called in errors; "": "package list"
+	Images   []Image               // container images that are made of packages
 
 	Mirrors  MirrorList
 	Getter   Getter
@@ -62,8 +63,30 @@ type Config struct {
 
 	// Explain is told of each package that Resolve takes why, "image definition
 	// k8s-worker asks for it", and why it is not the one of Locked, "" where it is,
-	// or Locked has none; nil: nobody wants to know.
-	Explain func(p manifest.LockedPackage, why, instead string)
+	// or Locked has none; nil: nobody wants to know. image is the name of the
+	// container image that it is for, "" for none.
+	Explain func(image string, p manifest.LockedPackage, why, instead string)
+}
+
+// Image asks for the packages of one container image, with all they depend on and
+// without those that are only essential. They come from Config.Suite unless they say
+// otherwise; where all say the same, what they depend on comes from there as well.
+type Image struct {
+	Name     string // "nginx"
+	Packages []manifest.PackageRef
+	Pos      manifest.Pos // of the list, for errors
+	Key      string       // "images.nginx.packages"
+}
+
+// base returns the suite that what i's packages depend on comes from.
+func (i *Image) base(suite string) string {
+	base := i.Packages[0].Suite
+	for _, r := range i.Packages {
+		if r.Suite == "" || r.Suite != base {
+			return suite
+		}
+	}
+	return base
 }
 
 // Locked are packages that were locked before.

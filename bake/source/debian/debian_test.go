@@ -183,12 +183,130 @@ func TestRequest(t *testing.T) {
 		"package":       func(c *Config) { c.Packages = refs("curl") },
 		"suite of one":  func(c *Config) { c.Packages = refs("curl", "tzdata/forky") },
 		"extra":         func(c *Config) { c.Extra = refs("unused") },
+		"image":         func(c *Config) { c.Images = []Image{{Name: "web", Packages: refs("curl")}} },
 		"another extra": func(c *Config) { c.Packages, c.Extra = refs("curl", "tzdata", "unused"), refs("curl/bookworm") },
 	} {
 		other := base
 		change(&other)
 		if got := other.Request(); got == want {
 			t.Errorf("%s: Request = %s, as without the change", name, got)
+		}
+	}
+	if want := manifest.Digest("sha256:bdc350a003b8ccaa0fc2ebe387be6509f9196c73d730cfb97942033e007437c2"); base.Request() != want {
+		t.Errorf("Request without images = %s; want %s, or locks without images become stale", base.Request(), want)
+	}
+	a, b := Image{Name: "a", Packages: refs("curl", "web")}, Image{Name: "b", Packages: refs("web")}
+	base.Images = []Image{a, b}
+	same.Images = []Image{b, {Name: "a", Key: "images.a.packages", Packages: refs("web/trixie", "curl")}}
+	if got := same.Request(); got != base.Request() {
+		t.Errorf("Request of the same images = %s; want %s", got, base.Request())
+	}
+	same.Images = []Image{{Name: "b", Packages: a.Packages}, {Name: "a", Packages: b.Packages}}
+	if got := same.Request(); got == base.Request() {
+		t.Errorf("Request of images that have each other's packages = %s, as before", got)
+	}
+}
+
+// TestResolveImages has images of packages that the root filesystem has too, or not.
+func TestResolveImages(t *testing.T) {
+	const base = "http://mirror.example"
+	p, w := newPublisher(t), newWeb()
+	p.trixie(w, base)
+	p.publish(w, base, suite{archive: "debian", name: "trixie-backports", label: "Debian Backports", packages: pkg("socat", "2~bpo13+1", "Depends: libcurl4")})
+	p.publish(w, base, suite{archive: "debian", name: "sid", packages: pkg("curl", "9", "Depends: libcurl4") + pkg("libcurl4", "9", "") + pkg("old", "1", "Conflicts: curl")})
+	cfg := testConfig(t, p, w, base)
+	cfg.Packages = refs("tzdata")
+	cfg.Images = []Image{
+		{Name: "web", Packages: refs("curl")},
+		{Name: "relay", Packages: refs("socat/trixie-backports", "unused")},
+		{Name: "new", Packages: refs("curl/sid")},
+		{Name: "clock", Packages: refs("tzdata")},
+	}
+	curl, libcurl := locked("debian-security", "trixie-security", "curl", "8.0+deb13u1"), locked("debian-security", "trixie-security", "libcurl4", "8.0+deb13u1")
+	got, err := Resolve(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]manifest.LockedPackage{
+		"web":   {curl, libcurl},
+		"relay": {libcurl, locked("debian", "trixie-backports", "socat", "2~bpo13+1"), locked("debian", "trixie", "unused", "1")},
+		// All of its packages are of sid, and so is what they need.
+		"new":   {locked("debian", "sid", "curl", "9"), locked("debian", "sid", "libcurl4", "9")},
+		"clock": {locked("debian", "trixie-updates", "tzdata", "2026f")},
+	}
+	if diff := cmp.Diff(want, got.Images); diff != "" {
+		t.Errorf("Images (-want +got):\n%s", diff)
+	}
+	if n := len(got.Packages); n != 3 { // base-files, mawk, tzdata
+		t.Errorf("the root filesystem has %d packages; want 3, as without images", n)
+	}
+	if n := len(got.Releases); n != 5 {
+		t.Errorf("the lock names %d Release files; want 5", n)
+	}
+
+	// What the root filesystem keeps is what an image takes as well, and an image
+	// keeps its own.
+	p.publish(w, base, suite{archive: "debian-security", name: "trixie-security", packages: pkg("curl", "8.0+deb13u2", "Depends: libcurl4") + pkg("libcurl4", "8.0+deb13u2", "")})
+	cfg.Packages = refs("tzdata", "libcurl4")
+	before := &manifest.LockedArch{
+		Packages: []manifest.LockedPackage{locked("debian", "trixie", "libcurl4", "8.0")},
+		Images:   map[string][]manifest.LockedPackage{"relay": {libcurl}},
+	}
+	control := func(_ context.Context, p manifest.LockedPackage) ([]byte, error) {
+		if p.SHA256 != libcurl.SHA256 {
+			t.Errorf("asked for the control file of %s %s, which an index lists", p.Name, p.Version)
+		}
+		return []byte("Package: libcurl4\nVersion: 8.0+deb13u1\nArchitecture: amd64\n"), nil
+	}
+	cfg.Locked = &Locked{LockedArch: before, Control: control}
+	var why []string
+	cfg.Explain = func(image string, p manifest.LockedPackage, because, instead string) {
+		if p.Name == "libcurl4" {
+			why = append(why, fmt.Sprintf("%s: %s: %s: %s", image, p.Version, because, instead))
+		}
+	}
+	if _, err := Resolve(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Locked.Upgrade = []string{"libcurl4"}
+	if _, err := Resolve(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{
+		": 8.0: worker list asks for it: ", "web: 8.0: curl needs it: ", "relay: 8.0+deb13u1: socat needs it: ", "new: 9: curl needs it: ",
+		": 8.0+deb13u2: worker list asks for it: --upgrade", "web: 8.0+deb13u2: curl needs it: ", "relay: 8.0+deb13u2: socat needs it: --upgrade", "new: 9: curl needs it: ",
+	}, why); diff != "" {
+		t.Errorf("libcurl4 with why (-want +got):\n%s", diff)
+	}
+}
+
+func TestResolveImagesErrors(t *testing.T) {
+	const base = "http://mirror.example"
+	p, w := newPublisher(t), newWeb()
+	p.trixie(w, base)
+	p.publish(w, base, suite{archive: "debian", name: "trixie", packages: pkg("base-files", "13", "Essential: yes") + pkg("a", "1", "Conflicts: b") + pkg("b", "1", "") + pkg("c", "1", "Depends: d (>= 2)") + pkg("d", "1", "")})
+	at := manifest.Pos{File: "v.yaml", Line: 7, Column: 5}
+	for _, test := range []struct {
+		packages []string
+		want     string
+	}{
+		{[]string{"a", "b"}, "v.yaml:7:5: images.web.packages: v.yaml:8 -> a: a 1 has Conflicts: b, and b 1 is chosen: v.yaml:9 -> b (name other packages)"},
+		{[]string{"c"}, "v.yaml:7:5: images.web.packages: v.yaml:8 -> c -> d (>= 2): Depends of c 1: of d there is 1 in trixie (name other packages)"},
+		{[]string{"b", "nginx"}, "v.yaml:9:3: images.web.packages[1]: there is no package nginx in trixie, trixie-updates, trixie-security (correct the name, or name another suite by NAME/SUITE)"},
+	} {
+		cfg := testConfig(t, p, w, base)
+		image := Image{Name: "web", Pos: at, Key: "images.web.packages"}
+		for i, ref := range refs(test.packages...) {
+			ref.Pos, ref.Key = manifest.Pos{File: "v.yaml", Line: 8 + i, Column: 3}, fmt.Sprintf("images.web.packages[%d]", i)
+			image.Packages = append(image.Packages, ref)
+		}
+		cfg.Packages, cfg.Images = nil, []Image{image}
+		_, err := Resolve(t.Context(), cfg)
+		if err == nil || err.Error() != test.want {
+			t.Errorf("Resolve of image of %q: error is\n%v\nwant\n%s", test.packages, err, test.want)
+		}
+		if _, ok := errors.AsType[*manifest.InputError](err); !ok {
+			t.Errorf("error is a %T; want an InputError", err)
 		}
 	}
 }
@@ -485,7 +603,11 @@ func TestOutdated(t *testing.T) {
 			locked("debian", "trixie", "same", "1"),
 		},
 		Extra: []manifest.LockedPackage{locked("debian", "trixie", "tzdata", "2026a")},
+		Images: map[string][]manifest.LockedPackage{
+			"web": {locked("debian", "trixie", "curl", "1"), locked("debian", "trixie", "point", "1.5"), locked("debian", "trixie", "same", "1")},
+		},
 	}
+	lock.Images["web"][0] = lock.Packages[2] // said once
 	got, err := Outdated(t.Context(), testConfig(t, p, w, base), lock)
 	if err != nil {
 		t.Fatal(err)
@@ -496,6 +618,7 @@ func TestOutdated(t *testing.T) {
 		{lock.Packages[2], "2", "debian-security", "trixie-security", true},
 		{lock.Packages[5], "2", "debian", "trixie", false},
 		{lock.Extra[0], "2026f", "debian", "trixie-updates", false},
+		{lock.Images["web"][1], "2", "debian", "trixie", false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Outdated (-want +got):\n%s", diff)

@@ -208,7 +208,7 @@ func (l *loader) pair(ctx context.Context, files Files, r manifest.LockedRelease
 // not list.
 func (p *indexPair) gone(locked *manifest.LockedArch) []string {
 	var gone []string
-	for _, q := range slices.Concat(locked.Packages, locked.Extra) {
+	for _, q := range locked.All() {
 		if name := q.Name + " " + q.Version; q.Archive == p.locked.Archive && q.Suite == p.locked.Suite && !p.listed[name] {
 			gone = append(gone, name)
 		}

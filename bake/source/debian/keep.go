@@ -23,19 +23,20 @@ const controlParallel = 8
 // there. An index lists the newest versions only; the relations of others are in
 // their .deb, which a bake needs anyway: one that is unavailable is not kept.
 
-// hold returns the locked packages of g that are kept, where they will do.
-func (l *loader) hold(ctx context.Context, g resolver.Group) ([]resolver.Held, error) {
+// hold returns those of locked that are of g and kept, where they will do. let gets
+// why others are not.
+func (l *loader) hold(ctx context.Context, g resolver.Group, locked []manifest.LockedPackage, let map[string]string) ([]resolver.Held, error) {
 	var held []resolver.Held
 	var gone []manifest.LockedPackage
 	seen := map[manifest.Digest]bool{}
 	listed := index(g)
-	for _, p := range slices.Concat(l.cfg.Locked.Packages, l.cfg.Locked.Extra) {
+	for _, p := range locked {
 		if baseSuite(p.Suite) != g.Suite || seen[p.SHA256] {
 			continue
 		}
 		seen[p.SHA256] = true
 		if slices.Contains(l.cfg.Locked.Upgrade, p.Name) {
-			l.let[p.Name+"/"+g.Suite] = "--upgrade"
+			let[p.Name+"/"+g.Suite] = "--upgrade"
 			continue
 		}
 		if h, ok := find(listed[p.Name], p); ok {
@@ -44,7 +45,7 @@ func (l *loader) hold(ctx context.Context, g resolver.Group) ([]resolver.Held, e
 		}
 		gone = append(gone, p)
 	}
-	more, err := l.controls(ctx, g.Suite, gone)
+	more, err := l.controls(ctx, g.Suite, gone, let)
 	return append(held, more...), err
 }
 
@@ -82,7 +83,7 @@ func find(listed []resolver.Held, p manifest.LockedPackage) (resolver.Held, bool
 
 // controls returns packages that no index lists with what their own control files
 // say of them.
-func (l *loader) controls(ctx context.Context, suite string, packages []manifest.LockedPackage) ([]resolver.Held, error) {
+func (l *loader) controls(ctx context.Context, suite string, packages []manifest.LockedPackage, let map[string]string) ([]resolver.Held, error) {
 	held := make([]resolver.Held, len(packages))
 	kept := make([]bool, len(packages))
 	var mu sync.Mutex
@@ -102,7 +103,7 @@ func (l *loader) controls(ctx context.Context, suite string, packages []manifest
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			l.let[p.Name+"/"+suite] = p.Version + " is superseded, and no mirror has it"
+			let[p.Name+"/"+suite] = p.Version + " is superseded, and no mirror has it"
 			return nil
 		})
 	}
@@ -136,17 +137,18 @@ func (l *loader) control(ctx context.Context, p manifest.LockedPackage) (resolve
 	return resolver.Held{Package: parsed, Archive: p.Archive, Suite: p.Suite}, nil
 }
 
-// explain says of each choice why it is there, and why it is not the locked one.
-func (l *loader) explain(choices []resolver.Choice) {
+// explain says of each choice for image why it is there, and why it is not the locked
+// one, which let says of some.
+func (l *loader) explain(image string, choices []resolver.Choice, let map[string]string) {
 	if l.cfg.Explain == nil {
 		return
 	}
 	for _, c := range choices {
 		instead := c.Released
-		if why := l.let[c.Name+"/"+baseSuite(c.Suite)]; why != "" {
+		if why := let[c.Name+"/"+baseSuite(c.Suite)]; why != "" {
 			instead = why
 		}
-		l.cfg.Explain(lockChoice(c), because(c.Why), instead)
+		l.cfg.Explain(image, lockChoice(c), because(c.Why), instead)
 	}
 }
 

@@ -30,6 +30,7 @@ type loader struct {
 	cfg    Config
 	keys   openpgp.EntityList
 	sink   progress.Sink
+	loaded map[string]resolver.Group // without what is held
 	groups map[string]resolver.Group
 	locked []manifest.LockedRelease
 	let    map[string]string // why locked packages are not kept, by name and suite
@@ -50,16 +51,34 @@ func newLoader(cfg Config) (*loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, groups: make(map[string]resolver.Group), let: make(map[string]string)}
+	l := &loader{cfg: cfg, keys: keys, sink: cfg.Progress, loaded: make(map[string]resolver.Group), groups: make(map[string]resolver.Group), let: make(map[string]string)}
 	if l.sink == nil {
 		l.sink = progress.Discard{}
 	}
 	return l, nil
 }
 
-// group loads a suite with its updates.
+// group loads a suite with its updates, and what is kept of it as it was locked.
 func (l *loader) group(ctx context.Context, suite string) (resolver.Group, error) {
 	if g, ok := l.groups[suite]; ok {
+		return g, nil
+	}
+	g, err := l.indices(ctx, suite)
+	if err != nil {
+		return resolver.Group{}, err
+	}
+	if l.cfg.Locked != nil {
+		if g.Held, err = l.hold(ctx, g, slices.Concat(l.cfg.Locked.Packages, l.cfg.Locked.Extra), l.let); err != nil {
+			return resolver.Group{}, err
+		}
+	}
+	l.groups[suite] = g
+	return g, nil
+}
+
+// indices loads a suite with its updates.
+func (l *loader) indices(ctx context.Context, suite string) (resolver.Group, error) {
+	if g, ok := l.loaded[suite]; ok {
 		return g, nil
 	}
 	g := resolver.Group{Suite: suite}
@@ -70,13 +89,7 @@ func (l *loader) group(ctx context.Context, suite string) (resolver.Group, error
 		}
 		g.Indices = append(g.Indices, x)
 	}
-	if l.cfg.Locked != nil {
-		var err error
-		if g.Held, err = l.hold(ctx, g); err != nil {
-			return resolver.Group{}, err
-		}
-	}
-	l.groups[suite] = g
+	l.loaded[suite] = g
 	return g, nil
 }
 

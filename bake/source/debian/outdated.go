@@ -3,7 +3,6 @@ package debian
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/relation"
@@ -20,7 +19,7 @@ type Update struct {
 	Security bool   // the security archive has a newer version, perhaps not the highest
 }
 
-// Outdated returns the packages of locked, Extra among them, of which the
+// Outdated returns the packages of locked, all of them, of which the
 // suite they come from or its updates have a newer version, in the order of the
 // lock. cfg's lists are not looked at, nor whether a newer version would need
 // other packages.
@@ -29,7 +28,7 @@ func Outdated(ctx context.Context, cfg Config, locked *manifest.LockedArch) ([]U
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(locked.Packages, locked.Extra)
+	all := locked.All()
 	names := make(map[string]bool, len(all))
 	for _, p := range all {
 		if err := relation.ValidVersion(p.Version); err != nil {

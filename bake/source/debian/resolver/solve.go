@@ -23,12 +23,22 @@ import (
 //
 // The error is an [UnsolvableError] where no set was found.
 func Resolve(ctx context.Context, arch string, groups []Group, wants []Want) ([]Choice, error) {
+	return resolve(ctx, arch, groups, wants, true)
+}
+
+// Closure returns what wants need and nothing else: essential packages where something
+// depends on them, which packages may leave out. It is otherwise as [Resolve].
+func Closure(ctx context.Context, arch string, groups []Group, wants []Want) ([]Choice, error) {
+	return resolve(ctx, arch, groups, wants, false)
+}
+
+func resolve(ctx context.Context, arch string, groups []Group, wants []Want, essential bool) ([]Choice, error) {
 	u, err := newUniverse(arch, groups)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		choices, err := u.resolve(ctx, wants)
+		choices, err := u.resolve(ctx, wants, essential)
 		var unsolvable *UnsolvableError
 		if err == nil || !errors.As(err, &unsolvable) {
 			return choices, err
@@ -66,9 +76,9 @@ func (u *universe) release(e *UnsolvableError) (bool, error) {
 	return len(held) > 0, nil
 }
 
-// resolve is Resolve with the versions that are held now.
-func (u *universe) resolve(ctx context.Context, wants []Want) ([]Choice, error) {
-	pins, roots, err := u.roots(wants)
+// resolve is Resolve or Closure with the versions that are held now.
+func (u *universe) resolve(ctx context.Context, wants []Want, essential bool) ([]Choice, error) {
+	pins, roots, err := u.roots(wants, essential)
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +120,9 @@ type root struct {
 	from string
 }
 
-// roots returns what is essential or wanted, sorted by name, and which names
-// are pinned to which group.
-func (u *universe) roots(wants []Want) (pins map[string]int, roots []root, err error) {
+// roots returns what is wanted, with essential what is that as well, sorted by name,
+// and which names are pinned to which group.
+func (u *universe) roots(wants []Want, essential bool) (pins map[string]int, roots []root, err error) {
 	pins = make(map[string]int)
 	asked := make(map[string]Want)
 	for _, w := range wants {
@@ -138,11 +148,11 @@ func (u *universe) roots(wants []Want) (pins map[string]int, roots []root, err e
 		}
 		roots = append(roots, root{c, w.From})
 	}
-	for _, name := range u.groups[0].essential {
-		return nil, nil, &UnsolvableError{Chain: []string{"essential"}, Problem: u.groups[0].broken[name]}
+	if broken := u.groups[0].essential; essential && len(broken) > 0 {
+		return nil, nil, &UnsolvableError{Chain: []string{"essential"}, Problem: u.groups[0].broken[broken[0]]}
 	}
 	for _, c := range u.groups[0].byName {
-		if _, twice := asked[c.Name]; c.Essential && !twice {
+		if _, twice := asked[c.Name]; essential && c.Essential && !twice {
 			roots = append(roots, root{c, "essential"})
 		}
 	}

@@ -141,6 +141,44 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestClosure has essential packages, which only come where something needs them.
+func TestClosure(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		lines []string
+		wants []Want
+		want  string
+		err   string
+	}{
+		{"nothing", []string{"a 1; Essential"}, nil, "", ""},
+		{"essential", []string{"a 1; Essential; Pre-Depends: c", "b 1; Depends: d", "c 1", "d 1"}, want("b"), "b d", ""},
+		{"essential and needed", []string{"a 1; Essential; Pre-Depends: c", "b 1; Depends: a", "c 1"}, want("b"), "a b c", ""},
+		{"essential and wanted", []string{"a 1; Essential; Pre-Depends: c", "b 1", "c 1"}, want("a"), "a c", ""},
+		{"conflicts with an essential one", []string{"a 1; Essential", "b 1; Conflicts: a"}, want("b"), "b", ""},
+		{"alternatives, one of which is essential", []string{"a 1; Essential", "b 1; Depends: c | a", "c 1"}, want("b"), "b c", ""},
+		{"an essential one that can't be installed", []string{"a 1; Essential; Depends: x", "b 1"}, want("b"), "b", ""},
+		{"an essential one that is malformed", []string{"m 1; Essential:", "b 1"}, want("b"), "b", ""},
+		{"one that is needed and malformed", []string{"m 1; Essential:", "b 1; Depends: m"}, want("b"), "", "worker list -> b -> m: Depends of b 1: package m 1 is malformed"},
+		{"conflict", []string{"b 1", "c 1; Conflicts: b"}, want("b", "c"), "", "c 1 has Conflicts: b, and b 1 is chosen"},
+		{"not there", []string{"b 1; Essential"}, want("c"), "", "worker list: there is no package c in trixie"},
+	} {
+		groups := base(test.lines...)
+		for i := range groups[0].Indices[0].Packages {
+			if p := &groups[0].Indices[0].Packages[i]; p.Name == "m" {
+				p.Malformed = errors.New("line 1: field Size is missing")
+			}
+		}
+		choices, err := Closure(t.Context(), "amd64", groups, test.wants)
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: Closure: error is %v; want %q", test.name, err, test.err)
+		}
+		if got := names(choices); got != test.want {
+			t.Errorf("%s: Closure = %q; want %q", test.name, got, test.want)
+		}
+	}
+}
+
 func TestResolveErrors(t *testing.T) {
 	pinned := []Group{
 		{Suite: "trixie", Indices: []Index{index("debian", "trixie", "lib 1", "user 1; Depends: lib (= 1)")}},
