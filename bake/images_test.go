@@ -202,3 +202,75 @@ func TestContainerImagesWrong(t *testing.T) {
 	baketest.WantError(t, err, "failed", "image pause has neither a module nor a program that it could be assembled from (add one, or leave --origin source out)")
 	baketest.WantNothing(t, c)
 }
+
+// TestImagesOfPackages bakes with an image of packages that the OS lacks, and one
+// that has a module's program as well: neither is asked of a registry, their
+// packages are not the OS's, and record, SBOM and provenance have them.
+func TestImagesOfPackages(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	w.AddImages()
+	w.Packages = append(w.Packages,
+		&baketest.Package{Name: "web", Version: "2.0", Fields: "Depends: libweb\n", Files: []baketest.File{
+			{Path: "usr/sbin/web", Mode: 0o755, Content: string(filetest.Noise("web", 50_000))},
+			{Path: "usr/share/doc/web/README", Content: "read me"}, {Path: "usr/share/doc/web/copyright", Content: "it is free"},
+		}},
+		&baketest.Package{Name: "libweb", Version: "1.0", Files: []baketest.File{{Path: "usr/lib/libweb.so.1", Content: "library"}}})
+	w.Publish()
+	plain := w.Config()
+	w.Lock()
+	before := w.Image(plain)
+	w.Edit("versions.yaml", "  dns:\n", `  web:
+    reference: bake.local/web:2
+    packages: [web, base-passwd]
+    entrypoint: [/usr/sbin/web]
+    user: 33:33
+    environment: {PORT: "8080"}
+    paths: [{path: /var/log/web.log, link: /dev/stdout}]
+  tool:
+    reference: bake.local/tool:1
+    packages: [web, base-passwd]
+`+w.Module("/usr/bin/extra")+"  dns:\n")
+	w.Lock()
+	c := w.Config()
+	c.BuildMissing = true
+	result := w.Image(c)
+	baketest.WantImage(t, c, result, result.SHA256)
+	rec := baketest.ReadRecord(t, c)
+	wantBlobs(t, rec)
+	var got []string
+	for _, image := range rec.Images[1:3] {
+		var names []string
+		for _, p := range image.Packages {
+			names = append(names, p.Name+" "+p.Version)
+		}
+		got = append(got, fmt.Sprintf("%s %s %s %d: %s", image.Origin, image.Reference, image.From, len(image.Layers), strings.Join(names, ", ")))
+	}
+	if diff := cmp.Diff([]string{
+		"source bake.local/web:2 Debian packages 1: base-passwd 3.6, libweb 1.0, web 2.0",
+		"source bake.local/tool:1 example.com/kubelet@v1.30.0 2: base-passwd 3.6, libweb 1.0, web 2.0",
+	}, got); diff != "" {
+		t.Errorf("images in the record (-want +got):\n%s", diff)
+	}
+	if web, old := len(rec.Packages), len(baketest.ReadRecord(t, plain).Packages); web != old || before.SHA256 == result.SHA256 {
+		t.Errorf("the OS has %d packages with the images, and %d without; want no more, in another image", web, old)
+	}
+	for _, path := range []string{result.Provenance, result.SPDX} {
+		if text := string(filetest.Read(t, path)); !strings.Contains(text, "pkg:deb/debian/libweb@1.0") {
+			t.Errorf("%s lacks libweb, which the image web is made of", filepath.Base(path))
+		}
+	}
+	// The same in another store.
+	other := w.Config()
+	other.BuildMissing = true
+	baketest.WantImage(t, other, w.Image(other), result.SHA256)
+
+	// And from a mirror, where there is nothing else.
+	m := w.MirrorConfig()
+	m.Sources = true
+	baketest.Mirror(t, m)
+	w.Shutdown()
+	offline := w.Offline(m.To)
+	offline.BuildMissing = true
+	baketest.WantImage(t, offline, w.Image(offline), result.SHA256)
+}

@@ -59,7 +59,7 @@ func rules() []rule {
 			"it runs a control plane, a network and machines together"},
 
 		// source, image and record know what is below them and not each other.
-		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "it calls the packages below it"},
+		{"bake/source", []string{"bake/embedded", "bake/source/**", "bake/arch", "bake/manifest", "bake/merge", "bake/progress", "bake/tree"}, "it calls the packages below it"},
 		{"bake/source/debian", []string{"bake/source/debian/*", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/relation"}, "packages are downloads like others"},
 		{"bake/source/debian/ar", nil, "a format"},
 		{"bake/source/debian/deb822", nil, "a format"},
@@ -72,10 +72,11 @@ func rules() []rule {
 
 		{"bake/source/oci", []string{"bake/decompress", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", []string{"test/must"}, "a registry for tests"},
+		{"bake/source/layers", []string{"bake/manifest", "bake/merge", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/source/mirror", []string{"bake/arch", "bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/arch", "bake/manifest", "bake/merge", "bake/tree"}, "it calls the packages below it"},
-		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/merge", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/merge", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/arch", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent", "bake/gce"}, "partitions are lists of extents"},
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/gce", "bake/tree"}, "it writes lists of extents"},

@@ -41,6 +41,13 @@ func recordImages(images []source.ContainerImage) (out []record.ContainerImage, 
 		for _, b := range image.Blobs {
 			c.Size += b.Size
 		}
+		var packages []manifest.LockedPackage
+		for _, p := range image.Debs {
+			packages = append(packages, p.LockedPackage)
+		}
+		if len(packages) > 0 {
+			c.Packages = record.Packages(packages)
+		}
 		if image.Sandbox {
 			sandbox = image.Ref
 		}

@@ -31,6 +31,13 @@ func (b *Baker) contents(rec *record.Record, parts *source.Parts, locked *manife
 	if contents.Licenses, err = b.licenses(parts.Packages); err != nil {
 		return nil, err
 	}
+	for _, image := range parts.Images {
+		licenses, err := b.licenses(image.Debs)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(contents.Licenses, licenses)
+	}
 	for _, c := range parts.Components {
 		made, err := b.buildInfo(c.Built, c.Pack.Entries)
 		if err == nil {
@@ -49,6 +56,9 @@ func (b *Baker) contents(rec *record.Record, parts *source.Parts, locked *manife
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what image %s is built of: %w", image.Name, err)
+		}
+		for _, p := range image.Debs {
+			made.Packages = append(made.Packages, p.LockedPackage)
 		}
 		contents.Images = append(contents.Images, made)
 	}

@@ -19,7 +19,7 @@ func TestCommittedLocksAreNotStale(t *testing.T) {
 	if len(files) < 2 {
 		t.Fatalf("found versions files %v; want at least two", files)
 	}
-	files = append(files, filepath.Join("..", "test", "kthw", "versions.yaml"))
+	files = append(files, filepath.Join("..", "test", "kthw", "versions.yaml"), filepath.Join("..", "test", "smoke", "versions.yaml"))
 	for _, file := range files {
 		data, err := os.ReadFile(manifest.LockFile(file))
 		if err != nil {

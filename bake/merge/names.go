@@ -83,12 +83,7 @@ func (l *Layout) Read(p string) ([]byte, error) {
 // Put sets an entry whatever was there. The content of a file that had other
 // names stays at these.
 func (l *Layout) Put(e tree.Entry) {
-	switch old := l.Entries[e.Path]; old.Type {
-	case tree.Hardlink:
-		l.names[old.Link] = slices.DeleteFunc(l.names[old.Link], func(name string) bool { return name == e.Path })
-	case tree.File:
-		l.handOn(old)
-	}
+	l.Remove(e.Path)
 	l.Entries[e.Path] = e
 	if e.Type == tree.Hardlink {
 		l.names[e.Link] = append(l.names[e.Link], e.Path)
@@ -111,4 +106,16 @@ func (l *Layout) handOn(file tree.Entry) {
 		e.Link = file.Path
 		l.Entries[name] = e
 	}
+}
+
+// Remove takes an entry away. The content of a file that had other names stays at
+// these.
+func (l *Layout) Remove(p string) {
+	switch old := l.Entries[p]; old.Type {
+	case tree.Hardlink:
+		l.names[old.Link] = slices.DeleteFunc(l.names[old.Link], func(name string) bool { return name == p })
+	case tree.File:
+		l.handOn(old)
+	}
+	delete(l.Entries, p)
 }

@@ -122,6 +122,9 @@ func (m *mirroring) plan(ctx context.Context, w *request) error {
 		errs = append(errs, m.without(w, "component "+n.Request.Name, n.Entry.Name, n.Else, reason))
 	}
 	for _, image := range w.arch.required.Images {
+		if image.Packages != nil {
+			continue // no registry has it
+		}
 		needed, err := w.source.NeedImage(ctx, image)
 		if ctx.Err() != nil {
 			return err

@@ -89,7 +89,7 @@ type ContainerImage struct {
 	Name      string `json:"name"`                // "pause"
 	Reference string `json:"reference"`           // that pods name it by: "registry.k8s.io/pause:3.10.2", or of our own where it was assembled
 	Origin    string `json:"origin"`              // "release": from the registry; "source": assembled by bake
-	From      string `json:"from"`                // "registry.k8s.io/pause@sha256:...", module@version, or "bake's program pause"
+	From      string `json:"from"`                // "registry.k8s.io/pause@sha256:...", module@version, "bake's program pause", or "Debian packages"
 	Toolchain string `json:"toolchain,omitempty"` // source: what built it
 
 	Digest   manifest.Digest   `json:"digest"`   // of what Reference names: an index or a manifest
@@ -97,6 +97,8 @@ type ContainerImage struct {
 	Config   manifest.Digest   `json:"config"`
 	Layers   []manifest.Digest `json:"layers"` // as they are stored, compressed or not
 	Size     int64             `json:"size"`   // bytes of all blobs
+
+	Packages []Package `json:"packages,omitempty"` // Debian packages that it is made of
 }
 
 // Component is one component and how it came here.
@@ -122,7 +124,7 @@ type Program struct {
 	SHA256 string `json:"sha256"` // hexadecimal
 }
 
-// Package is one OS package.
+// Package is one Debian package.
 type Package struct {
 	Name    string          `json:"name"`
 	Version string          `json:"version"`

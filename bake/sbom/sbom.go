@@ -28,6 +28,7 @@ type Contents struct {
 type BuildInfo struct {
 	Sums     []manifest.Digest        // of the release's file
 	Package  *manifest.LockedPackage  // that it was taken out of
+	Packages []manifest.LockedPackage // that an image is made of, sorted by name
 	Module   *record.GoModule         // that it was built from
 	Linked   []manifest.LockedPackage // with cgo: what was compiled and linked against
 	Tools    []Tool                   // that built it on the host that baked: no function of the inputs

@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/progress"
 	"github.com/nodebake/bake/bake/source/fetch"
 	"github.com/nodebake/bake/bake/source/gobuild"
+	"github.com/nodebake/bake/bake/source/layers"
 	"github.com/nodebake/bake/bake/source/oci"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -27,7 +29,8 @@ type ContainerImage struct {
 	Toolchain string // FromSource: what built it
 
 	Built    *gobuild.Built // FromSource, where it has a module
-	Programs []tree.Entry   // FromSource: what is in it
+	Programs []tree.Entry   // FromSource: what is in it beside packages
+	Debs     []Package      // what it is made of, where it is an image of packages
 }
 
 // ownUser runs programs of bake's own that an image is assembled from: nobody, as
@@ -40,6 +43,7 @@ type plannedImage struct {
 	origin   Origin
 	resolved *oci.Resolved // FromRelease
 	missing  *Missing      // why it is assembled, where the registry was asked first
+	packages []manifest.LockedPackage
 }
 
 // puller brings images from registries, or the mirror that the fetcher has.
@@ -49,12 +53,17 @@ func (s *Source) puller() *oci.Puller {
 
 // planImages decides where each image comes from. Like components, images that
 // are unavailable are named at once.
-func (s *Source) planImages(ctx context.Context, images []manifest.ContainerImage) ([]plannedImage, []error) {
-	planned := make([]plannedImage, len(images))
-	errs := make([]error, len(images))
+func (s *Source) planImages(ctx context.Context, required *Requirements) ([]plannedImage, []error) {
+	planned := make([]plannedImage, len(required.Images))
+	errs := make([]error, len(required.Images))
 	var group errgroup.Group
-	for i, image := range images {
+	for i, image := range required.Images {
 		group.Go(func() error {
+			if image.Packages != nil {
+				planned[i] = plannedImage{ContainerImage: image, packages: required.ImagePackages[image.Name]}
+				errs[i] = s.planAssembly(ctx, &planned[i])
+				return nil
+			}
 			planned[i], errs[i] = s.planImage(ctx, image)
 			return nil
 		})
@@ -118,10 +127,11 @@ func assembledFrom(image manifest.ContainerImage) string {
 // planAssembly proves that an image can be assembled.
 func (s *Source) planAssembly(ctx context.Context, p *plannedImage) (err error) {
 	p.origin, p.resolved = FromSource, nil
-	if p.Module == nil {
-		_, err = s.Program(p.Program, s.Arch)
-	} else {
+	switch {
+	case p.Module != nil:
 		_, err = s.mustBuild(ctx, gobuild.ForImage(p.ContainerImage))
+	case p.Program != "":
+		_, err = s.Program(p.Program, s.Arch)
 	}
 	return err
 }
@@ -151,20 +161,31 @@ func (s *Source) image(ctx context.Context, p plannedImage) (ContainerImage, err
 		}
 		return out, err
 	}
-	out.Ref = oci.Reference(p.Name, p.Tag())
-	recipe := oci.Recipe{Name: p.Name, Version: p.Tag(), Arch: s.Arch}
-	if p.Module == nil {
+	recipe := oci.Recipe{
+		Name: p.Name, Version: p.Tag(), Arch: s.Arch,
+		User: p.User, Entrypoint: p.Entrypoint, Command: p.Command, Environment: p.Environment,
+	}
+	if p.Packages == nil {
+		out.Ref = oci.Reference(p.Name, p.Tag())
+	} else {
+		out.From = "Debian packages"
+	}
+	switch {
+	case p.Module != nil:
+		var built gobuild.Built
+		recipe.Programs, built, err = s.imagePrograms(ctx, p)
+		out.From, out.Toolchain, out.Built = built.Module+"@"+built.Version, built.Toolchain, &built
+		recipe.Source = "pkg:golang/" + out.From
+	case p.Program != "":
 		out.From = "bake's program " + p.Program
 		recipe.User = ownUser
 		var program []byte
 		if program, err = s.Program(p.Program, s.Arch); err == nil {
 			recipe.Programs = []oci.Program{ownProgram(p.Program, program)}
 		}
-	} else {
-		var built gobuild.Built
-		recipe.Programs, built, err = s.imagePrograms(ctx, p)
-		out.From, out.Toolchain, out.Built = built.Module+"@"+built.Version, built.Toolchain, &built
-		recipe.Source = "pkg:golang/" + out.From
+	}
+	if err == nil && p.Packages != nil {
+		out.Debs, recipe.Files, err = s.imageFiles(ctx, p, recipe.Programs)
 	}
 	if err != nil {
 		return out, fmt.Errorf("image %s: %w", p.Name, err)
@@ -174,6 +195,34 @@ func (s *Source) image(ctx context.Context, p plannedImage) (ContainerImage, err
 	}
 	out.Image, err = oci.Assemble(ctx, s.packs, recipe)
 	return out, err
+}
+
+// imageFiles brings the packages of an image, and lays out their files.
+func (s *Source) imageFiles(ctx context.Context, p plannedImage, programs []oci.Program) ([]Package, *tree.Tree, error) {
+	config := layers.Config{Image: p.ContainerImage, Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
+		return s.packs.Pack(ctx, "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })
+	}}
+	packages := make([]Package, len(p.packages))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, s.Jobs))
+	for i, locked := range p.packages {
+		group.Go(func() error {
+			pack, err := s.Unpack(groupCtx, locked)
+			packages[i] = Package{locked, pack}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for _, p := range packages {
+		config.Packages = append(config.Packages, merge.Package{LockedPackage: p.LockedPackage, Pack: p.Pack})
+	}
+	for _, program := range programs {
+		config.Programs = append(config.Programs, program.Path)
+	}
+	files, err := layers.Compose(config)
+	return packages, files, err
 }
 
 // ownProgram is a program of bake's own in an image.

@@ -48,6 +48,9 @@ func (s *Source) Needs(required *Requirements, sources bool) (releases, packages
 			wanted = append(wanted, c.extra...)
 		}
 	}
+	for _, image := range required.Images {
+		wanted = append(wanted, required.ImagePackages[image.Name]...)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}

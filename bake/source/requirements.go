@@ -15,10 +15,11 @@ import (
 // architecture, whether the store has it or not. [Source.Plan] decides from them what
 // is taken, and [Source.Needs] lists all for a mirror.
 type Requirements struct {
-	Packages   []manifest.LockedPackage // of the OS, in the lock's order
-	Components []RequiredComponent      // in the versions file's order
-	Images     []manifest.ContainerImage
-	Targets    []gobuild.Target // what of components and images can be built
+	Packages      []manifest.LockedPackage // of the OS, in the lock's order
+	Components    []RequiredComponent      // in the versions file's order
+	Images        []manifest.ContainerImage
+	ImagePackages map[string][]manifest.LockedPackage // of images that are made of packages, by their names
+	Targets       []gobuild.Target                    // what of components and images can be built
 }
 
 // RequiredComponent is a component, and the locked packages that it takes.
@@ -37,7 +38,7 @@ func (c RequiredComponent) target() gobuild.Target {
 // Require lists what v takes from elsewhere for arch, and of locked. lockCommand makes
 // the lock again, for errors.
 func Require(v *manifest.Versions, locked *manifest.LockedArch, arch arch.Arch, lockCommand string) (*Requirements, error) {
-	r := &Requirements{Packages: locked.Packages, Images: v.Images, Targets: gobuild.Targets(v)}
+	r := &Requirements{Packages: locked.Packages, Images: v.Images, ImagePackages: locked.Images, Targets: gobuild.Targets(v)}
 	var errs []error
 	for _, c := range v.Components {
 		required := RequiredComponent{Component: c}
@@ -54,6 +55,11 @@ func Require(v *manifest.Versions, locked *manifest.LockedArch, arch arch.Arch, 
 			required.extra = append(required.extra, locked.Extra[i])
 		}
 		r.Components = append(r.Components, required)
+	}
+	for _, image := range v.Images {
+		if image.Packages != nil && len(locked.Images[image.Name]) == 0 {
+			errs = append(errs, fmt.Errorf("%s: image %s: its packages are not in the lock, which was edited (run: %s)", image.PackagesPos, image.Name, lockCommand))
+		}
 	}
 	return r, errors.Join(errs...)
 }

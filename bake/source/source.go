@@ -7,6 +7,7 @@
 //	debian    Debian's packages and their indices
 //	gobuild   programs built from Go modules
 //	oci       container images, from registries or assembled
+//	layers    the files of images that are made of Debian packages
 //	mirror    a directory that has all of these by digest, for who has no network
 //
 // This file is the package's entry point. [Source.Plan] decides where every part comes
@@ -172,6 +173,10 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 			needed = append(needed, c.extra...)
 		}
 	}
+	for _, image := range required.Images {
+		needed = append(needed, required.ImagePackages[image.Name]...)
+	}
+	needed = unique(needed)
 	debs, err := s.missingDebs(needed)
 	if err != nil {
 		return nil, err
@@ -186,7 +191,7 @@ func (s *Source) Plan(ctx context.Context, v *manifest.Versions, locked *manifes
 		return nil
 	})
 	group.Go(func() error {
-		p.images, imageErrs = s.planImages(ctx, required.Images)
+		p.images, imageErrs = s.planImages(ctx, required)
 		return nil
 	})
 	for i, c := range required.Components {

@@ -62,7 +62,7 @@ inside. PATTERN is a file or directory, or has the shell's wildcards.`,
 		},
 	}
 	f := c.Flags()
-	f.BoolVar(&in.packages, "packages", false, "list the OS packages")
+	f.BoolVar(&in.packages, "packages", false, "list the packages of the OS, and of container images made of packages")
 	f.BoolVar(&in.files, "files", false, "list the files, or those that match a pattern")
 	f.StringVar(&in.cat, "cat", "", "print the file at `PATH`, or at esp:PATH on the EFI system partition")
 	f.BoolVar(&in.summary, "summary", false, "of two images, list components, container images and packages that differ,\nand count the rest")
@@ -148,7 +148,7 @@ func (in *inspection) show(ctx context.Context, w io.Writer, image string, patte
 	case in.asJSON:
 		err = r.Write(w)
 	case in.packages:
-		err = printPackages(w, r.Packages)
+		err = printPackages(w, r.Packages, r.Images)
 	case in.files:
 		err = printFiles(w, r.Files, patterns)
 	default:
@@ -242,10 +242,16 @@ func printChanges(w io.Writer, changes []record.Change, sameFile bool) error {
 	return l.print(w)
 }
 
-func printPackages(w io.Writer, packages []record.Package) error {
+// printPackages lists packages, and with their names those of container images.
+func printPackages(w io.Writer, packages []record.Package, images []record.ContainerImage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, p := range packages {
 		row(t, p.Name, p.Version, p.Arch, p.Suite)
+	}
+	for _, image := range images {
+		for _, p := range image.Packages {
+			row(t, p.Name, p.Version, p.Arch, p.Suite, "image "+image.Name)
+		}
 	}
 	return t.Flush()
 }
@@ -340,7 +346,11 @@ func printSummary(w io.Writer, r *record.Record, beside string) error {
 		if c.Toolchain != "" {
 			how += ", " + c.Toolchain
 		}
-		row(t, "  "+c.Name, c.Reference, how, c.From)
+		from := c.From
+		if n := len(c.Packages); n > 0 {
+			from = fmt.Sprintf("%s (%d packages)", from, n)
+		}
+		row(t, "  "+c.Name, c.Reference, how, from)
 	}
 	return t.Flush()
 }

@@ -179,6 +179,9 @@ func dependencies(b *sbom.Contents) []*intoto.ResourceDescriptor {
 			continue
 		}
 		l.made(c.Name, c.From, c.Origin, c.Toolchain, b.Images[i])
+		for _, p := range b.Images[i].Packages {
+			l.debian(p)
+		}
 	}
 	return l.all
 }

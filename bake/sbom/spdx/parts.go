@@ -72,6 +72,9 @@ func (d *builder) image(c record.ContainerImage, made sbom.BuildInfo) {
 	p.PackageDescription = strings.Join(lines, "\n")
 	setURL(p, purl.Image(c.Reference, c.Digest, d.contents.Record.Arch))
 	d.relate(rootID, common.TypeRelationshipContains, p.PackageSPDXIdentifier)
+	for _, l := range made.Packages {
+		d.relate(p.PackageSPDXIdentifier, common.TypeRelationshipContains, d.debian(l))
+	}
 	d.link(p.PackageSPDXIdentifier, made.Programs)
 }
 

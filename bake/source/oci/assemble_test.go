@@ -27,6 +27,7 @@ import (
 	"github.com/nodebake/bake/bake/source/oci/ocitest"
 	"github.com/nodebake/bake/bake/source/store"
 	"github.com/nodebake/bake/bake/tree"
+	"github.com/nodebake/bake/bake/tree/treetest"
 	"github.com/nodebake/bake/test/filetest"
 	"github.com/nodebake/bake/test/need"
 )
@@ -301,5 +302,77 @@ func TestAssembledPushed(t *testing.T) {
 	pulled := newBench(t, nil).wantPull(t, r.Host+"/thing:v1.2.3", digest, "arm64")
 	if diff := cmp.Diff(summary(t, image), summary(t, pulled)); diff != "" {
 		t.Errorf("pulled (-assembled +pulled):\n%s", diff)
+	}
+}
+
+// filesRecipe is an image with files: a file with another name that sorts before
+// it, a capability, a link, a directory of somebody.
+func filesRecipe(t *testing.T, programs ...oci.Program) oci.Recipe {
+	t.Helper()
+	file := treetest.File("usr/lib/b", 0o4755, "the file")
+	file.Xattrs = map[string][]byte{"security.capability": []byte("\x01\x00\x00\x02\x00")}
+	owned := treetest.Dir("var")
+	owned.UID, owned.GID, owned.Perm = 33, 34, 0o1770
+	return oci.Recipe{
+		Name: "thing", Version: "1", Arch: "amd64", Command: []string{"/usr/lib/b", "-v"}, Environment: []string{"A=b"}, Programs: programs,
+		Files: treetest.New(t, treetest.Dir("."), treetest.Dir("usr"), treetest.Dir("usr/lib"), file, owned,
+			tree.Entry{Path: "usr/lib/a", Type: tree.Hardlink, Perm: 0o4755, Link: "usr/lib/b"},
+			tree.Entry{Path: "lib", Type: tree.Symlink, Perm: 0o777, Link: "usr/lib"}),
+	}
+}
+
+// TestAssembleFiles makes images of files, with programs and without: the layer of
+// the files is the same, below that of the programs.
+func TestAssembleFiles(t *testing.T) {
+	t.Parallel()
+	alone := assemble(t, filesRecipe(t))
+	both := assemble(t, filesRecipe(t, program("/tool", []byte("the tool"))))
+	if len(alone.Layers) != 1 || len(both.Layers) != 2 || alone.Layers[0] != both.Layers[0] {
+		t.Fatalf("the layers are %v, and with a program %v; want the same first", alone.Layers, both.Layers)
+	}
+	if again := assemble(t, filesRecipe(t)); again.Target != alone.Target {
+		t.Errorf("another store makes %v; want %v", again.Target, alone.Target)
+	}
+	for _, test := range []struct {
+		image      *oci.Image
+		entrypoint []string
+		layers     int
+	}{{alone, nil, 1}, {both, []string{"/tool"}, 2}} {
+		read, _ := asLayout(t, test.image)
+		if err := validate.Image(read, validate.Fast); err != nil {
+			t.Errorf("validating the image: %v", err)
+		}
+		config, err := read.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := v1.Config{
+			Entrypoint: test.entrypoint, Cmd: []string{"/usr/lib/b", "-v"}, WorkingDir: "/",
+			Env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "A=b"},
+			Labels: map[string]string{"org.opencontainers.image.title": "thing", "org.opencontainers.image.version": "1"},
+		}
+		if diff := cmp.Diff(want, config.Config); diff != "" || len(config.RootFS.DiffIDs) != test.layers {
+			t.Errorf("%d layers, configuration (-want +got):\n%s", len(config.RootFS.DiffIDs), diff)
+		}
+	}
+
+	_, layer := asLayout(t, alone)
+	var got []string
+	for r := tar.NewReader(filetest.Open(t, layer)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%c %s %o %d:%d %q %q %d", h.Typeflag, h.Name, h.Mode, h.Uid, h.Gid, h.Linkname, h.PAXRecords["SCHILY.xattr.security.capability"], h.ModTime.Unix()))
+	}
+	want := []string{
+		`2 lib 777 0:0 "usr/lib" "" 0`, `5 usr/ 755 0:0 "" "" 0`, `5 usr/lib/ 755 0:0 "" "" 0`,
+		`0 usr/lib/b 4755 0:0 "" "\x01\x00\x00\x02\x00" 0`, `5 var/ 1770 33:34 "" "" 0`, `1 usr/lib/a 4755 0:0 "usr/lib/b" "" 0`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the layer (-want +got):\n%s", diff)
 	}
 }

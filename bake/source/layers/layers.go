@@ -1,0 +1,207 @@
+// Package layers makes the files of a container image's layer out of Debian
+// packages, as package rootfs makes those of a disk: what dpkg would have laid down,
+// and nothing that a maintainer script would have done.
+//
+// It adds what makes an image of them that can be used: users and groups with fixed
+// numbers where base-passwd is among the packages, the directories and links that
+// the versions file asks for, and for scanners what is installed, below
+// /var/lib/dpkg/status.d, as distroless images have it. Documentation is left out,
+// but for copyright files.
+//
+// Limits: sysusers.d is not applied, so that services' own users are not there; no
+// devices, FIFOs or sockets.
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nodebake/bake/bake/manifest"
+	"github.com/nodebake/bake/bake/merge"
+	"github.com/nodebake/bake/bake/tree"
+)
+
+// Config is what Compose makes a tree of.
+type Config struct {
+	Image    manifest.ContainerImage // its Paths are added, and its program must be there
+	Packages []merge.Package         // in any order
+	Programs []string                // absolute paths that a layer above this one has
+	Derive   merge.Derive            // nil stands for making packs in memory
+}
+
+// owner has what no package has brought.
+const owner = "versions file"
+
+// searchPath is where a program without a slash in its name is looked for.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Compose returns the tree of c, in which everything is of the year 1970. Errors name
+// the packages and files that they are about, or the line of the versions file.
+func Compose(c Config) (*tree.Tree, error) {
+	l, err := merge.New(c.Packages, owner, c.Derive)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.AddPackages(nil); err != nil {
+		return nil, err
+	}
+	if err := checkEntries(l); err != nil {
+		return nil, err
+	}
+	dropDocumentation(l)
+	addAccounts(l)
+	if err := addStatus(l); err != nil {
+		return nil, err
+	}
+	if err := addPaths(l, c.Image.Paths); err != nil {
+		return nil, err
+	}
+	if err := checkProgram(l, &c); err != nil {
+		return nil, err
+	}
+	l.AddParents()
+	if err := l.CheckNames(); err != nil {
+		return nil, err
+	}
+	entries := make([]tree.Entry, 0, len(l.Entries))
+	for _, e := range l.Entries {
+		e.MTime = 0
+		entries = append(entries, e)
+	}
+	return tree.New(entries)
+}
+
+// whiteout begins the names that say in a layer that a file of another one is gone
+// (OCI image specification, "Whiteouts").
+const whiteout = ".wh."
+
+// checkEntries refuses what a layer can't have.
+func checkEntries(l *merge.Layout) error {
+	var errs []error
+	for p, e := range l.Entries {
+		switch e.Type {
+		case tree.File, tree.Dir, tree.Symlink, tree.Hardlink:
+		default:
+			errs = append(errs, fmt.Errorf("%s has /%s, a %s, which an image of packages can't have", e.Owner, p, e.Type))
+		}
+		if strings.HasPrefix(path.Base(p), whiteout) {
+			errs = append(errs, fmt.Errorf("%s has /%s: in an image that name deletes another file", e.Owner, p))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// dropDocumentation removes what people read, but for copyright files, which must
+// go where the programs go.
+func dropDocumentation(l *merge.Layout) {
+	for _, dir := range []string{"usr/share/doc", "usr/share/doc-base", "usr/share/man", "usr/share/info", "usr/share/lintian", "usr/share/bug"} {
+		for _, p := range l.Below(dir) {
+			e := l.Entries[p]
+			copyright := dir == "usr/share/doc" && (path.Base(p) == "copyright" || e.Type == tree.Symlink && path.Dir(p) == dir)
+			if !copyright {
+				l.Remove(p)
+			}
+		}
+		if dir != "usr/share/doc" {
+			l.Remove(dir)
+		}
+	}
+}
+
+// addAccounts makes the users and groups that every Debian has (Debian policy,
+// section 9.2.2), where base-passwd lists them. None has a password.
+func addAccounts(l *merge.Layout) {
+	for to, from := range map[string]string{"etc/passwd": "passwd.master", "etc/group": "group.master"} {
+		e, ok := l.File("usr/share/base-passwd/" + from)
+		if _, there := l.Entries[to]; there || !ok {
+			continue
+		}
+		e.Path, e.Perm = to, 0o644
+		l.Put(e)
+	}
+}
+
+// addStatus says what is installed, as dpkg's database would, a file for each package.
+func addStatus(l *merge.Layout) error {
+	const dir = "var/lib/dpkg/status.d"
+	small := merge.NewMemory("dpkg status")
+	for _, u := range l.Sorted {
+		text := []byte(u.Control.Status(nil))
+		l.Put(small.Add(tree.Entry{Path: path.Join(dir, u.Name), Type: tree.File, Perm: 0o644, Size: int64(len(text)), Owner: merge.Owner(u.Name)}, text))
+		if sums, ok := u.Members["md5sums"]; ok {
+			sums.Path, sums.Perm, sums.Owner = path.Join(dir, u.Name+".md5sums"), 0o644, merge.Owner(u.Name)
+			l.Put(sums)
+		}
+	}
+	return small.Close()
+}
+
+// addPaths adds the directories and links of the versions file. A directory that is
+// there gets its mode and owner; a link takes no other file's place.
+func addPaths(l *merge.Layout, paths []manifest.ImagePath) error {
+	var errs []error
+	for _, p := range paths {
+		e := tree.Entry{Path: l.Place(p.Path), Type: tree.Dir, Perm: p.Mode, UID: p.UID, GID: p.GID, Owner: owner}
+		if p.Link != "" {
+			e = tree.Entry{Path: e.Path, Type: tree.Symlink, Perm: 0o777, Link: p.Link, Owner: owner}
+		}
+		old, there := l.Entries[e.Path]
+		switch {
+		case !there, old.Type == tree.Dir && e.Type == tree.Dir:
+			l.Put(e)
+		case old.Type == tree.Symlink && old.Link == e.Link && e.Type == tree.Symlink:
+		default:
+			errs = append(errs, &manifest.InputError{Pos: p.Pos, Key: p.Key, Problem: fmt.Sprintf(
+				"%s has a %s at %s (remove this entry, or the package)", old.Owner, old.Type, p.Path)})
+		}
+	}
+	// What stands above a path may be no directory.
+	for _, p := range paths {
+		for dir := path.Dir(l.Place(p.Path)); dir != "."; dir = path.Dir(dir) {
+			if e, ok := l.Entries[dir]; ok && e.Type != tree.Dir {
+				errs = append(errs, &manifest.InputError{Pos: p.Pos, Key: p.Key, Problem: fmt.Sprintf(
+					"/%s above it is a %s of %s (choose another path)", dir, e.Type, e.Owner)})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkProgram says that what the image starts is there.
+func checkProgram(l *merge.Layout, c *Config) error {
+	start, key := c.Image.Entrypoint, "entrypoint"
+	if len(start) == 0 {
+		start, key = c.Image.Command, "command"
+	}
+	if len(start) == 0 || key == "command" && c.Image.Module != nil {
+		return nil // its own program is the entry point
+	}
+	program := start[0]
+	places := []string{program}
+	if !strings.Contains(program, "/") {
+		places = nil
+		search := searchPath
+		for _, kv := range c.Image.Environment {
+			if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+				search = v
+			}
+		}
+		for dir := range strings.SplitSeq(search, ":") {
+			places = append(places, path.Join("/", dir, program))
+		}
+	}
+	for _, p := range places {
+		if slices.Contains(c.Programs, p) {
+			return nil
+		}
+		if e, err := l.Resolve(p); err == nil && e.Type == tree.File && e.Perm&0o111 != 0 {
+			return nil
+		}
+	}
+	return &manifest.InputError{Pos: c.Image.StartPos, Key: "images." + c.Image.Name + "." + key, Problem: fmt.Sprintf(
+		"%s is no program of the image (name one of its packages' by its path, or add the package that has it)", program)}
+}
