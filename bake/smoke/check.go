@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nodebake/bake/bake/manifest"
 )
 
@@ -17,6 +15,10 @@ type call struct {
 	args    []string
 	stdin   string
 	url     string // in place of a program: HEAD
+
+	// Of a command in the container busybox of a pod: see questions.
+	namespace, pod string
+	words          []string // the end of args
 }
 
 // kubectlCall is a call of kubectl.
@@ -84,7 +86,7 @@ type check struct {
 
 // callTime bounds one call: an exec into a pod of a machine that is emulated takes
 // seconds, and what it does there at most 30.
-const callTime = 45 * time.Second
+const callTime = 60 * time.Second
 
 // pause is the time between tries: kube-proxy learns of changes within a second or two.
 const pause = 2 * time.Second
@@ -101,45 +103,40 @@ type outcome struct {
 }
 
 // ask asks checks, some at a time, and returns what became of each in their order.
+// What fails is asked again, as often as each allows.
 func (r *run) ask(ctx context.Context, checks ...check) []outcome {
 	outcomes := make([]outcome, len(checks))
-	var g errgroup.Group
-	g.SetLimit(atOnce)
+	var open []int
 	for i, c := range checks {
-		g.Go(func() error {
-			outcomes[i] = r.askOne(ctx, c)
-			return nil
-		})
+		outcomes[i] = outcome{check: c, status: Skipped}
+		if c.skip != "" {
+			outcomes[i].finding = finding{detail: "not tried: " + c.skip}
+		} else {
+			open = append(open, i)
+		}
 	}
-	_ = g.Wait() // none returns an error
-	return outcomes
-}
-
-func (r *run) askOne(ctx context.Context, c check) outcome {
-	began := r.Now()
-	o := outcome{check: c, status: Skipped}
-	if c.skip != "" {
-		o.finding = finding{detail: "not tried: " + c.skip}
-		return o
-	}
-	for try := 1; ; try++ {
-		if ctx.Err() != nil {
-			if try == 1 {
-				o.finding = finding{detail: "not tried: " + context.Cause(ctx).Error()}
+	for try := 1; len(open) > 0 && ctx.Err() == nil; try++ {
+		var again []int
+		for j, a := range r.answers(ctx, checks, open) {
+			o := &outcomes[open[j]]
+			o.took += a.took
+			o.status = Failed
+			if o.finding = o.judge(a.output); o.passed {
+				o.status = Passed
+			} else if try < o.tries {
+				again = append(again, open[j])
 			}
-			break
 		}
-		out := r.call(ctx, c.call, c.limit)
-		o.status = Failed
-		if o.finding = c.judge(out); o.passed {
-			o.status = Passed
-		}
-		if o.passed || try >= c.tries || !sleep(ctx, pause) {
+		if open = again; len(open) == 0 || !sleep(ctx, pause) {
 			break
 		}
 	}
-	o.took = r.Now().Sub(began)
-	return o
+	for _, i := range open {
+		if outcomes[i].status == Skipped {
+			outcomes[i].finding = finding{detail: "not tried: " + context.Cause(ctx).Error()}
+		}
+	}
+	return outcomes
 }
 
 // sleep is false where ctx ends first.

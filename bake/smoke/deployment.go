@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -155,9 +156,8 @@ func objects(nodes []node, nginx, busybox string) string {
 
 func serviceName(number int) string { return "nginx-" + strconv.Itoa(number) }
 
-// makePods makes a pod on every node that can have one. It is false where there is
-// none to ask in.
-func (r *run) makePods(ctx context.Context) bool {
+// createPods makes a pod for every node that can have one.
+func (r *run) createPods(ctx context.Context) bool {
 	nodes := targets(r.nodes)
 	if len(nodes) == 0 {
 		r.add(Deployment, outcome{
@@ -170,10 +170,12 @@ func (r *run) makePods(ctx context.Context) bool {
 	r.BusyboxImage = or(r.BusyboxImage, chooseImage(nodes, "busybox", guideBusybox))
 	create := inNamespace(r.Namespace, "create", "-f", "-")
 	create.stdin = objects(nodes, r.NginxImage, r.BusyboxImage)
-	if !r.make(ctx, Deployment, check{name: "objects", call: create, judge: judgeMade, limit: makeTime}) {
-		return false
-	}
-	r.rollOut(ctx, nodes)
+	return r.make(ctx, Deployment, check{name: "objects", call: create, judge: judgeMade, limit: makeTime})
+}
+
+// awaitPods waits for them. It is false where there is none to ask in.
+func (r *run) awaitPods(ctx context.Context) bool {
+	r.rollOut(ctx, targets(r.nodes))
 	return len(r.places) > 0 && r.labelPods(ctx)
 }
 
@@ -331,8 +333,7 @@ func (r *run) labelPods(ctx context.Context) bool {
 			call: inNamespace(r.Namespace, "label", "pod", p.pod.name, label),
 		})
 	}
-	outcomes := r.ask(ctx, checks...)
-	get := check{name: "services", call: inNamespace(r.Namespace, "get", "services", "-o", "json"), judge: func(o output) finding {
+	checks = append(checks, check{name: "services", call: inNamespace(r.Namespace, "get", "services", "-o", "json"), judge: func(o output) finding {
 		if !o.ok() {
 			return kubectlFault(o)
 		}
@@ -341,9 +342,8 @@ func (r *run) labelPods(ctx context.Context) bool {
 			return failed(err.Error(), "kubectl printed something else", "kubectl version")
 		}
 		return passed("one for each pod")
-	}}
-	outcomes = append(outcomes, r.ask(ctx, get)...)
-	failures := slices.DeleteFunc(outcomes, func(o outcome) bool { return o.status == Passed })
+	}})
+	failures := slices.DeleteFunc(r.ask(ctx, checks...), func(o outcome) bool { return o.status == Passed })
 	r.add(Deployment, failures...)
 	return len(failures) == 0
 }
@@ -367,14 +367,18 @@ func parseServices(text string) (map[string]service, error) {
 	return services, nil
 }
 
-// deploymentStep asks what the guide asks of its deployment. Where exec fails, so do
-// port-forward and logs, for the same reason.
-func (r *run) deploymentStep(ctx context.Context) {
+// execStep has a program run in each pod. Where that fails, so does all that is asked
+// in pods, for the same reason.
+func (r *run) execStep(ctx context.Context) {
 	var checks []check
 	for _, p := range r.places {
 		checks = append(checks, execCheck(r.Namespace, p))
 	}
 	r.noteBroken(r.askAll(ctx, Deployment, checks...))
+}
+
+// deploymentStep asks the rest of what the guide asks of its deployment.
+func (r *run) deploymentStep(ctx context.Context) {
 	p, skip := r.places[0], ""
 	for _, other := range r.places {
 		if skip = r.broken[other.name]; skip == "" {
@@ -382,15 +386,21 @@ func (r *run) deploymentStep(ctx context.Context) {
 			break
 		}
 	}
-	r.askAll(ctx, Deployment, check{
-		name: "exec nginx -v", skip: skip, judge: inPod(p, judgeNginx),
-		call: inNamespace(r.Namespace, "exec", p.pod.name, "-c", "nginx", "--", "nginx", "-v"),
+	var version []outcome
+	var side sync.WaitGroup
+	side.Go(func() {
+		version = r.ask(ctx, check{
+			name: "exec nginx -v", skip: skip, judge: inPod(p, judgeNginx),
+			call: inNamespace(r.Namespace, "exec", p.pod.name, "-c", "nginx", "--", "nginx", "-v"),
+		})
 	})
-	r.add(Deployment, r.askForward(ctx, p, skip))
-	r.askAll(ctx, Deployment, check{
+	forward := r.askForward(ctx, p, skip)
+	logs := r.ask(ctx, check{
 		name: "logs", skip: skip, judge: judgeLogs(p), tries: 3,
 		call: inNamespace(r.Namespace, "logs", p.pod.name, "-c", "nginx"),
 	})
+	side.Wait()
+	r.add(Deployment, version[0], forward, logs[0])
 }
 
 // execCheck sends a line to a program in the pod, which must come back.

@@ -99,33 +99,63 @@ func (r *run) dnsStep(ctx context.Context) {
 		r.skip(DNS, "answers", r.noDNS)
 		return
 	}
-	api := r.call(ctx, kubectlCall("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
-	domain := r.domain(ctx)
+	r.domain = r.askDomain(ctx)
+	r.noteBroken(r.askAll(ctx, DNS, r.replicaChecks()...))
+	if r.forwards {
+		r.noteBroken(r.askAll(ctx, DNS, r.outsideChecks()...))
+	} else {
+		r.skip(DNS, "name outside", "CoreDNS does not forward")
+	}
+}
+
+// dnsChecks are what dnsStep asks if all is well, and the domain is the usual one.
+func (r *run) dnsChecks() []check {
+	if r.noDNS != "" {
+		return nil
+	}
+	checks := r.replicaChecks()
+	for _, p := range r.places[:1] {
+		checks = append(checks, check{call: askDomain(r.Namespace, p), skip: r.broken[p.name]})
+	}
+	if r.forwards {
+		checks = append(checks, r.outsideChecks()...)
+	}
+	return checks
+}
+
+// replicaChecks ask every replica from every node, and DNS by its Service.
+func (r *run) replicaChecks() []check {
 	var checks []check
 	for _, p := range r.places {
 		for _, replica := range r.replicas {
-			c := replicaCheck(r.Namespace, p, replica, "kubernetes.default.svc."+domain, strings.TrimSpace(api.stdout))
+			c := replicaCheck(r.Namespace, p, replica, "kubernetes.default.svc."+r.domain, r.api)
 			c.skip = r.skipReplica(p, replica)
 			checks = append(checks, c)
 		}
 		checks = append(checks, r.shortNameCheck(p))
 	}
-	r.noteBroken(r.askAll(ctx, DNS, checks...))
-	r.outsideChecks(ctx)
+	return checks
 }
 
 func (r *run) skipReplica(p place, replica pod) string {
 	return or(r.broken[p.name], r.noPath[path{p.name, replica.node}])
 }
 
-// domain is the cluster's, which a pod's resolv.conf has.
-func (r *run) domain(ctx context.Context) string {
+// askDomain reads the cluster's domain, which a pod's resolv.conf has.
+func (r *run) askDomain(ctx context.Context) string {
 	for _, p := range r.places {
 		if r.broken[p.name] == "" {
-			return parseDomain(r.call(ctx, busybox(r.Namespace, p, "cat", "/etc/resolv.conf"), 0).stdout)
+			resolvConf := r.ask(ctx, check{call: askDomain(r.Namespace, p), judge: inPod(p, func(o output) finding {
+				return finding{passed: o.ok(), detail: o.stdout}
+			})})[0]
+			return parseDomain(resolvConf.detail)
 		}
 	}
 	return defaultDomain
+}
+
+func askDomain(namespace string, p place) call {
+	return busybox(namespace, p, "cat", "/etc/resolv.conf")
 }
 
 const defaultDomain = "cluster.local"
@@ -236,13 +266,14 @@ const (
 	outsideAddress = "169.254.169.254"
 )
 
-// outsideChecks ask for a name outside, where CoreDNS forwards.
-func (r *run) outsideChecks(ctx context.Context) {
+// findForward reads whether CoreDNS asks others for names outside.
+func (r *run) findForward(ctx context.Context) {
 	config := r.call(ctx, kubectlCall("-n", "kube-system", "get", "configmap", "coredns", "-o", "jsonpath={.data.Corefile}"), 0)
-	if !config.ok() || !strings.Contains(config.stdout, "forward ") {
-		r.skip(DNS, "name outside", "CoreDNS does not forward")
-		return
-	}
+	r.forwards = config.ok() && strings.Contains(config.stdout, "forward ")
+}
+
+// outsideChecks ask for a name outside, where CoreDNS forwards.
+func (r *run) outsideChecks() []check {
 	var checks []check
 	for _, p := range r.places {
 		inner := r.shortNameCheck(p)
@@ -257,5 +288,5 @@ func (r *run) outsideChecks(ctx context.Context) {
 			}),
 		})
 	}
-	r.noteBroken(r.askAll(ctx, DNS, checks...))
+	return checks
 }

@@ -10,7 +10,10 @@ import (
 // busybox is a command in the pod of a node. Applets are called by busybox's name:
 // an image may have no links for them.
 func busybox(namespace string, p place, args ...string) call {
-	return inNamespace(namespace, append([]string{"exec", p.pod.name, "-c", "busybox", "--", "busybox"}, args...)...)
+	words := append([]string{"busybox"}, args...)
+	c := inNamespace(namespace, append([]string{"exec", p.pod.name, "-c", "busybox", "--"}, words...)...)
+	c.namespace, c.pod, c.words = namespace, p.pod.name, words
+	return c
 }
 
 // fetch asks a URL from the pod of a node. Debian's wget has no time limit of its

@@ -5,13 +5,17 @@ import "context"
 // metadataStep has pods ask for the node's metadata, which they must not get, and
 // for a name at the same address, which they must.
 func (r *run) metadataStep(ctx context.Context) {
+	r.noteBroken(r.askAll(ctx, Metadata, r.metadataChecks()...))
+}
+
+func (r *run) metadataChecks() []check {
 	var checks []check
 	for _, p := range r.places {
 		guard, names := metadataCheck(r.Namespace, p), metadataNameCheck(r.Namespace, p)
 		guard.skip, names.skip = r.broken[p.name], r.broken[p.name]
 		checks = append(checks, guard, names)
 	}
-	r.noteBroken(r.askAll(ctx, Metadata, checks...))
+	return checks
 }
 
 // metadataCheck asks for the instance's number, which is no secret.

@@ -13,26 +13,42 @@ const hereTime = 15 * time.Second
 
 // nodePortStep asks a node port at every node's address, from a pod and from here.
 func (r *run) nodePortStep(ctx context.Context) {
-	for _, p := range r.places {
-		to, ok := r.reachable(p)
-		if !ok {
-			to = p
-		}
-		port := r.services[serviceName(to.number)].nodePort
-		inside := r.ask(ctx, r.insideCheck(p, to, port))
-		if inside[0].status == Failed && inside[0].isAccess() {
-			r.noteBroken(inside, false)
-		}
-		r.add(NodePort, inside...)
+	inside := r.ask(ctx, r.insideChecks()...)
+	var outside []check
+	for i, p := range r.places {
 		address := r.address(p)
-		outside := hereCheck(p, address, port, inside[0].status)
-		outside.skip = r.noProxy[p.name]
+		c := hereCheck(p, address, r.nodePort(p), inside[i].status)
+		c.skip = r.noProxy[p.name]
 		if r.Proxy == nil && !r.given(p) && address.IsPrivate() {
-			outside.judge = privateAddress(p, outside.judge)
+			c.judge = privateAddress(p, c.judge)
 		}
-		r.add(NodePort, r.ask(ctx, outside)...)
+		outside = append(outside, c)
 	}
+	for i, o := range r.ask(ctx, outside...) {
+		r.add(NodePort, inside[i], o)
+	}
+	r.noteBroken(inside, false)
 }
+
+// insideChecks ask a node port of every node from a pod.
+func (r *run) insideChecks() []check {
+	var checks []check
+	for _, p := range r.places {
+		checks = append(checks, r.insideCheck(p, r.backend(p), r.nodePort(p)))
+	}
+	return checks
+}
+
+// backend is the pod to which the port leads that is asked at a node: of another
+// node, where there is one whose pods that node's reach.
+func (r *run) backend(p place) place {
+	if to, ok := r.reachable(p); ok {
+		return to
+	}
+	return p
+}
+
+func (r *run) nodePort(p place) int { return r.services[serviceName(r.backend(p).number)].nodePort }
 
 // given says whether we were told how this machine reaches a node.
 func (r *run) given(p place) bool { return r.NodeAddresses[p.name].IsValid() || p.external.IsValid() }

@@ -147,23 +147,32 @@ func judgeAddresses(o output) finding {
 	})
 }
 
-// serviceAddressChecks ask for the API server by its Service from every node. What
-// answers there speaks TLS, and says to a request without that it is a wrong one.
-func (r *run) serviceAddressChecks(ctx context.Context) {
+// findAPI reads the address of the API server's Service.
+func (r *run) findAPI(ctx context.Context) {
 	out := r.call(ctx, kubectlCall("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"), 0)
-	address := strings.TrimSpace(out.stdout)
-	var checks []check
-	for _, p := range r.places {
-		c := serviceAddressCheck(r.Namespace, p, address)
-		c.skip = r.broken[p.name]
-		if !out.ok() {
-			c.skip = "the service kubernetes is unknown: " + out.said()
-		}
-		checks = append(checks, c)
+	r.api = strings.TrimSpace(out.stdout)
+	if !out.ok() {
+		r.noAPI = "the service kubernetes is unknown: " + out.said()
 	}
-	r.noteBroken(r.askAll(ctx, Nodes, checks...))
 }
 
+// serviceAddressStep asks for the API server by its Service from every node.
+func (r *run) serviceAddressStep(ctx context.Context) {
+	r.noteBroken(r.askAll(ctx, Nodes, r.serviceAddressChecks()...))
+}
+
+func (r *run) serviceAddressChecks() []check {
+	var checks []check
+	for _, p := range r.places {
+		c := serviceAddressCheck(r.Namespace, p, r.api)
+		c.skip = or(r.broken[p.name], r.noAPI)
+		checks = append(checks, c)
+	}
+	return checks
+}
+
+// serviceAddressCheck asks for the API server. What answers there speaks TLS, and
+// says to a request without that it is a wrong one.
 func serviceAddressCheck(namespace string, p place, address string) check {
 	return check{
 		name:  "service address from " + p.name,

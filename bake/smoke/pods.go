@@ -13,15 +13,20 @@ import (
 // podsStep asks pods for each other: their ranges, every ordered pair of nodes, a
 // Service of another node, and each pod's own.
 func (r *run) podsStep(ctx context.Context) {
-	r.rangeChecks(ctx)
-	r.pairChecks(ctx)
-	r.serviceChecks(ctx)
-	r.hairpinChecks(ctx)
+	r.askRanges(ctx)
+	r.askPairs(ctx)
+	r.askServices(ctx)
+	r.askHairpins(ctx)
 }
 
-// rangeChecks read the range of each node's pods from a pod there. Nodes that have
-// the same one are as good as not connected.
-func (r *run) rangeChecks(ctx context.Context) {
+// podChecks are what podsStep asks if all is well.
+func (r *run) podChecks() []check {
+	pairs, _ := r.pairChecks()
+	services, _ := r.serviceChecks()
+	return slices.Concat(r.rangeChecks(), pairs, services, r.hairpinChecks())
+}
+
+func (r *run) rangeChecks() []check {
 	var checks []check
 	for _, p := range r.places {
 		checks = append(checks, check{
@@ -30,7 +35,13 @@ func (r *run) rangeChecks(ctx context.Context) {
 			judge: inPod(p, judgeRange(p)),
 		})
 	}
-	outcomes := r.ask(ctx, checks...)
+	return checks
+}
+
+// askRanges reads the range of each node's pods from a pod there. Nodes that have
+// the same one are as good as not connected.
+func (r *run) askRanges(ctx context.Context) {
+	outcomes := r.ask(ctx, r.rangeChecks()...)
 	ranges := map[string]netip.Prefix{}
 	for i, o := range outcomes {
 		if prefix, err := netip.ParsePrefix(o.detail); err == nil && o.passed {
@@ -95,8 +106,8 @@ func mebibyteSum() string {
 // transfer asks a pod, or a Service, for who asks it and for 1 MiB.
 func transfer(namespace string, p place, host string) call {
 	url := fmt.Sprintf("http://%s:%d/", host, testPort)
-	return busybox(namespace, p, "timeout", "25", "busybox", "sh", "-c",
-		"wget -q -O - "+url+"cgi-bin/source && wget -q -O - "+url+"mebibyte | sha256sum")
+	return busybox(namespace, p, "sh", "-c",
+		"busybox timeout 8 busybox wget -q -O - "+url+"cgi-bin/source && busybox timeout 18 busybox wget -q -O - "+url+"mebibyte | busybox sha256sum")
 }
 
 // seen is what a transfer gave.
@@ -111,9 +122,8 @@ func parseTransfer(text string) seen {
 	return seen{source.Unmap(), strings.HasPrefix(strings.TrimSpace(rest), mebibyteSum()+" ")}
 }
 
-func (r *run) pairChecks(ctx context.Context) {
-	var checks []check
-	var paths []path
+// pairChecks ask for every pod from every other, by the paths of the second result.
+func (r *run) pairChecks() (checks []check, paths []path) {
 	for _, p := range r.places {
 		for _, to := range r.others(p.name) {
 			c := pairCheck(r.Namespace, p, to)
@@ -121,6 +131,11 @@ func (r *run) pairChecks(ctx context.Context) {
 			checks, paths = append(checks, c), append(paths, path{p.name, to.name})
 		}
 	}
+	return checks, paths
+}
+
+func (r *run) askPairs(ctx context.Context) {
+	checks, paths := r.pairChecks()
 	outcomes := r.ask(ctx, checks...)
 	r.noteBroken(outcomes, false)
 	reached := r.probeNodes(ctx, paths, outcomes)
@@ -147,7 +162,7 @@ func (r *run) skipPath(from, to place) string {
 // known has no cause yet.
 func pairCheck(namespace string, from, to place) check {
 	return check{
-		name: from.name + " to " + to.name, call: transfer(namespace, from, to.pod.ip.String()),
+		name: from.name + " to " + to.name, call: transfer(namespace, from, to.pod.ip.String()), tries: 2,
 		judge: inPod(from, func(o output) finding {
 			got := parseTransfer(o.stdout)
 			switch {
@@ -229,10 +244,9 @@ func podRange(p place) string {
 	return prefix.String()
 }
 
-// serviceChecks ask for a pod of another node by its Service.
-func (r *run) serviceChecks(ctx context.Context) {
-	var checks []check
-	var from []place
+// serviceChecks ask for a pod of another node by its Service, from the places of the
+// second result.
+func (r *run) serviceChecks() (checks []check, from []place) {
 	for _, p := range r.places {
 		to, ok := r.reachable(p)
 		if !ok {
@@ -242,6 +256,11 @@ func (r *run) serviceChecks(ctx context.Context) {
 		c.skip = r.broken[p.name]
 		checks, from = append(checks, c), append(from, p)
 	}
+	return checks, from
+}
+
+func (r *run) askServices(ctx context.Context) {
+	checks, from := r.serviceChecks()
 	outcomes := r.ask(ctx, checks...)
 	for i, p := range from {
 		if o := &outcomes[i]; o.status == Failed && !o.isAccess() {
@@ -290,14 +309,18 @@ func (r *run) explainService(ctx context.Context, p place, f finding) finding {
 }
 
 // hairpinChecks ask for each pod by its own Service from itself.
-func (r *run) hairpinChecks(ctx context.Context) {
+func (r *run) hairpinChecks() []check {
 	var checks []check
 	for _, p := range r.places {
 		c := serviceCheck(r.Namespace, p.name+" to itself", p, p, r.services[serviceName(p.number)].ip.String())
 		c.skip = or(r.broken[p.name], r.noProxy[p.name])
 		checks = append(checks, c)
 	}
-	outcomes := r.ask(ctx, checks...)
+	return checks
+}
+
+func (r *run) askHairpins(ctx context.Context) {
+	outcomes := r.ask(ctx, r.hairpinChecks()...)
 	for i, p := range r.places {
 		o := &outcomes[i]
 		if o.status != Failed || o.isAccess() {

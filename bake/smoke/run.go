@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nodebake/bake/bake/kubectl"
 	"github.com/nodebake/bake/bake/manifest"
 )
@@ -30,8 +32,13 @@ type run struct {
 	places   []place
 	services map[string]service
 
+	api      string // address of the service kubernetes
+	noAPI    string // why that is not known
 	replicas []pod
-	noDNS    string // why DNS is not asked
+	noDNS    string            // why DNS is not asked
+	domain   string            // of the cluster
+	forwards bool              // CoreDNS asks others for names outside
+	early    map[string]answer // what was asked in pods already, by call.key
 
 	broken  map[string]string // by node: why nothing can be asked there
 	noPath  map[path]string   // why one node's pods don't reach another's
@@ -56,7 +63,7 @@ type service struct {
 
 func newRun(config Config) *run {
 	return &run{
-		Config: config, began: config.Now(), services: map[string]service{},
+		Config: config, began: config.Now(), domain: defaultDomain, services: map[string]service{},
 		broken: map[string]string{}, noPath: map[path]string{}, noProxy: map[string]string{},
 	}
 }
@@ -242,13 +249,28 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := checkNames(nodes, r.NodeAddresses); err != nil {
 		return err
 	}
-	for _, right := range rights(r.wantsPods()) {
-		out := r.call(ctx, kubectlCall("auth", "can-i", right.verb, right.resource, "--all-namespaces", "--quiet"), makeTime)
+	return r.checkRights(ctx)
+}
+
+// checkRights wants the user to be allowed what is done.
+func (r *run) checkRights(ctx context.Context) error {
+	list := rights(r.wantsPods())
+	outs := make([]output, len(list))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, right := range list {
+		g.Go(func() error {
+			outs[i] = r.call(ctx, kubectlCall("auth", "can-i", right.verb, right.resource, "--all-namespaces", "--quiet"), makeTime)
+			return nil
+		})
+	}
+	_ = g.Wait() // none returns an error
+	for i, out := range outs {
 		if out.err != nil || ctx.Err() != nil {
 			return r.refused(ctx, out)
 		}
 		if out.code != 0 {
-			return r.wrong("this user may not %s %s (the smoke test needs an administrator: bake kubeconfig create makes one)", right.verb, right.resource)
+			return r.wrong("this user may not %s %s (the smoke test needs an administrator: bake kubeconfig create makes one)", list[i].verb, list[i].resource)
 		}
 	}
 	return nil

@@ -10,6 +10,8 @@
 // It has steps, which can be chosen, and steps have checks. A check is a command, as
 // a person would type it, and a judgement of what it printed: both are pure. A check
 // whose ground is known to be missing is skipped, so that one fault fails one step.
+// What is asked in one pod goes there together (questions.go), and first all that
+// will be asked if nothing is wrong.
 //
 // It knows IPv4 clusters of up to some dozens of nodes: every ordered pair of nodes
 // is a check. It measures nothing, and what it asks from this machine it asks with
@@ -24,6 +26,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nodebake/bake/bake/manifest"
@@ -80,8 +83,7 @@ type Config struct {
 	Show func(Result) // is told each result at once; nil: nobody
 }
 
-// DefaultTimeout bounds a run without clean-up. On a cluster of three workers that
-// were emulated on two cores a run took less than four minutes.
+// DefaultTimeout bounds a run without clean-up.
 const DefaultTimeout = 10 * time.Minute
 
 // Check says what is wrong with the parts of c that need no cluster.
@@ -163,31 +165,46 @@ func (r *run) steps(ctx context.Context) {
 			return
 		}
 	}
-	if r.wants(Secret) {
+	created := r.wantsPods() && r.createPods(ctx)
+	if r.wants(Secret) { // while the pods start
 		r.secretStep(ctx)
 	}
 	if r.wantsPods() {
-		r.podSteps(ctx)
+		r.podSteps(ctx, created)
 	}
 }
 
 // podSteps does the steps that ask from pods.
-func (r *run) podSteps(ctx context.Context) {
+func (r *run) podSteps(ctx context.Context, created bool) {
 	if r.wants(Nodes) || r.wants(DNS) {
 		r.findReplicas(ctx)
+		r.findAPI(ctx)
 	}
-	ready := r.makePods(ctx)
+	if r.wants(DNS) {
+		r.findForward(ctx)
+	}
+	ready := created && r.awaitPods(ctx)
+	if ready && r.wants(Deployment) {
+		r.execStep(ctx)
+	}
+	var early sync.WaitGroup
+	if ready {
+		early.Go(func() { r.askEarly(ctx) })
+	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context)
 	}{
 		{Deployment, r.deploymentStep},
-		{Nodes, r.serviceAddressChecks},
+		{Nodes, r.serviceAddressStep},
 		{Pods, r.podsStep},
 		{DNS, r.dnsStep},
 		{NodePort, r.nodePortStep},
 		{Metadata, r.metadataStep},
 	} {
+		if step.name != Deployment {
+			early.Wait()
+		}
 		switch {
 		case !r.wants(step.name):
 		case ready && ctx.Err() == nil:

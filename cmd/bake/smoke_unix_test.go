@@ -59,7 +59,7 @@ func (s *smokeWorld) command(state string, stop int, args ...string) (*exec.Cmd,
 func TestSmokeInterrupted(t *testing.T) {
 	t.Parallel()
 	s := newSmokeWorld(t)
-	const calls = 52 // of a run, before its clean-up; TestScripts counts them
+	const calls = 28 // of a run, before its clean-up; TestScripts counts them
 	for stop := 1; stop <= calls; stop++ {
 		t.Run(strconv.Itoa(stop), func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +99,7 @@ func TestSmokeKilled(t *testing.T) {
 	}
 	s := newSmokeWorld(t)
 	state := t.TempDir()
-	cmd, _ := s.command(state, 23, "smoke", "--proxy", s.nginx.URL) // in port-forward
+	cmd, _ := s.command(state, 20, "smoke", "--proxy", s.nginx.URL) // while it asks in pods
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
