@@ -19,18 +19,22 @@ import (
 	"time"
 
 	bakecluster "github.com/nodebake/bake/bake/cluster"
+	"github.com/nodebake/bake/bake/smoke"
+	"github.com/nodebake/bake/bake/vm/vpc"
 	"github.com/nodebake/bake/test/cluster"
 )
 
 // TestCluster is `bake cluster` from its start to its end, with the image that
 // ships: three workers told apart by their metadata, pods on each, a machine that is
-// killed, a fourth worker, and one that is replaced.
+// killed, a fourth worker, and one that is replaced; and the smoke test, also of clusters
+// in which something is wrong.
 func TestCluster(t *testing.T) {
 	host := theHost(t)
 	c := startCluster(t, host, "--workers", "3", "--isolated")
 	c.hasNodes("worker-0", "worker-1", "worker-2")
 	c.runsPods(preloadedImage(t, recordOf(t, host), "coredns").Reference, "worker-0", "worker-1", "worker-2")
 	c.needsRoutes("worker-1")
+	c.smokes()
 	c.survivesAKilledMachine("worker-1")
 	c.measure()
 
@@ -210,6 +214,116 @@ func (c *bakeCluster) needsRoutes(worker string) {
 			}
 		}
 	}
+}
+
+// smokes runs the smoke test, and then its steps on a cluster in which something is
+// wrong: each names it.
+func (c *bakeCluster) smokes() {
+	c.Helper()
+	if !c.hasImages("nginx", "busybox") {
+		c.Log("the image has no nginx or no busybox: no smoke test")
+		return
+	}
+	started := time.Now()
+	report := c.smoke()
+	for _, r := range report.Results {
+		c.Logf("%6.1f s  %s: %s: %s: %s", r.Seconds, r.Step, r.Check, r.Status, r.Detail)
+		if r.Status == smoke.Failed {
+			c.Errorf("%s: %s: %s; likely: %s", r.Step, r.Check, r.Detail, r.Cause)
+		}
+	}
+	c.Logf("%6.1f s  bake smoke, %d checks", time.Since(started).Seconds(), len(report.Results))
+	rules, err := c.client.Rules(c.Context())
+	if err != nil {
+		c.Fatal(err)
+	}
+	w := c.status.Workers[1]
+	for _, fault := range []clusterFault{
+		{"no route", smoke.Pods,
+			func() error { return c.client.RemoveRoute(c.Context(), w.PodCIDR) },
+			func() error { return c.client.SetRoute(c.Context(), w.PodCIDR, w.IP) },
+			[]string{"worker-0 to worker-1", "worker-2 to worker-1"}, "no route leads 10.200.1.0/24 to 10.240.0.21, or worker-1 must not forward"},
+		{"no can-ip-forward", smoke.Pods,
+			func() error { return c.client.SetCanIPForward(c.Context(), w.Name, false) },
+			func() error { return c.client.SetCanIPForward(c.Context(), w.Name, true) },
+			[]string{"worker-0 to worker-1", "worker-2 to worker-1"}, "no route leads 10.200.1.0/24 to 10.240.0.21, or worker-1 must not forward"},
+		{"no rule for node ports", smoke.NodePort,
+			func() error { return c.client.RemoveRule(c.Context(), bakecluster.AllowNodePorts) },
+			func() error { return c.setRules(rules) },
+			[]string{"worker-0 from here", "worker-1 from here", "worker-2 from here"}, "it answers pods, so it is closed from here: a firewall rule is missing"},
+		{"no internal rule", smoke.Deployment,
+			func() error { return c.client.RemoveRule(c.Context(), vpc.AllowInternal().Name) },
+			func() error { return c.setRules(rules) },
+			[]string{"exec on worker-0", "exec on worker-1", "exec on worker-2"}, "its port 10250 is not reached: a firewall, or the machine is gone"},
+	} {
+		c.Run(fault.name, func(t *testing.T) { c.names(t, fault) })
+	}
+}
+
+// clusterFault is something wrong in a cluster, and what the smoke test says of it.
+type clusterFault struct {
+	name, step string
+	make, mend func() error
+	fail       []string // checks
+	cause      string
+}
+
+// names requires of the smoke test that it names a fault.
+func (c *bakeCluster) names(t *testing.T, fault clusterFault) {
+	if err := fault.make(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := fault.mend(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var failed []string
+	for _, r := range c.smoke("--only", fault.step).Results {
+		if r.Status != smoke.Failed {
+			continue
+		}
+		failed = append(failed, r.Check)
+		t.Logf("%s: %s; likely: %s; next: %q", r.Check, r.Detail, r.Cause, r.Next)
+		if !strings.Contains(r.Cause, fault.cause) {
+			t.Errorf("%s: the likely cause is %q; want %q", r.Check, r.Cause, fault.cause)
+		}
+	}
+	if !slices.Equal(failed, fault.fail) {
+		t.Errorf("%q failed; want %q", failed, fault.fail)
+	}
+}
+
+func (c *bakeCluster) setRules(rules []vpc.Rule) error {
+	for _, rule := range rules {
+		if err := c.client.SetRule(c.Context(), rule); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasImages says whether nodes have images of these names.
+func (c *bakeCluster) hasImages(names ...string) bool {
+	images := c.kubectl("get", "nodes", "-o", "jsonpath={.items[*].status.images[*].names[*]}")
+	return !slices.ContainsFunc(names, func(name string) bool { return !strings.Contains(images, "/"+name+":") })
+}
+
+// smoke runs `bake smoke`, in which checks may fail, and returns its report.
+func (c *bakeCluster) smoke(args ...string) (report smoke.Report) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join("bin", "bake"), append([]string{
+		"smoke", "--json", "--quiet", "--kubeconfig", c.status.Kubeconfig, "--kubectl", c.status.Kubectl, "--proxy", c.status.Proxy, "--timeout", "15m"}, args...)...)
+	cmd.Dir, cmd.Env = root, c.env
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run() // it fails where a check does
+	if jsonErr := json.Unmarshal(stdout.Bytes(), &report); jsonErr != nil {
+		c.Fatalf("bake smoke %s: %v, %v\n%s%s", strings.Join(args, " "), err, jsonErr, stdout.String(), stderr.String())
+	}
+	return report
 }
 
 // survivesAKilledMachine kills QEMU, and waits until the worker is Ready by itself.
