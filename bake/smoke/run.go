@@ -177,18 +177,18 @@ func (r *run) finish(ctx context.Context) {
 	r.delete(context.WithoutCancel(ctx), r.Namespace)
 }
 
-// delete deletes namespaces and waits until they are gone.
+// delete deletes namespaces and waits until they are gone. For pods nobody waits:
+// those of a node that is gone would stay until somebody forced them, and the
+// kubelet of another ends them within a second.
 func (r *run) delete(ctx context.Context, names ...string) {
 	for _, name := range names {
 		began := r.Now()
-		args := []string{"delete", "namespace", name, "--ignore-not-found", "--timeout", cleanTime.String()}
-		outcomes := r.ask(ctx, check{name: "namespace " + name, call: kubectlCall(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
-		if !outcomes[0].passed {
-			// Pods of a node that is gone stay until somebody forces them.
-			force := inNamespace(name, "delete", "pods", "--all", "--force", "--grace-period", "0")
-			r.ask(ctx, check{call: force, limit: makeTime, judge: judgeDeleted})
-			outcomes = r.ask(ctx, check{name: "namespace " + name, call: kubectlCall(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
+		args := []string{"delete", "namespace", name, "--ignore-not-found"}
+		if r.call(ctx, kubectlCall(append(args, "--wait=false")...), makeTime).ok() { // from now on none is made
+			r.call(ctx, inNamespace(name, "delete", "pods", "--all", "--force", "--grace-period", "0", "--wait=false"), makeTime)
 		}
+		args = append(args, "--timeout", cleanTime.String())
+		outcomes := r.ask(ctx, check{name: "namespace " + name, call: kubectlCall(args...), limit: cleanTime + makeTime, judge: judgeDeleted})
 		outcomes[0].took = r.Now().Sub(began)
 		r.add(cleanUp, outcomes...)
 	}
