@@ -94,11 +94,11 @@ const (
 )
 
 // serve is what the second container does: a web server that gives 1 MiB, and tells
-// who asks.
+// who asks. A shell that has applets built in calls busybox itself one, without a path.
 const serve = `set -e
 mkdir -p /tmp/www/cgi-bin
 cd /tmp/www
-printf '#!%s sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%%s\\n" "$REMOTE_ADDR"\n' "$(command -v busybox)" >cgi-bin/source
+printf '#!%s sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%%s\\n" "$REMOTE_ADDR"\n' "$(busybox readlink /proc/self/exe)" >cgi-bin/source
 chmod +x cgi-bin/source
 yes bake-smoke | head -c 1048576 >mebibyte
 exec busybox httpd -f -p 8080

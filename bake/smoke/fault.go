@@ -102,6 +102,10 @@ func inPod(p place, judge func(output) finding) func(output) finding {
 // isAccess says whether a finding is about the way to the pod.
 func (f finding) isAccess() bool { return strings.HasPrefix(f.cause, accessCause) }
 
+// isBadServer says whether a finding is about what a pod answers, and not about the way
+// to it.
+func (f finding) isBadServer() bool { return strings.HasPrefix(f.cause, badServerCause) }
+
 // accessCause begins the causes of what keeps the API server from a kubelet.
 const accessCause = "the API server can't use the kubelet"
 

@@ -141,6 +141,10 @@ func TestJudges(t *testing.T) {
 		{"pair with too large packets", pair, output{code: 143, stdout: "[::ffff:10.240.0.20]\n", stderr: "command terminated with exit code 143\n"},
 			"failed: 10.200.1.5: a short answer came, 1 MiB did not | the path takes only small packets: the MTU of the pods is larger than the network's (bake node --mtu) | gcloud compute networks describe kubernetes-the-hard-way --format 'value(mtu)'"},
 		{"pair that is dropped", pair, remote(143, "Terminated"), "failed: 10.200.1.5: no answer in time |  | "},
+		{"pair with another server", pair, remote(1, "wget: server returned error: HTTP/1.1 404 Not Found"),
+			"failed: 10.200.1.5: server returned error: HTTP/1.1 404 Not Found | the pod is reached, and busybox there is of another kind: on worker-1 its httpd does not do what it must (--busybox-image names another) | kubectl get pods -A -o wide"},
+		{"service of another server", service, remote(1, "wget: server returned error: HTTP/1.1 404 Not Found"),
+			"failed: 10.32.0.101, the Service of a pod on worker-1: server returned error: HTTP/1.1 404 Not Found | the pod is reached, and busybox there is of another kind: on worker-1 its httpd does not do what it must (--busybox-image names another) | kubectl get pods -A -o wide"},
 		{"service", service, printed("10.240.0.20\n" + mebibyteSum() + "  -\n"), "passed: 10.32.0.101 gives 1 MiB of worker-1"},
 		{"service that is refused", service, remote(1, "wget: can't connect to remote host (10.32.0.101): Connection refused"), "failed: 10.32.0.101, the Service of a pod on worker-1: connection refused | kube-proxy on worker-0 does not keep up with services | " + kubeProxy},
 

@@ -140,7 +140,7 @@ func (r *run) askPairs(ctx context.Context) {
 	r.noteBroken(outcomes, false)
 	reached := r.probeNodes(ctx, paths, outcomes)
 	for i, path := range paths {
-		if o := &outcomes[i]; o.status == Failed && !o.isAccess() {
+		if o := &outcomes[i]; o.status == Failed && !o.isAccess() && !o.isBadServer() {
 			r.noPath[path] = "pods of " + path.from + " don't reach pods of " + path.to
 			if o.cause == "" {
 				o.finding = explainPair(o.detail, path, paths, outcomes, r.places, reached)
@@ -166,6 +166,8 @@ func pairCheck(namespace string, from, to place) check {
 		judge: inPod(from, func(o output) finding {
 			got := parseTransfer(o.stdout)
 			switch {
+			case !got.source.IsValid() && reached(o):
+				return badServer(to, to.pod.ip.String(), o)
 			case !got.source.IsValid():
 				return finding{detail: to.pod.ip.String() + ": " + wgetSaid(o)}
 			case !got.whole:
@@ -235,6 +237,15 @@ func explainPair(detail string, failedPath path, paths []path, outcomes []outcom
 			strings.NewReplacer(".", "-", "/", "-").Replace(pods), network, to.internal, pods))
 }
 
+// badServer is an answer of a pod's web server, and not the one that it has to give:
+// the way there is all right.
+func badServer(to place, what string, o output) finding {
+	return failed(what+": "+wgetSaid(o), badServerCause+": on "+to.name+" its httpd does not do what it must (--busybox-image names another)", "kubectl get pods -A -o wide")
+}
+
+// badServerCause begins the causes of what is not about the network.
+const badServerCause = "the pod is reached, and busybox there is of another kind"
+
 // podRange is the range of a node's pods as the guide cuts it.
 func podRange(p place) string {
 	prefix, err := p.pod.ip.Prefix(24)
@@ -263,7 +274,7 @@ func (r *run) askServices(ctx context.Context) {
 	checks, from := r.serviceChecks()
 	outcomes := r.ask(ctx, checks...)
 	for i, p := range from {
-		if o := &outcomes[i]; o.status == Failed && !o.isAccess() {
+		if o := &outcomes[i]; o.status == Failed && !o.isAccess() && !o.isBadServer() {
 			r.noProxy[p.name] = "services fail on " + p.name
 			o.finding = r.explainService(ctx, p, o.finding)
 		}
@@ -287,6 +298,9 @@ func serviceCheck(namespace, name string, from, to place, ip string) check {
 		judge: inPod(from, func(o output) finding {
 			if got := parseTransfer(o.stdout); got.source.IsValid() && got.whole {
 				return passed("%s gives 1 MiB of %s", ip, to.name)
+			}
+			if reached(o) {
+				return badServer(to, ip+", the Service of a pod on "+to.name, o)
 			}
 			return failed(ip+", the Service of a pod on "+to.name+": "+wgetSaid(o), "kube-proxy on "+from.name+" does not keep up with services",
 				"gcloud compute ssh "+from.name+" --command 'sudo journalctl -u kube-proxy -n 20'")
@@ -323,7 +337,7 @@ func (r *run) askHairpins(ctx context.Context) {
 	outcomes := r.ask(ctx, r.hairpinChecks()...)
 	for i, p := range r.places {
 		o := &outcomes[i]
-		if o.status != Failed || o.isAccess() {
+		if o.status != Failed || o.isAccess() || o.isBadServer() {
 			continue
 		}
 		o.cause = "hairpin mode is off: the bridge does not send a packet back where it came from"
