@@ -237,6 +237,7 @@ func TestExplainCoreDNS(t *testing.T) {
 func TestExplainPair(t *testing.T) {
 	t.Parallel()
 	places := []place{at(0), at(1), at(2)}
+	const createRoute1 = "gcloud compute routes create kubernetes-route-10-200-1-0-24 --network kubernetes-the-hard-way --next-hop-address 10.240.0.21 --destination-range 10.200.1.0/24"
 	for _, test := range []struct {
 		name   string
 		fails  func(path) bool
@@ -245,9 +246,15 @@ func TestExplainPair(t *testing.T) {
 		want   string
 		wantTo string // in a next command
 	}{
-		{"no route", func(p path) bool { return p.to == "worker-1" }, true, path{"worker-0", "worker-1"},
-			"no route leads 10.200.1.0/24 to 10.240.0.21, or worker-1 must not forward (it was made without --can-ip-forward)",
-			"gcloud compute routes create kubernetes-route-10-200-1-0-24 --network kubernetes-the-hard-way --next-hop-address 10.240.0.21 --destination-range 10.200.1.0/24"},
+		{"no route, with pods seen as their nodes", func(p path) bool { return p.to == "worker-1" }, true, path{"worker-0", "worker-1"},
+			"no route leads 10.200.1.0/24 to 10.240.0.21, worker-1, or it must not forward (it was made without --can-ip-forward)", createRoute1},
+		{"no route", func(p path) bool { return p.to == "worker-1" || p.from == "worker-1" }, true, path{"worker-0", "worker-1"},
+			"no route leads 10.200.1.0/24 to 10.240.0.21, worker-1, or it must not forward (it was made without --can-ip-forward)", createRoute1},
+		{"no route for answers", func(p path) bool { return p.to == "worker-1" || p.from == "worker-1" }, true, path{"worker-1", "worker-0"},
+			"no route leads 10.200.1.0/24 to 10.240.0.21, worker-1, so that answers are lost, or it must not forward (it was made without --can-ip-forward)", createRoute1},
+		{"no route at all", func(path) bool { return true }, true, path{"worker-0", "worker-1"},
+			"no route leads 10.200.1.0/24 to 10.240.0.21, worker-1 or no route leads 10.200.0.0/24 to 10.240.0.20, worker-0, or it must not forward (it was made without --can-ip-forward)",
+			strings.NewReplacer("-1-", "-0-", ".21", ".20", "200.1", "200.0").Replace(createRoute1)},
 		{"no firewall rule", func(path) bool { return true }, false, path{"worker-2", "worker-0"},
 			"a firewall: the guide's rule allow-internal lets nodes and pods reach each other",
 			"gcloud compute firewall-rules create kubernetes-the-hard-way-allow-internal --allow=tcp,udp,icmp --network kubernetes-the-hard-way --source-ranges 10.240.0.0/24,10.200.0.0/16"},

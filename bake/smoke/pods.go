@@ -214,27 +214,58 @@ func (r *run) place(name string) place {
 
 // explainPair names the cause of a pair that failed. reached says of pairs whether
 // the other node itself was reached.
+//
+// Where workers leave pods' addresses as they are between nodes, a route that is
+// missing keeps a node's pods from others and others from them, as their answers are
+// lost. Where they put the node's in place, only others from them.
 func explainPair(detail string, failedPath path, paths []path, outcomes []outcome, places []place, reached map[path]bool) finding {
-	to := places[slices.IndexFunc(places, func(p place) bool { return p.name == failedPath.to })]
+	find := func(name string) place {
+		return places[slices.IndexFunc(places, func(p place) bool { return p.name == name })]
+	}
+	from, to := find(failedPath.from), find(failedPath.to)
 	if !reached[failedPath] {
 		return failed(detail+"; nor does "+to.internal.String()+", the node, answer",
 			"a firewall: the guide's rule allow-internal lets nodes and pods reach each other",
 			"gcloud compute firewall-rules list --filter network="+network,
 			firewallCommand("allow-internal", "tcp,udp,icmp", "10.240.0.0/24,10.200.0.0/16"))
 	}
-	for i, p := range paths {
-		if p.to == to.name && outcomes[i].status == Passed {
-			return failed(detail+"; the node itself answers",
-				"other nodes' pods reach pods of "+to.name+": something on "+failedPath.from+" keeps its own from it", "gcloud compute ssh "+failedPath.from+" --command 'sudo nft list ruleset; ip route'")
+	passes := func(match func(path) bool) bool {
+		for i, p := range paths {
+			if match(p) && outcomes[i].status == Passed {
+				return true
+			}
 		}
+		return false
 	}
-	pods := podRange(to)
-	return failed(detail+"; the node itself answers",
-		fmt.Sprintf("no route leads %s to %s, or %s must not forward (it was made without --can-ip-forward)", pods, to.internal, to.name),
+	toIsReached := passes(func(p path) bool { return p.to == to.name })
+	fromIsCut := !passes(func(p path) bool { return p.to == from.name || p.from == from.name })
+	detail += "; the node itself answers"
+	const orForward = ", or it must not forward (it was made without --can-ip-forward)"
+	switch {
+	case toIsReached && !fromIsCut:
+		return failed(detail, "other nodes' pods reach pods of "+to.name+": something on "+from.name+" keeps its own from it",
+			"gcloud compute ssh "+from.name+" --command 'sudo nft list ruleset; ip route'")
+	case toIsReached:
+		return failed(detail, noRoute(from)+", so that answers are lost"+orForward, routeCommands(from)...)
+	case fromIsCut:
+		return failed(detail, noRoute(to)+" or "+noRoute(from)+orForward, slices.Concat(routeCommands(to), routeCommands(from))...)
+	}
+	return failed(detail, noRoute(to)+orForward, routeCommands(to)...)
+}
+
+func noRoute(p place) string {
+	return fmt.Sprintf("no route leads %s to %s, %s", podRange(p), p.internal, p.name)
+}
+
+// routeCommands look for the route to a node's pods, and make it.
+func routeCommands(p place) []string {
+	pods := podRange(p)
+	return []string{
 		fmt.Sprintf("gcloud compute routes list --filter destRange=%s", pods),
-		"gcloud compute instances describe "+to.name+" --format 'value(canIpForward)'",
+		"gcloud compute instances describe " + p.name + " --format 'value(canIpForward)'",
 		fmt.Sprintf("gcloud compute routes create kubernetes-route-%s --network %s --next-hop-address %s --destination-range %s",
-			strings.NewReplacer(".", "-", "/", "-").Replace(pods), network, to.internal, pods))
+			strings.NewReplacer(".", "-", "/", "-").Replace(pods), network, p.internal, pods),
+	}
 }
 
 // badServer is an answer of a pod's web server, and not the one that it has to give:

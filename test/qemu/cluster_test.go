@@ -238,15 +238,16 @@ func (c *bakeCluster) smokes() {
 		c.Fatal(err)
 	}
 	w := c.status.Workers[1]
+	toAndFrom := []string{"worker-0 to worker-1", "worker-1 to worker-0", "worker-1 to worker-2", "worker-2 to worker-1"}
 	for _, fault := range []clusterFault{
 		{"no route", smoke.Pods,
 			func() error { return c.client.RemoveRoute(c.Context(), w.PodCIDR) },
 			func() error { return c.client.SetRoute(c.Context(), w.PodCIDR, w.IP) },
-			[]string{"worker-0 to worker-1", "worker-2 to worker-1"}, "no route leads 10.200.1.0/24 to 10.240.0.21, or worker-1 must not forward"},
+			toAndFrom, "no route leads 10.200.1.0/24 to 10.240.0.21, worker-1"},
 		{"no can-ip-forward", smoke.Pods,
 			func() error { return c.client.SetCanIPForward(c.Context(), w.Name, false) },
 			func() error { return c.client.SetCanIPForward(c.Context(), w.Name, true) },
-			[]string{"worker-0 to worker-1", "worker-2 to worker-1"}, "no route leads 10.200.1.0/24 to 10.240.0.21, or worker-1 must not forward"},
+			toAndFrom, "no route leads 10.200.1.0/24 to 10.240.0.21, worker-1"},
 		{"no rule for node ports", smoke.NodePort,
 			func() error { return c.client.RemoveRule(c.Context(), bakecluster.AllowNodePorts) },
 			func() error { return c.setRules(rules) },
