@@ -101,12 +101,13 @@ func (w *clusterWorld) writeVersions(links string) {
 		out.Write(release(path.Base(r.URL.Path)))
 	}))
 	w.Cleanup(server.Close)
-	text := "os:\n  distribution: debian\n  suite: trixie\ncomponents:\n"
+	var text strings.Builder
+	text.WriteString("os:\n  distribution: debian\n  suite: trixie\ncomponents:\n")
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
-		text += fmt.Sprintf("  %s:\n    version: v1.36.3\n    release:\n      url: %s/{arch}/%s\n      sha256:\n        amd64: %x\n      files:\n        - path: /usr/local/bin/%s\n",
+		fmt.Fprintf(&text, "  %s:\n    version: v1.36.3\n    release:\n      url: %s/{arch}/%s\n      sha256:\n        amd64: %x\n      files:\n        - path: /usr/local/bin/%s\n",
 			name, server.URL, name, sha256.Sum256(release(name)), name)
 	}
-	if err := os.WriteFile(filepath.Join(w.dir, "controlplane.yaml"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.dir, "controlplane.yaml"), []byte(text.String()), 0o600); err != nil {
 		w.Fatal(err)
 	}
 }
