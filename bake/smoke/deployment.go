@@ -95,12 +95,14 @@ const (
 
 // serve is what the second container does: a web server that gives 1 MiB, and tells
 // who asks. A shell that has applets built in calls busybox itself one, without a path.
+// An image may have no links to applets: each is called by busybox.
 const serve = `set -e
-mkdir -p /tmp/www/cgi-bin
-cd /tmp/www
+www=${TMPDIR:-/tmp}/www
+busybox mkdir -p "$www/cgi-bin"
+cd "$www"
 printf '#!%s sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%%s\\n" "$REMOTE_ADDR"\n' "$(busybox readlink /proc/self/exe)" >cgi-bin/source
-chmod +x cgi-bin/source
-yes bake-smoke | head -c 1048576 >mebibyte
+busybox chmod +x cgi-bin/source
+busybox yes bake-smoke | busybox head -c 1048576 >mebibyte
 exec busybox httpd -f -p 8080
 `
 

@@ -2,6 +2,7 @@ package smoke
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -107,4 +108,34 @@ func FuzzParseScript(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestServe prepares what pods serve where busybox is the only program: an image may
+// lack links to its applets.
+func TestServe(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no shell")
+	}
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, tmp := t.TempDir(), t.TempDir()
+	fake := "#!" + sh + "\nPATH=" + os.Getenv("PATH") + "\n[ \"$1\" != httpd ] || { shift; echo \"serves $*\"; exit; }\nexec \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "busybox"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(sh, "-c", serve)
+	cmd.Env = []string{"PATH=" + bin, "TMPDIR=" + tmp}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "serves -f -p 8080\n") {
+		t.Fatalf("the script: %v\n%s", err, out)
+	}
+	content, err := os.ReadFile(filepath.Join(tmp, "www", "mebibyte"))
+	if err != nil || fmt.Sprintf("%x", sha256.Sum256(content)) != mebibyteSum() {
+		t.Errorf("it serves %d bytes, %v; want those of mebibyteSum", len(content), err)
+	}
+	if info, err := os.Stat(filepath.Join(tmp, "www", "cgi-bin", "source")); err != nil || info.Mode()&0o111 == 0 {
+		t.Errorf("cgi-bin/source: %v, %v; want a program", info, err)
+	}
 }
