@@ -226,9 +226,13 @@ func TestCommittedImages(t *testing.T) {
 		Sandbox            bool
 	}
 	for file, want := range map[string][]image{
-		"versions.yaml":                  {{"registry.k8s.io/pause:3.10.2", "", true}, {"registry.k8s.io/coredns/coredns:v1.14.2", "v1.14.2", false}},
-		"kthw-1.21.yaml":                 {{"k8s.gcr.io/pause:3.2", "", true}, {"docker.io/coredns/coredns:1.8.3", "v1.8.3", false}},
-		"../test/kthw/versions.yaml":     {{"k8s.gcr.io/pause:3.2", "", true}, {"docker.io/coredns/coredns:1.8.3", "v1.8.3", false}},
+		"versions.yaml":              {{"registry.k8s.io/pause:3.10.2", "", true}, {"registry.k8s.io/coredns/coredns:v1.14.2", "v1.14.2", false}},
+		"kthw-1.21.yaml":             {{"k8s.gcr.io/pause:3.2", "", true}, {"docker.io/coredns/coredns:1.8.3", "v1.8.3", false}},
+		"../test/kthw/versions.yaml": {{"k8s.gcr.io/pause:3.2", "", true}, {"docker.io/coredns/coredns:1.8.3", "v1.8.3", false}},
+		"../test/smoke/versions.yaml": {
+			{"registry.k8s.io/pause:3.10.2", "", true}, {"registry.k8s.io/coredns/coredns:v1.14.2", "v1.14.2", false},
+			{"bake.local/nginx:1.26", "", false}, {"bake.local/busybox:1.37", "", false},
+		},
 		"modules/controlplane.yaml":      nil,
 		"modules/controlplane-1.24.yaml": nil,
 	} {
@@ -245,13 +249,27 @@ func TestCommittedImages(t *testing.T) {
 					}
 				}
 			}
-			if (c.Module == nil) == (c.Program == "") {
-				t.Errorf("%s: image %s has neither module nor program, and can't be assembled", file, c.Name)
+			if c.Module == nil && c.Program == "" && c.Packages == nil {
+				t.Errorf("%s: image %s has neither module nor program nor packages, and can't be assembled", file, c.Name)
 			}
 			got = append(got, i)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("images of %s (-want +got):\n%s", file, diff)
 		}
+	}
+	// The smoke test's set is the worker's but for its images.
+	set, smoke := parseCommitted(t, "versions.yaml"), parseCommitted(t, "../test/smoke/versions.yaml")
+	if diff := cmp.Diff(set.Components, smoke.Components, cmpopts.IgnoreTypes(Pos{})); diff != "" {
+		t.Errorf("components of test/smoke (-the worker's +its):\n%s", diff)
+	}
+	if diff := cmp.Diff(set.OS, smoke.OS, cmpopts.IgnoreTypes(Pos{})); diff != "" {
+		t.Errorf("os of test/smoke (-the worker's +its):\n%s", diff)
+	}
+	if diff := cmp.Diff(set.Node, smoke.Node, cmpopts.IgnoreTypes(Pos{})); diff != "" {
+		t.Errorf("node of test/smoke (-the worker's +its):\n%s", diff)
+	}
+	if diff := cmp.Diff(set.Images, smoke.Images[:len(set.Images)], cmpopts.IgnoreTypes(Pos{})); diff != "" {
+		t.Errorf("first images of test/smoke (-the worker's +its):\n%s", diff)
 	}
 }
