@@ -23,6 +23,7 @@ func TestNeedsAllThatIsRequired(t *testing.T) {
 	section := &manifest.LockedArch{
 		Packages: []manifest.LockedPackage{locked("bash", "trixie", "1"), locked("libc6-dev", "trixie", "2")},
 		Extra:    []manifest.LockedPackage{locked("bash", "trixie", "1"), locked("libc6-dev", "trixie", "2"), locked("libseccomp-dev", "trixie", "3"), locked("runc", "bookworm", "4"), locked("runc", "trixie-security", "5")},
+		Images:   map[string][]manifest.LockedPackage{"web": {locked("bash", "trixie", "1"), locked("nginx", "trixie", "7")}},
 	}
 	list := func(text string) []manifest.Listed { return []manifest.Listed{{Text: text}} }
 	v := &manifest.Versions{
@@ -34,7 +35,7 @@ func TestNeedsAllThatIsRequired(t *testing.T) {
 				Module: &manifest.Module{CGO: &manifest.CGO{Packages: append(list("libseccomp-dev"), list("libc6-dev")...)}},
 			},
 		},
-		Images: []manifest.ContainerImage{{Name: "pod", Reference: "registry.invalid/pod:v3", Module: &manifest.Module{}}},
+		Images: []manifest.ContainerImage{{Name: "pod", Reference: "registry.invalid/pod:v3", Module: &manifest.Module{}}, {Name: "web", Reference: "bake.local/web:1", Packages: list("nginx")}},
 	}
 	required, err := Require(v, section, arch.AMD64, "bake lock")
 	if err != nil {
@@ -50,8 +51,8 @@ func TestNeedsAllThatIsRequired(t *testing.T) {
 	st := must.Get(store.Open(t.TempDir()))
 	defer st.Close()
 	for sources, want := range map[bool]string{
-		false: "linked v2 amd64; bash 1 amd64, libc6-dev 1 amd64, runc 1 amd64",
-		true:  "linked v2 amd64; bash 1 amd64, libc6-dev 1 amd64, runc 1 amd64, libseccomp-dev 1 amd64",
+		false: "linked v2 amd64; bash 1 amd64, libc6-dev 1 amd64, runc 1 amd64, nginx 1 amd64",
+		true:  "linked v2 amd64; bash 1 amd64, libc6-dev 1 amd64, runc 1 amd64, libseccomp-dev 1 amd64, nginx 1 amd64",
 	} {
 		releases, packages, err := New(Config{Arch: arch.AMD64, Store: st}).Needs(required, sources)
 		if err != nil {
@@ -66,10 +67,11 @@ func TestNeedsAllThatIsRequired(t *testing.T) {
 		}
 	}
 
-	section.Extra = section.Extra[:1]
+	section.Extra, section.Images = section.Extra[:1], nil
 	_, err = Require(v, section, arch.AMD64, "bake lock")
 	for _, want := range []string{
 		"component runc: package runc/trixie is not in the lock, which was edited (run: bake lock)",
+		"image web: its packages are not in the lock, which was edited (run: bake lock)",
 		"component linked: package libseccomp-dev is not in the lock, which was edited (run: bake lock)",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

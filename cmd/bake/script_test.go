@@ -153,6 +153,13 @@ func changes(ts *testscript.TestScript, m *inspecttest.Image, change string) {
 			r.Components[0].From = "https://example.com/\x1b[1A\u009b2K\nall is well"
 			r.Packages[0].Name = "base\x1b[2J\nbake: all is well"
 		}
+	case "packed": // its record has a container image of packages
+		m.Tamper = func(r *record.Record) {
+			web := record.Package{Name: "web", Version: "1.26", Arch: r.Packages[1].Arch, Suite: "trixie"}
+			r.Images = append(r.Images, record.ContainerImage{
+				Name: "web", Reference: "bake.local/web:1", Origin: "source", From: "Debian packages", Packages: []record.Package{r.Packages[1], web},
+			})
+		}
 	case "no-root":
 		m.Parts = m.Parts[:1]
 	case "recorded": // with NAME.json beside it

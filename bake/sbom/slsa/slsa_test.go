@@ -42,6 +42,7 @@ func contents() *sbom.Contents {
 			Images: []record.ContainerImage{
 				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5")},
 				{Name: "own", Reference: "bake.invalid/own:1", Origin: "source", From: "bake's program own", Digest: sum("9")},
+				{Name: "web", Reference: "bake.local/web:1", Origin: "source", From: "Debian packages", Digest: sum("8")},
 			},
 		},
 		Packages: []manifest.LockedPackage{deb("bash", "2"), deb("libseccomp-dev", "3")},
@@ -54,7 +55,7 @@ func contents() *sbom.Contents {
 			{Sums: []manifest.Digest{sum("f"), manifest.Digest("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Toolchain: "go1.25.1", Deps: []record.GoModule{sys}}}},
 			{Package: &containerd},
 		},
-		Images: []sbom.BuildInfo{{}, {}},
+		Images: []sbom.BuildInfo{{}, {}, {Packages: []manifest.LockedPackage{deb("bash", "2"), deb("nginx", "5")}}},
 	}
 }
 
@@ -116,7 +117,7 @@ func TestStatement(t *testing.T) {
 			"arch": "amd64", "format": "tar.gz", "versionsFile": string(sum("a")),
 			"origins": map[string]any{
 				"components": map[string]any{"runc": "source", "crictl": "release", "containerd": "package"},
-				"images":     map[string]any{"pause": "release", "own": "source"},
+				"images":     map[string]any{"pause": "release", "own": "source", "web": "source"},
 			},
 		}},
 		{d.InternalParameters, map[string]any{"name": "worker", "epoch": 1.7e9}},
@@ -149,6 +150,7 @@ func TestStatement(t *testing.T) {
 		"crictl v1.36.0 https://example.com/crictl.tar.gz sha256:ff sha512:ff",
 		"containerd 1 pkg:deb/debian/containerd@1?arch=amd64&distro=debian-13 sha256:44",
 		"pause pkg:oci/pause@" + string(sum("5")) + "?arch=amd64&repository_url=registry.k8s.io%2Fpause&tag=3.10.2 sha256:55",
+		"nginx 1 pkg:deb/debian/nginx@1?arch=amd64&distro=debian-13 sha256:55", // and not bash, which is there already
 	}, got); diff != "" {
 		t.Errorf("dependencies (-want +got):\n%s", diff)
 	}

@@ -47,6 +47,7 @@ func contents() *sbom.Contents {
 			Images: []record.ContainerImage{
 				{Name: "pause", Reference: "registry.k8s.io/pause:3.10.2", Origin: "release", From: "registry.k8s.io/pause@" + string(sum("5")), Digest: sum("5"), Manifest: sum("6"), Config: sum("7"), Layers: []manifest.Digest{sum("8")}},
 				{Name: "coredns", Reference: "bake.invalid/coredns:v1.14.2", Origin: "source", From: "github.com/coredns/coredns@v1.14.2", Toolchain: "go1.26.8", Digest: sum("9"), Manifest: sum("9"), Config: sum("7"), Layers: []manifest.Digest{sum("0")}},
+				{Name: "web", Reference: "bake.local/web:1", Origin: "source", From: "Debian packages", Digest: sum("4"), Manifest: sum("4"), Config: sum("7"), Layers: []manifest.Digest{sum("0")}},
 			},
 		},
 		Licenses: map[manifest.Digest]license.License{
@@ -60,7 +61,9 @@ func contents() *sbom.Contents {
 			{Sums: []manifest.Digest{sum("f"), manifest.Digest("sha512:" + strings.Repeat("f", 128))}, Programs: []*record.GoProgram{{Path: "/usr/local/bin/crictl", Toolchain: "go1.25.1 X:boringcrypto", Deps: []record.GoModule{sys}}}},
 			{Package: &containerd},
 		},
-		Images:   []sbom.BuildInfo{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}},
+		Images: []sbom.BuildInfo{{}, {Module: &record.GoModule{Path: "github.com/coredns/coredns", Version: "v1.14.2"}, Programs: []*record.GoProgram{{Path: "/coredns", Toolchain: "go1.26.8", Deps: []record.GoModule{sys}}}}, {Packages: []manifest.LockedPackage{
+			deb("libstdc++6", "14.2.0-19", "trixie-security", "2"), deb("web", "1.26", "trixie", "6"), // one is in the OS as well
+		}}},
 		Programs: []*record.GoProgram{{Path: "/firstboot", Toolchain: "go1.26.8", Main: record.GoModule{Path: "github.com/nodebake/bake"}, Deps: []record.GoModule{sys}}},
 	}
 }
@@ -146,11 +149,14 @@ func TestWrite(t *testing.T) {
 		image + " CONTAINS libstdc++6 14.2.0-19",
 		image + " CONTAINS libstdc--6 14.2.0-19",
 		image + " CONTAINS pause 3.10.2",
+		image + " CONTAINS web 1",
 		"kubelet v1.36.3 STATIC_LINK example.com/main",
 		"kubelet v1.36.3 STATIC_LINK golang.org/x/sys v0.49.0",
 		"kubelet v1.36.3 STATIC_LINK k8s.io/kubernetes v1.36.3",
 		"kubelet v1.36.3 STATIC_LINK libseccomp-dev 2.6.0-2",
 		"kubelet v1.36.3 STATIC_LINK stdlib 1.26.8",
+		"web 1 CONTAINS libstdc++6 14.2.0-19",
+		"web 1 CONTAINS web 1.26",
 	}, relationships); diff != "" {
 		t.Errorf("relationships (-want +got):\n%s", diff)
 	}
@@ -159,6 +165,7 @@ func TestWrite(t *testing.T) {
 		"pkg:deb/debian/libseccomp-dev@2.6.0-2?arch=amd64&distro=debian-13",
 		"pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64&distro=debian-13",
 		"pkg:deb/debian/libstdc--6@14.2.0-19?arch=amd64&distro=debian-13",
+		"pkg:deb/debian/web@1.26?arch=amd64&distro=debian-13",
 		"pkg:generic/crictl@v1.36.0?checksum=" + string(sum("f")) + "%2Csha512:" + strings.Repeat("f", 128) + "&download_url=https:%2F%2Fexample.com%2Fcrictl.tar.gz",
 		"pkg:golang/example.com/main",
 		"pkg:golang/github.com/nodebake/bake",
@@ -169,6 +176,7 @@ func TestWrite(t *testing.T) {
 		"pkg:golang/stdlib@1.26.8",
 		"pkg:oci/coredns@" + string(sum("9")) + "?arch=amd64&repository_url=bake.invalid%2Fcoredns&tag=v1.14.2",
 		"pkg:oci/pause@" + string(sum("5")) + "?arch=amd64&repository_url=registry.k8s.io%2Fpause&tag=3.10.2",
+		"pkg:oci/web@" + string(sum("4")) + "?arch=amd64&repository_url=bake.local%2Fweb&tag=1",
 	}, urls); diff != "" {
 		t.Errorf("package URLs (-want +got):\n%s", diff)
 	}
@@ -196,7 +204,7 @@ func TestLicenses(t *testing.T) {
 		"golang.org/x/sys v0.49.0": "BSD-3-Clause", "k8s.io/kubernetes v1.36.3": "Apache-2.0", "kubelet v1.36.3": "Apache-2.0",
 	}
 	for _, other := range []string{"k8s-worker-v1-36-3-amd64 v1.36.3", "crictl v1.36.0", "containerd 1.4.13", "containerd 1.4.13~ds1", "pause 3.10.2",
-		"coredns v1.14.2", "libseccomp-dev 2.6.0-2", "example.com/main"} {
+		"coredns v1.14.2", "libseccomp-dev 2.6.0-2", "example.com/main", "web 1", "web 1.26"} {
 		want[other] = ""
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -243,11 +251,12 @@ func TestSameBytes(t *testing.T) {
 	}
 	namespaces := map[string]string{read(t, first).DocumentNamespace: "the first"}
 	for what, change := range map[string]func(b *sbom.Contents){
-		"the file":          func(b *sbom.Contents) { b.Record.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")} },
-		"a package":         func(b *sbom.Contents) { b.Packages = b.Packages[1:] },
-		"a package's bytes": func(b *sbom.Contents) { b.Packages[0].SHA256 = sum("0") },
-		"an input":          func(b *sbom.Contents) { b.Record.Inputs.Lock = sum("0") },
-		"the epoch":         func(b *sbom.Contents) { b.Epoch++ },
+		"the file":           func(b *sbom.Contents) { b.Record.File = &record.File{Name: "x.tar.gz", SHA256: sum("1")} },
+		"a package":          func(b *sbom.Contents) { b.Packages = b.Packages[1:] },
+		"a package's bytes":  func(b *sbom.Contents) { b.Packages[1].SHA256 = sum("0") },
+		"an image's package": func(b *sbom.Contents) { b.Images[2].Packages = b.Images[2].Packages[:1] },
+		"an input":           func(b *sbom.Contents) { b.Record.Inputs.Lock = sum("0") },
+		"the epoch":          func(b *sbom.Contents) { b.Epoch++ },
 	} {
 		b := contents()
 		change(b)
@@ -311,7 +320,7 @@ func TestContents(t *testing.T) {
 	want := spdx.Expected(b.Record)
 	slices.Sort(got)
 	slices.Sort(want)
-	if diff := cmp.Diff(want, got); diff != "" || len(got) != 7 {
+	if diff := cmp.Diff(want, got); diff != "" || len(got) != 8 {
 		t.Errorf("Contents (-of the record +got):\n%s", diff)
 	}
 	if _, err := spdx.Contents("x.json", strings.NewReader("{}")); err == nil || !strings.Contains(err.Error(), "x.json") {
