@@ -148,7 +148,7 @@ func readVariables(r io.ReaderAt) []variable {
 		}
 		data := make([]byte, min(s.FileSize, v.data))
 		v.data -= uint64(len(data))
-		n, _ := s.ReadAt(data, 0)
+		n := readSection(s, data, 0)
 		data = data[:n]
 		v.relocate(s.Addr, data)
 		found = append(found, goStrings(s.Addr, data, named)...)
@@ -262,7 +262,7 @@ func (v *variables) named() map[uint64]bool {
 	addresses := map[uint64]bool{}
 	text := make([]byte, maxSymbolName)
 	for _, s := range symbols {
-		n, _ := names.ReadAt(text, int64(s.name))
+		n := readSection(names, text, int64(s.name))
 		name, _, ended := bytes.Cut(text[:n], []byte{0})
 		if ended && len(name) >= len("version") && strings.EqualFold(string(name[len(name)-len("version"):]), "version") {
 			addresses[s.value] = true
@@ -271,15 +271,22 @@ func (v *variables) named() map[uint64]bool {
 	return addresses
 }
 
+// readSection reads b at an offset of a section, as far as that goes, and returns how
+// many bytes there were: none of one that is compressed, or has no bytes in the file.
+func readSection(s *elf.Section, b []byte, at int64) int {
+	if s.ReaderAt == nil {
+		return 0
+	}
+	n, _ := s.ReadAt(b, at)
+	return n
+}
+
 // entries calls do with each entry of a table, as far as it goes.
 func (v *variables) entries(s *elf.Section, do func(entry []byte)) {
-	if s.Flags&elf.SHF_COMPRESSED != 0 {
-		return
-	}
 	window := make([]byte, 4096*entrySize)
 	for at := uint64(0); at < s.FileSize && v.table >= uint64(len(window)); at += uint64(len(window)) {
 		v.table -= uint64(len(window))
-		n, _ := s.ReadAt(window, int64(at))
+		n := readSection(s, window, int64(at))
 		for i := 0; i+entrySize <= n; i += entrySize {
 			do(window[i : i+entrySize])
 		}
