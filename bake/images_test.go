@@ -203,20 +203,26 @@ func TestContainerImagesWrong(t *testing.T) {
 	baketest.WantNothing(t, c)
 }
 
+// addWeb adds container images, and packages for one: web is started by what its
+// dependency libweb has.
+func addWeb(w *baketest.World) {
+	w.AddImages()
+	w.Packages = append(w.Packages,
+		&baketest.Package{Name: "web", Version: "2.0", Fields: "Depends: libweb\n", Files: []baketest.File{
+			{Path: "usr/sbin/web", Mode: 0o755, Content: "#!/bin/run-web\n" + string(filetest.Noise("web", 50_000))},
+			{Path: "usr/share/doc/web/README", Content: "read me"}, {Path: "usr/share/doc/web/copyright", Content: "it is free"},
+		}},
+		&baketest.Package{Name: "libweb", Version: "1.0", Files: []baketest.File{{Path: "usr/bin/run-web", Mode: 0o755, Content: "loader"}}})
+	w.Publish()
+}
+
 // TestImagesOfPackages bakes with an image of packages that the OS lacks, and one
 // that has a module's program as well: neither is asked of a registry, their
 // packages are not the OS's, and record, SBOM and provenance have them.
 func TestImagesOfPackages(t *testing.T) {
 	t.Parallel()
 	w := baketest.New(t)
-	w.AddImages()
-	w.Packages = append(w.Packages,
-		&baketest.Package{Name: "web", Version: "2.0", Fields: "Depends: libweb\n", Files: []baketest.File{
-			{Path: "usr/sbin/web", Mode: 0o755, Content: string(filetest.Noise("web", 50_000))},
-			{Path: "usr/share/doc/web/README", Content: "read me"}, {Path: "usr/share/doc/web/copyright", Content: "it is free"},
-		}},
-		&baketest.Package{Name: "libweb", Version: "1.0", Files: []baketest.File{{Path: "usr/lib/libweb.so.1", Content: "library"}}})
-	w.Publish()
+	addWeb(w)
 	plain := w.Config()
 	w.Lock()
 	before := w.Image(plain)
@@ -273,4 +279,39 @@ func TestImagesOfPackages(t *testing.T) {
 	offline := w.Offline(m.To)
 	offline.BuildMissing = true
 	baketest.WantImage(t, offline, w.Image(offline), result.SHA256)
+}
+
+// TestImagesOfPackagesWrong bakes with images of packages whose mistakes only the
+// packages' files show: each is said in one line at its place, and nothing is written.
+func TestImagesOfPackagesWrong(t *testing.T) {
+	t.Parallel()
+	w := baketest.New(t)
+	addWeb(w)
+	w.Packages = append(w.Packages,
+		&baketest.Package{Name: "other", Version: "1.0", Files: []baketest.File{
+			{Path: "usr/sbin/web", Mode: 0o755, Content: "other"},
+			{Path: "usr/sbin/script", Mode: 0o755, Content: "#!/bin/sh\n"},
+		}})
+	w.Publish()
+	restore := w.Snapshot()
+	for _, test := range []struct{ name, image, want string }{
+		{"conflicting packages", "    packages: [web, other]\n", "images.web.packages: /usr/sbin/web comes from both package other and package web (name other packages)"},
+		{"no such program", "    packages: [web]\n    command: [wob]\n", "images.web.command: wob is no program of the image (name one of its packages' by its path, or add the package that has it)"},
+		{"script without its shell", "    packages: [other]\n    entrypoint: [/sbin/script]\n",
+			"images.web: /usr/sbin/script: /bin/sh is needed to start it and is no program of the image (add the package that has it to its packages)"},
+		{"link where a file is", "    packages: [web]\n    paths: [{path: /sbin/web, link: /x}]\n", "images.web.paths[0]: package web has a file at /sbin/web (remove this entry, or the package)"},
+		{"program where a file is", "    packages: [web]\n" + w.Module("/sbin/web"), "images.web.module.programs: /sbin/web: package web has a file there (choose another path)"},
+	} {
+		w.Edit("versions.yaml", "  dns:\n", "  web:\n    reference: bake.local/web:2\n"+test.image+"  dns:\n")
+		w.Lock()
+		c := w.Config()
+		c.BuildMissing = true
+		_, err := baketest.Image(t.Context(), c)
+		baketest.WantError(t, err, "input", w.Versions+":", test.want)
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: the error has several lines:\n%v", test.name, err)
+		}
+		baketest.WantNothing(t, c)
+		restore()
+	}
 }

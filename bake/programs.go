@@ -13,17 +13,18 @@ import (
 )
 
 // checkPrograms requires that every executable of a component and of an
-// assembled image is a program that the image can start, and no other than the
+// assembled image is a program that the image can start, what an image of packages
+// starts as well, and no other than the
 // versions file says, as far as it says itself what it is. A digest says which
 // bytes are right, and not that they are no error page and no other version.
 func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 	var errs []error
-	check := func(where string, e tree.Entry, static bool) (programRead, error) {
+	check := func(where string, e tree.Entry, root *tree.Tree, static bool, list string) (programRead, error) {
 		read, err := b.program(e)
 		if err != nil {
 			return read, err // of the store
 		}
-		if err := read.check(root, static); err != nil {
+		if err := read.check(root, static, list); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
 		return read, nil
@@ -35,7 +36,7 @@ func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 				continue
 			}
 			where := fmt.Sprintf("%s: component %s: /%s from %s", c.Pos, c.Name, e.Path, c.From)
-			read, err := check(where, e, isStatic(c))
+			read, err := check(where, e, root, isStatic(c), "the image definition")
 			if err != nil {
 				return err
 			}
@@ -52,9 +53,16 @@ func (b *Baker) checkPrograms(parts *source.Parts, root *tree.Tree) error {
 				continue
 			}
 			where := fmt.Sprintf("%s: image %s: /%s from %s", image.Pos, image.Name, e.Path, image.From)
-			if _, err := check(where, e, true); err != nil {
+			if _, err := check(where, e, root, true, ""); err != nil {
 				return err
 			}
+		}
+		if image.Start == "" {
+			continue
+		}
+		where := fmt.Sprintf("%s: images.%s: /%s", image.StartPos, image.Name, image.Start)
+		if _, err := check(where, *image.Files.Lookup(image.Start), image.Files, false, "its packages"); err != nil {
+			return err
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -120,8 +128,9 @@ type programRead struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// check says why a program can't be started in root, or nil.
-func (p programRead) check(root *tree.Tree, static bool) error {
+// check says why a program can't be started in root, or nil. list is what packages of
+// root are added to.
+func (p programRead) check(root *tree.Tree, static bool, list string) error {
 	switch {
 	case p.Problem != "":
 		return errors.New(p.Problem)
@@ -132,7 +141,7 @@ func (p programRead) check(root *tree.Tree, static bool) error {
 	}
 	found, err := root.Resolve(p.Interpreter)
 	if err != nil || found.Type != tree.File || found.Perm&0o111 == 0 {
-		return fmt.Errorf("%s is needed to start it and is no program of the image (add the package that has it to the image definition)", p.Interpreter)
+		return fmt.Errorf("%s is needed to start it and is no program of the image (add the package that has it to %s)", p.Interpreter, list)
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ type ContainerImage struct {
 	Built    *gobuild.Built // FromSource, where it has a module
 	Programs []tree.Entry   // FromSource: what is in it beside packages
 	Debs     []Package      // what it is made of, where it is an image of packages
+	Files    *tree.Tree     // likewise, what these have
+	Start    string         // path in Files of the program that it starts; "": none, or one of Programs
 }
 
 // ownUser runs programs of bake's own that an image is assembled from: nobody, as
@@ -185,7 +187,10 @@ func (s *Source) image(ctx context.Context, p plannedImage) (ContainerImage, err
 		}
 	}
 	if err == nil && p.Packages != nil {
-		out.Debs, recipe.Files, err = s.imageFiles(ctx, p, recipe.Programs)
+		err = s.imageFiles(ctx, p, &recipe, &out)
+	}
+	if _, ok := errors.AsType[*manifest.InputError](err); ok {
+		return out, err // it names the image, and begins with its place
 	}
 	if err != nil {
 		return out, fmt.Errorf("image %s: %w", p.Name, err)
@@ -197,8 +202,9 @@ func (s *Source) image(ctx context.Context, p plannedImage) (ContainerImage, err
 	return out, err
 }
 
-// imageFiles brings the packages of an image, and lays out their files.
-func (s *Source) imageFiles(ctx context.Context, p plannedImage, programs []oci.Program) ([]Package, *tree.Tree, error) {
+// imageFiles brings the packages of an image, and lays out their files: into out, and
+// with the places of its programs into recipe.
+func (s *Source) imageFiles(ctx context.Context, p plannedImage, recipe *oci.Recipe, out *ContainerImage) error {
 	config := layers.Config{Image: p.ContainerImage, Derive: func(key string, make func(w *tree.PackWriter) error) (*tree.Pack, error) {
 		return s.packs.Pack(ctx, "derived "+key, "derived "+key, func(_ context.Context, w *tree.PackWriter) error { return make(w) })
 	}}
@@ -213,16 +219,24 @@ func (s *Source) imageFiles(ctx context.Context, p plannedImage, programs []oci.
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, nil, err
+		return err
 	}
 	for _, p := range packages {
 		config.Packages = append(config.Packages, merge.Package{LockedPackage: p.LockedPackage, Pack: p.Pack})
 	}
-	for _, program := range programs {
+	for _, program := range recipe.Programs {
 		config.Programs = append(config.Programs, program.Path)
 	}
 	files, err := layers.Compose(config)
-	return packages, files, err
+	if err != nil {
+		return err
+	}
+	for i, path := range files.Programs {
+		recipe.Programs[i].Path = path
+	}
+	recipe.Files = files.Tree
+	out.Debs, out.Files, out.Start = packages, files.Tree, files.Start
+	return nil
 }
 
 // ownProgram is a program of bake's own in an image.

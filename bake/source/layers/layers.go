@@ -28,7 +28,7 @@ import (
 type Config struct {
 	Image    manifest.ContainerImage // its Paths are added, and its program must be there
 	Packages []merge.Package         // in any order
-	Programs []string                // absolute paths that a layer above this one has
+	Programs []string                // absolute paths of files that are to be in a layer above this one
 	Derive   merge.Derive            // nil stands for making packs in memory
 }
 
@@ -38,18 +38,22 @@ const owner = "versions file"
 // searchPath is where a program without a slash in its name is looked for.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Compose returns the tree of c, in which everything is of the year 1970. Errors name
-// the packages and files that they are about, or the line of the versions file.
-func Compose(c Config) (*tree.Tree, error) {
+// Composed is what Compose makes.
+type Composed struct {
+	Tree     *tree.Tree // in which everything is of the year 1970
+	Programs []string   // absolute: where those of Config belong, whose paths may go through links of Tree
+	Start    string     // path in Tree of the program that the image starts; "": of none, or of one that is not in Tree
+}
+
+// Compose returns the files of c. Errors are a [manifest.InputError], or join such, where
+// the versions file is to be changed: they name the packages and files they are about.
+func Compose(c Config) (*Composed, error) {
 	l, err := merge.New(c.Packages, owner, c.Derive)
 	if err != nil {
 		return nil, err
 	}
 	if err := l.AddPackages(nil); err != nil {
-		return nil, err
-	}
-	if err := checkEntries(l); err != nil {
-		return nil, err
+		return nil, blame(&c.Image, err)
 	}
 	dropDocumentation(l)
 	addAccounts(l)
@@ -59,11 +63,15 @@ func Compose(c Config) (*tree.Tree, error) {
 	if err := addPaths(l, c.Image.Paths); err != nil {
 		return nil, err
 	}
-	if err := checkProgram(l, &c); err != nil {
+	l.AddParents()
+	if err := errors.Join(checkEntries(l), l.CheckNames()); err != nil {
+		return nil, blame(&c.Image, err)
+	}
+	out := &Composed{}
+	if out.Programs, err = placePrograms(l, &c); err != nil {
 		return nil, err
 	}
-	l.AddParents()
-	if err := l.CheckNames(); err != nil {
+	if out.Start, err = findStart(l, &c, out.Programs); err != nil {
 		return nil, err
 	}
 	entries := make([]tree.Entry, 0, len(l.Entries))
@@ -71,7 +79,66 @@ func Compose(c Config) (*tree.Tree, error) {
 		e.MTime = 0
 		entries = append(entries, e)
 	}
-	return tree.New(entries)
+	out.Tree, err = tree.New(entries)
+	return out, err
+}
+
+// blame says of each problem that the packages of an image have where they are asked
+// for.
+func blame(image *manifest.ContainerImage, err error) error {
+	problems := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		problems = joined.Unwrap()
+	}
+	var errs []error
+	for _, p := range problems {
+		if joined, ok := p.(interface{ Unwrap() []error }); ok {
+			errs = append(errs, blame(image, errors.Join(joined.Unwrap()...)))
+			continue
+		}
+		text := p.Error()
+		if !strings.HasSuffix(text, ")") {
+			text += " (name other packages)"
+		}
+		errs = append(errs, &manifest.InputError{Pos: image.PackagesPos, Key: "images." + image.Name + ".packages", Problem: text})
+	}
+	return errors.Join(errs...)
+}
+
+// placePrograms returns where the programs of c belong. A layer that had one below a
+// link of the layer under it, such as /bin of merged /usr, would have a directory in
+// place of the link, and all that is behind it were gone.
+func placePrograms(l *merge.Layout, c *Config) ([]string, error) {
+	var errs []error
+	problem := func(program, format string, args ...any) {
+		pos := c.Image.Pos
+		if c.Image.Module != nil {
+			pos = c.Image.Module.Pos
+			for _, p := range c.Image.Module.Programs {
+				if p.Path == program {
+					pos = p.Pos
+				}
+			}
+		}
+		errs = append(errs, &manifest.InputError{Pos: pos, Key: "images." + c.Image.Name + ".module.programs",
+			Problem: program + ": " + fmt.Sprintf(format, args...) + " (choose another path)"})
+	}
+	var out []string
+	for _, program := range c.Programs {
+		p := l.Place(program)
+		if e, ok := l.Entries[p]; ok {
+			problem(program, "%s has a %s there", e.Owner, e.Type)
+		} else if slices.Contains(out, "/"+p) {
+			problem(program, "another program is there by a link")
+		}
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if e, ok := l.Entries[dir]; ok && e.Type != tree.Dir {
+				problem(program, "/%s above it is a %s of %s", dir, e.Type, e.Owner)
+			}
+		}
+		out = append(out, "/"+p)
+	}
+	return out, errors.Join(errs...)
 }
 
 // whiteout begins the names that say in a layer that a file of another one is gone
@@ -171,14 +238,15 @@ func addPaths(l *merge.Layout, paths []manifest.ImagePath) error {
 	return errors.Join(errs...)
 }
 
-// checkProgram says that what the image starts is there.
-func checkProgram(l *merge.Layout, c *Config) error {
+// findStart returns the path of the program that the image starts, which must be there;
+// "" where there is none, or it is one of programs, which are in another layer.
+func findStart(l *merge.Layout, c *Config, programs []string) (string, error) {
 	start, key := c.Image.Entrypoint, "entrypoint"
 	if len(start) == 0 {
 		start, key = c.Image.Command, "command"
 	}
 	if len(start) == 0 || key == "command" && c.Image.Module != nil {
-		return nil // its own program is the entry point
+		return "", nil // its own program is the entry point
 	}
 	program := start[0]
 	places := []string{program}
@@ -195,13 +263,13 @@ func checkProgram(l *merge.Layout, c *Config) error {
 		}
 	}
 	for _, p := range places {
-		if slices.Contains(c.Programs, p) {
-			return nil
+		if slices.Contains(programs, "/"+l.Place(p)) {
+			return "", nil
 		}
 		if e, err := l.Resolve(p); err == nil && e.Type == tree.File && e.Perm&0o111 != 0 {
-			return nil
+			return e.Path, nil
 		}
 	}
-	return &manifest.InputError{Pos: c.Image.StartPos, Key: "images." + c.Image.Name + "." + key, Problem: fmt.Sprintf(
+	return "", &manifest.InputError{Pos: c.Image.StartPos, Key: "images." + c.Image.Name + "." + key, Problem: fmt.Sprintf(
 		"%s is no program of the image (name one of its packages' by its path, or add the package that has it)", program)}
 }

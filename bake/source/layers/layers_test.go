@@ -61,7 +61,7 @@ func list(files *tree.Tree) []string {
 // TestCompose has two packages: documentation goes, but for copyright files, what
 // is another name of documentation stays, and no script is there.
 func TestCompose(t *testing.T) {
-	files, err := Compose(Config{
+	composed, err := Compose(Config{
 		Packages: []merge.Package{web(t), passwd(t)},
 		Image: manifest.ContainerImage{Name: "web", Entrypoint: []string{"/usr/sbin/web"}, Paths: []manifest.ImagePath{
 			{Path: "/tmp", Mode: 0o1777}, {Path: "/var/lib/web", Mode: 0o700, UID: 33, GID: 33},
@@ -71,6 +71,10 @@ func TestCompose(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	files := composed.Tree
+	if composed.Start != "usr/sbin/web" {
+		t.Errorf("it starts %q; want usr/sbin/web", composed.Start)
 	}
 	want := []string{
 		"etc/group", "etc/passwd", "lib -> usr/lib", "sbin -> usr/sbin", "tmp/", "usr/lib/web/conf", "usr/sbin/other -> web", "usr/sbin/web",
@@ -112,15 +116,23 @@ func TestComposeRefuses(t *testing.T) {
 	}{
 		"two packages with one file": {
 			packages: []merge.Package{pkg(t, "other", "", "usr/sbin/web", "y")},
-			want:     "/usr/sbin/web comes from both package other and package web",
+			image:    manifest.ContainerImage{Name: "web", PackagesPos: at},
+			want:     "versions.yaml:7:9: images.web.packages: /usr/sbin/web comes from both package other and package web (name other packages)",
 		},
 		"a device": {
+			image:    manifest.ContainerImage{Name: "web", PackagesPos: at},
 			packages: []merge.Package{device(t)},
-			want:     "package evil has /dev/mem, a char, which an image of packages can't have",
+			want:     "versions.yaml:7:9: images.web.packages: package evil has /dev/mem, a char, which an image of packages can't have (name other packages)",
 		},
 		"a whiteout": {
+			image:    manifest.ContainerImage{Name: "web", PackagesPos: at},
 			packages: []merge.Package{pkg(t, "evil", "", "etc/.wh.passwd", "")},
-			want:     "package evil has /etc/.wh.passwd: in an image that name deletes another file",
+			want:     "versions.yaml:7:9: images.web.packages: package evil has /etc/.wh.passwd: in an image that name deletes another file (name other packages)",
+		},
+		"a whiteout that no package has as a directory": {
+			image:    manifest.ContainerImage{Name: "web", PackagesPos: at},
+			packages: []merge.Package{pkg(t, "evil", "", "etc/.wh.ssl/x", "")},
+			want:     "versions.yaml:7:9: images.web.packages: package evil has /etc/.wh.ssl: in an image that name deletes another file (name other packages)",
 		},
 		"a directory where a file is": {
 			image: manifest.ContainerImage{Paths: []manifest.ImagePath{{Path: "/usr/sbin/web", Mode: 0o755, Pos: at, Key: "images.web.paths[0]"}}},
@@ -149,6 +161,39 @@ func TestComposeRefuses(t *testing.T) {
 				t.Errorf("Compose: %v\nwant %s", err, test.want)
 			}
 		})
+	}
+}
+
+// TestComposePrograms has programs for a layer above: they belong where the links of the
+// packages lead, and nothing of a package may be there.
+func TestComposePrograms(t *testing.T) {
+	at := manifest.Pos{File: "versions.yaml", Line: 9, Column: 3}
+	compose := func(programs ...string) ([]string, error) {
+		image := manifest.ContainerImage{Name: "web", Module: &manifest.Module{Pos: at}, Paths: []manifest.ImagePath{{Path: "/opt/web", Link: "../usr/lib/web"}}}
+		for _, p := range programs {
+			image.Module.Programs = append(image.Module.Programs, manifest.Program{Path: p, Pos: at})
+		}
+		composed, err := Compose(Config{Image: image, Packages: []merge.Package{web(t)}, Programs: programs})
+		if err != nil {
+			return nil, err
+		}
+		return composed.Programs, nil
+	}
+	got, err := compose("/sbin/tool", "/lib/one", "/opt/web/two", "/new/three")
+	if want := []string{"/usr/sbin/tool", "/usr/lib/one", "/usr/lib/web/two", "/new/three"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("programs are at %q, %v; want %q", got, err, want)
+	}
+	for want, programs := range map[string][]string{
+		"/sbin/web: package web has a file there":                          {"/sbin/web"},
+		"/usr/sbin/a: another program is there by a link":                  {"/sbin/a", "/usr/sbin/a"},
+		"/usr/sbin/web/a: /usr/sbin/web above it is a file of package web": {"/usr/sbin/web/a"},
+		"/opt/web: versions file has a symlink there":                      {"/opt/web"},
+		"/var/log/web: package web has a dir there":                        {"/var/log/web"},
+	} {
+		want = "versions.yaml:9:3: images.web.module.programs: " + want + " (choose another path)"
+		if _, err := compose(programs...); err == nil || err.Error() != want {
+			t.Errorf("%q: Compose: %v\nwant %s", programs, err, want)
+		}
 	}
 }
 

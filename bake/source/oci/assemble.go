@@ -365,6 +365,13 @@ func (r *Recipe) writeLayer(ctx context.Context, w io.Writer) error {
 	t := tar.NewWriter(w)
 	for _, m := range members {
 		h := &tar.Header{Typeflag: tar.TypeDir, Name: m.name, Mode: 0o755, ModTime: time.Unix(0, 0)}
+		// A directory of the layer below stays as it is there.
+		if below := r.below(m.name); below != nil {
+			if m.program != nil || below.Type != tree.Dir {
+				return fmt.Errorf("BUG: /%s is a %s of the layer below", m.name, below.Type)
+			}
+			h.Mode, h.Uid, h.Gid = int64(below.Perm), int(below.UID), int(below.GID)
+		}
 		if m.program != nil {
 			h.Typeflag, h.Size, h.Mode = tar.TypeReg, m.program.Content.Size, int64(m.program.Content.Perm)
 		}
@@ -379,4 +386,13 @@ func (r *Recipe) writeLayer(ctx context.Context, w io.Writer) error {
 		}
 	}
 	return t.Close()
+}
+
+// below returns the entry of Files that a member of the programs' layer has the path
+// of, or nil.
+func (r *Recipe) below(member string) *tree.Entry {
+	if r.Files == nil {
+		return nil
+	}
+	return r.Files.Lookup(strings.TrimSuffix(member, "/"))
 }
