@@ -203,6 +203,11 @@ func packages(m *Record) map[string]string {
 	for _, p := range m.Packages {
 		out[p.Name] = p.Version
 	}
+	for _, c := range m.Images {
+		for _, p := range c.Packages {
+			out[p.Name+" (image "+c.Name+")"] = p.Version
+		}
+	}
 	return out
 }
 

@@ -34,6 +34,7 @@ func TestDiff(t *testing.T) {
 	b.KernelArguments = b.KernelArguments[1:]
 	b.Node = Node{CgroupDriver: "cgroupfs", SandboxImage: "bake.invalid/pause:1"}
 	b.Images[0] = ContainerImage{Name: "pause", Reference: "bake.invalid/pause:1", Origin: "source", Toolchain: "go1.26.8", Digest: "sha256:bb"}
+	a.Images[0].Packages, b.Images[0].Packages = []Package{{Name: "bash", Version: "5.2-1"}}, []Package{{Name: "bash", Version: "5.2-2"}}
 	b.Components[0].Origin, b.Components[0].Toolchain = "source", "go1.26.8"
 	b.Packages = []Package{{Name: "bash", Version: "5.2-2"}, {Name: "less", Version: "668"}}
 	b.Files[1].Mode = "0600"
@@ -50,6 +51,7 @@ func TestDiff(t *testing.T) {
 		"~ component kubelet: v1.36.3 (release) -> v1.36.3 (source, go1.26.8)",
 		"~ container image pause: registry.example.com/pause:1@sha256:aa (release) -> bake.invalid/pause:1@sha256:bb (source, go1.26.8)",
 		"~ package bash: 5.2-1 -> 5.2-2",
+		"~ package bash (image pause): 5.2-1 -> 5.2-2",
 		"- package jq 1.7-1",
 		"+ package less 668",
 		"~ file /etc/motd: file 0644 0:0 5 bytes sha256:abababababab -> file 0600 0:0 5 bytes sha256:abababababab",
@@ -61,10 +63,10 @@ func TestDiff(t *testing.T) {
 
 	changes := Diff(a, b)
 	summary := Summary{
-		Components: changes[4:5], Images: changes[5:6], Packages: changes[6:9],
+		Components: changes[4:5], Images: changes[5:6], Packages: changes[6:10],
 		Counts: []Count{
 			{"kernel argument", 0, 0, 1}, {"node", 1, 1, 1}, {"component", 0, 0, 1}, {"container image", 0, 0, 1},
-			{"package", 1, 1, 1}, {"file", 1, 0, 1},
+			{"package", 1, 1, 2}, {"file", 1, 0, 1},
 		},
 	}
 	if diff := cmp.Diff(summary, Summarize(changes)); diff != "" {
