@@ -72,11 +72,11 @@ func rules() []rule {
 
 		{"bake/source/oci", []string{"bake/decompress", "bake/source/fetch", "bake/arch", "bake/manifest", "bake/progress", "bake/tree"}, "images are blobs that are fetched like other files"},
 		{"bake/source/oci/ocitest", []string{"test/must"}, "a registry for tests"},
-		{"bake/source/layers", []string{"bake/manifest", "bake/merge", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/source/layers", []string{"bake/accounts", "bake/manifest", "bake/merge", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/source/mirror", []string{"bake/arch", "bake/manifest", "bake/progress"}, "a directory of files by their digests"},
 
 		{"bake/image", []string{"bake/image/*", "bake/arch", "bake/manifest", "bake/merge", "bake/tree"}, "it calls the packages below it"},
-		{"bake/image/rootfs/**", []string{"bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/merge", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
+		{"bake/image/rootfs/**", []string{"bake/accounts", "bake/decompress", "bake/image/rootfs/*", "bake/arch", "bake/manifest", "bake/merge", "bake/relation", "bake/tree"}, "a tree in the end, whatever becomes of it"},
 		{"bake/image/boot", []string{"bake/decompress", "bake/image/cpio", "bake/arch", "bake/tree", "initramfs"}, "the initramfs is a cpio archive, laid out as package initramfs wants it"},
 		{"bake/image/disk", []string{"bake/image/gpt", "bake/image/extent", "bake/gce"}, "partitions are lists of extents"},
 		{"bake/image/archive", []string{"bake/image/extent", "bake/progress", "bake/gce", "bake/tree"}, "it writes lists of extents"},
@@ -120,6 +120,7 @@ func rules() []rule {
 		{"bake/program", []string{"bake/arch"}, "files that can be started"},
 		{"bake/license", nil, "texts"},
 		{"bake/atomicfile", nil, "files"},
+		{"bake/accounts", []string{"bake/manifest", "bake/merge"}, "lines of files, whatever root they are for"},
 		{"bake/merge", []string{"bake/manifest", "bake/relation", "bake/tree"}, "files of packages, whatever becomes of them"},
 		{"bake/relation", nil, "fields and versions of packages"},
 		{"bake/progress", []string{"bake/printable"}, "it knows not who works"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/accounts"
 	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
 )
@@ -14,7 +15,7 @@ import (
 type layout struct {
 	Config
 	*merge.Layout
-	accounts accounts
+	accounts accounts.Accounts
 	made     *merge.Memory // what is small and rebuilt each time
 }
 

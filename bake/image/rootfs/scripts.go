@@ -74,7 +74,7 @@ func at(pos manifest.Pos, err error) error {
 }
 
 func (l *layout) directory(n manifest.PathSpec) error {
-	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	uid, gid, err := l.accounts.Owner(n.Owner, n.Group)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (l *layout) directory(n manifest.PathSpec) error {
 }
 
 func (l *layout) empty(n manifest.PathSpec) error {
-	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	uid, gid, err := l.accounts.Owner(n.Owner, n.Group)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (l *layout) declaredLink(k manifest.Link) error {
 }
 
 func (l *layout) setPermissions(n manifest.PathSpec) error {
-	uid, gid, err := l.accounts.owner(n.Owner, n.Group)
+	uid, gid, err := l.accounts.Owner(n.Owner, n.Group)
 	if err != nil {
 		return err
 	}

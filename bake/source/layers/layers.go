@@ -3,12 +3,12 @@
 // and nothing that a maintainer script would have done.
 //
 // It adds what makes an image of them that can be used: users and groups with fixed
-// numbers where base-passwd is among the packages, the directories and links that
-// the versions file asks for, and for scanners what is installed, below
-// /var/lib/dpkg/status.d, as distroless images have it. Documentation is left out,
-// but for copyright files.
+// numbers and those of sysusers.d where base-passwd is among the packages, the
+// directories and links that the versions file asks for, and for scanners what is
+// installed, below /var/lib/dpkg/status.d, as distroless images have it. Documentation
+// is left out, but for copyright files.
 //
-// Limits: sysusers.d is not applied, so that services' own users are not there; no
+// Limits: users that only a maintainer script would have made are not there; no
 // devices, FIFOs or sockets.
 package layers
 
@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodebake/bake/bake/accounts"
 	"github.com/nodebake/bake/bake/manifest"
 	"github.com/nodebake/bake/bake/merge"
 	"github.com/nodebake/bake/bake/tree"
@@ -56,7 +57,9 @@ func Compose(c Config) (*Composed, error) {
 		return nil, blame(&c.Image, err)
 	}
 	dropDocumentation(l)
-	addAccounts(l)
+	if err := addAccounts(l); err != nil {
+		return nil, blame(&c.Image, err)
+	}
 	if err := addStatus(l); err != nil {
 		return nil, err
 	}
@@ -179,17 +182,29 @@ func dropDocumentation(l *merge.Layout) {
 	}
 }
 
-// addAccounts makes the users and groups that every Debian has (Debian policy,
-// section 9.2.2), where base-passwd lists them. None has a password.
-func addAccounts(l *merge.Layout) {
-	for to, from := range map[string]string{"etc/passwd": "passwd.master", "etc/group": "group.master"} {
-		e, ok := l.File("usr/share/base-passwd/" + from)
-		if _, there := l.Entries[to]; there || !ok {
-			continue
-		}
-		e.Path, e.Perm = to, 0o644
-		l.Put(e)
+// addAccounts makes the users and groups that every Debian has and those that packages
+// declare in sysusers.d, where base-passwd is among the packages. None has a password,
+// and a file that a package has stays.
+func addAccounts(l *merge.Layout) error {
+	if !l.Has("base-passwd") {
+		return nil
 	}
+	var all accounts.Accounts
+	if err := errors.Join(all.ReadMasters(l), all.ApplySysusers(l)); err != nil {
+		return err
+	}
+	passwd, group := all.Unshadowed()
+	small := merge.NewMemory("users and groups")
+	for _, f := range []struct {
+		path string
+		text []byte
+	}{{"etc/passwd", passwd}, {"etc/group", group}} {
+		if _, there := l.Entries[f.path]; !there {
+			e := tree.Entry{Path: f.path, Type: tree.File, Perm: 0o644, Size: int64(len(f.text)), Owner: merge.Owner("base-passwd")}
+			l.Put(small.Add(e, f.text))
+		}
+	}
+	return small.Close()
 }
 
 // addStatus says what is installed, as dpkg's database would, a file for each package.

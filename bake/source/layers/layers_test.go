@@ -134,6 +134,11 @@ func TestComposeRefuses(t *testing.T) {
 			packages: []merge.Package{pkg(t, "evil", "", "etc/.wh.ssl/x", "")},
 			want:     "versions.yaml:7:9: images.web.packages: package evil has /etc/.wh.ssl: in an image that name deletes another file (name other packages)",
 		},
+		"a user that can't be": {
+			image:    manifest.ContainerImage{Name: "web", PackagesPos: at},
+			packages: []merge.Package{passwd(t), pkg(t, "evil", "", "usr/lib/sysusers.d/evil.conf", "u a:b 0\n")},
+			want:     `versions.yaml:7:9: images.web.packages: /usr/lib/sysusers.d/evil.conf: line 1: "a:b" is not a name for a user or group (name other packages)`,
+		},
 		"a directory where a file is": {
 			image: manifest.ContainerImage{Paths: []manifest.ImagePath{{Path: "/usr/sbin/web", Mode: 0o755, Pos: at, Key: "images.web.paths[0]"}}},
 			want:  "versions.yaml:7:9: images.web.paths[0]: package web has a file at /usr/sbin/web (remove this entry, or the package)",
@@ -194,6 +199,36 @@ func TestComposePrograms(t *testing.T) {
 		if _, err := compose(programs...); err == nil || err.Error() != want {
 			t.Errorf("%q: Compose: %v\nwant %s", programs, err, want)
 		}
+	}
+}
+
+// TestComposeAccounts has a package that declares a user: it is there beside those that
+// every Debian has, unless nothing lists these.
+func TestComposeAccounts(t *testing.T) {
+	service := pkg(t, "service", "", "usr/lib/sysusers.d/service.conf", "u service - \"A service\" /var/lib/service\nm service adm\n")
+	files := func(packages ...merge.Package) *tree.Tree {
+		t.Helper()
+		composed, err := Compose(Config{Image: manifest.ContainerImage{Name: "web"}, Packages: packages})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return composed.Tree
+	}
+	with := files(passwd(t), service)
+	for p, want := range map[string]string{
+		"etc/passwd": "root:*:0:0:root:/root:/bin/bash\nservice:!*:998:998:A service:/var/lib/service:/usr/sbin/nologin\n",
+		"etc/group":  "root:*:0:\nadm:!*:999:service\nservice:!*:998:\n",
+	} {
+		if got := treetest.Text(t, with, p); got != want {
+			t.Errorf("/%s = %q; want %q", p, got, want)
+		}
+	}
+	if e := files(service).Lookup("etc/passwd"); e != nil {
+		t.Error("/etc/passwd is there without base-passwd")
+	}
+	own := pkg(t, "own", "", "etc/passwd", "root::0:0::/:\n")
+	if got, want := treetest.Text(t, files(passwd(t), own), "etc/passwd"), "root::0:0::/:\n"; got != want {
+		t.Errorf("/etc/passwd of a package = %q; want %q", got, want)
 	}
 }
 

@@ -1,8 +1,9 @@
-package rootfs
+package accounts
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nodebake/bake/bake/merge"
 )
 
 // sysuser is a line of sysusers.d(5).
@@ -24,11 +27,11 @@ type sysuser struct {
 	at      string // file and line
 }
 
-// applySysusers adds the accounts of every sysusers.d file, with the numbers
+// ApplySysusers adds the accounts of every sysusers.d file, with the numbers
 // that systemd-sysusers gives when it runs once over all of them (systemd,
 // src/sysusers/sysusers.c): files by name, groups before users, unset numbers
 // from 999 down.
-func (l *layout) applySysusers() error {
+func (a *Accounts) ApplySysusers(l *merge.Layout) error {
 	files := map[string]string{} // by base name; /etc before /usr
 	for _, dir := range []string{"usr/lib/sysusers.d", "etc/sysusers.d"} {
 		for p := range l.Entries {
@@ -38,7 +41,7 @@ func (l *layout) applySysusers() error {
 		}
 	}
 	var lines []sysuser
-	for _, name := range sortedKeys(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if l.Entries[files[name]].Link == "/dev/null" {
 			continue // masked
 		}
@@ -52,7 +55,7 @@ func (l *layout) applySysusers() error {
 		}
 		lines = append(lines, parsed...)
 	}
-	s := sysusers{accounts: &l.accounts, next: 999}
+	s := sysusers{Accounts: a, next: 999}
 	return s.apply(lines)
 }
 
@@ -200,7 +203,7 @@ func splitQuoted(line string) ([]string, error) {
 
 // sysusers allocates.
 type sysusers struct {
-	*accounts
+	*Accounts
 	next uint32 // the highest number that was not tried
 }
 
